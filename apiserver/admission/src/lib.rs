@@ -1,0 +1,102 @@
+//! Admission: may this object be written, and how must it be changed before?
+//!
+//! One plugin, one file in `plugins/`; their order is meaning, so it is one list: `order.rs`.
+
+use std::sync::Arc;
+
+use api_machinery::{ApiError, GroupResource, UserInfo, Value};
+use api_schema::Resource;
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+/// What is about to happen.
+pub struct Attributes<'a> {
+    pub operation: Operation,
+    pub resource: &'a Resource,
+    /// Empty for the resource itself.
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    /// Empty while `generateName` is not resolved.
+    pub name: &'a str,
+    pub user: &'a UserInfo,
+    /// What was stored before an update or delete.
+    pub old: Option<&'a Value>,
+    pub dry_run: bool,
+    pub now: Timestamp,
+}
+
+/// What plugins may look up: the cache of this replica.
+#[async_trait]
+pub trait View: Send + Sync {
+    fn get(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<Arc<Value>>;
+    fn list(&self, resource: &GroupResource, namespace: Option<&str>) -> Vec<Arc<Value>>;
+    /// Waits until the view shows everything acknowledged anywhere before the call. For a plugin that
+    /// is about to refuse because something is missing.
+    async fn refresh(&self) -> Result<(), ApiError>;
+}
+
+#[async_trait]
+pub trait Plugin: Send + Sync {
+    /// Upstream's name.
+    fn name(&self) -> &'static str;
+    /// May change the object (`None` on delete and connect).
+    async fn admit(
+        &self,
+        _attributes: &Attributes<'_>,
+        _object: Option<&mut Value>,
+        _view: &dyn View,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+    /// Sees the final object; may only refuse.
+    async fn validate(
+        &self,
+        _attributes: &Attributes<'_>,
+        _object: Option<&Value>,
+        _view: &dyn View,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+}
+
+/// The plugins of a server in order.
+pub struct Chain {
+    pub plugins: Vec<Box<dyn Plugin>>,
+}
+
+impl Chain {
+    /// What is on by default, in upstream's order.
+    pub fn standard() -> Self {
+        todo!()
+    }
+    pub async fn admit(
+        &self,
+        attributes: &Attributes<'_>,
+        mut object: Option<&mut Value>,
+        view: &dyn View,
+    ) -> Result<(), ApiError> {
+        for plugin in &self.plugins {
+            plugin.admit(attributes, object.as_deref_mut(), view).await?;
+        }
+        Ok(())
+    }
+    pub async fn validate(
+        &self,
+        attributes: &Attributes<'_>,
+        object: Option<&Value>,
+        view: &dyn View,
+    ) -> Result<(), ApiError> {
+        for plugin in &self.plugins {
+            plugin.validate(attributes, object, view).await?;
+        }
+        Ok(())
+    }
+}

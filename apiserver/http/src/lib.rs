@@ -1,0 +1,64 @@
+//! The HTTPS face: TLS, routing, the request chain, discovery, OpenAPI, negotiation, and streaming
+//! to kubelets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api_auth::authn::Authenticator;
+use api_auth::authz::Authorizer;
+use api_registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+pub struct ServerConfig {
+    pub listen: SocketAddr,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub client_ca: PathBuf,
+    /// Presented to kubelets (`system:kube-apiserver` client certificate) and their CA.
+    pub kubelet_client_certificate: PathBuf,
+    pub kubelet_client_key: PathBuf,
+    pub kubelet_ca: PathBuf,
+    /// `https://...` written to discovery (`serverAddressByClientCIDRs`).
+    pub advertise_url: String,
+}
+
+/// One check of `/readyz` and friends.
+pub trait HealthCheck: Send + Sync {
+    fn name(&self) -> &str;
+    /// `Err`: why not.
+    fn check(&self) -> Result<(), String>;
+}
+
+pub struct Server {
+    pub config: ServerConfig,
+    pub registry: Arc<Registry>,
+    pub authenticator: Arc<dyn Authenticator>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub ready_checks: Vec<Box<dyn HealthCheck>>,
+    pub live_checks: Vec<Box<dyn HealthCheck>>,
+    /// The text of `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// JSON of `/kontiki/v1/status` (`kontiki status`).
+    pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// POST handlers below `/kontiki/v1/` (join, ...), already authenticated: path tail, user, body -> answer.
+    pub admin: Option<Arc<dyn AdminApi>>,
+}
+
+/// What `kontiki server` adds to the API below `/kontiki/v1/`.
+#[async_trait::async_trait]
+pub trait AdminApi: Send + Sync {
+    async fn call(
+        &self,
+        path: &str,
+        user: &api_machinery::UserInfo,
+        body: serde_json::Value,
+    ) -> Result<serde_json::Value, api_machinery::ApiError>;
+}
+
+impl Server {
+    /// Serves until `stop`; then /readyz fails, watches end, open requests finish within the grace period.
+    pub async fn serve(self, _stop: CancellationToken) -> std::io::Result<()> {
+        todo!()
+    }
+}

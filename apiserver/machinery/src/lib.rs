@@ -1,0 +1,21 @@
+//! Words every part of the API server shares: Status errors, resource names, object keys,
+//! metadata access, selectors, quantities and name formats.
+//!
+//! An object is a [`serde_json::Value`] while it is worked on and bytes while it is kept.
+
+pub mod error;
+pub mod fields;
+pub mod invalid;
+pub mod labels;
+pub mod names;
+pub mod object;
+pub mod quantity;
+pub mod resource;
+pub mod time;
+pub mod user;
+
+pub use error::{ApiError, Reason};
+pub use invalid::{Cause, ErrorList, Path};
+pub use resource::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, ObjectKey};
+pub use serde_json::Value;
+pub use user::UserInfo;

@@ -1,0 +1,1 @@
+//! fn schedule(&Snapshot, &Pod) -> Decision; one file per filter and score.

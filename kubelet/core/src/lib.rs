@@ -1,0 +1,1 @@
+//! fn sync_pod(&Desired, &Observed, Now) -> Vec<Action>: what a node should do, decided purely.

@@ -1,0 +1,1 @@
+//! Wire contracts: raft RPC, log entries, CRI. No behaviour.

@@ -1,0 +1,76 @@
+//! The store's contract: keys to bytes with revisions.
+//!
+//! A *revision* is one number for the whole store. It grows by exactly one for every committed
+//! transaction that changed something, and every event of that transaction carries it. All
+//! implementations pass [`conformance`]; [`mem::MemStore`] is the one to test against.
+//!
+//! The model is etcd v3's (revisions, compare-then-put transactions, leases, compaction), see
+//! <https://etcd.io/docs/v3.6/learning/api/>. Differences: a transaction may be *fenced* by the
+//! epoch of a leadership key, and carries a request id so that a retry has at most one effect.
+
+pub mod conformance;
+pub mod mem;
+mod types;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use types::*;
+
+/// A replicated (or in-memory) store, as one replica offers it.
+///
+/// Every method may be called on any replica: reads are answered here, writes reach the leader.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Runs one transaction. Returns after it is durable on a quorum and applied here.
+    ///
+    /// With `StoreError::Unknown` the outcome is not known; retrying with the same
+    /// [`Txn::request`] is safe, and then at most one of the tries takes effect.
+    async fn txn(&self, txn: Txn) -> Result<TxnReply, StoreError>;
+
+    /// The newest version of one key, or its version at a revision.
+    async fn get(&self, key: &[u8], at: ReadAt) -> Result<GetReply, StoreError>;
+
+    /// Keys of `[start, end)` in byte order, at one revision.
+    async fn range(&self, range: RangeRequest) -> Result<RangeReply, StoreError>;
+
+    /// Opens a watch; events are delivered strictly in revision order, all events of one
+    /// revision in one batch, none twice, none missing.
+    async fn watch(&self, watch: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError>;
+
+    /// Creates a lease that ends unless renewed within `ttl`. Its id is chosen by the store.
+    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
+
+    /// Puts the end of a lease off to `ttl` from now; `StoreError::LeaseNotFound` when it has ended.
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Ends a lease now and deletes its keys in the same revision.
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Forgets versions that are not the newest at `revision`; reads below it answer `Compacted`.
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+
+    /// Waits until this replica has applied everything acknowledged anywhere before the call
+    /// (Raft's ReadIndex), and returns the revision it then has.
+    async fn read_barrier(&self) -> Result<Revision, StoreError>;
+
+    /// Waits until this replica has applied `revision`, at most `timeout`.
+    async fn wait_applied(&self, revision: Revision, timeout: Duration) -> Result<(), StoreError>;
+
+    /// The revision this replica has applied.
+    fn applied_revision(&self) -> Revision;
+
+    /// What this replica knows of itself and the cluster.
+    fn status(&self) -> StoreStatus;
+}
+
+/// An open watch. Dropping it closes it.
+#[async_trait]
+pub trait WatchStream: Send {
+    /// The next batch. `Compacted` means the position fell behind what the store remembers: list anew.
+    async fn next(&mut self) -> Result<WatchBatch, StoreError>;
+}
+
+/// How a store is handed around.
+pub type DynStore = Arc<dyn Store>;

@@ -1,0 +1,1 @@
+//! An in-memory [`crate::Store`] for tests of everything above the store.

@@ -1,0 +1,291 @@
+use bytes::Bytes;
+
+/// A position in the store's history. 0 is "nothing written yet"; the first write has revision 1.
+pub type Revision = u64;
+/// A lease; 0 is "no lease".
+pub type LeaseId = u64;
+/// A control-plane replica. Never reused for another machine or another data directory.
+pub type NodeId = u64;
+
+/// One version of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: Bytes,
+    pub value: Bytes,
+    /// Revision of the write that made the key exist.
+    pub create_revision: Revision,
+    /// Revision of the write that made this version.
+    pub mod_revision: Revision,
+    /// 1 for a created key, one more for each later put.
+    pub version: u64,
+    /// The lease that keeps the key alive, or 0.
+    pub lease: LeaseId,
+}
+
+/// Names one request for ever, so that a retry is recognised when applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    /// Random per client process.
+    pub client: u128,
+    /// Grows by one per request of that client.
+    pub seq: u64,
+}
+
+/// What must hold of one key for a transaction to succeed. An absent key compares as all zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compare {
+    pub key: Bytes,
+    pub target: CompareTarget,
+    pub op: CompareOp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompareTarget {
+    Version(u64),
+    CreateRevision(Revision),
+    ModRevision(Revision),
+    Lease(LeaseId),
+    Value(Bytes),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompareOp {
+    Equal,
+    NotEqual,
+    Less,
+    Greater,
+}
+
+impl Compare {
+    /// The key does not exist.
+    pub fn absent(key: impl Into<Bytes>) -> Self {
+        Self { key: key.into(), target: CompareTarget::ModRevision(0), op: CompareOp::Equal }
+    }
+    /// The key's newest version was written at `revision`.
+    pub fn unchanged_since(key: impl Into<Bytes>, revision: Revision) -> Self {
+        Self { key: key.into(), target: CompareTarget::ModRevision(revision), op: CompareOp::Equal }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    Put {
+        key: Bytes,
+        value: Bytes,
+        lease: LeaseId,
+    },
+    Delete {
+        key: Bytes,
+    },
+    /// Deletes `[start, end)`.
+    DeleteRange {
+        start: Bytes,
+        end: Bytes,
+    },
+    /// Reads a key inside the transaction.
+    Get {
+        key: Bytes,
+    },
+}
+
+/// Refuses the whole transaction unless `key` was created at `epoch`: the writer still leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    pub key: Bytes,
+    pub epoch: Revision,
+}
+
+/// `if all of compare { success } else { failure }`, atomically, at one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    pub request: Option<RequestId>,
+    pub fence: Option<Fence>,
+    pub compare: Vec<Compare>,
+    pub success: Vec<Op>,
+    pub failure: Vec<Op>,
+}
+
+impl Txn {
+    pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self { success: vec![Op::Put { key: key.into(), value: value.into(), lease: 0 }], ..Self::default() }
+    }
+    pub fn delete(key: impl Into<Bytes>) -> Self {
+        Self { success: vec![Op::Delete { key: key.into() }], ..Self::default() }
+    }
+    #[must_use]
+    pub fn when(mut self, compare: Compare) -> Self {
+        self.compare.push(compare);
+        self
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpReply {
+    Put {
+        previous: Option<KeyValue>,
+    },
+    /// What was deleted, in key order.
+    Deleted(Vec<KeyValue>),
+    Got(Option<KeyValue>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxnReply {
+    /// Whether all comparisons held.
+    pub succeeded: bool,
+    /// The store's revision after the transaction; the one of its own events when it changed something.
+    pub revision: Revision,
+    /// One per operation of the branch that ran.
+    pub replies: Vec<OpReply>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadAt {
+    /// Everything acknowledged before the call is seen (ReadIndex).
+    Linearizable,
+    /// What this replica has applied, without asking anyone.
+    Local,
+    /// Exactly as of a revision; waits for it when it is in the future of this replica.
+    Revision(Revision),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetReply {
+    pub kv: Option<KeyValue>,
+    /// The revision read at.
+    pub revision: Revision,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeRequest {
+    pub start: Bytes,
+    /// Exclusive; empty means "to the end of the key space".
+    pub end: Bytes,
+    pub at: ReadAt,
+    /// 0 is "no limit".
+    pub limit: usize,
+    /// Leave values out.
+    pub keys_only: bool,
+}
+
+impl RangeRequest {
+    /// Everything below `prefix`.
+    pub fn prefix(prefix: &[u8], at: ReadAt) -> Self {
+        Self { start: Bytes::copy_from_slice(prefix), end: prefix_end(prefix), at, limit: 0, keys_only: false }
+    }
+}
+
+/// The first key after all keys that begin with `prefix`; empty when there is none.
+pub fn prefix_end(prefix: &[u8]) -> Bytes {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            break;
+        }
+    }
+    Bytes::from(end)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeReply {
+    pub kvs: Vec<KeyValue>,
+    /// Whether `limit` cut the answer.
+    pub more: bool,
+    /// Keys in the whole range, cut or not.
+    pub count: usize,
+    pub revision: Revision,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchRequest {
+    pub start: Bytes,
+    /// Exclusive; empty means "to the end of the key space".
+    pub end: Bytes,
+    /// The first revision wanted. 0 means "from now": after what this replica has applied.
+    pub from: Revision,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Put {
+        kv: KeyValue,
+        previous: Option<KeyValue>,
+    },
+    /// `kv.mod_revision` is the revision of the deletion, `kv.value` is empty.
+    Delete {
+        kv: KeyValue,
+        previous: KeyValue,
+    },
+}
+
+impl Event {
+    pub fn kv(&self) -> &KeyValue {
+        match self {
+            Event::Put { kv, .. } | Event::Delete { kv, .. } => kv,
+        }
+    }
+}
+
+/// All matching events of one or more whole revisions, in order. No events is a progress mark:
+/// nothing that matches was written up to `revision`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchBatch {
+    /// Everything up to and including this revision has been delivered.
+    pub revision: Revision,
+    pub events: Vec<Event>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub id: NodeId,
+    /// `host:port` of the peer port.
+    pub peer_addr: String,
+    /// `https://host:port` of the API port.
+    pub api_url: String,
+    pub voter: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    pub id: NodeId,
+    pub cluster_id: String,
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    pub last_log_index: u64,
+    pub committed_index: u64,
+    pub applied_index: u64,
+    pub revision: Revision,
+    pub compacted_revision: Revision,
+    pub members: Vec<Member>,
+    /// Bytes the store's files take.
+    pub disk_bytes: u64,
+    /// Rolling hash of the applied state at `revision`.
+    pub state_hash: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The revision is older than what is remembered. Carries the oldest readable one.
+    #[error("revision {requested} is compacted, the oldest kept is {oldest}")]
+    Compacted { requested: Revision, oldest: Revision },
+    #[error("revision {requested} is not reached yet, this replica has {current}")]
+    FutureRevision { requested: Revision, current: Revision },
+    /// Another leader holds the key of the fence. Nothing was changed.
+    #[error("fenced: epoch {epoch} of {key} is over")]
+    Fenced { key: String, epoch: Revision },
+    #[error("lease {0} does not exist")]
+    LeaseNotFound(LeaseId),
+    /// No quorum, or no leader known, within the deadline. Nothing was changed.
+    #[error("no leader: {0}")]
+    Unavailable(String),
+    /// The request may or may not have taken effect.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// The request is malformed (same key put twice, too large, ...). Nothing was changed.
+    #[error("invalid request: {0}")]
+    Invalid(String),
+    /// A broken invariant or a failed disk; the replica is stopping.
+    #[error("store failed: {0}")]
+    Fatal(String),
+}

@@ -1,0 +1,1 @@
+//! apply(state, entry) -> (reply, events): pure, deterministic, no tokio.

@@ -1,0 +1,1 @@
+//! RocksDB: key layout, raft log, state machine, snapshots, format migrations.
