@@ -1,1 +1,3 @@
 //! Wire contracts: raft RPC, log entries, CRI. No behaviour.
+
+pub mod cri;
