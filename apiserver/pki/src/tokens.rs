@@ -2,10 +2,17 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use rcgen::{KeyPair, PublicKeyData};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::authority::PkiError;
+use crate::files;
 
 /// Who a token is for. Claims are `sub`, `aud`, `iss`, `exp`, `iat`, `nbf`, `jti`, `kubernetes.io`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,37 +35,266 @@ pub struct Verified {
     pub expires: i64,
 }
 
+/// A token may be used so many seconds before `nbf` and after `exp`, for clocks that differ.
+const LEEWAY_SECONDS: i64 = 10;
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    aud: Vec<String>,
+    exp: i64,
+    iat: i64,
+    nbf: i64,
+    iss: String,
+    jti: String,
+    sub: String,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: Private,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Private {
+    namespace: String,
+    serviceaccount: Named,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<Named>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<Named>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<Named>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Named {
+    name: String,
+    uid: String,
+}
+
+impl Named {
+    fn of(pair: &Option<(String, String)>) -> Option<Self> {
+        pair.as_ref().map(|(name, uid)| Self { name: name.clone(), uid: uid.clone() })
+    }
+    fn pair(self) -> (String, String) {
+        (self.name, self.uid)
+    }
+}
+
+struct Key {
+    id: String,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    jwk: Value,
+}
+
 pub struct TokenIssuer {
-    _private: (),
+    issuer: String,
+    api_audiences: Vec<String>,
+    /// In order of file names; the last signs.
+    keys: Vec<Key>,
+}
+
+impl Key {
+    fn from_pem(pem: &str) -> Result<Self, PkiError> {
+        let invalid = |error: &dyn std::fmt::Display| PkiError::Invalid(error.to_string());
+        let pair = KeyPair::from_pem(pem)?;
+        let spki = pair.subject_public_key_info();
+        let id = URL_SAFE_NO_PAD.encode(Sha256::digest(spki));
+        // Uncompressed point: 0x04, 32 bytes x, 32 bytes y.
+        let point = pair.public_key_raw();
+        if point.len() != 65 || point[0] != 4 {
+            return Err(PkiError::Invalid("a service-account key must be ECDSA P-256".to_owned()));
+        }
+        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
+        Ok(Self {
+            encoding: EncodingKey::from_ec_pem(pem.as_bytes()).map_err(|error| invalid(&error))?,
+            decoding: DecodingKey::from_ec_components(&x, &y).map_err(|error| invalid(&error))?,
+            jwk: json!({"use": "sig", "kty": "EC", "kid": id, "crv": "P-256", "alg": "ES256", "x": x, "y": y}),
+            id,
+        })
+    }
 }
 
 impl TokenIssuer {
     /// Reads every `DIR/sa*.key`; the last by name signs, all verify. Makes `sa.key` where there is none.
-    pub fn load_or_create(_dir: &Path, _issuer: &str, _api_audiences: Vec<String>) -> Result<Self, PkiError> {
-        todo!()
+    pub fn load_or_create(dir: &Path, issuer: &str, api_audiences: Vec<String>) -> Result<Self, PkiError> {
+        let mut paths = key_files(dir)?;
+        if paths.is_empty() {
+            let path = dir.join("sa.key");
+            files::write_private(&path, &KeyPair::generate()?.serialize_pem())?;
+            paths.push(path);
+        }
+        let keys = paths.iter().map(|path| Key::from_pem(&files::read(path)?)).collect::<Result<_, _>>()?;
+        Ok(Self { issuer: issuer.to_owned(), api_audiences, keys })
     }
+
     pub fn issuer(&self) -> &str {
-        todo!()
+        &self.issuer
     }
+
     pub fn api_audiences(&self) -> &[String] {
-        todo!()
+        &self.api_audiences
     }
+
+    /// A signed token that ends `seconds` after `now`. `id` becomes `jti`.
     pub fn issue(
         &self,
-        _subject: &Subject,
-        _audiences: &[String],
-        _seconds: i64,
-        _now: Timestamp,
-        _id: &str,
+        subject: &Subject,
+        audiences: &[String],
+        seconds: i64,
+        now: Timestamp,
+        id: &str,
     ) -> Result<String, PkiError> {
-        todo!()
+        let claims = Claims {
+            aud: audiences.to_vec(),
+            exp: now.as_second() + seconds,
+            iat: now.as_second(),
+            nbf: now.as_second(),
+            iss: self.issuer.clone(),
+            jti: id.to_owned(),
+            sub: format!("system:serviceaccount:{}:{}", subject.namespace, subject.service_account),
+            kubernetes: Private {
+                namespace: subject.namespace.clone(),
+                serviceaccount: Named {
+                    name: subject.service_account.clone(),
+                    uid: subject.service_account_uid.clone(),
+                },
+                pod: Named::of(&subject.pod),
+                node: Named::of(&subject.node),
+                secret: Named::of(&subject.secret),
+            },
+        };
+        let key = self.keys.last().ok_or_else(|| PkiError::Invalid("no signing key".to_owned()))?;
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(key.id.clone());
+        header.typ = None;
+        jsonwebtoken::encode(&header, &claims, &key.encoding).map_err(|error| PkiError::Invalid(error.to_string()))
     }
-    /// Checks signature, issuer, times (no leeway beyond a minute) and that one of `audiences` fits.
-    pub fn verify(&self, _token: &str, _audiences: &[String], _now: Timestamp) -> Result<Verified, PkiError> {
-        todo!()
+
+    /// Checks signature, issuer, times and that one of `audiences` fits. Only ES256 with one of our keys is
+    /// accepted, whatever the header says. That the account, pod or secret still exists is the caller's to check.
+    pub fn verify(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Verified, PkiError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|error| PkiError::Invalid(error.to_string()))?;
+        let refuse = |why: &str| Err(PkiError::Invalid(why.to_owned()));
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = false;
+        validation.set_required_spec_claims::<&str>(&[]);
+        let named = header.kid.as_deref();
+        let claims = self
+            .keys
+            .iter()
+            .filter(|key| named.is_none_or(|id| id == key.id))
+            .find_map(|key| jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).ok())
+            .map(|data| data.claims);
+        let Some(claims) = claims else { return refuse("no key of ours signed this token") };
+        if claims.iss != self.issuer {
+            return refuse("the token is of another issuer");
+        }
+        let seconds = now.as_second();
+        if seconds > claims.exp + LEEWAY_SECONDS {
+            return refuse("the token has expired");
+        }
+        if seconds + LEEWAY_SECONDS < claims.nbf {
+            return refuse("the token is not valid yet");
+        }
+        let fitting: Vec<String> = claims.aud.into_iter().filter(|audience| audiences.contains(audience)).collect();
+        if fitting.is_empty() {
+            return refuse("the token is for another audience");
+        }
+        let private = claims.kubernetes;
+        let subject = Subject {
+            namespace: private.namespace,
+            service_account: private.serviceaccount.name,
+            service_account_uid: private.serviceaccount.uid,
+            pod: private.pod.map(Named::pair),
+            node: private.node.map(Named::pair),
+            secret: private.secret.map(Named::pair),
+        };
+        if claims.sub != format!("system:serviceaccount:{}:{}", subject.namespace, subject.service_account) {
+            return refuse("subject and private claims differ");
+        }
+        Ok(Verified { subject, audiences: fitting, id: claims.jti, expires: claims.exp })
     }
-    /// `/openid/v1/jwks`
-    pub fn jwks(&self) -> serde_json::Value {
-        todo!()
+
+    /// The document of `/openid/v1/jwks`.
+    pub fn jwks(&self) -> Value {
+        json!({"keys": self.keys.iter().map(|key| &key.jwk).collect::<Vec<_>>()})
+    }
+}
+
+fn key_files(dir: &Path) -> Result<Vec<std::path::PathBuf>, PkiError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(PkiError::Io { path: dir.display().to_string(), source }),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| PkiError::Io { path: dir.display().to_string(), source })?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("sa") && name.ends_with(".key") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).expect("a time")
+    }
+
+    fn issuer(dir: &Path) -> TokenIssuer {
+        TokenIssuer::load_or_create(dir, "https://kubernetes.default.svc", vec!["api".into()]).expect("an issuer")
+    }
+
+    fn subject() -> Subject {
+        Subject {
+            namespace: "default".into(),
+            service_account: "web".into(),
+            service_account_uid: "u1".into(),
+            pod: Some(("web-1".into(), "u2".into())),
+            ..Subject::default()
+        }
+    }
+
+    #[test]
+    fn verifies_what_it_issued_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("dir");
+        let ours = issuer(dir.path());
+        let audience = vec!["api".to_owned()];
+        let token = ours.issue(&subject(), &audience, 600, at(0), "id-1").expect("issues");
+        assert_eq!(ours.verify(&token, &audience, at(5)).expect("verifies").subject, subject());
+
+        let other = tempfile::tempdir().expect("dir");
+        let flipped = format!("{}x", &token[..token.len() - 1]);
+        let cases: [(&str, Result<Verified, PkiError>); 6] = [
+            ("expired", ours.verify(&token, &audience, at(700))),
+            ("not yet", ours.verify(&token, &audience, at(-100))),
+            ("audience", ours.verify(&token, &["vault".to_owned()], at(5))),
+            ("other key", issuer(other.path()).verify(&token, &audience, at(5))),
+            ("bad signature", ours.verify(&flipped, &audience, at(5))),
+            ("alg none", ours.verify("eyJhbGciOiJub25lIn0.e30.", &audience, at(5))),
+        ];
+        for (name, result) in cases {
+            assert!(result.is_err(), "{name} must be refused");
+        }
+    }
+
+    #[test]
+    fn a_new_key_signs_and_the_old_one_still_verifies() {
+        let dir = tempfile::tempdir().expect("dir");
+        let audience = vec!["api".to_owned()];
+        let old = issuer(dir.path()).issue(&subject(), &audience, 600, at(0), "a").expect("issues");
+        files::write_private(&dir.path().join("sa-2.key"), &KeyPair::generate().expect("key").serialize_pem())
+            .expect("writes");
+        let both = issuer(dir.path());
+        assert!(both.verify(&old, &audience, at(1)).is_ok());
+        assert_eq!(both.jwks()["keys"].as_array().map(Vec::len), Some(2));
     }
 }
