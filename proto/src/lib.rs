@@ -1,3 +1,9 @@
 //! Wire contracts: raft RPC, log entries, CRI. No behaviour.
 
 pub mod cri;
+mod kontiki;
+
+/// The raft log's entry format: `log.proto`.
+pub use kontiki::log::v1 as log;
+/// The peer protocol: `raft.proto`.
+pub use kontiki::raft::v1 as raft;
