@@ -93,8 +93,7 @@ pub struct ErrorList(Vec<Cause>);
 /// A bad value as upstream prints it: strings quoted, everything else as JSON.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
-        Value::Null => "null".to_owned(),
+        Value::String(text) => crate::quote::quoted(text),
         other => other.to_string(),
     }
 }
@@ -124,7 +123,7 @@ impl ErrorList {
     }
     /// `supported` in the order upstream sorts it: by byte.
     pub fn not_supported(&mut self, field: &Path, bad: &Value, supported: &[&str]) {
-        let mut sorted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
+        let mut sorted: Vec<String> = supported.iter().map(|value| crate::quote::quoted(value)).collect();
         sorted.sort();
         let message = format!("Unsupported value: {}: supported values: {}", shown(bad), sorted.join(", "));
         self.push(CauseType::NotSupported, field, message);

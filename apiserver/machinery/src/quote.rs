@@ -1,0 +1,40 @@
+//! Strings as Go's `%q` prints them, because upstream's messages do.
+
+use std::fmt::Write as _;
+
+/// `"text"` with Go's escapes.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            c if !c.is_control() => out.push(c),
+            // Writing to a String cannot fail.
+            c if (c as u32) < 0x80 => write!(out, "\\x{:02x}", c as u32).expect("a String takes all"),
+            c => write!(out, "\\u{:04x}", c as u32).expect("a String takes all"),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn quotes_as_go_does() {
+        for (text, expect) in
+            [("a", r#""a""#), ("a\"b\\", r#""a\"b\\""#), ("\n\t\u{1}", r#""\n\t\x01""#), ("\u{85}é", "\"\\u0085é\"")]
+        {
+            assert_eq!(super::quoted(text), expect);
+        }
+    }
+}
