@@ -7,43 +7,26 @@
 //! publishing costs the same for one watcher as for thousands, and a slow one that falls out of the
 //! window gets `Expired`.
 
-use std::any::Any;
-use std::sync::{Arc, OnceLock};
+mod follow;
+mod object;
+mod resource;
+mod state;
+mod watcher;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use api_machinery::{GroupResource, ObjectKey, Value};
-use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use api_machinery::{GroupResource, ObjectKey};
+use parking_lot::RwLock;
 use store_api::{DynStore, Revision};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// One version of one object.
-pub struct Object {
-    pub key: ObjectKey,
-    pub revision: Revision,
-    /// Ready to send: JSON in the stored version, with `metadata.resourceVersion`.
-    pub json: Bytes,
-    value: OnceLock<Arc<Value>>,
-    typed: OnceLock<Arc<dyn Any + Send + Sync>>,
-}
-
-impl Object {
-    pub fn new(key: ObjectKey, revision: Revision, json: Bytes) -> Self {
-        Self { key, revision, json, value: OnceLock::new(), typed: OnceLock::new() }
-    }
-    /// Parsed once, then shared.
-    pub fn value(&self) -> Arc<Value> {
-        todo!()
-    }
-    /// Decoded once into its `k8s-openapi` type, then shared. `None` when the bytes do not fit the type
-    /// (or another type was asked for first).
-    pub fn typed<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let any = self.typed.get_or_init(|| match serde_json::from_slice::<T>(&self.json) {
-            Ok(value) => Arc::new(value),
-            Err(error) => Arc::new(error.to_string()),
-        });
-        any.clone().downcast().ok()
-    }
-}
+pub use object::Object;
+use resource::ResourceCache;
+pub use watcher::Watcher;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
@@ -64,7 +47,7 @@ pub struct CacheEvent {
 
 /// A consistent list at one revision.
 pub struct Listing {
-    /// In key order (namespace, then name).
+    /// In the order of the store's keys, `NAMESPACE/NAME` by byte.
     pub objects: Vec<Arc<Object>>,
     pub revision: Revision,
 }
@@ -90,62 +73,153 @@ pub struct CacheConfig {
     pub window_age: Duration,
 }
 
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { window_events: 100_000, window_bytes: 64 << 20, window_age: Duration::from_secs(600) }
+    }
+}
+
+type Resources = HashMap<GroupResource, Arc<ResourceCache>>;
+
 pub struct Cache {
-    _private: (),
+    resources: RwLock<Resources>,
+    /// The last list's revision: what a resource that no event has touched since starts from.
+    base: AtomicU64,
+    /// Everything up to here is shown.
+    revision: AtomicU64,
+    /// `revision`, to wait on. Its receivers end when the cache closes.
+    shown: watch::Sender<Revision>,
+    closed: RwLock<Option<String>>,
+    config: CacheConfig,
 }
 
 impl Cache {
     /// Lists the registry prefix, then follows it. Returns once the first list is in; a background task
     /// keeps following (and lists anew when the store says `Compacted`).
-    pub async fn start(_store: DynStore, _config: CacheConfig) -> Result<Arc<Self>, store_api::StoreError> {
-        todo!()
+    pub async fn start(store: DynStore, config: CacheConfig) -> Result<Arc<Self>, store_api::StoreError> {
+        let cache = Arc::new(Self {
+            resources: RwLock::default(),
+            base: AtomicU64::new(0),
+            revision: AtomicU64::new(0),
+            shown: watch::Sender::new(0),
+            closed: RwLock::default(),
+            config,
+        });
+        follow::start(&cache, store).await?;
+        Ok(cache)
     }
+
     /// Everything up to here is shown.
     pub fn revision(&self) -> Revision {
-        todo!()
+        self.revision.load(Ordering::Acquire)
     }
+
     /// Waits until `revision` is shown.
-    pub async fn wait_for(&self, _revision: Revision, _timeout: Duration) -> Result<(), CacheError> {
-        todo!()
+    pub async fn wait_for(&self, revision: Revision, timeout: Duration) -> Result<(), CacheError> {
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let mut shown = self.shown.subscribe();
+        let done = tokio::time::timeout(timeout, async {
+            loop {
+                if self.revision() >= revision {
+                    return Ok(());
+                }
+                if let Some(why) = self.closed() {
+                    return Err(CacheError::Closed(why));
+                }
+                if shown.changed().await.is_err() {
+                    return Err(CacheError::Closed("the cache is gone".to_owned()));
+                }
+            }
+        })
+        .await;
+        metrics::histogram!("apiserver_watch_cache_read_wait_seconds").record(began.elapsed().as_secs_f64());
+        done.unwrap_or_else(|_| Err(CacheError::TooLarge { requested: revision, current: self.revision() }))
     }
-    pub fn get(&self, _key: &ObjectKey) -> Option<Arc<Object>> {
-        todo!()
+
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Object>> {
+        self.known(&key.resource)?.state.read().get(&key.namespace, &key.name)
     }
+
     /// All objects of a resource, or of one namespace of it.
-    pub fn list(&self, _resource: &GroupResource, _namespace: Option<&str>) -> Listing {
-        todo!()
+    pub fn list(&self, resource: &GroupResource, namespace: Option<&str>) -> Listing {
+        self.resource(resource).listing(&self.revision, |state| state.list(namespace))
     }
+
     /// Pods of one node, from the index (objects of `pods` by `spec.nodeName`).
-    pub fn pods_on_node(&self, _node: &str) -> Listing {
-        todo!()
+    pub fn pods_on_node(&self, node: &str) -> Listing {
+        self.resource(&GroupResource::new("", "pods")).listing(&self.revision, |state| state.on_node(node))
     }
+
     /// Number of objects per resource, for metrics and quota.
-    pub fn count(&self, _resource: &GroupResource) -> usize {
-        todo!()
+    pub fn count(&self, resource: &GroupResource) -> usize {
+        self.known(resource).map_or(0, |resource| resource.state.read().len())
     }
+
     /// Events of a resource (or namespace) with a revision greater than `after`.
     pub fn watch(
         self: &Arc<Self>,
-        _resource: &GroupResource,
-        _namespace: Option<&str>,
-        _after: Revision,
+        resource: &GroupResource,
+        namespace: Option<&str>,
+        after: Revision,
     ) -> Result<Watcher, CacheError> {
-        todo!()
+        Watcher::open(self.clone(), resource, namespace, after)
     }
-}
 
-/// A cursor into the events of one resource.
-pub struct Watcher {
-    _private: (),
-}
-
-impl Watcher {
-    /// The next events, at least one; waits. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Vec<CacheEvent>, CacheError> {
-        todo!()
+    /// Why the cache stopped following the store; `None` while it follows.
+    pub fn closed(&self) -> Option<String> {
+        self.closed.read().clone()
     }
-    /// Everything up to this revision has been returned or concerns other objects: what a bookmark says.
-    pub fn position(&self) -> Revision {
-        todo!()
+
+    fn known(&self, resource: &GroupResource) -> Option<Arc<ResourceCache>> {
+        self.resources.read().get(resource).cloned()
+    }
+
+    /// The resource, made empty when nothing of it was ever seen.
+    fn resource(&self, resource: &GroupResource) -> Arc<ResourceCache> {
+        if let Some(known) = self.known(resource) {
+            return known;
+        }
+        let mut resources = self.resources.write();
+        let floor = self.base.load(Ordering::Acquire);
+        resources.entry(resource.clone()).or_insert_with(|| Arc::new(ResourceCache::new(resource, floor))).clone()
+    }
+
+    /// Shows a whole list in place of everything; cursors of before are `Expired`.
+    fn replace(&self, mut all: HashMap<GroupResource, Vec<(Arc<Object>, Option<Box<str>>)>>, revision: Revision) {
+        let mut resources = self.resources.write();
+        self.base.store(revision, Ordering::Release);
+        for (name, resource) in resources.iter() {
+            resource.reset(all.remove(name).unwrap_or_default(), revision);
+        }
+        for (name, objects) in all {
+            let resource = ResourceCache::new(&name, revision);
+            resource.reset(objects, revision);
+            resources.insert(name, Arc::new(resource));
+        }
+        self.revision.fetch_max(revision, Ordering::AcqRel);
+        for resource in resources.values() {
+            resource.wake();
+        }
+        self.shown.send_replace(self.revision());
+    }
+
+    fn trim(&self) {
+        let resources: Vec<_> = self.resources.read().values().cloned().collect();
+        let now = Instant::now();
+        for resource in resources {
+            resource.trim(&self.config, now);
+        }
+    }
+
+    fn close(&self, why: String) {
+        tracing::error!(why, "the cache stops following the store");
+        *self.closed.write() = Some(why);
+        for resource in self.resources.read().values() {
+            resource.wake();
+        }
+        self.shown.send_modify(|_| {});
     }
 }

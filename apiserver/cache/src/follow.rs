@@ -1,0 +1,228 @@
+//! The task that fills the cache: one list, then one watch, for as long as the process lives.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use api_machinery::resource::REGISTRY_PREFIX;
+use api_machinery::{GroupResource, ObjectKey};
+use serde::Deserialize;
+use store_api::{
+    DynStore, Event, KeyValue, RangeRequest, ReadAt, Revision, StoreError, WatchRequest, WatchStream, prefix_end,
+};
+use tokio::time::Instant;
+
+use crate::state::Change;
+use crate::{Cache, Object};
+
+/// After a start, so many revisions of history are played back into the windows, so that watches of
+/// before the start resume here.
+const REPLAYED_REVISIONS: u64 = 10_000;
+/// Keys per read of a list.
+const LIST_PAGE: usize = 2_000;
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How often windows are looked through for events that are too old.
+const TRIM_EVERY: Duration = Duration::from_secs(15);
+
+/// Fills the cache for the first time and leaves a task that keeps following.
+pub(crate) async fn start(cache: &Arc<Cache>, store: DynStore) -> Result<(), StoreError> {
+    let goal = store.applied_revision();
+    let watch = match list_and_watch(cache, &store, replay_from(&store)).await {
+        Err(StoreError::Compacted { .. }) => list_and_watch(cache, &store, None).await?,
+        other => other?,
+    };
+    let mut follower = Follower { cache: Arc::downgrade(cache), store, watch };
+    while cache.revision() < goal {
+        follower.step(cache).await?;
+    }
+    tokio::spawn(follower.run());
+    Ok(())
+}
+
+/// An older revision to list at, so that the watch plays back what came after it.
+fn replay_from(store: &DynStore) -> Option<Revision> {
+    let status = store.status();
+    let from = store.applied_revision().saturating_sub(REPLAYED_REVISIONS).max(status.compacted_revision);
+    (from > 0 && from < store.applied_revision()).then_some(from)
+}
+
+/// Replaces everything by a list (of the newest state, or of a revision), and opens a watch after it.
+async fn list_and_watch(
+    cache: &Cache,
+    store: &DynStore,
+    at: Option<Revision>,
+) -> Result<Box<dyn WatchStream>, StoreError> {
+    let (kvs, revision) = list(store, at).await?;
+    cache.replace(decode_all(&kvs), revision);
+    watch_after(store, revision).await
+}
+
+async fn watch_after(store: &DynStore, revision: Revision) -> Result<Box<dyn WatchStream>, StoreError> {
+    let start = REGISTRY_PREFIX.as_bytes();
+    let request = WatchRequest { start: start.to_vec().into(), end: prefix_end(start), from: revision + 1 };
+    store.watch(request).await
+}
+
+async fn list(store: &DynStore, at: Option<Revision>) -> Result<(Vec<KeyValue>, Revision), StoreError> {
+    let at = at.map_or(ReadAt::Local, ReadAt::Revision);
+    let mut request = RangeRequest::prefix(REGISTRY_PREFIX.as_bytes(), at);
+    request.limit = LIST_PAGE;
+    let mut kvs: Vec<KeyValue> = Vec::new();
+    loop {
+        let reply = store.range(request.clone()).await?;
+        request.at = ReadAt::Revision(reply.revision);
+        let last = reply.kvs.last().map(|kv| kv.key.clone());
+        kvs.extend(reply.kvs);
+        match last {
+            Some(last) if reply.more => request.start = [&last[..], &[0]].concat().into(),
+            _ => return Ok((kvs, reply.revision)),
+        }
+    }
+}
+
+type Decoded = HashMap<GroupResource, Vec<(Arc<Object>, Option<Box<str>>)>>;
+
+fn decode_all(kvs: &[KeyValue]) -> Decoded {
+    let mut all = Decoded::new();
+    for kv in kvs {
+        if let Some((object, node)) = decode(&kv.key, kv.mod_revision, &kv.value) {
+            all.entry(object.key.resource.clone()).or_default().push((object, node));
+        }
+    }
+    all
+}
+
+/// One object from the store. What is not an object is not shown, but said.
+fn decode(key: &[u8], revision: Revision, value: &[u8]) -> Option<(Arc<Object>, Option<Box<str>>)> {
+    let parsed = std::str::from_utf8(key).ok().and_then(ObjectKey::from_store_key);
+    let object = parsed.and_then(|key| Object::from_stored(key, revision, value));
+    if object.is_none() {
+        tracing::error!(key = %String::from_utf8_lossy(key), revision, "the store holds what is not an object");
+        metrics::counter!("kontiki_cache_undecodable_total").increment(1);
+    }
+    let object = object?;
+    let node = if &*object.key.resource.resource == "pods" && object.key.resource.group.is_empty() {
+        node_name(&object.json)
+    } else {
+        None
+    };
+    Some((Arc::new(object), node))
+}
+
+/// `spec.nodeName` without parsing the rest.
+fn node_name(json: &[u8]) -> Option<Box<str>> {
+    #[derive(Deserialize)]
+    struct Pod {
+        spec: Option<Spec>,
+    }
+    #[derive(Deserialize)]
+    struct Spec {
+        #[serde(rename = "nodeName")]
+        node_name: Option<Box<str>>,
+    }
+    let pod: Pod = serde_json::from_slice(json).ok()?;
+    pod.spec?.node_name.filter(|name| !name.is_empty())
+}
+
+/// The changes of a batch, by resource. `Deleted` objects are the last state with the deletion's revision.
+fn changes(events: Vec<Event>) -> HashMap<GroupResource, Vec<Change>> {
+    let mut all: HashMap<GroupResource, Vec<Change>> = HashMap::new();
+    for event in events {
+        let change = match event {
+            Event::Put { kv, .. } => decode(&kv.key, kv.mod_revision, &kv.value)
+                .map(|(object, node)| (object.key.resource.clone(), Change::Put { object, node })),
+            Event::Delete { kv, previous } => decode(&kv.key, kv.mod_revision, &previous.value)
+                .map(|(object, _)| (object.key.resource.clone(), Change::Delete { object })),
+        };
+        if let Some((resource, change)) = change {
+            all.entry(resource).or_default().push(change);
+        }
+    }
+    all
+}
+
+struct Follower {
+    /// Weak: the task ends when nobody uses the cache.
+    cache: std::sync::Weak<Cache>,
+    store: DynStore,
+    watch: Box<dyn WatchStream>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let mut trim = tokio::time::interval(TRIM_EVERY);
+        trim.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                batch = self.watch.next() => Some(batch),
+                _ = trim.tick() => None,
+            };
+            let Some(cache) = self.cache.upgrade() else { return };
+            let failed = match step {
+                None => {
+                    cache.trim();
+                    continue;
+                }
+                Some(Ok(batch)) => {
+                    show(&cache, batch);
+                    continue;
+                }
+                Some(Err(error)) => error,
+            };
+            if let Err(why) = self.recover(&cache, failed).await {
+                cache.close(why);
+                return;
+            }
+        }
+    }
+
+    async fn step(&mut self, cache: &Cache) -> Result<(), StoreError> {
+        show(cache, self.watch.next().await?);
+        Ok(())
+    }
+
+    /// Opens the watch again where it ended, or lists anew when that is forgotten. `Err`: the store is done.
+    async fn recover(&mut self, cache: &Cache, mut error: StoreError) -> Result<(), String> {
+        let mut pause = RETRY_MIN;
+        loop {
+            let opened = match &error {
+                StoreError::Fatal(why) => return Err(why.clone()),
+                StoreError::Compacted { requested, oldest } => {
+                    tracing::warn!(requested, oldest, "the cache fell behind the store and lists anew");
+                    list_and_watch(cache, &self.store, None).await
+                }
+                other => {
+                    tracing::warn!(error = %other, "the cache opens its watch again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_MAX);
+                    watch_after(&self.store, cache.revision()).await
+                }
+            };
+            match opened {
+                Ok(watch) => {
+                    self.watch = watch;
+                    return Ok(());
+                }
+                Err(next) => error = next,
+            }
+        }
+    }
+}
+
+/// Applies a batch to every resource it touches, then says that it is shown, then wakes the cursors.
+fn show(cache: &Cache, batch: store_api::WatchBatch) {
+    let now = Instant::now();
+    let mut touched = Vec::new();
+    for (resource, changes) in changes(batch.events) {
+        let resource = cache.resource(&resource);
+        resource.apply(changes, &cache.config, now);
+        touched.push(resource);
+    }
+    cache.revision.fetch_max(batch.revision, Ordering::AcqRel);
+    for resource in touched {
+        resource.wake();
+    }
+    cache.shown.send_replace(cache.revision());
+}
