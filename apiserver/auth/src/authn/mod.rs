@@ -1,0 +1,52 @@
+//! Authentication: certificate or token to a user.
+
+pub mod bootstrap_token;
+pub mod service_account;
+pub mod x509;
+
+use api_machinery::{ApiError, UserInfo};
+use async_trait::async_trait;
+
+/// What a connection and a request bring along.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// DER of the client certificate, already verified against the client CA by TLS.
+    pub client_certificate: Option<Vec<u8>>,
+    /// Of `Authorization: Bearer`.
+    pub bearer_token: Option<String>,
+}
+
+/// One method, or several in turn.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// `Ok(None)`: not mine. `Err`: mine, and bad (401).
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Option<UserInfo>, ApiError>;
+}
+
+/// Every method in turn; the first that knows the credentials answers. Whoever is known is in
+/// `system:authenticated`; a bearer token that no method knows is refused; no credentials at all are anonymous.
+pub struct Union {
+    pub methods: Vec<Box<dyn Authenticator>>,
+    /// Upstream's `--anonymous-auth`.
+    pub anonymous: bool,
+}
+
+const AUTHENTICATED: &str = "system:authenticated";
+
+#[async_trait]
+impl Authenticator for Union {
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Option<UserInfo>, ApiError> {
+        for method in &self.methods {
+            if let Some(mut user) = method.authenticate(credentials).await? {
+                if !user.is_in(AUTHENTICATED) {
+                    user.groups.push(AUTHENTICATED.to_owned());
+                }
+                return Ok(Some(user));
+            }
+        }
+        if credentials.bearer_token.is_some() || !self.anonymous {
+            return Err(ApiError::unauthorized());
+        }
+        Ok(Some(UserInfo::anonymous()))
+    }
+}
