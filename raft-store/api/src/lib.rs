@@ -9,6 +9,7 @@
 //! epoch of a leadership key, and carries a request id so that a retry has at most one effect.
 
 pub mod conformance;
+mod limits;
 pub mod mem;
 mod types;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use limits::*;
 pub use types::*;
 
 /// A replicated (or in-memory) store, as one replica offers it.
