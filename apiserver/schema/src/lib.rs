@@ -5,7 +5,16 @@
 //! the same types later. Everything that decodes, prunes, defaults, merges, converts or prints an
 //! object is written over this data and knows no kind by name.
 
-use api_machinery::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use api_machinery::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, Value};
+
+mod build;
+pub mod defaults;
+pub mod facts;
+
+pub use defaults::DefaultRules;
 
 /// Index of a [`Type`] in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,16 +23,53 @@ pub struct TypeId(pub u32);
 /// All types and resources.
 #[derive(Debug)]
 pub struct Schema {
-    _private: (),
+    types: Vec<Type>,
+    by_name: HashMap<String, TypeId>,
+    by_gvk: HashMap<GroupVersionKind, TypeId>,
+    resources: Vec<Resource>,
+    /// Group, version, plural.
+    by_path: HashMap<(String, String, String), usize>,
+    groups: Vec<Group>,
+    selectable: HashMap<GroupResource, Vec<String>>,
+    strategies: HashMap<GroupResource, Strategy>,
+    columns: HashMap<GroupResource, Vec<PrintColumn>>,
+    enums: HashMap<String, Enum>,
+    defaults: HashMap<TypeId, DefaultRules>,
 }
 
 /// A message: `core.v1.PodSpec`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Type {
     /// As the facts name it: `core.v1.PodSpec`.
     pub name: String,
     /// In protobuf tag order. Inlined (`(inline)`) fields are already flattened here for JSON.
     pub fields: Vec<Field>,
+    /// The kinds it is, none for what is only part of others. `meta` types that every group has are listed under none.
+    pub gvks: Vec<GroupVersionKind>,
+    /// Whether it is registered in every group-version (`DeleteOptions`, `WatchEvent`, ...).
+    pub in_every_group: bool,
+    /// `k8s.io.api.core.v1.PodSpec`
+    pub proto: String,
+    /// `x-kubernetes-map-type`: merged as a whole by apply.
+    pub atomic: bool,
+    /// `x-kubernetes-unions`, as OpenAPI has it.
+    pub unions: Option<Value>,
+    /// Types whose fields are inlined, with the protobuf tag they are nested under (0: none, as TypeMeta).
+    pub inlined: Vec<(TypeId, u32)>,
+    /// Indices into `fields`, by name.
+    sorted: Vec<u16>,
+}
+
+/// How a Go field holds its value: decides what counts as unset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Holder {
+    /// Zero is unset.
+    #[default]
+    Value,
+    /// Only absent (or null) is unset.
+    Pointer,
+    /// Empty is unset.
+    Collection,
 }
 
 #[derive(Debug)]
@@ -38,9 +84,22 @@ pub struct Field {
     pub patch: PatchStrategy,
     pub merge_key: Option<String>,
     pub list_type: ListType,
+    /// Whether the facts name a list type: OpenAPI shows it only then.
+    pub list_type_known: bool,
     pub list_map_keys: Vec<String>,
+    /// `x-kubernetes-map-type` of a map or message field: `atomic` or `granular`.
+    pub map_type: Option<String>,
     /// Protobuf tag (0: none).
     pub tag: u32,
+    /// Tags of the inlined messages this field is nested in on the protobuf wire, outermost first.
+    pub nesting: Vec<u32>,
+    /// Protobuf field name where it is not the JSON name.
+    pub proto_name: Option<String>,
+    pub holder: Holder,
+    /// OpenAPI default.
+    pub default: Option<Value>,
+    /// The Go type as upstream's messages print it: `int32`, `v1.PullPolicy`, `[]v1.Container`.
+    pub go_type: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +121,8 @@ pub enum Shape {
     Message(TypeId),
     List(Box<Shape>),
     Map(Box<Shape>),
+    /// Whichever of these has the JSON type found (JSONSchemaPropsOrBool, ...).
+    OneOf(Vec<Shape>),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +180,39 @@ pub struct Group {
     pub versions: Vec<String>,
 }
 
+/// How updates of a resource behave, where upstream's registries differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strategy {
+    /// PUT on a missing object creates it.
+    pub create_on_update: bool,
+    /// PUT without resourceVersion is allowed.
+    pub unconditional_update: bool,
+    /// Fields a write to the main resource cannot change: `status`.
+    pub reset_on_main: Vec<String>,
+    /// Fields a write to `/status` cannot change: `spec`, `metadata.labels`.
+    pub reset_on_status: Vec<String>,
+}
+
+/// A column of a resource's `Table`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrintColumn {
+    pub name: String,
+    /// `string`, `integer`, `date`, ...
+    pub kind: String,
+    /// `name` or empty.
+    pub format: String,
+    /// Above 0: only in wide output.
+    pub priority: i32,
+}
+
+/// A named string type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enum {
+    /// Nothing but `values` is allowed.
+    pub closed: bool,
+    pub values: Vec<String>,
+}
+
 impl Resource {
     pub fn group_resource(&self) -> GroupResource {
         GroupResource::new(&self.gv.group, &self.plural)
@@ -144,38 +238,84 @@ impl Resource {
 impl Schema {
     /// The facts of Kubernetes v1.36, parsed on first use. What is off by default upstream is not here.
     pub fn builtin() -> &'static Schema {
-        todo!()
+        static BUILTIN: OnceLock<Schema> = OnceLock::new();
+        BUILTIN.get_or_init(build::builtin)
     }
-    pub fn get(&self, _id: TypeId) -> &Type {
-        todo!()
+    pub fn get(&self, id: TypeId) -> &Type {
+        &self.types[id.0 as usize]
+    }
+    /// Every type, by id.
+    pub fn types(&self) -> impl Iterator<Item = (TypeId, &Type)> {
+        self.types.iter().enumerate().map(|(index, one)| (TypeId(index as u32), one))
     }
     /// `core.v1.Pod` -> its type.
-    pub fn type_named(&self, _name: &str) -> Option<TypeId> {
-        todo!()
+    pub fn type_named(&self, name: &str) -> Option<TypeId> {
+        self.by_name.get(name).copied()
+    }
+    /// The type of a kind, also of kinds that are no resource (`DeleteOptions`, `Scale`, `PodList`).
+    pub fn type_of_kind(&self, gvk: &GroupVersionKind) -> Option<TypeId> {
+        self.by_gvk.get(gvk).copied()
     }
     /// The resource of a path: group (empty for core), version, plural.
-    pub fn resource(&self, _group: &str, _version: &str, _plural: &str) -> Option<&Resource> {
-        todo!()
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Resource> {
+        let index = self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))?;
+        Some(&self.resources[*index])
     }
     /// The preferred served version of a stored resource.
-    pub fn preferred(&self, _resource: &GroupResource) -> Option<&Resource> {
-        todo!()
+    pub fn preferred(&self, resource: &GroupResource) -> Option<&Resource> {
+        let group = self.groups.iter().find(|group| *group.name == *resource.group)?;
+        group.versions.iter().find_map(|version| self.resource(&resource.group, version, &resource.resource))
     }
-    pub fn resource_of_kind(&self, _gvk: &GroupVersionKind) -> Option<&Resource> {
-        todo!()
+    pub fn resource_of_kind(&self, gvk: &GroupVersionKind) -> Option<&Resource> {
+        let of_kind =
+            |one: &&Resource| *one.kind == *gvk.kind && one.gv.version == gvk.version && one.gv.group == gvk.group;
+        self.resources.iter().find(of_kind)
     }
     /// Every served resource, in discovery order.
     pub fn resources(&self) -> &[Resource] {
-        todo!()
+        &self.resources
     }
     /// Groups in discovery order; the core group is "".
     pub fn groups(&self) -> &[Group] {
-        todo!()
+        &self.groups
+    }
+    /// The field labels that selectors of a resource may name, `metadata.name` first.
+    pub fn selectable_fields(&self, resource: &GroupResource) -> &[String] {
+        self.selectable.get(resource).map_or(&[], Vec::as_slice)
+    }
+    /// How updates behave; `None` for what cannot be updated.
+    pub fn strategy(&self, resource: &GroupResource) -> Option<&Strategy> {
+        self.strategies.get(resource)
+    }
+    /// The columns of a resource's Table.
+    pub fn print_columns(&self, resource: &GroupResource) -> Option<&[PrintColumn]> {
+        self.columns.get(resource).map(Vec::as_slice)
+    }
+    /// Every resource that has columns.
+    pub fn all_print_columns(&self) -> impl Iterator<Item = (&GroupResource, &[PrintColumn])> {
+        self.columns.iter().map(|(resource, columns)| (resource, columns.as_slice()))
+    }
+    /// The known values of a named string type: `core.v1.PullPolicy`.
+    pub fn enumeration(&self, name: &str) -> Option<&Enum> {
+        self.enums.get(name)
+    }
+    /// The static defaults of a type, without those of types inside it that have their own.
+    pub fn defaults(&self, id: TypeId) -> Option<&DefaultRules> {
+        self.defaults.get(&id)
     }
 }
 
 impl Type {
-    pub fn field(&self, _json: &str) -> Option<&Field> {
-        todo!()
+    pub fn field(&self, json: &str) -> Option<&Field> {
+        let found = self.sorted.binary_search_by(|&index| self.fields[index as usize].json.as_str().cmp(json)).ok()?;
+        Some(&self.fields[self.sorted[found] as usize])
+    }
+    /// `PodSpec`
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or(&self.name)
+    }
+    fn index_fields(&mut self) {
+        self.sorted = (0..self.fields.len() as u16).collect();
+        self.sorted.sort_by(|&a, &b| self.fields[a as usize].json.cmp(&self.fields[b as usize].json));
     }
 }

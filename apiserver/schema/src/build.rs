@@ -1,0 +1,336 @@
+//! Reads the fact files. They are compiled in, so a mistake in them is a bug that any test shows: it panics.
+
+use std::collections::HashMap;
+
+use api_machinery::{GroupResource, GroupVersion, GroupVersionKind};
+
+use crate::{
+    Enum, Field, Group, Holder, ListType, PatchStrategy, PrintColumn, Resource, Schema, Shape, Strategy, Subresource,
+    Type, TypeId, facts,
+};
+
+/// A line's columns; what is missing or `-` is `None`.
+struct Line<'a>(Vec<&'a str>);
+
+impl<'a> Line<'a> {
+    fn get(&self, index: usize) -> Option<&'a str> {
+        self.0.get(index).copied().filter(|text| *text != "-" && !text.is_empty())
+    }
+    fn text(&self, index: usize) -> &'a str {
+        self.get(index).unwrap_or("")
+    }
+    fn list(&self, index: usize) -> Vec<String> {
+        self.get(index).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
+    }
+    /// The core group is empty.
+    fn group(&self, index: usize) -> &'a str {
+        group_name(self.text(index))
+    }
+}
+
+fn group_name(text: &str) -> &str {
+    if text == "core" { "" } else { text }
+}
+
+fn lines(table: &str) -> impl Iterator<Item = Line<'_>> {
+    table.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(|line| Line(line.split('\t').collect()))
+}
+
+fn group_version(text: &str) -> GroupVersion {
+    let (group, version) = text.rsplit_once('/').unwrap_or(("", text));
+    GroupVersion::new(group_name(group), version)
+}
+
+fn group_version_kind(text: &str) -> GroupVersionKind {
+    let (gv, kind) = text.rsplit_once('/').expect("facts/types: a kind is group/version/Kind");
+    let gv = group_version(gv);
+    GroupVersionKind { group: gv.group, version: gv.version, kind: kind.into() }
+}
+
+/// A type as its table has it, before inlining.
+struct Raw<'a> {
+    head: Line<'a>,
+    fields: Vec<Line<'a>>,
+}
+
+struct Types<'a> {
+    ids: HashMap<String, TypeId>,
+    raw: Vec<(String, Raw<'a>)>,
+}
+
+impl<'a> Types<'a> {
+    fn read() -> Self {
+        let mut types = Self { ids: HashMap::new(), raw: Vec::new() };
+        for (package, table) in facts::TYPES {
+            for line in lines(table) {
+                if line.0[0].is_empty() {
+                    let (_, raw) = types.raw.last_mut().expect("facts/types: a field follows its type");
+                    raw.fields.push(Line(line.0[1..].to_vec()));
+                } else {
+                    let name = format!("{package}.{}", line.0[0]);
+                    types.ids.insert(name.clone(), TypeId(types.raw.len() as u32));
+                    types.raw.push((name, Raw { head: line, fields: Vec::new() }));
+                }
+            }
+        }
+        types
+    }
+
+    fn id(&self, name: &str) -> TypeId {
+        *self.ids.get(name).unwrap_or_else(|| panic!("facts/types: no type {name}"))
+    }
+
+    fn shape(&self, ftype: &str) -> Shape {
+        if let Some(element) = ftype.strip_prefix("[]") {
+            return Shape::List(Box::new(self.shape(element)));
+        }
+        if let Some(element) = ftype.strip_prefix("map[string]") {
+            return Shape::Map(Box::new(self.shape(element)));
+        }
+        let props = || Shape::Message(self.id("apiextensions.v1.JSONSchemaProps"));
+        match ftype {
+            "string" => Shape::String,
+            "bool" => Shape::Bool,
+            "int32" => Shape::Int32,
+            "int64" => Shape::Int64,
+            "double" => Shape::Float64,
+            "bytes" => Shape::Bytes,
+            "Quantity" => Shape::Quantity,
+            "IntOrString" => Shape::IntOrString,
+            "Time" => Shape::Time,
+            "MicroTime" => Shape::MicroTime,
+            "Duration" => Shape::Duration,
+            "RawExtension" | "FieldsV1" | "any" | "apiextensions.v1.JSON" => Shape::Any,
+            "apiextensions.v1.JSONSchemaPropsOrArray" => Shape::OneOf(vec![props(), Shape::List(Box::new(props()))]),
+            "apiextensions.v1.JSONSchemaPropsOrBool" => Shape::OneOf(vec![props(), Shape::Bool]),
+            "apiextensions.v1.JSONSchemaPropsOrStringArray" => {
+                Shape::OneOf(vec![props(), Shape::List(Box::new(Shape::String))])
+            }
+            message => Shape::Message(self.id(message)),
+        }
+    }
+
+    fn field(&self, line: &Line<'_>, nesting: &[u32]) -> Field {
+        let ftype = line.text(1);
+        let flags = line.text(2).as_bytes();
+        let strategies = line.list(6);
+        let strategy = |name: &str| strategies.iter().any(|own| own == name);
+        Field {
+            json: line.text(0).to_owned(),
+            shape: self.shape(ftype),
+            required: flags[1] == b'R',
+            omit_empty: flags[2] != b'k',
+            enum_values: line.list(5),
+            patch: PatchStrategy {
+                merge: strategy("merge"),
+                replace: strategy("replace"),
+                retain_keys: strategy("retainKeys"),
+            },
+            merge_key: line.get(7).map(str::to_owned),
+            list_type: match line.get(8) {
+                Some("map") => ListType::Map,
+                Some("set") => ListType::Set,
+                _ => ListType::Atomic,
+            },
+            list_type_known: line.get(8).is_some(),
+            list_map_keys: line.list(9),
+            map_type: line.get(10).map(str::to_owned),
+            tag: line.get(3).map_or(0, |tag| tag.parse().expect("facts/types: a tag is a number")),
+            nesting: nesting.to_vec(),
+            proto_name: line.get(12).map(str::to_owned),
+            holder: match flags[0] {
+                b'v' => Holder::Value,
+                b'p' => Holder::Pointer,
+                _ => Holder::Collection,
+            },
+            default: line.get(4).map(|text| serde_json::from_str(text).expect("facts/types: a default is JSON")),
+            go_type: go_type(ftype, line.get(11)),
+        }
+    }
+
+    /// The fields of a type, those of inlined types among them.
+    fn fields(&self, id: TypeId, nesting: &mut Vec<u32>, out: &mut Vec<Field>) {
+        for line in &self.raw[id.0 as usize].1.fields {
+            if line.text(0) != "(inline)" {
+                out.push(self.field(line, nesting));
+                continue;
+            }
+            let tag: Option<u32> = line.get(3).map(|tag| tag.parse().expect("facts/types: a tag is a number"));
+            nesting.extend(tag);
+            self.fields(self.id(line.text(1)), nesting, out);
+            if tag.is_some() {
+                nesting.pop();
+            }
+        }
+    }
+
+    fn build(&self) -> Vec<Type> {
+        (0..self.raw.len()).map(|index| self.build_one(TypeId(index as u32))).collect()
+    }
+
+    fn build_one(&self, id: TypeId) -> Type {
+        let (name, raw) = &self.raw[id.0 as usize];
+        let mut fields = Vec::new();
+        self.fields(id, &mut Vec::new(), &mut fields);
+        // Stable: fields without a tag (TypeMeta) come first, in their own order.
+        fields.sort_by_cached_key(|field| {
+            let mut key = field.nesting.clone();
+            key.push(field.tag);
+            if field.tag == 0 { Vec::new() } else { key }
+        });
+        let inlined = raw.fields.iter().filter(|line| line.text(0) == "(inline)");
+        let kinds = raw.head.get(1).filter(|text| *text != "meta");
+        let mut one = Type {
+            name: name.clone(),
+            fields,
+            gvks: kinds.map(|text| text.split(',').map(group_version_kind).collect()).unwrap_or_default(),
+            in_every_group: raw.head.get(1) == Some("meta"),
+            proto: raw.head.text(2).to_owned(),
+            atomic: raw.head.get(3) == Some("atomic"),
+            unions: raw.head.get(4).map(|text| serde_json::from_str(text).expect("facts/types: unions are JSON")),
+            inlined: inlined
+                .map(|line| (self.id(line.text(1)), line.get(3).map_or(0, |tag| tag.parse().expect("a tag"))))
+                .collect(),
+            sorted: Vec::new(),
+        };
+        one.index_fields();
+        one
+    }
+}
+
+/// `core.v1.PodSpec` is `v1.PodSpec` in Go's messages.
+fn go_type(ftype: &str, alias: Option<&str>) -> String {
+    if let Some(alias) = alias {
+        // An alias of a list or map names the element.
+        let container = ftype.strip_suffix("string").filter(|container| !container.is_empty());
+        return format!("{}{alias}", container.unwrap_or(""));
+    }
+    for container in ["[]", "map[string]"] {
+        if let Some(element) = ftype.strip_prefix(container) {
+            return format!("{container}{}", go_type(element, None));
+        }
+    }
+    match ftype {
+        "double" => "float64".to_owned(),
+        "bytes" => "[]uint8".to_owned(),
+        "Quantity" => "resource.Quantity".to_owned(),
+        "IntOrString" => "intstr.IntOrString".to_owned(),
+        "Time" | "MicroTime" | "Duration" | "FieldsV1" => format!("v1.{ftype}"),
+        "RawExtension" => "runtime.RawExtension".to_owned(),
+        "any" => "interface {}".to_owned(),
+        message => message.split_once('.').map_or(message, |(_, rest)| rest).to_owned(),
+    }
+}
+
+fn groups() -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for line in lines(facts::GROUPS) {
+        let version = line.text(1).to_owned();
+        match groups.iter_mut().find(|group| group.name == line.group(0)) {
+            Some(group) => group.versions.push(version),
+            None => groups.push(Group { name: line.group(0).to_owned(), versions: vec![version] }),
+        }
+    }
+    groups
+}
+
+fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Resource {
+    let gv = GroupVersion::new(line.group(0), line.text(1));
+    let kind_gv = group_version(line.text(5));
+    let gvk = GroupVersionKind { group: kind_gv.group, version: kind_gv.version, kind: line.text(4).into() };
+    let storage_gv = line.get(10).map_or_else(|| gv.clone(), group_version);
+    Resource {
+        plural: line.text(2).to_owned(),
+        singular: line.text(3).to_owned(),
+        kind: line.text(4).to_owned(),
+        namespaced: line.text(6) == "namespaced",
+        verbs: line.list(7),
+        short_names: line.list(8),
+        categories: line.list(9),
+        subresources: Vec::new(),
+        type_id: by_gvk.get(&gvk).copied(),
+        storage_version_hash: line.text(11).to_owned(),
+        storage: GroupResource::new(&storage_gv.group, line.text(2)),
+        storage_gv,
+        gv,
+    }
+}
+
+fn resources(by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Vec<Resource> {
+    let mut resources: Vec<Resource> = Vec::new();
+    for line in lines(facts::RESOURCES) {
+        let Some((plural, name)) = line.text(2).split_once('/') else {
+            resources.push(resource(&line, by_gvk));
+            continue;
+        };
+        let kind_gv = group_version(line.text(5));
+        let gvk = GroupVersionKind { group: kind_gv.group, version: kind_gv.version, kind: line.text(4).into() };
+        let subresource =
+            Subresource { name: name.to_owned(), verbs: line.list(7), type_id: by_gvk.get(&gvk).copied(), gvk };
+        let of = GroupVersion::new(line.group(0), line.text(1));
+        let owner = resources.iter_mut().rev().find(|one| one.plural == plural && one.gv == of);
+        owner.unwrap_or_else(|| panic!("facts/resources.tsv: {plural}/{name}")).subresources.push(subresource);
+    }
+    resources
+}
+
+fn strategy(line: &Line<'_>) -> (GroupResource, Strategy) {
+    let strategy = Strategy {
+        create_on_update: line.text(2) == "true",
+        unconditional_update: line.text(3) == "true",
+        reset_on_main: line.list(4),
+        reset_on_status: line.list(5),
+    };
+    (GroupResource::new(line.group(0), line.text(1)), strategy)
+}
+
+fn column(text: &str) -> PrintColumn {
+    let mut parts = text.split('|');
+    let mut next = || parts.next().expect("facts/printcolumns.tsv: four parts").to_owned();
+    let (name, kind, format, priority) = (next(), next(), next(), next());
+    let priority = priority.parse().expect("facts/printcolumns.tsv: a priority is a number");
+    PrintColumn { name, kind, format, priority }
+}
+
+/// Group and resource of a line with group, version, resource; of two versions the first is kept.
+fn per_resource<T>(table: &str, read: impl Fn(&Line<'_>) -> T) -> HashMap<GroupResource, T> {
+    let mut map = HashMap::new();
+    for line in lines(table) {
+        map.entry(GroupResource::new(line.group(0), line.text(2))).or_insert_with(|| read(&line));
+    }
+    map
+}
+
+pub(crate) fn builtin() -> Schema {
+    let raw = Types::read();
+    let types = raw.build();
+    let by_gvk: HashMap<_, _> = types
+        .iter()
+        .enumerate()
+        .flat_map(|(index, one)| one.gvks.iter().map(move |gvk| (gvk.clone(), TypeId(index as u32))))
+        .collect();
+    let resources = resources(&by_gvk);
+    let path = |one: &Resource| (one.gv.group.to_string(), one.gv.version.to_string(), one.plural.clone());
+    let by_path = resources.iter().enumerate().map(|(index, one)| (path(one), index)).collect();
+    let mut defaults: HashMap<TypeId, crate::DefaultRules> = HashMap::new();
+    for line in lines(facts::DEFAULTS) {
+        defaults.entry(raw.id(line.text(0))).or_default().add(&line.0[1..]);
+    }
+    let enums = lines(facts::ENUMS).map(|line| {
+        let one = Enum { closed: line.text(2) == "yes", values: line.list(3) };
+        (format!("{}.{}", line.text(0), line.text(1)), one)
+    });
+    Schema {
+        by_name: raw.ids.clone(),
+        types,
+        by_gvk,
+        resources,
+        by_path,
+        groups: groups(),
+        selectable: per_resource(facts::FIELD_SELECTORS, |line| line.list(3)),
+        strategies: lines(facts::STRATEGIES).map(|line| strategy(&line)).collect(),
+        columns: per_resource(facts::PRINT_COLUMNS, |line| line.text(3).split(',').map(column).collect()),
+        enums: enums.collect(),
+        defaults,
+    }
+}
