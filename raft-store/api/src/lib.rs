@@ -38,7 +38,8 @@ pub trait Store: Send + Sync + 'static {
     async fn range(&self, range: RangeRequest) -> Result<RangeReply, StoreError>;
 
     /// Opens a watch; events are delivered strictly in revision order, all events of one
-    /// revision in one batch, none twice, none missing.
+    /// revision in one batch, none twice, none missing. `Compacted` may come from here or from the
+    /// first [`WatchStream::next`].
     async fn watch(&self, watch: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError>;
 
     /// Creates a lease that ends unless renewed within `ttl`. Its id is chosen by the store.
@@ -51,6 +52,7 @@ pub trait Store: Send + Sync + 'static {
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Forgets versions that are not the newest at `revision`; reads below it answer `Compacted`.
+    /// `FutureRevision` when it is not reached yet; nothing happens when it is compacted already.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 
     /// Waits until this replica has applied everything acknowledged anywhere before the call

@@ -77,12 +77,12 @@ pub enum Op {
     Delete {
         key: Bytes,
     },
-    /// Deletes `[start, end)`.
+    /// Deletes `[start, end)`; an empty `end` is the end of the key space.
     DeleteRange {
         start: Bytes,
         end: Bytes,
     },
-    /// Reads a key inside the transaction.
+    /// Reads a key inside the transaction, after the operations before it.
     Get {
         key: Bytes,
     },
@@ -96,6 +96,10 @@ pub struct Fence {
 }
 
 /// `if all of compare { success } else { failure }`, atomically, at one revision.
+///
+/// Operations run in order and see those before them. A branch may write a key only once; see
+/// [`Txn::check`] for all limits. A request seen before is answered as it was then, before the fence
+/// and the comparisons are looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
     pub request: Option<RequestId>,
@@ -145,7 +149,8 @@ pub enum ReadAt {
     Linearizable,
     /// What this replica has applied, without asking anyone.
     Local,
-    /// Exactly as of a revision; waits for it when it is in the future of this replica.
+    /// Exactly as of a revision. One this replica has not reached is waited for, at most
+    /// [`crate::FUTURE_READ_TIMEOUT`], and then answered with `FutureRevision`.
     Revision(Revision),
 }
 
@@ -202,7 +207,8 @@ pub struct WatchRequest {
     pub start: Bytes,
     /// Exclusive; empty means "to the end of the key space".
     pub end: Bytes,
-    /// The first revision wanted. 0 means "from now": after what this replica has applied.
+    /// The first revision wanted; it may lie in the future. 0 means "from now": after what this replica
+    /// has applied. Everything up to and including the compacted revision answers `Compacted`.
     pub from: Revision,
 }
 
@@ -212,7 +218,7 @@ pub enum Event {
         kv: KeyValue,
         previous: Option<KeyValue>,
     },
-    /// `kv.mod_revision` is the revision of the deletion, `kv.value` is empty.
+    /// `kv` has the key and, as `mod_revision`, the revision of the deletion; all else in it is empty or zero.
     Delete {
         kv: KeyValue,
         previous: KeyValue,
@@ -266,7 +272,8 @@ pub struct StoreStatus {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The revision is older than what is remembered. Carries the oldest readable one.
+    /// The revision is older than what is remembered. `oldest` is the oldest revision to read at (the
+    /// compacted one), or for a watch the oldest to begin from (the one after it).
     #[error("revision {requested} is compacted, the oldest kept is {oldest}")]
     Compacted { requested: Revision, oldest: Revision },
     #[error("revision {requested} is not reached yet, this replica has {current}")]
