@@ -1,0 +1,167 @@
+//! EndpointSlice.
+
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, IMMUTABLE};
+use crate::generic::changed_besides;
+use crate::{Kind, cells, formats};
+
+const MAX_ENDPOINTS: usize = 1000;
+const MAX_PORTS: usize = 20_000;
+const MAX_ADDRESSES: usize = 100;
+const ADDRESS_TYPES: [&str; 3] = ["IPv4", "IPv6", "FQDN"];
+/// So many are shown in a cell.
+const SHOWN: usize = 3;
+
+pub(crate) struct EndpointSlice;
+
+impl Kind for EndpointSlice {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("discovery.k8s.io", "endpointslices")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+               "metadata": {"name": "x", "namespace": "default"}, "addressType": "IPv4",
+               "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"name": "", "port": 80, "protocol": "TCP"}]})
+    }
+    /// Only v1beta1 had topology in this form; v1 drops it on the way in.
+    fn default(&self, object: &mut Value) {
+        let endpoints = object.get_mut("endpoints").and_then(Value::as_array_mut);
+        for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
+            endpoint.remove("deprecatedTopology");
+        }
+    }
+    fn generation_grows(&self, object: &Value, old: &Value) -> bool {
+        changed_besides(object, old, &["metadata"])
+            || object.pointer("/metadata/labels") != old.pointer("/metadata/labels")
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let address_type = root.field("addressType");
+        if !address_type.is_empty() {
+            address_type.one_of(errors, &ADDRESS_TYPES);
+        } else {
+            address_type.required(errors, "");
+        }
+        validate_endpoints(&root.field("endpoints"), address_type.str(), errors);
+        validate_ports(&root.field("ports"), errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let address_type = root.field("addressType");
+        if address_type.str() != object::str_at(old, "addressType") {
+            address_type.invalid(errors, IMMUTABLE);
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        Some(vec![
+            cells::name(object),
+            cells::text(object, "addressType"),
+            ports(object).into(),
+            addresses(object).into(),
+            cells::age(object, now),
+        ])
+    }
+}
+
+fn validate_endpoints(endpoints: &At<'_>, address_type: &str, errors: &mut ErrorList) {
+    if endpoints.list().len() > MAX_ENDPOINTS {
+        return endpoints.too_many(errors, MAX_ENDPOINTS);
+    }
+    for endpoint in endpoints.items() {
+        let addresses = endpoint.field("addresses");
+        if addresses.is_empty() {
+            addresses.required(errors, "must contain at least 1 address");
+        } else if addresses.list().len() > MAX_ADDRESSES {
+            addresses.too_many(errors, MAX_ADDRESSES);
+        }
+        validate_addresses(&addresses, address_type, errors);
+        endpoint.field("hostname").format_if_set(errors, names::dns1123_label);
+        endpoint.field("nodeName").format_if_set(errors, names::dns1123_subdomain);
+        for hints in [endpoint.field("hints.forZones"), endpoint.field("hints.forNodes")] {
+            let mut seen = Vec::new();
+            for hint in hints.items() {
+                let (name, text) = (hint.field("name"), object::str_at(hint.value, "name"));
+                if seen.contains(&text) {
+                    name.duplicate(errors);
+                }
+                seen.push(text);
+                name.format(errors, names::label_value);
+            }
+        }
+    }
+}
+
+/// A wrong family is said of the list, the address itself is checked at its index.
+fn validate_addresses(addresses: &At<'_>, address_type: &str, errors: &mut ErrorList) {
+    for address in addresses.items() {
+        match address_type {
+            "IPv4" | "IPv6" => {
+                let parsed = formats::parse_ip(address.str());
+                let wanted = address_type == "IPv4";
+                if parsed.is_none_or(|ip| ip.is_ipv4() != wanted) {
+                    let family = address_type;
+                    addresses.with(address.value).invalid(errors, &format!("must be a valid {family} address"));
+                }
+                formats::not_special_ip(&address, errors);
+            }
+            "FQDN" => address.format(errors, names::dns1123_subdomain),
+            _ => {}
+        }
+    }
+}
+
+fn validate_ports(ports: &At<'_>, errors: &mut ErrorList) {
+    if ports.list().len() > MAX_PORTS {
+        return ports.too_many(errors, MAX_PORTS);
+    }
+    let mut seen = std::collections::HashSet::new();
+    for port in ports.items() {
+        let name = port.field("name");
+        if !seen.insert(object::str_at(port.value, "name")) {
+            name.duplicate(errors);
+        }
+        name.format_if_set(errors, names::dns1123_label);
+        port.field("protocol").need_one_of(errors, &["TCP", "UDP", "SCTP"]);
+        port.field("appProtocol").format_if_set(errors, names::qualified_name);
+    }
+}
+
+fn ports(object: &Value) -> String {
+    let ports = cells::list(object, "ports");
+    let texts = ports.iter().map(|port| {
+        let name = object::str_at(port, "name");
+        match port.get("port").and_then(Value::as_i64) {
+            Some(number) => number.to_string(),
+            None if !name.is_empty() => name.to_owned(),
+            None => "*".to_owned(),
+        }
+    });
+    first_few(texts, ports.is_empty(), "<unset>")
+}
+
+fn addresses(object: &Value) -> String {
+    let all = || {
+        cells::list(object, "endpoints").iter().flat_map(|one| cells::list(one, "addresses")).filter_map(Value::as_str)
+    };
+    first_few(all().map(str::to_owned), all().next().is_none(), "<unset>")
+}
+
+fn first_few(all: impl Iterator<Item = String>, empty: bool, when_empty: &str) -> String {
+    if empty {
+        return when_empty.to_owned();
+    }
+    let mut shown: Vec<String> = Vec::with_capacity(SHOWN);
+    let mut more = 0;
+    for text in all {
+        if shown.len() < SHOWN {
+            shown.push(text);
+        } else {
+            more += 1;
+        }
+    }
+    let text = shown.join(",");
+    if more > 0 { format!("{text} + {more} more...") } else { text }
+}
