@@ -4,7 +4,19 @@
 //! same log (invariant S19). The state is read through [`StateRead`]; what changes comes back as
 //! [`Effects`], which the engine writes in one batch.
 
-use store_api::{Event, KeyValue, LeaseId, OpReply, RequestId, Revision, StoreError, Txn, TxnReply};
+mod apply;
+mod hash;
+mod replies;
+mod txn;
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use store_api::{Event, KeyValue, LeaseId, RequestId, Revision, StoreError, Txn, TxnReply};
+
+pub use apply::apply;
+pub use hash::fold_hash;
+pub use replies::{Floor, Forgot, MAX_FLOORS, MAX_REPLIES, OpRef, Remembered, Replies, VersionRef};
 
 /// What one log entry asks for. Encoded by `kontiki-proto` (`log.proto`), versioned there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +52,7 @@ pub enum Reply {
     Lease(LeaseId),
     NodeId(u64),
     Done,
+    /// Nothing was changed. `Unknown` here means that the request is too old to tell whether it once was applied.
     Refused(StoreError),
 }
 
@@ -49,35 +62,64 @@ pub struct Lease {
     pub id: LeaseId,
     pub ttl_ms: u64,
     pub renewals: u64,
-    pub keys: std::collections::BTreeSet<bytes::Bytes>,
+    pub keys: BTreeSet<Bytes>,
 }
 
-/// What apply may look at.
+/// What apply may look at: the state after the entry before, including entries of the same group.
+/// An error is a failed disk, never an answer.
 pub trait StateRead {
     fn revision(&self) -> Revision;
     fn compacted(&self) -> Revision;
+    /// The newest version.
     fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StoreError>;
-    /// Newest versions of `[start, end)` in key order.
+    /// Newest versions of `[start, end)` in key order; an empty `end` is the end of the key space.
     fn range(&self, start: &[u8], end: &[u8]) -> Result<Vec<KeyValue>, StoreError>;
-    fn lease(&self, id: LeaseId) -> Result<Option<Lease>, StoreError>;
+    /// The version of `key` that was written at `revision`; asked only above the compacted revision or at it.
+    fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError>;
+    fn has_lease(&self, id: LeaseId) -> bool;
+    fn lease(&self, id: LeaseId) -> Option<Lease>;
     fn last_lease_id(&self) -> LeaseId;
     fn last_node_id(&self) -> u64;
-    /// The reply given to a request already applied.
-    fn replied(&self, request: &RequestId) -> Result<Option<Reply>, StoreError>;
+    fn replies(&self) -> &Replies;
 }
 
 /// What an entry changes. Everything in one batch, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// The new revision, when it grew.
+    /// The new revision, when it grew. Then there are events, and only then.
     pub revision: Option<Revision>,
-    /// In the order of the operations; what watchers get.
+    /// In the order of the operations, one per key; what watchers get.
     pub events: Vec<Event>,
-    pub replies_seen: Vec<(RequestId, Reply)>,
-    pub ops: Vec<OpReply>,
+    /// In the order they happen.
+    pub leases: Vec<LeaseChange>,
+    pub compacted: Option<Revision>,
+    pub last_lease_id: Option<LeaseId>,
+    pub last_node_id: Option<u64>,
+    /// The answer to keep for retries.
+    pub answered: Option<(RequestId, Remembered)>,
 }
 
-/// Decides one entry.
-pub fn apply(_state: &dyn StateRead, _command: &Command) -> Result<(Reply, Effects), StoreError> {
-    todo!()
+/// One step of the change of the leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    Granted {
+        id: LeaseId,
+        ttl_ms: u64,
+    },
+    Renewed {
+        id: LeaseId,
+        renewals: u64,
+    },
+    Attached {
+        id: LeaseId,
+        key: Bytes,
+    },
+    Detached {
+        id: LeaseId,
+        key: Bytes,
+    },
+    /// Its keys were detached before.
+    Revoked {
+        id: LeaseId,
+    },
 }

@@ -43,7 +43,8 @@ pub(super) async fn compare_table(t: Fixture) {
     let empty =
         KeyValue { value: Bytes::new(), create_revision: 0, mod_revision: 0, version: 0, lease: 0, ..kv.clone() };
     for (name, kv) in [("a", &kv), ("absent", &empty)] {
-        let numbers: [(fn(u64) -> CompareTarget, u64); 4] = [
+        type Target = fn(u64) -> CompareTarget;
+        let numbers: [(Target, u64); 4] = [
             (CompareTarget::Version, kv.version),
             (CompareTarget::CreateRevision, kv.create_revision),
             (CompareTarget::ModRevision, kv.mod_revision),

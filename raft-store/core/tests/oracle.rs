@@ -1,0 +1,235 @@
+//! Random commands do to a plain model of the state what they do to the in-memory store.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use store_api::*;
+use store_core::*;
+use support::{Oracle, everything, same_reply};
+
+/// The state as apply sees it, in maps.
+#[derive(Default)]
+struct Model {
+    revision: Revision,
+    compacted: Revision,
+    newest: BTreeMap<Bytes, KeyValue>,
+    versions: BTreeMap<(Bytes, Revision), KeyValue>,
+    leases: BTreeMap<LeaseId, Lease>,
+    last_lease_id: LeaseId,
+    last_node_id: u64,
+    replies: Replies,
+}
+
+impl StateRead for Model {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+    fn compacted(&self) -> Revision {
+        self.compacted
+    }
+    fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StoreError> {
+        Ok(self.newest.get(key).cloned())
+    }
+    fn range(&self, start: &[u8], end: &[u8]) -> Result<Vec<KeyValue>, StoreError> {
+        Ok(self.newest.values().filter(|kv| in_range(&kv.key, start, end)).cloned().collect())
+    }
+    fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError> {
+        Ok(self.versions.get(&(Bytes::copy_from_slice(key), revision)).cloned())
+    }
+    fn has_lease(&self, id: LeaseId) -> bool {
+        self.leases.contains_key(&id)
+    }
+    fn lease(&self, id: LeaseId) -> Option<Lease> {
+        self.leases.get(&id).cloned()
+    }
+    fn last_lease_id(&self) -> LeaseId {
+        self.last_lease_id
+    }
+    fn last_node_id(&self) -> u64 {
+        self.last_node_id
+    }
+    fn replies(&self) -> &Replies {
+        &self.replies
+    }
+}
+
+impl Model {
+    fn apply(&mut self, command: &Command) -> (Reply, Effects) {
+        let (reply, effects) = apply(self, command).expect("the model cannot fail");
+        assert_eq!(effects.revision.is_some(), !effects.events.is_empty());
+        self.revision = effects.revision.unwrap_or(self.revision);
+        for event in &effects.events {
+            match event {
+                Event::Put { kv, .. } => {
+                    self.versions.insert((kv.key.clone(), kv.mod_revision), kv.clone());
+                    self.newest.insert(kv.key.clone(), kv.clone())
+                }
+                Event::Delete { kv, .. } => self.newest.remove(&kv.key),
+            };
+        }
+        for change in &effects.leases {
+            self.change_lease(change);
+        }
+        self.compacted = effects.compacted.unwrap_or(self.compacted);
+        self.last_lease_id = effects.last_lease_id.unwrap_or(self.last_lease_id);
+        self.last_node_id = effects.last_node_id.unwrap_or(self.last_node_id);
+        if let Some((id, answer)) = effects.answered.clone() {
+            self.replies.insert(id, answer);
+        }
+        (reply, effects)
+    }
+
+    fn change_lease(&mut self, change: &LeaseChange) {
+        let mut lease = |id: &LeaseId| self.leases.get_mut(id).expect("a change of a lease that exists").clone();
+        let changed = match change {
+            LeaseChange::Granted { id, ttl_ms } => {
+                Lease { id: *id, ttl_ms: *ttl_ms, renewals: 0, keys: Default::default() }
+            }
+            LeaseChange::Renewed { id, renewals } => Lease { renewals: *renewals, ..lease(id) },
+            LeaseChange::Attached { id, key } => {
+                let mut lease = lease(id);
+                assert!(lease.keys.insert(key.clone()));
+                lease
+            }
+            LeaseChange::Detached { id, key } => {
+                let mut lease = lease(id);
+                assert!(lease.keys.remove(key));
+                lease
+            }
+            LeaseChange::Revoked { id } => {
+                assert_eq!(self.leases.remove(id).expect("there").keys.len(), 0);
+                return;
+            }
+        };
+        self.leases.insert(changed.id, changed);
+    }
+
+    /// What must hold of the state after every entry.
+    fn check(&self) {
+        let mut attached: BTreeMap<LeaseId, Vec<Bytes>> = BTreeMap::new();
+        for kv in self.newest.values().filter(|kv| kv.lease != 0) {
+            attached.entry(kv.lease).or_default().push(kv.key.clone());
+        }
+        for lease in self.leases.values() {
+            let keys: Vec<Bytes> = lease.keys.iter().cloned().collect();
+            assert_eq!(keys, attached.remove(&lease.id).unwrap_or_default());
+        }
+        assert!(attached.is_empty(), "keys of leases that have ended: {attached:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn apply_agrees_with_the_oracle(commands in prop::collection::vec(support::command(), 1..60)) {
+        let oracle = Oracle::new();
+        let mut model = Model::default();
+        for command in &commands {
+            let before = model.revision;
+            let expected = oracle.apply(command);
+            let (reply, effects) = model.apply(command);
+            prop_assert!(same_reply(&reply, &expected, model.compacted), "{command:?}: {reply:?}, not {expected:?}");
+            prop_assert_eq!(model.revision, oracle.store.applied_revision());
+            if model.revision > before {
+                prop_assert_eq!(effects.events, oracle.events(model.revision).unwrap());
+            }
+            model.check();
+        }
+        let kvs: Vec<KeyValue> = model.newest.values().cloned().collect();
+        prop_assert_eq!(kvs, oracle.range(everything(model.revision)).unwrap().kvs);
+    }
+}
+
+fn put(seq: u64, value: &str) -> Command {
+    let request = Some(RequestId { client: 1, seq });
+    Command::Txn(Txn { request, ..Txn::put("a", value.to_owned()) })
+}
+
+#[test]
+fn forgotten_requests_are_refused_and_never_applied_twice() {
+    let mut model = Model { replies: Replies::with_bound(3), ..Model::default() };
+    let first: Vec<Reply> = (1..=5).map(|seq| model.apply(&put(seq, "v")).0).collect();
+    for (seq, first) in (1..).zip(&first) {
+        let (reply, effects) = model.apply(&put(seq, "v"));
+        assert_eq!(effects, Effects::default());
+        match seq {
+            1..=2 => assert!(matches!(reply, Reply::Refused(StoreError::Unknown(_))), "{reply:?}"),
+            _ => assert_eq!(&reply, first),
+        }
+    }
+    assert_eq!(model.revision, 5);
+    let other = RequestId { client: 2, seq: 1 };
+    assert!(!model.replies.is_below_floor(&other), "another client has a floor of its own");
+}
+
+#[test]
+fn an_answer_is_the_same_until_its_history_is_compacted() {
+    let mut model = Model::default();
+    model.apply(&put(1, "one"));
+    let (second, _) = model.apply(&put(2, "two"));
+    model.apply(&put(3, "three"));
+    model.apply(&Command::Compact { revision: 1 });
+    assert_eq!(model.apply(&put(2, "two")).0, second);
+    model.apply(&Command::Compact { revision: 2 });
+    let (reply, effects) = model.apply(&put(2, "two"));
+    assert!(matches!(reply, Reply::Refused(StoreError::Unknown(_))), "{reply:?}");
+    assert_eq!(effects, Effects::default());
+    let (first, _) = model.apply(&put(1, "one"));
+    assert!(matches!(first, Reply::Txn(_)), "an answer without values does not need the history: {first:?}");
+}
+
+#[test]
+fn a_stale_expiry_is_refused() {
+    let mut model = Model::default();
+    let (granted, _) = model.apply(&Command::LeaseGrant { request: None, ttl_ms: 1000 });
+    assert_eq!(granted, Reply::Lease(1));
+    model.apply(&Command::LeaseRenew { lease: 1 });
+    let expire = |renewals| Command::LeaseRevoke { lease: 1, only_if_renewals: Some(renewals) };
+    assert!(matches!(model.apply(&expire(0)).0, Reply::Refused(StoreError::Invalid(_))));
+    assert_eq!(model.apply(&expire(1)).0, Reply::Done);
+    assert_eq!(model.apply(&expire(1)).0, Reply::Refused(StoreError::LeaseNotFound(1)));
+}
+
+#[test]
+fn ids_are_given_out_once() {
+    let mut model = Model::default();
+    let request = |seq| Some(RequestId { client: 9, seq });
+    let node = |seq| Command::AllocateNodeId { request: request(seq) };
+    assert_eq!(model.apply(&node(1)).0, Reply::NodeId(1));
+    assert_eq!(model.apply(&node(1)).0, Reply::NodeId(1));
+    assert_eq!(model.apply(&node(2)).0, Reply::NodeId(2));
+    let grant = |seq| Command::LeaseGrant { request: request(seq), ttl_ms: 5 };
+    assert_eq!(model.apply(&grant(3)).0, Reply::Lease(1));
+    assert_eq!(model.apply(&grant(3)).0, Reply::Lease(1));
+}
+
+#[test]
+fn the_hash_depends_on_every_field() {
+    let kv = KeyValue {
+        key: Bytes::from("k"),
+        value: Bytes::from("v"),
+        create_revision: 1,
+        mod_revision: 2,
+        version: 3,
+        lease: 4,
+    };
+    let put = |kv: KeyValue| vec![Event::Put { kv, previous: None }];
+    let variants = [
+        put(kv.clone()),
+        put(KeyValue { key: Bytes::from("kv"), value: Bytes::new(), ..kv.clone() }),
+        put(KeyValue { value: Bytes::from("w"), ..kv.clone() }),
+        put(KeyValue { create_revision: 9, ..kv.clone() }),
+        put(KeyValue { mod_revision: 9, ..kv.clone() }),
+        put(KeyValue { version: 9, ..kv.clone() }),
+        put(KeyValue { lease: 9, ..kv.clone() }),
+        vec![Event::Delete { kv: kv.clone(), previous: kv.clone() }],
+    ];
+    let hashes: std::collections::BTreeSet<u64> = variants.iter().map(|events| fold_hash(0, events)).collect();
+    assert_eq!(hashes.len(), variants.len());
+    assert_ne!(fold_hash(0, &variants[0]), fold_hash(1, &variants[0]));
+    // The value is part of the data format: replicas of different versions compare it.
+    assert_eq!(format!("{:016x}", fold_hash(0, &variants[0])), "269b5c9acf115427");
+}
