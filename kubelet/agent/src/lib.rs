@@ -1,5 +1,9 @@
 //! The kubelet process: acts what `kubelet-core` decides.
 
+mod api;
+pub mod containerd;
+pub mod images;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
