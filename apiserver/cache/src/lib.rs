@@ -143,6 +143,12 @@ impl Cache {
         self.known(&key.resource)?.state.read().get(&key.namespace, &key.name)
     }
 
+    /// One object as a list of at most one.
+    pub fn find(&self, key: &ObjectKey) -> Listing {
+        let pick = |state: &state::State| state.get(&key.namespace, &key.name).into_iter().collect();
+        self.resource(&key.resource).listing(&self.revision, pick)
+    }
+
     /// All objects of a resource, or of one namespace of it.
     pub fn list(&self, resource: &GroupResource, namespace: Option<&str>) -> Listing {
         self.resource(resource).listing(&self.revision, |state| state.list(namespace))

@@ -3,6 +3,32 @@
 //! [`Registry`] is what HTTP handlers and the in-process client of the controllers call. One write
 //! reads top to bottom: decode, default, mutate, hooks and validation, validate, transaction.
 
+mod allocate;
+mod binding;
+mod body;
+mod bootstrap;
+mod claims;
+mod collection;
+mod commit;
+mod continue_token;
+mod convert;
+mod create;
+mod delete;
+mod errors;
+mod event_leases;
+mod eviction;
+mod ids;
+mod metadata;
+mod parts;
+mod read;
+mod scale;
+mod scope;
+mod select;
+mod token;
+mod update;
+mod view;
+mod watch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +39,16 @@ use api_codec::patch::PatchKind;
 use api_machinery::error::Result;
 use api_machinery::fields::FieldSelector;
 use api_machinery::labels::Selector;
-use api_machinery::{ObjectKey, UserInfo, Value};
+use api_machinery::{ApiError, ObjectKey, UserInfo, Value};
 use api_schema::{Resource, Schema};
 use bytes::Bytes;
 use jiff::Timestamp;
+use parts::Part;
+pub use read::inconsistent_continue;
+use scope::Scope;
 use store_api::{DynStore, Fence, Revision};
+use update::Desired;
+pub use watch::{WatchHandle, WatchItem};
 
 /// Who asks, and how.
 #[derive(Clone, Debug)]
@@ -28,7 +59,28 @@ pub struct RequestInfo {
     pub dry_run: bool,
     pub field_manager: String,
     pub field_validation: FieldValidation,
+    /// From now on; zero: the server's request timeout.
     pub deadline: Duration,
+}
+
+impl Default for RequestInfo {
+    fn default() -> Self {
+        Self {
+            user: UserInfo::default(),
+            fence: None,
+            dry_run: false,
+            field_manager: String::new(),
+            field_validation: FieldValidation::Ignore,
+            deadline: Duration::ZERO,
+        }
+    }
+}
+
+impl RequestInfo {
+    /// A component of this process.
+    pub fn internal(name: &str) -> Self {
+        Self { user: UserInfo::internal(name), field_manager: name.to_owned(), ..Self::default() }
+    }
 }
 
 /// A body as it came.
@@ -116,29 +168,6 @@ pub struct WatchOptions {
     pub timeout: Option<Duration>,
 }
 
-pub enum WatchItem {
-    Added(Arc<Object>),
-    Modified(Arc<Object>),
-    Deleted(Arc<Object>),
-    /// Nothing that matches was written up to here; `initial_end` marks the end of the initial events.
-    Bookmark {
-        revision: Revision,
-        initial_end: bool,
-    },
-}
-
-/// An open watch, selectors applied.
-pub struct WatchHandle {
-    _private: (),
-}
-
-impl WatchHandle {
-    /// The next items in order, at least one. `Ok(vec![])`: the timeout is over, end cleanly. `Err`: send it as an ERROR event and end.
-    pub async fn next(&mut self) -> Result<Vec<WatchItem>> {
-        todo!()
-    }
-}
-
 /// Times come from here, so that tests can set them.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
@@ -161,62 +190,118 @@ pub struct Registry {
     pub cache: Arc<Cache>,
     pub admission: Chain,
     pub config: RegistryConfig,
+    requests: ids::Requests,
+    event_leases: event_leases::EventLeases,
+}
+
+/// A request without a deadline of its own ends after this, as upstream's `--request-timeout`.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Ends a request at its deadline. A write may still take effect then, as upstream.
+async fn within<T>(info: &RequestInfo, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let deadline = if info.deadline.is_zero() { REQUEST_TIMEOUT } else { info.deadline };
+    tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| {
+        Err(ApiError::timeout(
+            "Timeout: request did not complete within requested timeout - context deadline exceeded",
+            0,
+        ))
+    })
 }
 
 impl Registry {
     pub fn new(
-        _schema: &'static Schema,
-        _store: DynStore,
-        _cache: Arc<Cache>,
-        _admission: Chain,
-        _config: RegistryConfig,
+        schema: &'static Schema,
+        store: DynStore,
+        cache: Arc<Cache>,
+        admission: Chain,
+        config: RegistryConfig,
     ) -> Arc<Self> {
-        todo!()
+        let (requests, event_leases) = (ids::Requests::new(), event_leases::EventLeases::default());
+        Arc::new(Self { schema, store, cache, admission, config, requests, event_leases })
     }
+
+    fn scope<'a>(&self, info: &'a RequestInfo, target: &Target<'a>) -> Scope<'a> {
+        Scope::new(info, target, self.config.clock.now())
+    }
+
     /// POST. Handles subresources that are created (`binding`, `eviction`, `token`, reviews are HTTP's).
-    pub async fn create(&self, _info: &RequestInfo, _target: &Target<'_>, _body: Body) -> Result<Written> {
-        todo!()
+    pub async fn create(&self, info: &RequestInfo, target: &Target<'_>, body: Body) -> Result<Written> {
+        let scope = self.scope(info, target);
+        within(info, async {
+            match (target.resource.plural.as_str(), target.subresource) {
+                ("bindings", "") if scope.is("", "bindings") => self.bind(&scope, body).await,
+                (_, "") => self.create_from_body(&scope, body).await,
+                ("pods", "binding") => self.bind(&scope, body).await,
+                ("pods", "eviction") => self.evict(&scope, body).await,
+                ("serviceaccounts", "token") => self.create_token(&scope, body).await,
+                _ => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "create")),
+            }
+        })
+        .await
     }
+
     /// PUT of a resource, `status`, `scale`, `finalize`, `approval`, ...
-    pub async fn update(&self, _info: &RequestInfo, _target: &Target<'_>, _body: Body) -> Result<Written> {
-        todo!()
+    pub async fn update(&self, info: &RequestInfo, target: &Target<'_>, body: Body) -> Result<Written> {
+        let scope = self.scope(info, target);
+        within(info, async {
+            match Part::of(target.subresource) {
+                Some(part) => self.update_from_body(&scope, part, body).await,
+                None if target.subresource == "scale" => self.update_scale(&scope, body).await,
+                None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "update")),
+            }
+        })
+        .await
     }
-    pub async fn patch(
-        &self,
-        _info: &RequestInfo,
-        _target: &Target<'_>,
-        _kind: PatchKind,
-        _body: Body,
-    ) -> Result<Written> {
-        todo!()
+
+    pub async fn patch(&self, info: &RequestInfo, target: &Target<'_>, kind: PatchKind, body: Body) -> Result<Written> {
+        let scope = self.scope(info, target);
+        within(info, async {
+            let (patch, _) = body::parse(body)?;
+            match Part::of(target.subresource) {
+                Some(part) => self.guarded_update(&scope, part, &Desired::Patch { kind, patch: &patch }).await,
+                None if target.subresource == "scale" => self.patch_scale(&scope, kind, &patch).await,
+                None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
+            }
+        })
+        .await
     }
-    pub async fn delete(&self, _info: &RequestInfo, _target: &Target<'_>, _options: DeleteOptions) -> Result<Written> {
-        todo!()
+
+    pub async fn delete(&self, info: &RequestInfo, target: &Target<'_>, options: DeleteOptions) -> Result<Written> {
+        let scope = self.scope(info, target);
+        within(info, self.delete_object(&scope, target.name, &options)).await
     }
+
     /// Deletes what a list with these options shows; answers the list of what was there.
     pub async fn delete_collection(
         &self,
-        _info: &RequestInfo,
-        _target: &Target<'_>,
-        _list: ListOptions,
-        _options: DeleteOptions,
+        info: &RequestInfo,
+        target: &Target<'_>,
+        list: ListOptions,
+        options: DeleteOptions,
     ) -> Result<List> {
-        todo!()
+        let scope = self.scope(info, target);
+        within(info, self.delete_all(&scope, target, list, &options)).await
     }
-    /// `resource_version`: `None` linearizable, `Some(0)` any, `Some(n)` not older than n.
-    pub async fn get(&self, _target: &Target<'_>, _resource_version: Option<Revision>) -> Result<Arc<Object>> {
-        todo!()
+
+    /// `resource_version`: `None` linearizable, `Some(0)` any, `Some(n)` not older than n. `scale` answers the Scale.
+    pub async fn get(&self, target: &Target<'_>, resource_version: Option<Revision>) -> Result<Arc<Object>> {
+        let info = RequestInfo::default();
+        let scope = self.scope(&info, target);
+        if target.subresource == "scale" {
+            return self.get_scale(&scope, resource_version).await;
+        }
+        let object = self.get_object(target.resource, &scope.key(target.name), resource_version).await?;
+        Ok(convert::object(target.resource, object))
     }
-    pub async fn list(&self, _target: &Target<'_>, _options: ListOptions) -> Result<List> {
-        todo!()
+
+    pub async fn list(&self, target: &Target<'_>, options: ListOptions) -> Result<List> {
+        self.list_objects(target, options).await
     }
-    pub async fn watch(self: &Arc<Self>, _target: &Target<'_>, _options: WatchOptions) -> Result<WatchHandle> {
-        todo!()
+
+    pub async fn watch(self: &Arc<Self>, target: &Target<'_>, options: WatchOptions) -> Result<WatchHandle> {
+        self.open_watch(target, options).await
     }
-    /// Creates the objects every cluster has (namespaces, RBAC, priority classes, flow control, kubernetes Service), idempotently.
-    pub async fn bootstrap(&self) -> Result<()> {
-        todo!()
-    }
+
     /// From the cache of this replica, without waiting.
     pub fn peek(&self, key: &ObjectKey) -> Option<Arc<Object>> {
         self.cache.get(key)

@@ -1,0 +1,269 @@
+//! The objects every cluster has. Run by every replica at its start: what exists is kept, what RBAC
+//! lacks is added again, as upstream does after an upgrade.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use api_admission::View as _;
+use api_machinery::error::Result;
+use api_machinery::{ApiError, GroupVersion, GroupVersionKind, Reason, Value, object};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::json;
+
+use crate::allocate::Cidr;
+use crate::parts::Part;
+use crate::scope::Scope;
+use crate::update::Desired;
+use crate::{Registry, RequestInfo, Target};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Objects under way at once.
+const AT_ONCE: usize = 16;
+/// Of roles and bindings: `false` keeps them as they are.
+const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+const SECURE_PORT: u16 = 6443;
+const USER: &str = "system:apiserver";
+
+/// Facts of Kubernetes v1.36, one list per kind; the ones whose absence hurts first.
+static FACTS: LazyLock<std::result::Result<Vec<Value>, serde_json::Error>> = LazyLock::new(|| {
+    let files = [
+        include_str!("../facts/prioritylevelconfigurations.json"),
+        include_str!("../facts/flowschemas.json"),
+        include_str!("../facts/priorityclasses.json"),
+        include_str!("../facts/clusterroles.json"),
+        include_str!("../facts/clusterrolebindings.json"),
+        include_str!("../facts/roles.json"),
+        include_str!("../facts/rolebindings.json"),
+        include_str!("../facts/apiservices.json"),
+    ];
+    let mut all = Vec::new();
+    for file in files {
+        all.extend(serde_json::from_str::<Vec<Value>>(file)?);
+    }
+    aggregate(&mut all);
+    Ok(all)
+});
+
+/// Fills in the rules of aggregated cluster roles. They aggregate each other (view into edit into admin),
+/// so it is done until nothing changes.
+fn aggregate(all: &mut [Value]) {
+    let selectors: Vec<(usize, Vec<Value>)> = all
+        .iter()
+        .enumerate()
+        .filter_map(|(index, role)| {
+            let selectors = object::at(role, "aggregationRule.clusterRoleSelectors")?.as_array()?;
+            Some((index, selectors.iter().filter_map(|one| one.get("matchLabels")).cloned().collect()))
+        })
+        .collect();
+    for _ in 0..=selectors.len() {
+        for (index, labels) in &selectors {
+            let chosen =
+                |role: &&Value| role["kind"] == "ClusterRole" && labels.iter().any(|labels| has_labels(role, labels));
+            let rules: Vec<Value> =
+                all.iter().filter(chosen).filter_map(|role| role["rules"].as_array()).flatten().cloned().collect();
+            let mut seen = HashSet::new();
+            all[*index]["rules"] = rules.into_iter().filter(|rule| seen.insert(rule.to_string())).collect();
+        }
+    }
+}
+
+fn has_labels(role: &Value, labels: &Value) -> bool {
+    let labels = labels.as_object();
+    labels.into_iter().flatten().all(|(key, value)| object::label(role, key) == value.as_str())
+}
+
+impl Registry {
+    /// Creates the objects every cluster has (namespaces, RBAC, priority classes, flow control, kubernetes Service), idempotently.
+    pub async fn bootstrap(&self) -> Result<()> {
+        let namespaces =
+            NAMESPACES.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        self.ensure_all(namespaces.into()).await?;
+        self.refresh().await?;
+        let facts = FACTS.as_ref().map_err(ApiError::internal)?;
+        self.ensure_all(facts.clone()).await?;
+        let cidr = &self.config.service_cidr;
+        let parsed = Cidr::parse(cidr).ok_or_else(|| ApiError::internal(format!("bad service CIDR {cidr:?}")))?;
+        self.ensure_all(vec![kubernetes_service(&parsed), service_cidr(cidr)]).await?;
+        self.mark_service_cidr_ready().await
+    }
+
+    /// Says where the API servers are: Endpoints and EndpointSlice `kubernetes` of namespace `default`.
+    pub async fn publish_endpoints(&self, addresses: &[SocketAddr]) -> Result<()> {
+        let mut addresses = addresses.to_vec();
+        addresses.sort();
+        addresses.dedup();
+        for wanted in [endpoints(&addresses), endpoint_slice(&addresses)] {
+            self.ensure(&wanted, &|old| {
+                let mut new = old.clone();
+                for field in ["subsets", "addressType", "endpoints", "ports"] {
+                    api_kinds::keep_field(&mut new, &wanted, field);
+                }
+                new
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_all(&self, objects: Vec<Value>) -> Result<()> {
+        let work: Vec<_> = objects
+            .into_iter()
+            .map(|wanted| async move { self.ensure(&wanted, &|old| reconcile(old, &wanted)).await })
+            .collect();
+        futures::stream::iter(work).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Creates an object, or changes the one there is as `mend` says.
+    async fn ensure(&self, wanted: &Value, mend: &(dyn Fn(&Value) -> Value + Send + Sync)) -> Result<()> {
+        let gv = GroupVersion::parse(object::str_at(wanted, "apiVersion"));
+        let kind = object::str_at(wanted, "kind").into();
+        let Some(resource) =
+            self.schema.resource_of_kind(&GroupVersionKind { group: gv.group, version: gv.version, kind })
+        else {
+            return Ok(());
+        };
+        let info = RequestInfo::internal(USER);
+        let name = object::name(wanted);
+        let target = Target { resource, namespace: object::namespace(wanted), name, subresource: "" };
+        let scope = self.scope(&info, &target);
+        if let Some(known) = self.cache.get(&scope.key(name)).map(|object| object.value()) {
+            if mend(&known) == *known {
+                return Ok(());
+            }
+        } else {
+            match self.create_from_body(&scope, crate::Body::Value(wanted.clone())).await {
+                Err(error) if error.reason == Reason::AlreadyExists => {}
+                other => return other.map(|_| ()),
+            }
+        }
+        self.mend(&scope, mend).await
+    }
+
+    async fn mend(&self, scope: &Scope<'_>, mend: &(dyn Fn(&Value) -> Value + Send + Sync)) -> Result<()> {
+        let edit = |old: &Value| Ok(mend(old));
+        match self.guarded_update(scope, Part::Whole, &Desired::Edit(&edit)).await {
+            // Deleted meanwhile by somebody who wants it so.
+            Err(error) if error.reason == Reason::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn mark_service_cidr_ready(&self) -> Result<()> {
+        let Some(resource) = self.schema.resource("networking.k8s.io", "v1", "servicecidrs") else { return Ok(()) };
+        let info = RequestInfo::internal(USER);
+        let target = Target { resource, namespace: "", name: "kubernetes", subresource: "status" };
+        let scope = self.scope(&info, &target);
+        let at = api_machinery::time::seconds(scope.now);
+        let edit = |old: &Value| {
+            let mut new = old.clone();
+            if object::at(old, "status.conditions").is_none() {
+                let ready = json!({
+                    "type": "Ready", "status": "True", "reason": "", "lastTransitionTime": at,
+                    "message": "Kubernetes Service CIDR is ready",
+                });
+                new["status"] = json!({"conditions": [ready]});
+            }
+            Ok(new)
+        };
+        self.guarded_update(&scope, Part::Status, &Desired::Edit(&edit)).await.map(|_| ())
+    }
+}
+
+/// What an existing bootstrap object lacks is added; what an operator added stays.
+fn reconcile(old: &Value, wanted: &Value) -> Value {
+    let mut new = old.clone();
+    let rbac = object::str_at(wanted, "apiVersion").starts_with("rbac.authorization.k8s.io/");
+    if !rbac || object::annotation(old, AUTOUPDATE) == Some("false") {
+        return new;
+    }
+    for field in ["rules", "subjects"] {
+        let Some(wanted) = wanted.get(field).and_then(Value::as_array) else { continue };
+        let have = old.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+        let missing: Vec<_> = wanted.iter().filter(|one| !have.iter().any(|own| covers(own, one))).cloned().collect();
+        if !missing.is_empty() {
+            new[field] = have.into_iter().chain(missing).collect();
+        }
+    }
+    new
+}
+
+/// Whether a stored rule or subject is at least the wanted one: lists as sets, defaulted fields ignored.
+fn covers(own: &Value, wanted: &Value) -> bool {
+    let fields = wanted.as_object();
+    fields.into_iter().flatten().all(|(field, value)| match (own.get(field), value) {
+        (Some(Value::Array(own)), Value::Array(wanted)) => wanted.iter().all(|one| own.contains(one)),
+        (Some(own), wanted) => own == wanted,
+        (None, Value::Array(wanted)) => wanted.is_empty(),
+        (None, wanted) => wanted.is_null() || wanted == "",
+    }) && own.as_object().into_iter().flatten().all(|(field, value)| {
+        // A rule for named objects only is less than one for all.
+        field != "resourceNames" || wanted.get(field).is_some() || value.as_array().is_some_and(Vec::is_empty)
+    })
+}
+
+fn kubernetes_service(cidr: &Cidr) -> Value {
+    let ip = cidr.address(1).to_string();
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": SECURE_PORT}],
+        },
+    })
+}
+
+fn service_cidr(cidr: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [cidr]},
+    })
+}
+
+/// Addresses by port: one subset each.
+fn by_port(addresses: &[SocketAddr]) -> Vec<(u16, Vec<String>)> {
+    let mut ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let of = |port: u16| addresses.iter().filter(|one| one.port() == port).map(|one| one.ip().to_string()).collect();
+    ports.into_iter().map(|port| (port, of(port))).collect()
+}
+
+fn endpoints(addresses: &[SocketAddr]) -> Value {
+    let subsets: Vec<Value> = by_port(addresses)
+        .into_iter()
+        .map(|(port, ips)| {
+            let ips: Vec<Value> = ips.into_iter().map(|ip| json!({"ip": ip})).collect();
+            json!({"addresses": ips, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]})
+        })
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": subsets,
+    })
+}
+
+/// A slice has one set of ports: the first port's addresses. Replicas on one machine differ by port and have
+/// the others in Endpoints only.
+fn endpoint_slice(addresses: &[SocketAddr]) -> Value {
+    let (port, ips) = by_port(addresses).into_iter().next().unwrap_or((SECURE_PORT, Vec::new()));
+    let endpoints: Vec<Value> =
+        ips.into_iter().map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}})).collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv4", "endpoints": endpoints,
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    })
+}

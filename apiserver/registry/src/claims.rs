@@ -1,0 +1,114 @@
+//! Service addresses and node ports are claimed in the transaction that writes the Service: a claim is a
+//! key that only one object can hold. Pure; choosing free ones is [`crate::allocate`]'s.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Path, Value, object};
+use store_api::{Compare, KeyValue, Op};
+
+use crate::commit::Change;
+use crate::scope::{Scope, is};
+
+pub(crate) const IP_PREFIX: &str = "/claims/serviceips/";
+pub(crate) const PORT_PREFIX: &str = "/claims/nodeports/";
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Claim {
+    Ip(IpAddr),
+    /// One claim per number, whatever the protocol, as upstream.
+    NodePort(u16),
+}
+
+pub(crate) type Held = BTreeSet<Claim>;
+
+impl Claim {
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Claim::Ip(ip) => format!("{IP_PREFIX}{ip}"),
+            Claim::NodePort(port) => format!("{PORT_PREFIX}{port}"),
+        }
+    }
+}
+
+/// The ports of a Service.
+pub(crate) fn ports(service: &Value) -> &[Value] {
+    object::at(service, "spec.ports").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+pub(crate) fn port_number(value: Option<&Value>) -> Option<u16> {
+    value.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
+}
+
+/// What an object holds by what is written in it. Nothing but Services hold anything.
+pub(crate) fn held(resource: &GroupResource, service: &Value) -> Held {
+    let mut held = Held::new();
+    if !is(resource, "", "services") || object::str_at(service, "spec.type") == "ExternalName" {
+        return held;
+    }
+    let ips = object::at(service, "spec.clusterIPs").and_then(Value::as_array);
+    let first = object::at(service, "spec.clusterIP");
+    let ips = ips.into_iter().flatten().chain(first).filter_map(Value::as_str);
+    held.extend(ips.filter_map(|ip| ip.parse().ok()).map(Claim::Ip));
+    held.extend(ports(service).iter().filter_map(|port| port_number(port.get("nodePort"))).map(Claim::NodePort));
+    held.extend(port_number(object::at(service, "spec.healthCheckNodePort")).map(Claim::NodePort));
+    held
+}
+
+/// The part of a transaction that takes what is new and gives back what is not held any more.
+pub(crate) fn change(key: &ObjectKey, owner: &Value, before: &Held, after: &Held) -> Change {
+    let mut change = Change::default();
+    let owner = format!("{}/{}/{}/{}", key.resource, key.namespace, key.name, object::uid(owner));
+    for claim in after.difference(before) {
+        change.compare.push(Compare::absent(claim.key()));
+        change.ops.push(Op::Put { key: claim.key().into(), value: owner.clone().into(), lease: 0 });
+    }
+    for claim in before.difference(after) {
+        change.ops.push(Op::Delete { key: claim.key().into() });
+    }
+    change
+}
+
+/// After a lost transaction: 422 when one of the taken claims was asked for by the client.
+pub(crate) fn refuse_asked(
+    scope: &Scope<'_>,
+    name: &str,
+    service: &Value,
+    asked: &Held,
+    found: &[Option<KeyValue>],
+) -> Result<(), ApiError> {
+    let taken = |claim: &Claim| {
+        let key = claim.key();
+        found.iter().flatten().any(|kv| kv.key == key.as_bytes())
+    };
+    let mut errors = ErrorList::new();
+    for claim in asked.iter().filter(|claim| taken(claim)) {
+        already_allocated(service, claim, &mut errors);
+    }
+    scope.invalid(name, errors)
+}
+
+fn already_allocated(service: &Value, claim: &Claim, errors: &mut ErrorList) {
+    let spec = Path::new("spec");
+    match claim {
+        Claim::Ip(ip) => {
+            let ips = object::at(service, "spec.clusterIPs").cloned().unwrap_or_else(|| serde_json::json!([ip]));
+            let why = format!("failed to allocate IP {ip}: provided IP is already allocated");
+            errors.invalid(&spec.child("clusterIPs"), &ips, &why);
+        }
+        Claim::NodePort(number) => {
+            let at = port_path(service, *number);
+            errors.invalid(&at, &(*number).into(), "provided port is already allocated");
+        }
+    }
+}
+
+/// Where a node port is written.
+pub(crate) fn port_path(service: &Value, number: u16) -> Path {
+    let spec = Path::new("spec");
+    let index = ports(service).iter().position(|port| port_number(port.get("nodePort")) == Some(number));
+    match index {
+        Some(index) => spec.child("ports").index(index).child("nodePort"),
+        None => spec.child("healthCheckNodePort"),
+    }
+}

@@ -1,0 +1,116 @@
+//! The shell that reads one object and writes one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_machinery::{ApiError, ObjectKey, Value};
+use bytes::Bytes;
+use store_api::{Compare, KeyValue, Op, OpReply, ReadAt, Revision, StoreError, Txn};
+
+use crate::errors::from_store;
+use crate::metadata::set_resource_version;
+use crate::{Registry, RequestInfo};
+
+/// A write is sent again, with the same request id, when its outcome is not known or nobody leads.
+const SEND_TRIES: u32 = 6;
+const SEND_PAUSE: Duration = Duration::from_millis(50);
+
+/// The stored state that a write starts from.
+#[derive(Clone)]
+pub(crate) struct Current {
+    /// `None`: there is none.
+    pub(crate) object: Option<Arc<Value>>,
+    /// Of its last write; 0 where there is none.
+    pub(crate) revision: Revision,
+    /// Read from the store and not only from this replica's cache: refusals may rest on it.
+    pub(crate) fresh: bool,
+}
+
+impl Current {
+    pub(crate) fn from_kv(kv: Option<KeyValue>) -> Result<Self, ApiError> {
+        let Some(kv) = kv else { return Ok(Self { object: None, revision: 0, fresh: true }) };
+        let mut value: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
+        if !value.is_object() {
+            return Err(ApiError::internal("the store holds what is not an object"));
+        }
+        set_resource_version(&mut value, kv.mod_revision);
+        Ok(Self { object: Some(Arc::new(value)), revision: kv.mod_revision, fresh: true })
+    }
+}
+
+/// What becomes of a transaction.
+pub(crate) enum Outcome {
+    Done(Revision),
+    /// A comparison failed; the compared keys as they are, in order.
+    Lost(Vec<Option<KeyValue>>),
+}
+
+/// What a transaction demands and does.
+#[derive(Default)]
+pub(crate) struct Change {
+    pub(crate) compare: Vec<Compare>,
+    pub(crate) ops: Vec<Op>,
+}
+
+impl Change {
+    pub(crate) fn put(key: &ObjectKey, value: &Value, lease: store_api::LeaseId) -> Op {
+        Op::Put { key: key.store_key().into(), value: api_codec::stored::encode(value), lease }
+    }
+}
+
+impl Registry {
+    /// The object from the cache when it is there, else from the store.
+    pub(crate) async fn current(&self, key: &ObjectKey) -> Result<Current, ApiError> {
+        match self.cache.get(key) {
+            Some(object) => Ok(Current { object: Some(object.value()), revision: object.revision, fresh: false }),
+            None => self.fresh(key).await,
+        }
+    }
+
+    pub(crate) async fn fresh(&self, key: &ObjectKey) -> Result<Current, ApiError> {
+        let reply = self.store.get(key.store_key().as_bytes(), ReadAt::Linearizable).await.map_err(from_store)?;
+        Current::from_kv(reply.kv)
+    }
+
+    /// Runs a transaction. The fence and the request id are added here.
+    pub(crate) async fn commit(&self, info: &RequestInfo, change: Change) -> Result<Outcome, ApiError> {
+        self.try_commit(info, change).await.map_err(from_store)
+    }
+
+    pub(crate) async fn try_commit(&self, info: &RequestInfo, change: Change) -> Result<Outcome, StoreError> {
+        let failure = change.compare.iter().map(|compare| Op::Get { key: compare.key.clone() }).collect();
+        let txn = Txn {
+            request: Some(self.requests.next()),
+            fence: info.fence.clone(),
+            compare: change.compare,
+            success: change.ops,
+            failure,
+        };
+        let reply = self.send(txn).await?;
+        if reply.succeeded {
+            return Ok(Outcome::Done(reply.revision));
+        }
+        let read = |reply: OpReply| match reply {
+            OpReply::Got(kv) => kv,
+            OpReply::Put { .. } | OpReply::Deleted(_) => None,
+        };
+        Ok(Outcome::Lost(reply.replies.into_iter().map(read).collect()))
+    }
+
+    async fn send(&self, txn: Txn) -> Result<store_api::TxnReply, StoreError> {
+        let mut pause = SEND_PAUSE;
+        for _ in 1..SEND_TRIES {
+            match self.store.txn(txn.clone()).await {
+                Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => tokio::time::sleep(pause).await,
+                other => return other,
+            }
+            pause *= 2;
+        }
+        self.store.txn(txn).await
+    }
+}
+
+/// The comparison that nobody wrote the key since it was read.
+pub(crate) fn unchanged(key: &ObjectKey, revision: Revision) -> Compare {
+    Compare::unchanged_since(Bytes::from(key.store_key()), revision)
+}

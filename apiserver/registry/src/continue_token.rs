@@ -1,0 +1,61 @@
+//! Where the next page of a list begins. Opaque to clients, versioned for us.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use store_api::Revision;
+
+const VERSION: &str = "kontiki.io/v1";
+/// Tokens are short: two names and a number.
+const MAX_BYTES: usize = 4096;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Token {
+    #[serde(rename = "v")]
+    version: String,
+    /// The revision all pages are read at; `None`: whatever is current, an inconsistent continuation.
+    #[serde(rename = "rv")]
+    pub(crate) revision: Option<Revision>,
+    /// `NAMESPACE/NAME` of the last object sent.
+    #[serde(rename = "after")]
+    pub(crate) after: String,
+}
+
+impl Token {
+    pub(crate) fn new(revision: Option<Revision>, after: String) -> Self {
+        Self { version: VERSION.to_owned(), revision, after }
+    }
+
+    pub(crate) fn encode(&self) -> String {
+        // A struct of strings and a number is always JSON.
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// The error is upstream's text.
+    pub(crate) fn decode(text: &str) -> Result<Self, String> {
+        let refuse = |why: &str| Err(format!("continue key is not valid: {why}"));
+        if text.len() > MAX_BYTES {
+            return refuse("too long");
+        }
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return refuse("not base64") };
+        let Ok(token) = serde_json::from_slice::<Self>(&bytes) else { return refuse("not a token") };
+        if token.version != VERSION {
+            return refuse("server does not recognize this encoded version");
+        }
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_refusals() {
+        let token = Token::new(Some(7), "ns/name".to_owned());
+        assert_eq!(Token::decode(&token.encode()), Ok(token));
+        for bad in ["", "%%%", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"other","rv":1,"after":"a"}"#)] {
+            assert!(Token::decode(bad).unwrap_err().starts_with("continue key is not valid"), "{bad}");
+        }
+    }
+}

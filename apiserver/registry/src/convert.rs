@@ -1,0 +1,187 @@
+//! Resources that are served in another version than they are stored in: `events.k8s.io/v1` Events are
+//! stored as core ones, `autoscaling/v1` autoscalers as `v2`. Everything else is stored as it is served.
+
+use std::sync::Arc;
+
+use api_cache::Object;
+use api_machinery::{Value, object};
+use api_schema::Resource;
+use bytes::Bytes;
+use serde_json::{Map, json};
+
+/// (events.k8s.io/v1, core/v1)
+const EVENT_FIELDS: [(&str, &str); 7] = [
+    ("regarding", "involvedObject"),
+    ("note", "message"),
+    ("reportingController", "reportingComponent"),
+    ("deprecatedSource", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"),
+];
+
+/// What `autoscaling/v1` has no field for travels in these annotations, as upstream.
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
+const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
+const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pair {
+    Events,
+    Autoscalers,
+}
+
+fn pair(resource: &Resource) -> Option<Pair> {
+    match (&*resource.gv.group, &*resource.gv.version, resource.plural.as_str()) {
+        ("events.k8s.io", "v1", "events") => Some(Pair::Events),
+        ("autoscaling", "v1", "horizontalpodautoscalers") => Some(Pair::Autoscalers),
+        _ => None,
+    }
+}
+
+/// Whether objects of this resource are not sent as they are stored.
+pub(crate) fn is_needed(resource: &Resource) -> bool {
+    pair(resource).is_some()
+}
+
+pub(crate) fn to_storage(resource: &Resource, mut value: Value) -> Value {
+    match pair(resource) {
+        None => {}
+        Some(Pair::Events) => {
+            value["apiVersion"] = "v1".into();
+            rename(&mut value, EVENT_FIELDS);
+        }
+        Some(Pair::Autoscalers) => autoscaler_to_v2(&mut value),
+    }
+    value
+}
+
+pub(crate) fn from_storage(resource: &Resource, mut value: Value) -> Value {
+    match pair(resource) {
+        None => {}
+        Some(Pair::Events) => {
+            value["apiVersion"] = "events.k8s.io/v1".into();
+            rename(&mut value, EVENT_FIELDS.map(|(served, stored)| (stored, served)));
+        }
+        Some(Pair::Autoscalers) => autoscaler_to_v1(&mut value),
+    }
+    value
+}
+
+/// A cached object as it is served.
+pub(crate) fn object(resource: &Resource, object: Arc<Object>) -> Arc<Object> {
+    if !is_needed(resource) {
+        return object;
+    }
+    let value = from_storage(resource, (*object.value()).clone());
+    let json = Bytes::from(value.to_string());
+    Arc::new(Object::new(object.key.clone(), object.revision, json))
+}
+
+fn rename<const N: usize>(value: &mut Value, fields: [(&str, &str); N]) {
+    let Some(map) = value.as_object_mut() else { return };
+    for (from, to) in fields {
+        if let Some(moved) = map.remove(from) {
+            map.insert(to.to_owned(), moved);
+        }
+    }
+}
+
+fn take(value: &mut Value, part: &str, field: &str) -> Option<Value> {
+    value.get_mut(part)?.as_object_mut()?.remove(field)
+}
+
+fn put(value: &mut Value, part: &str, field: &str, item: Value) {
+    if let Some(map) = value.as_object_mut() {
+        let part = map.entry(part).or_insert_with(|| Value::Object(Map::new()));
+        if let Some(part) = part.as_object_mut() {
+            part.insert(field.to_owned(), item);
+        }
+    }
+}
+
+fn annotate(value: &mut Value, key: &str, item: &Value) {
+    let annotations = object::meta_mut(value).entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+    if let Some(map) = annotations.as_object_mut() {
+        map.insert(key.to_owned(), item.to_string().into());
+    }
+}
+
+fn take_annotation(value: &mut Value, key: &str) -> Option<Value> {
+    let meta = object::meta_mut(value);
+    let annotations = meta.get_mut("annotations")?.as_object_mut()?;
+    let text = annotations.remove(key)?;
+    if annotations.is_empty() {
+        meta.remove("annotations");
+    }
+    serde_json::from_str(text.as_str()?).ok()
+}
+
+fn is_cpu_utilization(metric: &Value, at: &str) -> bool {
+    object::str_at(metric, "type") == "Resource"
+        && object::str_at(metric, "resource.name") == "cpu"
+        && object::at(metric, at).is_some_and(Value::is_number)
+}
+
+fn autoscaler_to_v2(value: &mut Value) {
+    value["apiVersion"] = "autoscaling/v2".into();
+    let mut metrics = match take_annotation(value, METRICS) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    };
+    if let Some(target) = take(value, "spec", "targetCPUUtilizationPercentage") {
+        let target = json!({"type": "Utilization", "averageUtilization": target});
+        metrics.insert(0, json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
+    }
+    if !metrics.is_empty() {
+        put(value, "spec", "metrics", metrics.into());
+    }
+    if let Some(behavior) = take_annotation(value, BEHAVIOR) {
+        put(value, "spec", "behavior", behavior);
+    }
+    let mut current = match take_annotation(value, CURRENT_METRICS) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    };
+    if let Some(percentage) = take(value, "status", "currentCPUUtilizationPercentage") {
+        let now = json!({"averageUtilization": percentage});
+        current.insert(0, json!({"type": "Resource", "resource": {"name": "cpu", "current": now}}));
+    }
+    if !current.is_empty() {
+        put(value, "status", "currentMetrics", current.into());
+    }
+    if let Some(conditions) = take_annotation(value, CONDITIONS) {
+        put(value, "status", "conditions", conditions);
+    }
+}
+
+fn autoscaler_to_v1(value: &mut Value) {
+    value["apiVersion"] = "autoscaling/v1".into();
+    let lists = [
+        ("spec", "metrics", "resource.target.averageUtilization", "targetCPUUtilizationPercentage", METRICS),
+        (
+            "status",
+            "currentMetrics",
+            "resource.current.averageUtilization",
+            "currentCPUUtilizationPercentage",
+            CURRENT_METRICS,
+        ),
+    ];
+    for (part, field, at, served, annotation) in lists {
+        let Some(Value::Array(mut rest)) = take(value, part, field) else { continue };
+        if let Some(index) = rest.iter().position(|metric| is_cpu_utilization(metric, at)) {
+            let metric = rest.remove(index);
+            put(value, part, served, object::at(&metric, at).cloned().unwrap_or_default());
+        }
+        if !rest.is_empty() {
+            annotate(value, annotation, &rest.into());
+        }
+    }
+    if let Some(behavior) = take(value, "spec", "behavior") {
+        annotate(value, BEHAVIOR, &behavior);
+    }
+    if let Some(conditions) = take(value, "status", "conditions") {
+        annotate(value, CONDITIONS, &conditions);
+    }
+}

@@ -1,0 +1,154 @@
+//! POST: a new object.
+
+use std::sync::Arc;
+
+use api_admission::Operation;
+use api_machinery::{ApiError, ErrorList, ObjectKey, Path, Value, meta, object};
+use store_api::StoreError;
+
+use crate::commit::{Change, Outcome, unchanged};
+use crate::scope::Scope;
+use crate::{Body, Registry, Written, body, claims, convert, ids, metadata};
+
+/// Names are generated anew at most so often, as upstream.
+const NAME_TRIES: usize = 8;
+/// Allocations that lost a race for an address or port are made anew at most so often.
+const CLAIM_TRIES: usize = 64;
+
+/// What one try came to.
+enum Try {
+    Done(Box<Written>),
+    NameTaken,
+    /// An allocated (not asked for) address or port was taken meanwhile.
+    ClaimTaken,
+}
+
+impl Registry {
+    pub(crate) async fn create_from_body(&self, scope: &Scope<'_>, body: Body) -> Result<Written, ApiError> {
+        let resource = scope.resource;
+        let incoming = body::object(self.schema, body, resource.type_id, &resource.gvk(), scope.info.field_validation)?;
+        let mut value = incoming.value;
+        body::default(self.schema, resource, &mut value);
+        let value = convert::to_storage(resource, value);
+        let mut written = self.create_object(scope, value).await?;
+        written.warnings.splice(0..0, incoming.warnings);
+        Ok(written)
+    }
+
+    /// Creates a decoded, defaulted object.
+    pub(crate) async fn create_object(&self, scope: &Scope<'_>, mut value: Value) -> Result<Written, ApiError> {
+        metadata::settle_namespace(&mut value, scope.namespace)?;
+        if !scope.name.is_empty() {
+            metadata::check_name(&value, scope.name)?;
+        }
+        metadata::wipe_system_fields(&mut value)?;
+        let name = object::name(&value).to_owned();
+        self.admission.admit(&scope.attributes(Operation::Create, &name, None), Some(&mut value), self).await?;
+        let generated = name.is_empty() && !object::generate_name(&value).is_empty();
+        let (mut names, mut claims) = (0, 0);
+        loop {
+            match self.try_create(scope, value.clone(), generated).await? {
+                Try::Done(written) => return Ok(*written),
+                Try::NameTaken if generated && names < NAME_TRIES => names += 1,
+                Try::NameTaken => return Err(name_taken(scope, &value, generated)),
+                Try::ClaimTaken if claims < CLAIM_TRIES => claims += 1,
+                Try::ClaimTaken => return Err(ApiError::internal("no free service address or port was won")),
+            }
+        }
+    }
+
+    async fn try_create(&self, scope: &Scope<'_>, mut value: Value, generated: bool) -> Result<Try, ApiError> {
+        if generated {
+            let name = ids::generated_name(object::generate_name(&value), ids::random());
+            object::meta_mut(&mut value).insert("name".to_owned(), name.into());
+        }
+        prepare(scope, &mut value, &ids::uid());
+        let asked = claims::held(&scope.resource.storage, &value);
+        self.allocate(&scope.resource.storage, &mut value).await?;
+        let name = object::name(&value).to_owned();
+        validate(scope, &name, &value)?;
+        self.admission.validate(&scope.attributes(Operation::Create, &name, None), Some(&value), self).await?;
+        let key = scope.key(&name);
+        if scope.info.dry_run {
+            return self.dry_create(scope, &key, value).await;
+        }
+        let wanted = claims::held(&scope.resource.storage, &value);
+        let mut change = claims::change(&key, &value, &claims::Held::new(), &wanted);
+        change.compare.insert(0, unchanged(&key, 0));
+        let outcome = self.put_new(scope, &key, &value, change).await?;
+        match outcome {
+            Outcome::Done(revision) => Ok(Try::Done(Box::new(created(scope, value, revision)))),
+            Outcome::Lost(found) if found.first().is_some_and(Option::is_some) => Ok(Try::NameTaken),
+            Outcome::Lost(found) => {
+                claims::refuse_asked(scope, &name, &value, &asked, &found)?;
+                Ok(Try::ClaimTaken)
+            }
+        }
+    }
+
+    /// Puts a new object; events hang on a lease.
+    async fn put_new(
+        &self,
+        scope: &Scope<'_>,
+        key: &ObjectKey,
+        value: &Value,
+        mut change: Change,
+    ) -> Result<Outcome, ApiError> {
+        let lease = self.lease_for(&scope.resource.storage, scope.now).await?;
+        let (compare, ops) = (change.compare.clone(), change.ops.clone());
+        change.ops.insert(0, Change::put(key, value, lease));
+        match self.try_commit(scope.info, change).await {
+            Err(StoreError::LeaseNotFound(_)) if lease != 0 => {
+                self.forget_lease(lease);
+                let lease = self.lease_for(&scope.resource.storage, scope.now).await?;
+                let mut change = Change { compare, ops };
+                change.ops.insert(0, Change::put(key, value, lease));
+                self.commit(scope.info, change).await
+            }
+            other => other.map_err(crate::errors::from_store),
+        }
+    }
+
+    async fn dry_create(&self, scope: &Scope<'_>, key: &ObjectKey, value: Value) -> Result<Try, ApiError> {
+        if self.fresh(key).await?.object.is_some() {
+            return Ok(Try::NameTaken);
+        }
+        let value = convert::from_storage(scope.resource, value);
+        let warnings = scope.kind.warnings(&value);
+        Ok(Try::Done(Box::new(Written { object: Arc::new(value), created: true, revision: 0, warnings })))
+    }
+}
+
+/// Everything the server sets, and what clients may not set dropped.
+fn prepare(scope: &Scope<'_>, value: &mut Value, uid: &str) {
+    metadata::fill_system_fields(value, scope.kind, uid, scope.now);
+    scope.kind.default(value);
+    scope.kind.prepare_create(value, scope.has_status());
+}
+
+fn validate(scope: &Scope<'_>, name: &str, value: &Value) -> Result<(), ApiError> {
+    let mut errors = ErrorList::new();
+    let check = |name: &str| scope.kind.validate_name(name);
+    meta::validate_object_meta(value, scope.resource.namespaced, &check, &Path::new("metadata"), &mut errors);
+    scope.kind.validate(value, &mut errors);
+    scope.invalid(name, errors)
+}
+
+fn created(scope: &Scope<'_>, mut value: Value, revision: store_api::Revision) -> Written {
+    let warnings = scope.kind.warnings(&value);
+    metadata::set_resource_version(&mut value, revision);
+    let value = convert::from_storage(scope.resource, value);
+    Written { object: Arc::new(value), created: true, revision, warnings }
+}
+
+fn name_taken(scope: &Scope<'_>, value: &Value, generated: bool) -> ApiError {
+    let resource = scope.resource.group_resource();
+    if !generated {
+        return ApiError::already_exists(&resource, object::name(value));
+    }
+    let base = object::generate_name(value);
+    let mut error = ApiError::already_exists(&resource, base);
+    error.message =
+        format!("{resource} {base:?} already exists, the server was not able to generate a unique name for the object");
+    error
+}

@@ -1,0 +1,48 @@
+//! What the store and the cache refuse, as the API says it.
+
+use api_cache::CacheError;
+use api_machinery::{ApiError, Reason};
+use store_api::{Revision, StoreError};
+
+/// Seconds a client waits before it asks again.
+const RETRY_AFTER: u32 = 1;
+
+pub(crate) fn from_store(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Compacted { requested, oldest } => too_old(requested, oldest),
+        StoreError::FutureRevision { requested, current } => too_large(requested, current),
+        StoreError::Fenced { .. } => ApiError::new(409, Reason::Conflict, format!("the write was refused: {error}")),
+        StoreError::Unavailable(why) => {
+            ApiError::unavailable(format!("the store cannot be written to at the moment: {why}"))
+                .retry_after(RETRY_AFTER)
+        }
+        StoreError::Unknown(_) => ApiError::timeout(
+            "Timeout: request did not complete within requested timeout - context deadline exceeded",
+            RETRY_AFTER,
+        ),
+        StoreError::Invalid(why) => ApiError::internal(why),
+        StoreError::LeaseNotFound(lease) => ApiError::internal(format!("lease {lease} is gone")),
+        StoreError::Fatal(why) => {
+            ApiError::unavailable(format!("this replica is stopping: {why}")).retry_after(RETRY_AFTER)
+        }
+    }
+}
+
+pub(crate) fn from_cache(error: CacheError) -> ApiError {
+    match error {
+        CacheError::Expired { requested, oldest } => too_old(requested, oldest),
+        CacheError::TooLarge { requested, current } => too_large(requested, current),
+        CacheError::Closed(why) => {
+            ApiError::unavailable(format!("this replica is stopping: {why}")).retry_after(RETRY_AFTER)
+        }
+    }
+}
+
+pub(crate) fn too_old(requested: Revision, oldest: Revision) -> ApiError {
+    ApiError::expired(format!("too old resource version: {requested} ({oldest})"))
+}
+
+/// Clients know this one by its text and its reason.
+pub(crate) fn too_large(requested: Revision, current: Revision) -> ApiError {
+    ApiError::timeout(format!("Timeout: Too large resource version: {requested}, current: {current}"), RETRY_AFTER)
+}

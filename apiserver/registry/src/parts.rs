@@ -1,0 +1,145 @@
+//! Which part of an object an update may change, by the subresource it comes through. Pure.
+
+use api_kinds::{Kind, keep_field};
+use api_machinery::{ErrorList, Path, Value, object};
+use jiff::Timestamp;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    Status,
+    /// `namespaces/finalize`
+    Finalize,
+    /// `certificatesigningrequests/approval`
+    Approval,
+    /// `pods/ephemeralcontainers`
+    EphemeralContainers,
+    /// `pods/resize`
+    Resize,
+}
+
+impl Part {
+    pub(crate) fn of(subresource: &str) -> Option<Self> {
+        Some(match subresource {
+            "" => Part::Whole,
+            "status" => Part::Status,
+            "finalize" => Part::Finalize,
+            "approval" => Part::Approval,
+            "ephemeralcontainers" => Part::EphemeralContainers,
+            "resize" => Part::Resize,
+            _ => return None,
+        })
+    }
+
+    /// Puts back everything that may not change through this part.
+    pub(crate) fn restrict(self, kind: &dyn Kind, value: &mut Value, old: &Value, has_status: bool, now: Timestamp) {
+        match self {
+            Part::Whole => kind.prepare_update(value, old, has_status),
+            Part::Status => kind.prepare_status_update(value, old),
+            Part::Finalize => keep_field(value, old, "status"),
+            Part::Approval => approve(value, old, now),
+            Part::EphemeralContainers => only_spec(value, old, |spec, wanted| {
+                copy(spec, wanted, "ephemeralContainers");
+            }),
+            Part::Resize => only_spec(value, old, |spec, wanted| {
+                resize(spec, wanted, "containers");
+                resize(spec, wanted, "initContainers");
+                copy(spec, wanted, "resources");
+            }),
+        }
+    }
+
+    pub(crate) fn validate(self, kind: &dyn Kind, value: &Value, old: &Value, errors: &mut ErrorList) {
+        match self {
+            Part::Whole => {
+                kind.validate(value, errors);
+                kind.validate_update(value, old, errors);
+            }
+            Part::Status => kind.validate_status_update(value, old, errors),
+            Part::Finalize | Part::Resize => kind.validate(value, errors),
+            Part::Approval => validate_approval(value, old, errors),
+            Part::EphemeralContainers => {
+                kind.validate(value, errors);
+                validate_ephemeral(value, old, errors);
+            }
+        }
+    }
+}
+
+fn copy(spec: &mut Value, wanted: &Value, field: &str) {
+    keep_field(spec, wanted, field);
+}
+
+/// The stored object, with the client's resourceVersion and what `take` takes from the client's spec.
+fn only_spec(value: &mut Value, old: &Value, take: impl Fn(&mut Value, &Value)) {
+    let mut kept = old.clone();
+    let version = object::resource_version(value).to_owned();
+    let wanted = value.get("spec").cloned().unwrap_or_default();
+    take(&mut kept["spec"], &wanted);
+    object::meta_mut(&mut kept).insert("resourceVersion".to_owned(), version.into());
+    *value = kept;
+}
+
+/// Resources and resize policies of containers of the same name.
+fn resize(spec: &mut Value, wanted: &Value, list: &str) {
+    let wanted = wanted.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+    for container in containers.into_iter().flatten() {
+        if let Some(new) = wanted.iter().find(|new| new.get("name") == container.get("name")) {
+            copy(container, new, "resources");
+            copy(container, new, "resizePolicy");
+        }
+    }
+}
+
+/// Conditions come from the client; everything else of status, and spec, stays.
+fn approve(value: &mut Value, old: &Value, now: Timestamp) {
+    keep_field(value, old, "spec");
+    let conditions = value.pointer_mut("/status/conditions").map(Value::take);
+    keep_field(value, old, "status");
+    let Some(Value::Array(mut conditions)) = conditions else { return };
+    let now = Value::from(api_machinery::time::seconds(now));
+    for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
+        for field in ["lastUpdateTime", "lastTransitionTime"] {
+            condition.entry(field).or_insert_with(|| now.clone());
+        }
+    }
+    if !value["status"].is_object() {
+        value["status"] = serde_json::json!({});
+    }
+    value["status"]["conditions"] = conditions.into();
+}
+
+fn validate_approval(value: &Value, old: &Value, errors: &mut ErrorList) {
+    let path = Path::new("status").child("conditions");
+    let of = |value: &Value, kind: &str| {
+        let list = object::at(value, "status.conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        list.iter().any(|condition| object::str_at(condition, "type") == kind)
+    };
+    for kind in ["Approved", "Denied", "Failed"] {
+        if of(old, kind) && !of(value, kind) {
+            errors.forbidden(&path, &format!("updates may not remove a condition of type {kind:?}"));
+        }
+    }
+    if of(value, "Approved") && of(value, "Denied") {
+        errors.invalid(&path, &"Denied".into(), "Approved and Denied conditions are mutually exclusive");
+    }
+}
+
+fn validate_ephemeral(value: &Value, old: &Value, errors: &mut ErrorList) {
+    let path = Path::new("spec").child("ephemeralContainers");
+    let of = |value: &Value| {
+        object::at(value, "spec.ephemeralContainers").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let new = of(value);
+    for before in of(old) {
+        let name = object::str_at(&before, "name");
+        match new.iter().find(|one| object::str_at(one, "name") == name) {
+            None => errors.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be removed\n")),
+            Some(now) if *now != before => {
+                errors.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n"));
+            }
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! One request and what follows from what it addresses.
+
+use api_admission::{Attributes, Operation};
+use api_kinds::Kind;
+use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Value};
+use api_schema::Resource;
+use jiff::Timestamp;
+
+use crate::{RequestInfo, Target};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) info: &'a RequestInfo,
+    pub(crate) resource: &'a Resource,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) subresource: &'a str,
+    /// The hooks of what is stored.
+    pub(crate) kind: &'static dyn Kind,
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn new(info: &'a RequestInfo, target: &Target<'a>, now: Timestamp) -> Self {
+        Self {
+            info,
+            resource: target.resource,
+            namespace: target.namespace,
+            name: target.name,
+            subresource: target.subresource,
+            kind: api_kinds::of(&target.resource.storage),
+            now,
+        }
+    }
+
+    pub(crate) fn key(&self, name: &str) -> ObjectKey {
+        ObjectKey::new(self.resource.storage.clone(), self.namespace, name)
+    }
+
+    pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
+        is(&self.resource.storage, group, plural)
+    }
+
+    pub(crate) fn has_status(&self) -> bool {
+        self.resource.subresource("status").is_some()
+    }
+
+    pub(crate) fn not_found(&self, name: &str) -> ApiError {
+        ApiError::not_found(&self.resource.group_resource(), name)
+    }
+
+    pub(crate) fn invalid(&self, name: &str, errors: ErrorList) -> Result<(), ApiError> {
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.resource.group_kind(), name, errors)) }
+    }
+
+    pub(crate) fn attributes<'b>(
+        &'b self,
+        operation: Operation,
+        name: &'b str,
+        old: Option<&'b Value>,
+    ) -> Attributes<'b> {
+        Attributes {
+            operation,
+            resource: self.resource,
+            subresource: self.subresource,
+            namespace: self.namespace,
+            name,
+            user: &self.info.user,
+            old,
+            dry_run: self.info.dry_run,
+            now: self.now,
+        }
+    }
+}
+
+pub(crate) fn is(resource: &GroupResource, group: &str, plural: &str) -> bool {
+    &*resource.group == group && &*resource.resource == plural
+}

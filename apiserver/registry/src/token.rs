@@ -1,0 +1,175 @@
+//! `serviceaccounts/token`: a TokenRequest becomes a token that is bound to what it names.
+
+use std::sync::Arc;
+
+use api_admission::Operation;
+use api_machinery::{
+    ApiError, ErrorList, GroupKind, GroupResource, GroupVersionKind, ObjectKey, Path, Value, object, time,
+};
+use jiff::SignedDuration;
+use pki::tokens::Subject;
+use serde_json::json;
+
+use crate::scope::Scope;
+use crate::{Body, Registry, Written, body, ids, metadata};
+
+const DEFAULT_SECONDS: i64 = 3600;
+const MIN_SECONDS: i64 = 600;
+const MAX_SECONDS: i64 = 1 << 32;
+
+fn gvk() -> GroupVersionKind {
+    GroupVersionKind { group: "authentication.k8s.io".into(), version: "v1".into(), kind: "TokenRequest".into() }
+}
+
+impl Registry {
+    pub(crate) async fn create_token(&self, scope: &Scope<'_>, body: Body) -> Result<Written, ApiError> {
+        let type_id = scope.resource.subresource("token").and_then(|sub| sub.type_id);
+        let incoming = body::object(self.schema, body, type_id, &gvk(), scope.info.field_validation)?;
+        let mut request = incoming.value;
+        metadata::settle_namespace(&mut request, scope.namespace)?;
+        if !["", scope.name].contains(&object::name(&request)) {
+            let (given, name) = (object::name(&request), scope.name);
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            )));
+        }
+        default(&mut request, self.config.tokens.api_audiences());
+        let account = self.get_object(scope.resource, &scope.key(scope.name), None).await?.value();
+        let attributes = scope.attributes(Operation::Create, scope.name, None);
+        self.admission.admit(&attributes, Some(&mut request), self).await?;
+        validate(&request)?;
+        self.admission.validate(&attributes, Some(&request), self).await?;
+        let subject = self.subject(scope, &account, &request)?;
+        let answer = if scope.info.dry_run {
+            answer(scope, &request, "", &account)?
+        } else {
+            let token = self.issue(scope, &request, &subject)?;
+            answer(scope, &request, &token, &account)?
+        };
+        Ok(Written { object: Arc::new(answer), created: true, revision: 0, warnings: incoming.warnings })
+    }
+
+    fn issue(&self, scope: &Scope<'_>, request: &Value, subject: &Subject) -> Result<String, ApiError> {
+        let audiences: Vec<String> = object::at(request, "spec.audiences")
+            .and_then(Value::as_array)
+            .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+            .unwrap_or_default();
+        let issued = self.config.tokens.issue(subject, &audiences, seconds(request), scope.now, &ids::uid());
+        issued.map_err(|error| ApiError::internal(format!("failed to generate token: {error}")))
+    }
+
+    /// Whom the token is for. What it is bound to must exist, and be of this account.
+    fn subject(&self, scope: &Scope<'_>, account: &Value, request: &Value) -> Result<Subject, ApiError> {
+        let mut subject = Subject {
+            namespace: scope.namespace.to_owned(),
+            service_account: scope.name.to_owned(),
+            service_account_uid: object::uid(account).to_owned(),
+            ..Subject::default()
+        };
+        let Some(bound) = object::at(request, "spec.boundObjectRef").filter(|bound| bound.is_object()) else {
+            return Ok(subject);
+        };
+        let (kind, version) = (object::str_at(bound, "kind"), object::str_at(bound, "apiVersion"));
+        let name = object::str_at(bound, "name");
+        match (version, kind) {
+            ("v1", "Pod") => {
+                let pod = self.bound(bound, "pods", scope.namespace, name)?;
+                if object::str_at(&pod, "spec.serviceAccountName") != scope.name {
+                    return Err(ApiError::bad_request(format!(
+                        "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+                        scope.name
+                    )));
+                }
+                subject.pod = Some((name.to_owned(), object::uid(&pod).to_owned()));
+                subject.node = self.node_of(&pod);
+            }
+            ("v1", "Node") => {
+                let node = self.bound(bound, "nodes", "", name)?;
+                subject.node = Some((name.to_owned(), object::uid(&node).to_owned()));
+            }
+            ("v1", "Secret") => {
+                let secret = self.bound(bound, "secrets", scope.namespace, name)?;
+                subject.secret = Some((name.to_owned(), object::uid(&secret).to_owned()));
+            }
+            _ => {
+                return Err(ApiError::bad_request(format!(
+                    "cannot bind token to object of type {version}, Kind={kind}"
+                )));
+            }
+        }
+        Ok(subject)
+    }
+
+    fn bound(&self, reference: &Value, plural: &str, namespace: &str, name: &str) -> Result<Arc<Value>, ApiError> {
+        let resource = GroupResource::new("", plural);
+        let found = self.cache.get(&ObjectKey::new(resource.clone(), namespace, name));
+        let found = found.ok_or_else(|| ApiError::not_found(&resource, name))?.value();
+        let wanted = object::str_at(reference, "uid");
+        if !wanted.is_empty() && wanted != object::uid(&found) {
+            let why = format!(
+                "the UID in the bound object reference ({wanted}) does not match the UID in record. \
+                 The object might have been deleted and then recreated"
+            );
+            let kind = GroupResource::new("", object::str_at(reference, "kind"));
+            return Err(ApiError::conflict(&kind, name, &why));
+        }
+        Ok(found)
+    }
+
+    fn node_of(&self, pod: &Value) -> Option<(String, String)> {
+        let name = object::str_at(pod, "spec.nodeName");
+        if name.is_empty() {
+            return None;
+        }
+        let node = self.cache.get(&ObjectKey::new(GroupResource::new("", "nodes"), "", name));
+        let uid = node.map(|node| object::uid(&node.value()).to_owned()).unwrap_or_default();
+        Some((name.to_owned(), uid))
+    }
+}
+
+fn seconds(request: &Value) -> i64 {
+    object::at(request, "spec.expirationSeconds").and_then(Value::as_i64).unwrap_or(DEFAULT_SECONDS)
+}
+
+fn default(request: &mut Value, api_audiences: &[String]) {
+    if !request["spec"].is_object() {
+        request["spec"] = json!({});
+    }
+    let spec = &mut request["spec"];
+    if spec["audiences"].as_array().is_none_or(Vec::is_empty) {
+        spec["audiences"] = api_audiences.iter().map(String::as_str).map(Value::from).collect();
+    }
+    if !spec["expirationSeconds"].is_i64() {
+        spec["expirationSeconds"] = DEFAULT_SECONDS.into();
+    }
+}
+
+fn validate(request: &Value) -> Result<(), ApiError> {
+    let mut errors = ErrorList::new();
+    let at = Path::new("spec").child("expirationSeconds");
+    let seconds = seconds(request);
+    if seconds < MIN_SECONDS {
+        errors.invalid(&at, &seconds.into(), "may not specify a duration less than 10 minutes");
+    }
+    if seconds > MAX_SECONDS {
+        errors.invalid(&at, &seconds.into(), "may not specify a duration larger than 2^32 seconds");
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let kind = GroupKind { group: "authentication.k8s.io".into(), kind: "TokenRequest".into() };
+    Err(ApiError::invalid(&kind, "", errors))
+}
+
+fn answer(scope: &Scope<'_>, request: &Value, token: &str, account: &Value) -> Result<Value, ApiError> {
+    let expires = scope.now.checked_add(SignedDuration::from_secs(seconds(request))).map_err(ApiError::internal)?;
+    Ok(json!({
+        "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {
+            "name": object::name(account), "namespace": scope.namespace,
+            "creationTimestamp": time::seconds(scope.now),
+        },
+        "spec": request["spec"],
+        "status": {"token": token, "expirationTimestamp": time::seconds(expires)},
+    }))
+}

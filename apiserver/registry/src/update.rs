@@ -1,0 +1,300 @@
+//! PUT and PATCH: one guarded loop. Each try reads, proposes, mutates, validates and compares-and-swaps;
+//! a lost race reads again and runs everything again, as upstream's `GuaranteedUpdate`.
+
+use std::sync::Arc;
+
+use api_admission::Operation;
+use api_codec::patch::{self, PatchKind};
+use api_machinery::{ApiError, ErrorList, ObjectKey, Path, Value, meta, object};
+use store_api::{Op, Revision, StoreError};
+
+use crate::commit::{Change, Current, Outcome, unchanged};
+use crate::metadata::{self, Base};
+use crate::parts::Part;
+use crate::scope::Scope;
+use crate::{Body, Registry, Written, body, claims, convert};
+
+/// Lost races of one request, at most. Every one of them means that another write won.
+const TRIES: usize = 512;
+
+/// Makes the new object out of the stored one.
+pub(crate) type Edit<'a> = dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync + 'a;
+
+/// What a client wants.
+pub(crate) enum Desired<'a> {
+    /// Decoded, defaulted, in the stored version.
+    Replace(Value),
+    Patch {
+        kind: PatchKind,
+        patch: &'a Value,
+    },
+    Edit(&'a Edit<'a>),
+}
+
+/// What one try came to.
+pub(crate) enum Try {
+    Done(Box<Written>),
+    /// Somebody else wrote; this is what they wrote.
+    Lost(Current),
+    /// It rests on what the cache shows, which may be old: read from the store and try again.
+    Stale,
+}
+
+struct Proposal {
+    value: Value,
+    warnings: Vec<String>,
+}
+
+impl Registry {
+    pub(crate) async fn update_from_body(
+        &self,
+        scope: &Scope<'_>,
+        part: Part,
+        body: Body,
+    ) -> Result<Written, ApiError> {
+        let resource = scope.resource;
+        let incoming = body::object(self.schema, body, resource.type_id, &resource.gvk(), scope.info.field_validation)?;
+        let mut value = incoming.value;
+        metadata::settle_namespace(&mut value, scope.namespace)?;
+        metadata::check_name(&value, scope.name)?;
+        body::default(self.schema, resource, &mut value);
+        let desired = Desired::Replace(convert::to_storage(resource, value));
+        let mut written = self.guarded_update(scope, part, &desired).await?;
+        written.warnings.splice(0..0, incoming.warnings);
+        Ok(written)
+    }
+
+    pub(crate) async fn guarded_update(
+        &self,
+        scope: &Scope<'_>,
+        part: Part,
+        desired: &Desired<'_>,
+    ) -> Result<Written, ApiError> {
+        let key = scope.key(scope.name);
+        let mut current = self.current(&key).await?;
+        for _ in 0..TRIES {
+            let step = self.try_update(scope, part, desired, &key, &current).await;
+            match step {
+                Ok(Try::Done(written)) => return Ok(*written),
+                Ok(Try::Lost(newer)) => current = newer,
+                Ok(Try::Stale) => current = self.fresh(&key).await?,
+                Err(error) if current.fresh => return Err(error),
+                Err(_) => current = self.fresh(&key).await?,
+            }
+        }
+        Err(ApiError::stale(&scope.resource.group_resource(), scope.name))
+    }
+
+    async fn try_update(
+        &self,
+        scope: &Scope<'_>,
+        part: Part,
+        desired: &Desired<'_>,
+        key: &ObjectKey,
+        current: &Current,
+    ) -> Result<Try, ApiError> {
+        let Some(old) = current.object.as_deref() else { return self.update_missing(scope, part, desired).await };
+        let mut proposal = self.propose(scope, desired, old)?;
+        let value = &mut proposal.value;
+        self.admission.admit(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
+        check_base(scope, desired, value, old, current.revision)?;
+        prepare(scope, part, value, old);
+        let storage = &scope.resource.storage;
+        let before = claims::held(storage, old);
+        let asked = claims::held(storage, value);
+        self.allocate_change(storage, value, &before).await?;
+        validate(scope, part, value, old)?;
+        self.admission.validate(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
+        proposal.warnings.extend(scope.kind.warnings(value));
+        let ends = metadata::ends_deletion(value, old, storage);
+        if !ends && value == old {
+            return Ok(if current.fresh {
+                Try::Done(Box::new(written(scope, proposal, current.revision)))
+            } else {
+                Try::Stale
+            });
+        }
+        if scope.info.dry_run {
+            return Ok(if current.fresh {
+                Try::Done(Box::new(written(scope, proposal, current.revision)))
+            } else {
+                Try::Stale
+            });
+        }
+        let after = if ends { claims::Held::new() } else { claims::held(storage, value) };
+        let change = claims::change(key, value, &before, &after);
+        let taken = |found: &[_]| claims::refuse_asked(scope, scope.name, &proposal.value, &asked, found);
+        let put = if ends { None } else { Some(&proposal.value) };
+        match self.swap(scope, key, current.revision, put, change).await? {
+            Outcome::Done(revision) => Ok(Try::Done(Box::new(written(scope, proposal, revision)))),
+            Outcome::Lost(found) => lost(found, current, taken),
+        }
+    }
+
+    /// Replaces (or deletes) the object if nobody wrote it since.
+    pub(crate) async fn swap(
+        &self,
+        scope: &Scope<'_>,
+        key: &ObjectKey,
+        revision: Revision,
+        put: Option<&Value>,
+        mut change: Change,
+    ) -> Result<Outcome, ApiError> {
+        change.compare.insert(0, unchanged(key, revision));
+        let Some(value) = put else {
+            change.ops.insert(0, Op::Delete { key: key.store_key().into() });
+            return self.commit(scope.info, change).await;
+        };
+        let (compare, ops) = (change.compare.clone(), change.ops.clone());
+        let lease = self.lease_for(&scope.resource.storage, scope.now).await?;
+        change.ops.insert(0, Change::put(key, value, lease));
+        match self.try_commit(scope.info, change).await {
+            Err(StoreError::LeaseNotFound(_)) if lease != 0 => {
+                self.forget_lease(lease);
+                let lease = self.lease_for(&scope.resource.storage, scope.now).await?;
+                let mut again = Change { compare, ops };
+                again.ops.insert(0, Change::put(key, value, lease));
+                self.commit(scope.info, again).await
+            }
+            other => other.map_err(crate::errors::from_store),
+        }
+    }
+
+    /// PUT of what does not exist makes it, for the kinds that allow that.
+    async fn update_missing(&self, scope: &Scope<'_>, part: Part, desired: &Desired<'_>) -> Result<Try, ApiError> {
+        match desired {
+            Desired::Replace(value) if part == Part::Whole && scope.kind.allows_create_on_update() => {
+                let uid = object::uid(value);
+                if !uid.is_empty() {
+                    let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+                    return Err(ApiError::conflict(&scope.resource.group_resource(), scope.name, &why));
+                }
+                Ok(Try::Done(Box::new(self.create_object(scope, value.clone()).await?)))
+            }
+            _ => Err(scope.not_found(scope.name)),
+        }
+    }
+
+    fn propose(&self, scope: &Scope<'_>, desired: &Desired<'_>, old: &Value) -> Result<Proposal, ApiError> {
+        match desired {
+            Desired::Replace(value) => Ok(Proposal { value: value.clone(), warnings: Vec::new() }),
+            Desired::Edit(edit) => Ok(Proposal { value: edit(old)?, warnings: Vec::new() }),
+            Desired::Patch { kind, patch } => self.propose_patch(scope, *kind, patch, old),
+        }
+    }
+
+    fn propose_patch(
+        &self,
+        scope: &Scope<'_>,
+        kind: PatchKind,
+        patch: &Value,
+        old: &Value,
+    ) -> Result<Proposal, ApiError> {
+        let resource = scope.resource;
+        let type_id =
+            resource.type_id.ok_or_else(|| ApiError::method_not_allowed(&resource.group_resource(), "patch"))?;
+        let served = convert::from_storage(resource, old.clone());
+        let patched = patch::apply(self.schema, type_id, kind, patch, &served)?;
+        let validation = scope.info.field_validation;
+        let incoming = body::object(self.schema, Body::Value(patched), Some(type_id), &resource.gvk(), validation)?;
+        let mut value = incoming.value;
+        body::default(self.schema, resource, &mut value);
+        Ok(Proposal { value: convert::to_storage(resource, value), warnings: incoming.warnings })
+    }
+}
+
+/// The version and uid that a client based its update on.
+fn check_base(
+    scope: &Scope<'_>,
+    desired: &Desired<'_>,
+    value: &mut Value,
+    old: &Value,
+    revision: Revision,
+) -> Result<(), ApiError> {
+    let resource = scope.resource.group_resource();
+    if matches!(desired, Desired::Replace(_)) {
+        metadata::check_uid(value, old, &resource, scope.name)?;
+    }
+    match metadata::base(value)? {
+        Base::Given(given) if given != revision => Err(ApiError::stale(&resource, scope.name)),
+        Base::Given(_) => Ok(()),
+        Base::Current => {
+            if scope.kind.allows_unconditional_update() || !matches!(desired, Desired::Replace(_)) {
+                metadata::set_resource_version(value, revision);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Everything the server decides in an update.
+fn prepare(scope: &Scope<'_>, part: Part, value: &mut Value, old: &Value) {
+    part.restrict(scope.kind, value, old, scope.has_status(), scope.now);
+    metadata::keep_system_fields(value, old);
+    if matches!(part, Part::Whole | Part::EphemeralContainers | Part::Resize)
+        && scope.kind.has_generation()
+        && scope.kind.generation_grows(value, old)
+    {
+        metadata::grow_generation(value);
+    }
+}
+
+fn validate(scope: &Scope<'_>, part: Part, value: &Value, old: &Value) -> Result<(), ApiError> {
+    let mut errors = ErrorList::new();
+    meta::validate_object_meta_update(value, old, &Path::new("metadata"), &mut errors);
+    part.validate(scope.kind, value, old, &mut errors);
+    scope.invalid(scope.name, errors)
+}
+
+fn written(scope: &Scope<'_>, proposal: Proposal, revision: Revision) -> Written {
+    let Proposal { mut value, warnings } = proposal;
+    metadata::set_resource_version(&mut value, revision);
+    let value = convert::from_storage(scope.resource, value);
+    Written { object: Arc::new(value), created: false, revision, warnings }
+}
+
+/// Reads out of a lost transaction what there is to go on with.
+fn lost(
+    found: Vec<Option<store_api::KeyValue>>,
+    current: &Current,
+    taken: impl Fn(&[Option<store_api::KeyValue>]) -> Result<(), ApiError>,
+) -> Result<Try, ApiError> {
+    let mut found = found.into_iter();
+    let newer = Current::from_kv(found.next().flatten())?;
+    if newer.revision == current.revision {
+        taken(&found.collect::<Vec<_>>())?;
+    }
+    Ok(Try::Lost(newer))
+}
+
+impl Registry {
+    /// Changes an object past its kind's hooks and validation, as upstream's binding does. The guard is the same.
+    pub(crate) async fn raw_update(
+        &self,
+        scope: &Scope<'_>,
+        key: &ObjectKey,
+        edit: &Edit<'_>,
+    ) -> Result<(Value, Revision), ApiError> {
+        let mut current = self.current(key).await?;
+        for _ in 0..TRIES {
+            let not_found = || ApiError::not_found(&key.resource, &key.name);
+            let old = current.object.clone().ok_or_else(not_found);
+            let new = match old.and_then(|old| edit(&old)) {
+                Ok(new) => new,
+                Err(error) if current.fresh => return Err(error),
+                Err(_) => {
+                    current = self.fresh(key).await?;
+                    continue;
+                }
+            };
+            if scope.info.dry_run {
+                return Ok((new, current.revision));
+            }
+            match self.swap(scope, key, current.revision, Some(&new), Change::default()).await? {
+                Outcome::Done(revision) => return Ok((new, revision)),
+                Outcome::Lost(found) => current = Current::from_kv(found.into_iter().next().flatten())?,
+            }
+        }
+        Err(ApiError::stale(&key.resource, &key.name))
+    }
+}
