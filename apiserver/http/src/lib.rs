@@ -1,6 +1,31 @@
 //! The HTTPS face: TLS, routing, the request chain, discovery, OpenAPI, negotiation, and streaming
 //! to kubelets.
 
+mod authorize;
+mod body;
+mod chain;
+mod connect;
+mod convert;
+mod discovery;
+mod health;
+mod impersonate;
+mod inflight;
+pub mod metrics;
+mod negotiate;
+mod nonresource;
+mod openapi;
+mod options;
+mod path;
+mod query;
+mod request_info;
+mod resources;
+mod respond;
+mod reviews;
+mod serve;
+mod served;
+mod state;
+mod watch;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,7 +83,25 @@ pub trait AdminApi: Send + Sync {
 
 impl Server {
     /// Serves until `stop`; then /readyz fails, watches end, open requests finish within the grace period.
-    pub async fn serve(self, _stop: CancellationToken) -> std::io::Result<()> {
-        todo!()
+    /// Fails when a certificate cannot be read or the address cannot be listened on.
+    pub async fn serve(self, stop: CancellationToken) -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::bind(self.config.listen).await?;
+        self.serve_on(listener, stop).await
+    }
+
+    /// [`Self::serve`] on a socket that is already bound; `config.listen` is only compared with, then.
+    pub async fn serve_on(self, listener: tokio::net::TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+        let config = &self.config;
+        let tls = pki::reload::server_config(
+            &config.certificate,
+            &config.key,
+            &config.client_ca,
+            false,
+            &[b"h2", b"http/1.1"],
+        )
+        .map_err(std::io::Error::other)?;
+        let state = state::State::new(self, stop)?;
+        serve::run(state, listener, tls).await;
+        Ok(())
     }
 }

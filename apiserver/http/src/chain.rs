@@ -1,0 +1,172 @@
+//! The way of a request. [`answer`] reads top to bottom: canonical path, what is asked, who asks, on whose
+//! behalf, whether there is room, whether they may; then it is dispatched.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use api_auth::authn::Credentials;
+use api_machinery::error::Result;
+use api_machinery::{ApiError, Reason, UserInfo};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
+use http::{HeaderMap, Method, Request};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use tokio_util::sync::CancellationToken;
+
+use crate::impersonate::impersonate;
+use crate::metrics::{self, Labels};
+use crate::negotiate;
+use crate::path::RequestPath;
+use crate::query::Query;
+use crate::request_info::RequestInfo;
+use crate::respond::{self, Response};
+use crate::state::State;
+use crate::{authorize, nonresource, options, resources};
+
+/// The other end of a connection.
+pub(crate) struct Peer {
+    /// DER of the client certificate TLS has verified.
+    pub certificate: Option<Vec<u8>>,
+    /// Cancel to finish what is open and close: clients that fail to authenticate get no multiplexing.
+    pub close: CancellationToken,
+}
+
+/// An authorized request, ready to be dispatched.
+pub(crate) struct Call {
+    pub path: RequestPath,
+    pub query: Query,
+    pub info: RequestInfo,
+    pub user: UserInfo,
+    pub labels: Labels,
+    pub request: Request<Incoming>,
+}
+
+impl Call {
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+}
+
+/// What the end of a request needs to know of it, filled in as far as the chain came.
+#[derive(Default)]
+struct Seen {
+    user: UserInfo,
+    labels: Option<Labels>,
+    long_running: bool,
+}
+
+const MAX_AUDIT_ID_BYTES: usize = 64;
+
+/// Answers any request; refusals become `Status` objects.
+pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, request: Request<Incoming>) -> Response {
+    let started = Instant::now();
+    let head = request.method() == Method::HEAD;
+    let audit_id = audit_id(&state, request.headers());
+    let query = Query::parse(request.uri().query()).unwrap_or_default();
+    let output = negotiate::output_or_json(request.headers(), &query);
+    let mut seen = Seen::default();
+    let answer = answer(&state, &peer, request, &mut seen).await;
+    let mut response = answer.unwrap_or_else(|error| {
+        if error.code == 401 {
+            peer.close.cancel();
+        }
+        respond::error(&output, &error)
+    });
+    finish(&mut response, &audit_id);
+    if let Some(labels) = &seen.labels {
+        let bytes = response.body().size_hint().exact();
+        labels.answered(response.status().as_u16(), started.elapsed(), &seen.user, bytes, seen.long_running);
+    }
+    if head { without_body(response) } else { response }
+}
+
+async fn answer(state: &Arc<State>, peer: &Peer, request: Request<Incoming>, seen: &mut Seen) -> Result<Response> {
+    let path = RequestPath::parse(request.uri().path())?;
+    let query = Query::parse(request.uri().query())?;
+    let info = RequestInfo::new(request.method(), &path, &query)?;
+    let labels = Labels::new(&info, state.server.registry.schema, query.get("dryRun").is_some());
+    seen.labels = Some(labels.clone());
+    seen.long_running = info.is_long_running();
+
+    let user = authenticate(state, peer, request.headers()).await?;
+    let user = impersonate(&*state.server.authorizer, user, request.headers())?;
+    seen.user = user.clone();
+    let _seat = state.inflight.seat(&info, &user)?;
+    authorize::request(&*state.server.authorizer, &user, &info)?;
+
+    let long_running = info.is_long_running();
+    let deadline = options::deadline(&query)?;
+    let call = Call { path, query, info, user, labels, request };
+    let answer = async {
+        if call.info.is_resource {
+            resources::dispatch(state, call).await
+        } else {
+            nonresource::dispatch(state, call).await
+        }
+    };
+    if long_running {
+        return answer.await;
+    }
+    tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn timed_out() -> ApiError {
+    let text = "Timeout: request did not complete within the allotted timeout";
+    ApiError::new(504, Reason::Timeout, text)
+}
+
+fn credentials(peer: &Peer, headers: &HeaderMap) -> Credentials {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token = token.map(|(_, token)| token.trim().to_owned()).filter(|token| !token.is_empty());
+    Credentials { client_certificate: peer.certificate.clone(), bearer_token: token }
+}
+
+/// 401 when credentials are bad, or none are known and anonymous requests are off.
+async fn authenticate(state: &State, peer: &Peer, headers: &HeaderMap) -> Result<UserInfo> {
+    let started = Instant::now();
+    let found = state.server.authenticator.authenticate(&credentials(peer, headers)).await;
+    let result = match &found {
+        Ok(Some(_)) => "success",
+        Ok(None) => "failure",
+        Err(_) => "error",
+    };
+    metrics::authenticated(result, started.elapsed());
+    found?.ok_or_else(ApiError::unauthorized)
+}
+
+/// The client's `Audit-ID` where it is a fit one, else a new one.
+fn audit_id(state: &State, headers: &HeaderMap) -> HeaderValue {
+    let own = headers.get("audit-id").filter(|value| !value.is_empty() && value.len() <= MAX_AUDIT_ID_BYTES);
+    let own = own.filter(|value| value.as_bytes().iter().all(u8::is_ascii_graphic)).cloned();
+    own.or_else(|| state.ids.next().parse().ok()).unwrap_or(HeaderValue::from_static("-"))
+}
+
+fn finish(response: &mut Response, audit_id: &HeaderValue) {
+    let headers = response.headers_mut();
+    headers.insert("audit-id", audit_id.clone());
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+}
+
+/// HEAD: the headers of the answer to GET.
+fn without_body(response: Response) -> Response {
+    response.map(|_| http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Adds `Warning: 299 - "..."`, one per text; what cannot stand in a header is left out.
+pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
+    /// Warnings beyond this many bytes are dropped, as upstream drops them.
+    const MAX_BYTES: usize = 4096;
+    let mut bytes = 0;
+    for warning in warnings {
+        let text: String = warning.chars().filter(|char| !char.is_control()).collect();
+        let text = format!("299 - \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        bytes += text.len();
+        if bytes > MAX_BYTES {
+            return;
+        }
+        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+            response.headers_mut().append("warning", value);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What this server counts, under upstream's names, with labels bounded by what is served.
+
+use std::time::Duration;
+
+use api_machinery::UserInfo;
+use api_schema::Schema;
+use metrics::{counter, gauge, histogram};
+
+use crate::request_info::RequestInfo;
+
+/// Bucket bounds of our histograms, for whoever installs the recorder.
+pub const BUCKETS: &[(&str, &[f64])] = &[
+    (
+        "apiserver_request_duration_seconds",
+        &[
+            0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
+            20.0, 30.0, 45.0, 60.0,
+        ],
+    ),
+    ("apiserver_response_sizes", &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9]),
+    ("apiserver_watch_events_sizes", &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131072.0]),
+    (
+        "authentication_duration_seconds",
+        &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384],
+    ),
+    (
+        "authorization_duration_seconds",
+        &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384],
+    ),
+];
+
+/// Labels of one request: nothing a client writes becomes a label unless it names what is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Labels {
+    verb: &'static str,
+    group: String,
+    version: String,
+    resource: String,
+    subresource: String,
+    scope: &'static str,
+    dry_run: &'static str,
+}
+
+fn verb_label(info: &RequestInfo) -> &'static str {
+    if info.is_resource && matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy" | "log") {
+        return "CONNECT";
+    }
+    match info.verb.as_str() {
+        "get" | "head" => "GET",
+        "list" => "LIST",
+        "watch" => "WATCH",
+        "create" | "post" => "POST",
+        "update" | "put" => "PUT",
+        "patch" => "PATCH",
+        "delete" => "DELETE",
+        "deletecollection" => "DELETECOLLECTION",
+        _ => "other",
+    }
+}
+
+impl Labels {
+    pub(crate) fn new(info: &RequestInfo, schema: &Schema, dry_run: bool) -> Self {
+        let known = schema.resource(&info.group, &info.version, &info.resource).filter(|_| info.is_resource);
+        let subresource = known.and_then(|resource| resource.subresource(&info.subresource));
+        let scope = match (known.is_some(), info.named_in_path, info.namespace.is_empty()) {
+            (false, _, _) => "",
+            (true, true, _) => "resource",
+            (true, false, false) => "namespace",
+            (true, false, true) => "cluster",
+        };
+        let of = |text: &str| if known.is_some() { text.to_owned() } else { String::new() };
+        Self {
+            verb: verb_label(info),
+            group: of(&info.group),
+            version: of(&info.version),
+            resource: of(&info.resource),
+            subresource: subresource.map(|subresource| subresource.name.clone()).unwrap_or_default(),
+            scope,
+            dry_run: if dry_run { "All" } else { "" },
+        }
+    }
+
+    /// Counts a request that has been answered; streams are counted when they begin.
+    pub(crate) fn answered(&self, code: u16, took: Duration, user: &UserInfo, bytes: Option<u64>, long_running: bool) {
+        let system = match user.name.as_str() {
+            name @ ("system:kube-controller-manager" | "system:kube-scheduler" | "system:apiserver") => name.to_owned(),
+            _ => String::new(),
+        };
+        counter!("apiserver_request_total", "component" => "apiserver", "verb" => self.verb, "group" => self.group.clone(),
+            "version" => self.version.clone(), "resource" => self.resource.clone(),
+            "subresource" => self.subresource.clone(), "scope" => self.scope, "dry_run" => self.dry_run,
+            "code" => code.to_string(), "system_client" => system)
+        .increment(1);
+        if long_running {
+            return;
+        }
+        histogram!("apiserver_request_duration_seconds", "component" => "apiserver", "verb" => self.verb,
+            "group" => self.group.clone(), "version" => self.version.clone(), "resource" => self.resource.clone(),
+            "subresource" => self.subresource.clone(), "scope" => self.scope, "dry_run" => self.dry_run)
+        .record(took.as_secs_f64());
+        if let Some(bytes) = bytes {
+            histogram!("apiserver_response_sizes", "component" => "apiserver", "verb" => self.verb,
+                "group" => self.group.clone(), "version" => self.version.clone(), "resource" => self.resource.clone(),
+                "subresource" => self.subresource.clone(), "scope" => self.scope)
+            .record(bytes as f64);
+        }
+    }
+
+    /// Counts a watch or stream while the answer is held.
+    pub(crate) fn long_running(&self) -> LongRunning {
+        let labels = [
+            ("verb", self.verb.to_owned()),
+            ("group", self.group.clone()),
+            ("version", self.version.clone()),
+            ("resource", self.resource.clone()),
+            ("subresource", self.subresource.clone()),
+            ("scope", self.scope.to_owned()),
+            ("component", "apiserver".to_owned()),
+        ];
+        let gauge = gauge!("apiserver_longrunning_requests", &labels);
+        gauge.increment(1.0);
+        LongRunning(gauge)
+    }
+}
+
+/// One watch or stream that is open.
+pub(crate) struct LongRunning(metrics::Gauge);
+
+impl Drop for LongRunning {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// Counts the events of one watch.
+pub(crate) struct WatchMeter {
+    events: metrics::Counter,
+    sizes: metrics::Histogram,
+    _open: LongRunning,
+}
+
+impl WatchMeter {
+    pub(crate) fn new(labels: &Labels) -> Self {
+        let of = [
+            ("group", labels.group.clone()),
+            ("version", labels.version.clone()),
+            ("resource", labels.resource.clone()),
+        ];
+        Self {
+            events: counter!("apiserver_watch_events_total", &of),
+            sizes: histogram!("apiserver_watch_events_sizes", &of),
+            _open: labels.long_running(),
+        }
+    }
+    pub(crate) fn event(&self, bytes: usize) {
+        self.events.increment(1);
+        self.sizes.record(bytes as f64);
+    }
+}
+
+/// Counts how a request was authenticated: `success`, `failure` or `error`.
+pub(crate) fn authenticated(result: &'static str, took: Duration) {
+    counter!("authentication_attempts", "result" => result).increment(1);
+    histogram!("authentication_duration_seconds", "result" => result).record(took.as_secs_f64());
+}

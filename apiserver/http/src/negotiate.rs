@@ -1,0 +1,284 @@
+//! Content negotiation: which format and which shape an answer has, and what a body is in. Pure.
+
+use api_codec::decode::Format;
+use api_codec::patch::PatchKind;
+use api_machinery::ApiError;
+use api_machinery::error::Result;
+use http::HeaderMap;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
+
+use crate::query::Query;
+
+/// What of an object is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Shape {
+    #[default]
+    Object,
+    /// `as=Table`
+    Table,
+    /// `as=PartialObjectMetadata` or `...List`
+    Partial,
+}
+
+/// What was agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Output {
+    pub format: Format,
+    pub shape: Shape,
+    /// `apiVersion` of tables and partial objects: `v1`, or `v1beta1` where asked for.
+    pub meta_beta: bool,
+    pub pretty: bool,
+    pub gzip: bool,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { format: Format::Json, shape: Shape::Object, meta_beta: false, pretty: false, gzip: false }
+    }
+}
+
+impl Output {
+    /// `apiVersion` of what this server wraps around objects.
+    pub(crate) fn meta_version(self) -> &'static str {
+        if self.meta_beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+    }
+}
+
+/// One clause of an Accept header.
+#[derive(Debug)]
+pub(crate) struct Clause<'a> {
+    pub kind: &'a str,
+    pub parameters: Vec<(&'a str, &'a str)>,
+    quality: u32,
+}
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Self {
+        let mut parts = text.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or("");
+        let mut parameters = Vec::new();
+        let mut quality = 1000;
+        for part in parts {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = value.trim().trim_matches('"');
+            if name == "q" {
+                let number: f32 = value.parse().unwrap_or(1.0);
+                quality = (number.clamp(0.0, 1.0) * 1000.0) as u32;
+            } else {
+                parameters.push((name.trim(), value));
+            }
+        }
+        Self { kind, parameters, quality }
+    }
+    pub(crate) fn parameter(&self, name: &str) -> &'a str {
+        self.parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// Accept clauses, most wanted first; an absent header is `*/*`.
+pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Clause<'_>> {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut clauses: Vec<Clause<'_>> = values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(Clause::parse)
+        .collect();
+    if clauses.is_empty() {
+        clauses.push(Clause::parse("*/*"));
+    }
+    clauses.retain(|clause| clause.quality > 0);
+    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
+    clauses
+}
+
+/// What kinds of answer an endpoint can give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// Objects: also as Table and PartialObjectMetadata.
+    Objects,
+    /// A list: also as Table and PartialObjectMetadataList.
+    List,
+    /// A stream of events: JSON only.
+    Watch,
+    /// Anything else: no other shapes.
+    Plain,
+}
+
+fn shape_of(clause: &Clause<'_>, endpoint: Endpoint) -> Option<(Shape, bool)> {
+    let kind = clause.parameter("as");
+    if kind.is_empty() {
+        return Some((Shape::Object, false));
+    }
+    let beta = match (clause.parameter("g"), clause.parameter("v")) {
+        ("meta.k8s.io", "v1") => false,
+        ("meta.k8s.io", "v1beta1") => true,
+        _ => return None,
+    };
+    let shape = match (kind, endpoint) {
+        (_, Endpoint::Plain) => return None,
+        ("Table", _) => Shape::Table,
+        ("PartialObjectMetadata", Endpoint::Objects | Endpoint::Watch) => Shape::Partial,
+        ("PartialObjectMetadataList", Endpoint::List) => Shape::Partial,
+        _ => return None,
+    };
+    Some((shape, beta))
+}
+
+fn format_of(kind: &str, endpoint: Endpoint) -> Option<Format> {
+    match kind {
+        "application/json" | "*/*" | "application/*" => Some(Format::Json),
+        "application/yaml" if endpoint != Endpoint::Watch => Some(Format::Yaml),
+        _ => None,
+    }
+}
+
+/// The first acceptable clause wins; 406 with the list of what there is when none does.
+pub(crate) fn output(headers: &HeaderMap, query: &Query, endpoint: Endpoint) -> Result<Output> {
+    for clause in accepted(headers) {
+        let Some(format) = format_of(clause.kind, endpoint) else { continue };
+        let Some((shape, meta_beta)) = shape_of(&clause, endpoint) else { continue };
+        if !matches!(clause.parameter("stream"), "" | "watch") {
+            continue;
+        }
+        let pretty = endpoint != Endpoint::Watch && wants_pretty(headers, query, &clause);
+        return Ok(Output { format, shape, meta_beta, pretty, gzip: accepts_gzip(headers) });
+    }
+    let known = match endpoint {
+        Endpoint::Watch => "application/json;stream=watch",
+        _ => "application/json, application/yaml",
+    };
+    Err(ApiError::not_acceptable(format!("only the following media types are accepted: {known}")))
+}
+
+/// For errors: whatever is possible, JSON else.
+pub(crate) fn output_or_json(headers: &HeaderMap, query: &Query) -> Output {
+    output(headers, query, Endpoint::Plain).unwrap_or_default()
+}
+
+/// `pretty=true`, `;pretty=1`, or a person's browser or curl, as upstream guesses.
+fn wants_pretty(headers: &HeaderMap, query: &Query, clause: &Clause<'_>) -> bool {
+    if let Some(wanted) = query.optional_flag("pretty") {
+        return wanted;
+    }
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    clause.parameter("pretty") == "1" || ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| agent.starts_with(name))
+}
+
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(|text| Clause::parse(text.trim()))
+        .any(|clause| clause.kind == "gzip" && clause.quality > 0)
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    value.split(';').next().unwrap_or("").trim()
+}
+
+fn unknown_format(known: &str) -> ApiError {
+    let text = format!("the body of the request was in an unknown format - accepted media types include: {known}");
+    ApiError::unsupported_media_type(text)
+}
+
+/// Format of an object body; 415 for protobuf and everything else unknown. Without a Content-Type it is JSON.
+pub(crate) fn body_format(headers: &HeaderMap) -> Result<Format> {
+    match media_type(headers).to_ascii_lowercase().as_str() {
+        "" | "application/json" | "text/json" => Ok(Format::Json),
+        "application/yaml" | "text/yaml" | "application/x-yaml" => Ok(Format::Yaml),
+        _ => Err(unknown_format("application/json, application/yaml")),
+    }
+}
+
+/// Kind of a patch body; 415 otherwise. Server-side apply is not served yet and answers as an unknown type does.
+pub(crate) fn patch_kind(headers: &HeaderMap) -> Result<PatchKind> {
+    match media_type(headers) {
+        "application/json-patch+json" => Ok(PatchKind::Json),
+        "application/merge-patch+json" => Ok(PatchKind::Merge),
+        "application/strategic-merge-patch+json" => Ok(PatchKind::Strategic),
+        _ => Err(unknown_format(
+            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(accept: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.parse().expect("a header value"));
+        headers
+    }
+
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    const PARTIAL: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
+        application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
+    #[test]
+    fn accept() {
+        use Endpoint::{List, Objects, Plain, Watch};
+        let read = |text: &str, endpoint| {
+            let output = output(&headers(text), &Query::default(), endpoint);
+            output.map(|output| (output.format, output.shape)).map_err(|error| error.code)
+        };
+        let kubectl = format!("{TABLE},application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json");
+        for (text, endpoint, want) in [
+            ("*/*", Objects, Ok((Format::Json, Shape::Object))),
+            ("application/vnd.kubernetes.protobuf,application/json", List, Ok((Format::Json, Shape::Object))),
+            ("application/vnd.kubernetes.protobuf", List, Err(406)),
+            ("text/html", List, Err(406)),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                List,
+                Ok((Format::Json, Shape::Object)),
+            ),
+            ("application/json;q=0.1, application/yaml", Objects, Ok((Format::Yaml, Shape::Object))),
+            ("application/json;q=0", Objects, Err(406)),
+            ("application/yaml", Watch, Err(406)),
+            ("application/json;stream=watch", Watch, Ok((Format::Json, Shape::Object))),
+            (&kubectl, List, Ok((Format::Json, Shape::Table))),
+            (&kubectl, Plain, Ok((Format::Json, Shape::Object))),
+            (TABLE, Plain, Err(406)),
+            (PARTIAL, Objects, Ok((Format::Json, Shape::Partial))),
+            (PARTIAL, List, Ok((Format::Json, Shape::Object))),
+            (
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                List,
+                Ok((Format::Json, Shape::Partial)),
+            ),
+            ("application/json;as=Table;v=v2;g=meta.k8s.io", List, Err(406)),
+        ] {
+            assert_eq!(read(text, endpoint), want, "{text} {endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, text.parse().expect("a header value"));
+            headers
+        };
+        assert_eq!(body_format(&HeaderMap::new()), Ok(Format::Json));
+        assert_eq!(body_format(&of("application/json; charset=utf-8")), Ok(Format::Json));
+        assert_eq!(body_format(&of("application/yaml")), Ok(Format::Yaml));
+        assert_eq!(body_format(&of("application/vnd.kubernetes.protobuf")).map_err(|error| error.code), Err(415));
+        assert_eq!(patch_kind(&of("application/strategic-merge-patch+json")), Ok(PatchKind::Strategic));
+        assert_eq!(patch_kind(&of("application/apply-patch+yaml")).map_err(|error| error.code), Err(415));
+        assert_eq!(patch_kind(&HeaderMap::new()).map_err(|error| error.code), Err(415));
+    }
+
+    #[test]
+    fn compression() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, text.parse().expect("a header value"));
+            accepts_gzip(&headers)
+        };
+        assert!(of("gzip") && of("deflate, gzip;q=0.5") && !of("gzip;q=0") && !of("br"));
+    }
+}

@@ -1,0 +1,174 @@
+//! Paths that are not API resources: discovery, OpenAPI, version, health, metrics, keys, our own.
+
+use std::sync::Arc;
+
+use api_machinery::error::Result;
+use api_machinery::{ApiError, Value};
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::json;
+
+use crate::chain::Call;
+use crate::discovery::{self, Document};
+use crate::health;
+use crate::negotiate::{self, Endpoint};
+use crate::respond::{self, JSON, Response};
+use crate::served::method_not_allowed;
+use crate::state::State;
+
+/// Where `kontiki` adds to the API.
+const OWN: &str = "/kontiki/v1/";
+
+pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response> {
+    let full = call.path.text.clone();
+    let path = if full.len() > 1 { full.trim_end_matches('/') } else { &full };
+    if let Some(tail) = full.strip_prefix(OWN) {
+        return own(state, call, tail).await;
+    }
+    if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
+        let known = paths(state).iter().any(|known| known == path);
+        return Err(if known { method_not_allowed() } else { ApiError::no_such_path() });
+    }
+    for (endpoint, checks) in [
+        ("readyz", &state.server.ready_checks),
+        ("livez", &state.server.live_checks),
+        ("healthz", &state.server.live_checks),
+    ] {
+        let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(endpoint));
+        if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+            let outcomes = health::outcomes(endpoint, checks, state.stop.is_cancelled());
+            return health::respond(endpoint, rest.trim_start_matches('/'), &outcomes, &call.query);
+        }
+    }
+    read(state, &call, path)
+}
+
+fn read(state: &State, call: &Call, path: &str) -> Result<Response> {
+    let output = || negotiate::output(call.headers(), &call.query, Endpoint::Plain);
+    match path {
+        "/" => Ok(respond::value(&output()?, 200, &json!({"paths": paths(state)}))),
+        "/version" => Ok(respond::value(&output()?, 200, &discovery::version())),
+        "/metrics" => Ok(respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", (state.server.metrics)())),
+        "/openid/v1/jwks" => {
+            let keys = state.server.registry.config.tokens.jwks().to_string();
+            Ok(public(respond::bytes(200, "application/jwk-set+json", keys)))
+        }
+        "/.well-known/openid-configuration" => Ok(public(respond::bytes(200, JSON, openid(state).to_string()))),
+        "/api" | "/apis" => discovery_root(state, call, path),
+        _ if path.starts_with("/openapi/") => state.openapi.respond(path, call),
+        _ => {
+            let document = state.discovery.legacy(path).ok_or_else(ApiError::no_such_path)?;
+            legacy(call, document)
+        }
+    }
+}
+
+/// What a relying party needs to check ServiceAccount tokens.
+fn openid(state: &State) -> Value {
+    let tokens = &state.server.registry.config.tokens;
+    let base = state.server.config.advertise_url.trim_end_matches('/');
+    json!({"issuer": tokens.issuer(), "jwks_uri": format!("{base}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"]})
+}
+
+fn public(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
+}
+
+fn legacy(call: &Call, document: &Document) -> Result<Response> {
+    if is_known(call.headers(), document) {
+        return Ok(not_modified(document));
+    }
+    let output = negotiate::output(call.headers(), &call.query, Endpoint::Plain)?;
+    Ok(tagged(respond::json(&output, 200, document.bytes.clone()), document))
+}
+
+/// `/api` and `/apis`: the aggregated form where it is wanted more than the old one.
+fn discovery_root(state: &State, call: &Call, path: &str) -> Result<Response> {
+    let clauses = negotiate::accepted(call.headers());
+    let wanted = clauses.iter().find(|clause| {
+        matches!(clause.kind, "application/json" | "application/yaml" | "*/*" | "application/*") && {
+            let plain = clause.parameter("as").is_empty();
+            plain || is_aggregated(clause)
+        }
+    });
+    let vary = |mut response: Response| {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        response
+    };
+    let aggregated = wanted.is_some_and(is_aggregated).then(|| state.discovery.aggregated(path)).flatten();
+    let Some(document) = aggregated else {
+        let document = state.discovery.legacy(path).ok_or_else(ApiError::no_such_path)?;
+        return legacy(call, document).map(vary);
+    };
+    if is_known(call.headers(), document) {
+        return Ok(vary(not_modified(document)));
+    }
+    Ok(vary(tagged(respond::bytes(200, discovery::AGGREGATED, document.bytes.clone()), document)))
+}
+
+fn is_aggregated(clause: &negotiate::Clause<'_>) -> bool {
+    clause.kind == "application/json"
+        && clause.parameter("as") == "APIGroupDiscoveryList"
+        && clause.parameter("g") == "apidiscovery.k8s.io"
+        && clause.parameter("v") == "v2"
+}
+
+/// Whether the client has this document already.
+pub(crate) fn is_known(headers: &HeaderMap, document: &Document) -> bool {
+    let value = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or("");
+    value.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == document.etag)
+}
+
+pub(crate) fn not_modified(document: &Document) -> Response {
+    let mut response = http::Response::new(respond::full(""));
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    tagged(response, document)
+}
+
+pub(crate) fn tagged(mut response: Response, document: &Document) -> Response {
+    if let Ok(etag) = HeaderValue::from_str(&document.etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response
+}
+
+/// What `/` lists.
+fn paths(state: &State) -> Vec<String> {
+    let fixed =
+        ["/.well-known/openid-configuration", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/version"];
+    let mut all: Vec<String> = fixed.iter().map(|path| (*path).to_owned()).collect();
+    all.extend(state.discovery.paths().map(str::to_owned));
+    for (endpoint, checks) in [
+        ("readyz", &state.server.ready_checks),
+        ("livez", &state.server.live_checks),
+        ("healthz", &state.server.live_checks),
+    ] {
+        all.push(format!("/{endpoint}"));
+        let outcomes = health::outcomes(endpoint, checks, false);
+        all.extend(outcomes.iter().map(|outcome| format!("/{endpoint}/{}", outcome.name)));
+    }
+    all.sort();
+    all
+}
+
+/// `/kontiki/v1/status`, and what the process has registered for POST.
+async fn own(state: &Arc<State>, call: Call, tail: &str) -> Result<Response> {
+    let output = negotiate::output(call.headers(), &call.query, Endpoint::Plain)?;
+    match (call.request.method(), tail) {
+        (&Method::GET, "status") => Ok(respond::value(&output, 200, &(state.server.status)())),
+        (&Method::POST, tail) if tail != "status" => {
+            let admin = state.server.admin.as_ref().ok_or_else(ApiError::no_such_path)?;
+            let (head, body) = call.request.into_parts();
+            let format = negotiate::body_format(&head.headers)?;
+            let bytes = crate::body::read(&head.headers, body).await?;
+            let body = if bytes.is_empty() { Value::Null } else { api_codec::decode::parse(format, &bytes)?.value };
+            let answer = admin.call(tail, &call.user, body).await?;
+            Ok(respond::value(&output, 200, &answer))
+        }
+        (_, "status") => Err(method_not_allowed()),
+        _ => Err(ApiError::no_such_path()),
+    }
+}

@@ -1,0 +1,123 @@
+//! `/openapi/v2`, `/openapi/v3` and its documents per group-version: made on first use, kept as bytes.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use api_machinery::ApiError;
+use api_machinery::error::Result;
+use api_schema::Schema;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue, LOCATION, VARY};
+use serde_json::{Map, json};
+
+use crate::chain::Call;
+use crate::discovery::Document;
+use crate::negotiate;
+use crate::nonresource::{is_known, not_modified, tagged};
+use crate::respond::{self, JSON, Response};
+
+pub(crate) struct OpenApi {
+    schema: &'static Schema,
+    v2: OnceLock<Option<Document>>,
+    v3: OnceLock<V3>,
+}
+
+#[derive(Default)]
+struct V3 {
+    index: Option<Document>,
+    /// By path below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
+    documents: BTreeMap<String, Document>,
+}
+
+impl OpenApi {
+    pub(crate) fn new(schema: &'static Schema) -> Self {
+        Self { schema, v2: OnceLock::new(), v3: OnceLock::new() }
+    }
+
+    fn v2(&self) -> Option<&Document> {
+        self.v2.get_or_init(|| source::v2(self.schema).map(|value| Document::new(value.to_string()))).as_ref()
+    }
+
+    fn v3(&self) -> &V3 {
+        self.v3.get_or_init(|| {
+            let documents: BTreeMap<String, Document> = source::v3(self.schema)
+                .into_iter()
+                .map(|(path, document)| (path, Document::new(document.to_string())))
+                .collect();
+            if documents.is_empty() {
+                return V3::default();
+            }
+            let url = |path: &String, document: &Document| {
+                json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", document.etag.trim_matches('"'))})
+            };
+            let paths: Map<String, _> =
+                documents.iter().map(|(path, document)| (path.clone(), url(path, document))).collect();
+            V3 { index: Some(Document::new(json!({"paths": paths}).to_string())), documents }
+        })
+    }
+
+    pub(crate) fn respond(&self, path: &str, call: &Call) -> Result<Response> {
+        let document = match path {
+            "/openapi/v2" => self.v2(),
+            "/openapi/v3" => self.v3().index.as_ref(),
+            _ => {
+                let document = path.strip_prefix("/openapi/v3/").and_then(|path| self.v3().documents.get(path));
+                return self.versioned(path, document.ok_or_else(ApiError::no_such_path)?, call);
+            }
+        };
+        serve(document.ok_or_else(ApiError::no_such_path)?, call)
+    }
+
+    /// With the right `hash` a document may be kept for ever; with another one the client is sent to the right one.
+    fn versioned(&self, path: &str, document: &Document, call: &Call) -> Result<Response> {
+        let own = document.etag.trim_matches('"');
+        match call.query.get("hash") {
+            None => serve(document, call),
+            Some(hash) if hash == own => {
+                let mut response = serve(document, call)?;
+                let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
+                response.headers_mut().insert(CACHE_CONTROL, forever);
+                Ok(response)
+            }
+            Some(_) => {
+                let mut response = http::Response::new(respond::full(""));
+                *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+                if let Ok(value) = HeaderValue::from_str(&format!("{path}?hash={own}")) {
+                    response.headers_mut().insert(LOCATION, value);
+                }
+                Ok(response)
+            }
+        }
+    }
+}
+
+/// JSON only: clients that prefer the protobuf form name JSON too.
+fn serve(document: &Document, call: &Call) -> Result<Response> {
+    let clauses = negotiate::accepted(call.headers());
+    let json = clauses.iter().any(|clause| matches!(clause.kind, "application/json" | "*/*" | "application/*"));
+    if !json {
+        return Err(ApiError::not_acceptable("only the following media types are accepted: application/json"));
+    }
+    if is_known(call.headers(), document) {
+        return Ok(not_modified(document));
+    }
+    let output = negotiate::Output { gzip: negotiate::accepts_gzip(call.headers()), ..negotiate::Output::default() };
+    let mut response = tagged(respond::compressed(&output, JSON, document.bytes.clone()), document);
+    response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
+}
+
+/// Where the documents come from.
+mod source {
+    use std::collections::BTreeMap;
+
+    use api_machinery::Value;
+    use api_schema::Schema;
+
+    pub(super) fn v2(_schema: &Schema) -> Option<Value> {
+        None
+    }
+    pub(super) fn v3(_schema: &Schema) -> BTreeMap<String, Value> {
+        BTreeMap::new()
+    }
+}

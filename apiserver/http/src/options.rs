@@ -1,0 +1,405 @@
+//! Query parameters and `DeleteOptions` bodies as typed options, with upstream's validation
+//! (`k8s.io/apimachinery/pkg/apis/meta/{v1,internalversion}/validation`). Pure.
+
+use std::time::Duration;
+
+use api_codec::decode::FieldValidation;
+use api_machinery::error::Result;
+use api_machinery::fields::FieldSelector;
+use api_machinery::labels::Selector;
+use api_machinery::{ApiError, ErrorList, GroupKind, Path, Value};
+use api_registry::{DeleteOptions, ListOptions, VersionMatch};
+
+use crate::query::Query;
+
+/// What a request may take when it does not say, and the most it may ask for.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// `fieldManager` is at most this long (characters).
+const MAX_FIELD_MANAGER: usize = 128;
+
+/// `LIST`, `WATCH` and `DELETECOLLECTION` parameters.
+#[derive(Debug)]
+pub(crate) struct ListParameters {
+    pub list: ListOptions,
+    pub timeout: Option<Duration>,
+    pub bookmarks: bool,
+    pub send_initial_events: Option<bool>,
+}
+
+/// `dryRun`, `fieldManager` and `fieldValidation` of any write.
+#[derive(Debug)]
+pub(crate) struct WriteParameters {
+    pub dry_run: bool,
+    pub field_manager: String,
+    pub field_validation: FieldValidation,
+}
+
+fn invalid(kind: &str, errors: ErrorList) -> Result<()> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(&GroupKind { group: "meta.k8s.io".into(), kind: kind.into() }, "", errors))
+}
+
+/// `resourceVersion`: empty is `None`; 400 when it is not a decimal number.
+pub(crate) fn resource_version(text: &str) -> Result<Option<u64>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        ApiError::bad_request(format!(
+            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+        ))
+    })
+}
+
+/// Options of a list, a watch (`watch`) or a deletecollection.
+pub(crate) fn list_parameters(query: &Query, watch: bool) -> Result<ListParameters> {
+    let label_selector = Selector::parse(query.text("labelSelector")).map_err(ApiError::bad_request)?;
+    let field_selector = FieldSelector::parse(query.text("fieldSelector")).map_err(ApiError::bad_request)?;
+    let limit = query.integer("limit")?.unwrap_or(0);
+    let seconds = query.integer("timeoutSeconds")?.filter(|seconds| *seconds > 0);
+    let send_initial_events = query.optional_flag("sendInitialEvents");
+    let mut errors = ErrorList::new();
+    if watch {
+        check_watch(query, send_initial_events, &mut errors);
+    } else {
+        check_list(query, send_initial_events, &mut errors);
+    }
+    invalid("ListOptions", errors)?;
+    let version_match = match query.text("resourceVersionMatch") {
+        "Exact" => VersionMatch::Exact,
+        "NotOlderThan" => VersionMatch::NotOlderThan,
+        _ => VersionMatch::Unset,
+    };
+    let list = ListOptions {
+        label_selector,
+        field_selector,
+        resource_version: resource_version(query.text("resourceVersion"))?,
+        version_match,
+        limit: usize::try_from(limit).unwrap_or(0),
+        continue_token: query.text("continue").to_owned(),
+    };
+    let timeout = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+    Ok(ListParameters { list, timeout, bookmarks: query.flag("allowWatchBookmarks"), send_initial_events })
+}
+
+const MATCH: &str = "resourceVersionMatch";
+
+fn check_list(query: &Query, send_initial_events: Option<bool>, errors: &mut ErrorList) {
+    let field = Path::new(MATCH);
+    let wanted = query.text(MATCH);
+    let version = query.text("resourceVersion");
+    if !wanted.is_empty() {
+        if version.is_empty() {
+            errors.forbidden(&field, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if !query.text("continue").is_empty() {
+            errors.forbidden(&field, "resourceVersionMatch is forbidden when continue is provided");
+        }
+        if wanted != "Exact" && wanted != "NotOlderThan" {
+            errors.not_supported(&field, &wanted.into(), &["Exact", "NotOlderThan", ""]);
+        }
+        if wanted == "Exact" && version == "0" {
+            errors.forbidden(&field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+    }
+    if send_initial_events.is_some() {
+        errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
+    }
+}
+
+fn check_watch(query: &Query, send_initial_events: Option<bool>, errors: &mut ErrorList) {
+    let field = Path::new(MATCH);
+    let wanted = query.text(MATCH);
+    if send_initial_events.is_some() && wanted != "NotOlderThan" {
+        errors.forbidden(&field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if wanted.is_empty() {
+        return;
+    }
+    if send_initial_events.is_none() {
+        errors.forbidden(&field, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    }
+    if wanted != "NotOlderThan" {
+        errors.not_supported(&field, &wanted.into(), &["NotOlderThan"]);
+    }
+    if !query.text("continue").is_empty() {
+        errors.forbidden(&field, "resourceVersionMatch is forbidden when continue is provided");
+    }
+}
+
+fn check_dry_run(values: &[&str], errors: &mut ErrorList) {
+    if values.iter().any(|value| *value != "All") {
+        let shown: Vec<Value> = values.iter().map(|value| Value::from(*value)).collect();
+        errors.not_supported(&Path::new("dryRun"), &Value::Array(shown), &["All"]);
+    }
+}
+
+fn check_field_manager(manager: &str, errors: &mut ErrorList) {
+    let field = Path::new("fieldManager");
+    if manager.chars().count() > MAX_FIELD_MANAGER {
+        errors.too_long(&field, MAX_FIELD_MANAGER);
+    }
+    if let Some((at, bad)) = manager.chars().enumerate().find(|(_, char)| char.is_control()) {
+        let detail = format!("invalid character {:?} (at position {at})", bad.escape_default().to_string());
+        errors.invalid(&field, &manager.into(), &detail);
+    }
+}
+
+/// Options of create, update or patch; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+pub(crate) fn write_parameters(query: &Query, kind: &str) -> Result<WriteParameters> {
+    let mut errors = ErrorList::new();
+    let dry_run: Vec<&str> = query.all("dryRun").filter(|value| !value.is_empty()).collect();
+    let manager = query.text("fieldManager");
+    if kind == "PatchOptions" && query.flag("force") {
+        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+    }
+    check_field_manager(manager, &mut errors);
+    check_dry_run(&dry_run, &mut errors);
+    let field_validation = match query.text("fieldValidation") {
+        "Ignore" => FieldValidation::Ignore,
+        "" | "Warn" => FieldValidation::Warn,
+        "Strict" => FieldValidation::Strict,
+        other => {
+            let supported = ["", "Ignore", "Warn", "Strict"];
+            errors.not_supported(&Path::new("fieldValidation"), &other.into(), &supported);
+            FieldValidation::Strict
+        }
+    };
+    invalid(kind, errors)?;
+    Ok(WriteParameters { dry_run: !dry_run.is_empty(), field_manager: manager.to_owned(), field_validation })
+}
+
+/// `timeout`, a Go duration; the answer is at most [`REQUEST_TIMEOUT`]. 400 as upstream when malformed.
+pub(crate) fn deadline(query: &Query) -> Result<Duration> {
+    match query.text("timeout") {
+        "" => Ok(REQUEST_TIMEOUT),
+        text => match go_duration(text) {
+            Some(Duration::ZERO) => Ok(REQUEST_TIMEOUT),
+            Some(duration) => Ok(duration.min(REQUEST_TIMEOUT)),
+            None => Err(ApiError::bad_request(format!(
+                "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+            ))),
+        },
+    }
+}
+
+/// Reads `1h2m3.5s`; negative durations and missing units are `None`.
+fn go_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut seconds = 0.0_f64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let after = &rest[digits..];
+        let unit = after.find(|char: char| char.is_ascii_digit() || char == '.').unwrap_or(after.len());
+        let scale = match &after[..unit] {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds += number * scale;
+        rest = &after[unit..];
+    }
+    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
+}
+
+/// Options of a delete: from the body where there is one, else from the query.
+pub(crate) fn delete_options(query: &Query, body: Option<&Value>) -> Result<(DeleteOptions, bool)> {
+    let raw = match body {
+        Some(value) => from_body(value)?,
+        None => from_query(query)?,
+    };
+    let mut errors = ErrorList::new();
+    let field = Path::new("propagationPolicy");
+    if raw.orphan_dependents.is_some() && raw.propagation_policy.is_some() {
+        let bad = raw.propagation_policy.clone().into();
+        errors.invalid(&field, &bad, "orphanDependents and deletionPropagation cannot be both set");
+    }
+    if let Some(policy) = &raw.propagation_policy
+        && !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan")
+    {
+        errors.not_supported(&field, &policy.as_str().into(), &["Foreground", "Background", "Orphan", "nil"]);
+    }
+    let dry_run: Vec<&str> = raw.dry_run.iter().map(String::as_str).collect();
+    check_dry_run(&dry_run, &mut errors);
+    invalid("DeleteOptions", errors)?;
+    let orphan = raw.orphan_dependents.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned());
+    let options = DeleteOptions {
+        grace_period_seconds: raw.grace_period_seconds,
+        precondition_uid: raw.uid,
+        precondition_resource_version: raw.resource_version,
+        propagation_policy: raw.propagation_policy.or(orphan),
+    };
+    Ok((options, !raw.dry_run.is_empty()))
+}
+
+#[derive(Default)]
+struct RawDelete {
+    grace_period_seconds: Option<i64>,
+    orphan_dependents: Option<bool>,
+    propagation_policy: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    dry_run: Vec<String>,
+}
+
+fn from_query(query: &Query) -> Result<RawDelete> {
+    Ok(RawDelete {
+        grace_period_seconds: query.integer("gracePeriodSeconds")?,
+        orphan_dependents: query.optional_flag("orphanDependents"),
+        propagation_policy: query.get("propagationPolicy").filter(|text| !text.is_empty()).map(str::to_owned),
+        dry_run: query.all("dryRun").filter(|text| !text.is_empty()).map(str::to_owned).collect(),
+        ..RawDelete::default()
+    })
+}
+
+fn from_body(body: &Value) -> Result<RawDelete> {
+    let refuse = |field: &str| {
+        ApiError::bad_request(format!("json: cannot unmarshal into Go struct field DeleteOptions.{field}"))
+    };
+    let map =
+        body.as_object().ok_or_else(|| ApiError::bad_request("the request body is not a DeleteOptions object"))?;
+    let kind = map.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
+    if kind != "DeleteOptions" {
+        return Err(ApiError::bad_request(format!("decoded object cannot be converted to DeleteOptions: {kind:?}")));
+    }
+    let get = |field: &str| map.get(field).filter(|value| !value.is_null());
+    let text = |value: &Value, field: &str| value.as_str().map(str::to_owned).ok_or_else(|| refuse(field));
+    let mut raw = RawDelete::default();
+    if let Some(value) = get("gracePeriodSeconds") {
+        raw.grace_period_seconds = Some(value.as_i64().ok_or_else(|| refuse("gracePeriodSeconds"))?);
+    }
+    if let Some(value) = get("orphanDependents") {
+        raw.orphan_dependents = Some(value.as_bool().ok_or_else(|| refuse("orphanDependents"))?);
+    }
+    if let Some(value) = get("propagationPolicy") {
+        raw.propagation_policy = Some(text(value, "propagationPolicy")?);
+    }
+    if let Some(value) = get("dryRun") {
+        let list = value.as_array().ok_or_else(|| refuse("dryRun"))?;
+        raw.dry_run = list.iter().map(|value| text(value, "dryRun")).collect::<Result<_>>()?;
+    }
+    if let Some(preconditions) = get("preconditions") {
+        let inner = preconditions.as_object().ok_or_else(|| refuse("preconditions"))?;
+        let read =
+            |field: &str| inner.get(field).filter(|value| !value.is_null()).map(|value| text(value, field)).transpose();
+        raw.uid = read("uid")?;
+        raw.resource_version = read("resourceVersion")?;
+    }
+    Ok(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::parse(Some(text)).expect("a good query")
+    }
+
+    #[test]
+    fn refused_parameters() {
+        let mut out = String::new();
+        let mut note = |what: &str, error: Option<ApiError>| {
+            let shown = error
+                .map_or("ok".to_owned(), |error| format!("{} {} {}", error.code, error.reason.as_str(), error.message));
+            out.push_str(&format!("{what}: {shown}\n"));
+        };
+        for text in [
+            "limit=ten",
+            "timeoutSeconds=1s",
+            "resourceVersion=abc",
+            "resourceVersion=-1",
+            "resourceVersionMatch=Exact",
+            "resourceVersionMatch=Exact&resourceVersion=0",
+            "resourceVersionMatch=Newest&resourceVersion=5",
+            "resourceVersionMatch=NotOlderThan&resourceVersion=5&continue=x",
+            "sendInitialEvents=true",
+            "limit=5&resourceVersion=0",
+        ] {
+            note(&format!("list {text}"), list_parameters(&query(text), false).err());
+        }
+        for text in [
+            "sendInitialEvents=true",
+            "resourceVersionMatch=NotOlderThan",
+            "resourceVersionMatch=Exact&sendInitialEvents=true",
+            "resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=1",
+        ] {
+            note(&format!("watch {text}"), list_parameters(&query(text), true).err());
+        }
+        for text in ["dryRun=Some", "fieldValidation=Loose", "fieldManager=a%07", "dryRun=All&fieldValidation=Strict"] {
+            note(&format!("write {text}"), write_parameters(&query(text), "CreateOptions").err());
+        }
+        for text in ["timeout=5", "timeout=5s", "timeout=x", "timeout=-5s"] {
+            note(text, deadline(&query(text)).err());
+        }
+        for body in [
+            json!({"propagationPolicy": "Sideways"}),
+            json!({"propagationPolicy": "Orphan", "orphanDependents": true}),
+            json!({"gracePeriodSeconds": "1"}),
+            json!({"dryRun": ["None"]}),
+            json!({"kind": "Pod"}),
+            json!([]),
+        ] {
+            note(&format!("delete {body}"), delete_options(&query(""), Some(&body)).err());
+        }
+        expect![[r#"
+            list limit=ten: 400 BadRequest strconv.ParseInt: parsing "ten": invalid syntax
+            list timeoutSeconds=1s: 400 BadRequest strconv.ParseInt: parsing "1s": invalid syntax
+            list resourceVersion=abc: 400 BadRequest resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax
+            list resourceVersion=-1: 400 BadRequest resourceVersion: Invalid value: "-1": strconv.ParseUint: parsing "-1": invalid syntax
+            list resourceVersionMatch=Exact: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided
+            list resourceVersionMatch=Exact&resourceVersion=0: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"
+            list resourceVersionMatch=Newest&resourceVersion=5: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Unsupported value: "Newest": supported values: "", "Exact", "NotOlderThan"
+            list resourceVersionMatch=NotOlderThan&resourceVersion=5&continue=x: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided
+            list sendInitialEvents=true: 422 Invalid ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list
+            list limit=5&resourceVersion=0: ok
+            watch sendInitialEvents=true: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan
+            watch resourceVersionMatch=NotOlderThan: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided
+            watch resourceVersionMatch=Exact&sendInitialEvents=true: 422 Invalid ListOptions.meta.k8s.io "" is invalid: [resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"]
+            watch resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=1: ok
+            write dryRun=Some: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"
+            write fieldValidation=Loose: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Loose": supported values: "", "Ignore", "Strict", "Warn"
+            write fieldManager=a%07: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "a\a": invalid character "\\u{7}" (at position 1)
+            write dryRun=All&fieldValidation=Strict: ok
+            timeout=5: 400 BadRequest invalid timeout specified in the request URL - time: invalid duration "5"
+            timeout=5s: ok
+            timeout=x: 400 BadRequest invalid timeout specified in the request URL - time: invalid duration "x"
+            timeout=-5s: 400 BadRequest invalid timeout specified in the request URL - time: invalid duration "-5s"
+            delete {"propagationPolicy":"Sideways"}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways": supported values: "Background", "Foreground", "Orphan", "nil"
+            delete {"orphanDependents":true,"propagationPolicy":"Orphan"}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "Orphan": orphanDependents and deletionPropagation cannot be both set
+            delete {"gracePeriodSeconds":"1"}: 400 BadRequest json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds
+            delete {"dryRun":["None"]}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["None"]: supported values: "All"
+            delete {"kind":"Pod"}: 400 BadRequest decoded object cannot be converted to DeleteOptions: "Pod"
+            delete []: 400 BadRequest the request body is not a DeleteOptions object
+        "#]].assert_eq(&out);
+    }
+
+    #[test]
+    fn read_parameters() {
+        let read = list_parameters(&query("limit=500&resourceVersion=7&timeoutSeconds=30&continue=c"), false);
+        let read = read.expect("good");
+        assert_eq!((read.list.limit, read.list.resource_version), (500, Some(7)));
+        assert_eq!((read.timeout, read.list.continue_token.as_str()), (Some(Duration::from_secs(30)), "c"));
+        assert_eq!(deadline(&query("timeout=1m30s")).expect("good"), REQUEST_TIMEOUT);
+        assert_eq!(deadline(&query("timeout=1.5s")).expect("good"), Duration::from_millis(1500));
+        let body = json!({"kind": "DeleteOptions", "gracePeriodSeconds": 0, "orphanDependents": true,
+            "preconditions": {"uid": "u"}, "dryRun": ["All"]});
+        let (options, dry_run) = delete_options(&query("gracePeriodSeconds=9"), Some(&body)).expect("good");
+        assert_eq!((options.grace_period_seconds, dry_run), (Some(0), true));
+        assert_eq!(options.propagation_policy.as_deref(), Some("Orphan"));
+        assert_eq!(options.precondition_uid.as_deref(), Some("u"));
+    }
+}

@@ -1,0 +1,371 @@
+//! Requests on API resources: options are read, the registry is called, the answer is shaped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_codec::decode::{self, FieldValidation, Format};
+use api_codec::patch::{self, PatchKind};
+use api_codec::table::IncludeObject;
+use api_machinery::error::Result;
+use api_machinery::fields::FieldSelector;
+use api_machinery::{ApiError, Value, object};
+use api_registry::{Body, RequestInfo as Caller, Target, WatchOptions, Written};
+use http::HeaderMap;
+use http::header::USER_AGENT;
+use serde_json::json;
+
+use crate::chain::{Call, add_warnings};
+use crate::metrics::WatchMeter;
+use crate::negotiate::{self, Endpoint, Output, Shape};
+use crate::options::{self, WriteParameters};
+use crate::respond::{self, Response};
+use crate::served::{Encoder, Served, include_object};
+use crate::state::State;
+use crate::{body, connect, reviews, watch};
+
+/// A conversion's read-patch-write is tried this often before 409.
+const CONVERTED_PATCH_TRIES: usize = 5;
+
+pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response> {
+    let served = Served::find(state.server.registry.schema, &call.info)?;
+    if connect::is_connect(&call.info) {
+        return connect::dispatch(state, call).await;
+    }
+    if reviews::is_review(&call.info) {
+        return reviews::create(state, served, call).await;
+    }
+    match call.info.verb.as_str() {
+        "get" => get(state, served, call).await,
+        "list" => list(state, served, call).await,
+        "watch" => watch_resource(state, served, call).await,
+        "create" => create(state, served, call).await,
+        "update" => update(state, served, call).await,
+        "patch" => patch_resource(state, served, call).await,
+        "delete" => delete(state, served, call).await,
+        "deletecollection" => delete_collection(state, served, call).await,
+        _ => Err(crate::served::method_not_allowed()),
+    }
+}
+
+fn target<'a>(served: &Served, call: &'a Call) -> Target<'a> {
+    let name = if call.info.named_in_path { call.info.name.as_str() } else { "" };
+    Target {
+        resource: served.stored,
+        namespace: served.namespace(&call.info),
+        name,
+        subresource: &call.info.subresource,
+    }
+}
+
+/// Agrees on the answer; subresources that are other kinds have no table of their own.
+fn encoder(state: &State, served: Served, call: &Call, endpoint: Endpoint) -> Result<Encoder> {
+    let plain = !matches!(call.info.subresource.as_str(), "" | "status");
+    let output = negotiate::output(call.headers(), &call.query, if plain { Endpoint::Plain } else { endpoint })?;
+    let include = match output.shape {
+        Shape::Table => include_object(call.query.text("includeObject"))?,
+        _ => IncludeObject::Metadata,
+    };
+    Ok(Encoder::new(served, output, include, state.now()))
+}
+
+async fn get(state: &Arc<State>, served: Served, call: Call) -> Result<Response> {
+    let encoder = encoder(state, served, &call, Endpoint::Objects)?;
+    let version = options::resource_version(call.query.text("resourceVersion"))?;
+    let object = state.server.registry.get(&target(&served, &call), version).await?;
+    Ok(respond::json(&encoder.output, 200, encoder.object(&object)))
+}
+
+/// Groups' resources whose conversion of field labels is their own; the others have the generic one and its words.
+const OWN_FIELDS: [(&str, &str); 11] = [
+    ("", "pods"),
+    ("", "nodes"),
+    ("", "events"),
+    ("", "namespaces"),
+    ("", "secrets"),
+    ("", "services"),
+    ("", "replicationcontrollers"),
+    ("events.k8s.io", "events"),
+    ("batch", "jobs"),
+    ("certificates.k8s.io", "certificatesigningrequests"),
+    ("resource.k8s.io", "resourceslices"),
+];
+
+/// The selector in terms of what is stored; 400 for a field that cannot be selected by.
+fn stored_fields(served: &Served, selector: FieldSelector) -> Result<FieldSelector> {
+    let kind = api_kinds::of(&served.stored.group_resource());
+    let mut terms = selector.terms;
+    for term in &mut terms {
+        let stored = served.conversion.map_or(term.field.as_str(), |conversion| conversion.field(&term.field));
+        let generic = matches!(stored, "metadata.name" | "metadata.namespace");
+        if !generic && kind.field(&json!({}), stored).is_none() {
+            let own = OWN_FIELDS.contains(&(&*served.resource.gv.group, served.resource.plural.as_str()));
+            return Err(ApiError::bad_request(match own {
+                true => format!("field label not supported: {}", term.field),
+                false => format!(
+                    "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                    term.field
+                ),
+            }));
+        }
+        term.field = stored.to_owned();
+    }
+    Ok(FieldSelector { terms })
+}
+
+async fn list(state: &Arc<State>, served: Served, call: Call) -> Result<Response> {
+    let encoder = encoder(state, served, &call, Endpoint::List)?;
+    let mut parameters = options::list_parameters(&call.query, false)?;
+    parameters.list.field_selector = stored_fields(&served, parameters.list.field_selector)?;
+    let list = state.server.registry.list(&target(&served, &call), parameters.list).await?;
+    Ok(list_answer(encoder, list))
+}
+
+fn list_answer(encoder: Encoder, list: api_registry::List) -> Response {
+    let mut metadata = json!({"resourceVersion": list.revision.to_string()});
+    if !list.continue_token.is_empty() {
+        metadata["continue"] = list.continue_token.into();
+    }
+    if let Some(remaining) = list.remaining.filter(|remaining| *remaining > 0) {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    let output = encoder.output;
+    respond::list(&output, encoder.list(list.objects, &metadata))
+}
+
+async fn watch_resource(state: &Arc<State>, served: Served, call: Call) -> Result<Response> {
+    let encoder = encoder(state, served, &call, Endpoint::Watch)?;
+    let parameters = options::list_parameters(&call.query, true)?;
+    let mut fields = stored_fields(&served, parameters.list.field_selector)?;
+    if call.info.named_in_path {
+        // `/watch/.../NAME`
+        let by_name = format!("metadata.name={}", call.info.name);
+        fields.terms.extend(FieldSelector::parse(&by_name).map_err(ApiError::bad_request)?.terms);
+    }
+    let spread = || watch::MIN_TIMEOUT + Duration::from_secs(state.ids.below(watch::MIN_TIMEOUT.as_secs()));
+    let options = WatchOptions {
+        label_selector: parameters.list.label_selector,
+        field_selector: fields,
+        resource_version: parameters.list.resource_version,
+        bookmarks: parameters.bookmarks,
+        send_initial_events: parameters.send_initial_events.unwrap_or(false),
+        timeout: Some(parameters.timeout.unwrap_or_else(spread)),
+    };
+    let target = Target { name: "", ..target(&served, &call) };
+    let handle = state.server.registry.watch(&target, options).await?;
+    Ok(watch::respond(handle, encoder, state.stop.clone(), WatchMeter::new(&call.labels)))
+}
+
+/// `fieldManager`, or the name the client gives itself.
+fn manager(parameters: &WriteParameters, headers: &HeaderMap) -> String {
+    if !parameters.field_manager.is_empty() {
+        return parameters.field_manager.clone();
+    }
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    agent.split('/').next().unwrap_or("").chars().take(128).collect()
+}
+
+fn caller(call: &Call, parameters: &WriteParameters) -> Result<Caller> {
+    Ok(Caller {
+        user: call.user.clone(),
+        fence: None,
+        dry_run: parameters.dry_run,
+        field_manager: manager(parameters, call.headers()),
+        field_validation: parameters.field_validation,
+        deadline: options::deadline(&call.query)?,
+    })
+}
+
+/// A write's answer: 201 when something was made.
+fn written_answer(encoder: &Encoder, written: &Written, warnings: &[String]) -> Response {
+    let code = if written.created { 201 } else { 200 };
+    let is_status = written.object.get("kind").is_some_and(|kind| kind == "Status");
+    let answer = if is_status { (*written.object).clone() } else { encoder.value(&written.object) };
+    let mut response = respond::value(&encoder.output, code, &answer);
+    add_warnings(&mut response, warnings);
+    add_warnings(&mut response, &written.warnings);
+    response
+}
+
+/// The body of a create or update as the registry takes it, with warnings found while converting.
+async fn object_body(
+    state: &State,
+    served: &Served,
+    call: &mut Call,
+    validation: FieldValidation,
+) -> Result<(Body, Vec<String>)> {
+    let format = negotiate::body_format(call.headers())?;
+    let headers = call.request.headers().clone();
+    let bytes = body::read(&headers, call.request.body_mut()).await?;
+    let Some(conversion) = served.conversion else {
+        return Ok((Body::Bytes { format, bytes }, Vec::new()));
+    };
+    let (value, warnings) = conformed(state, served, format, &bytes, validation)?;
+    Ok((Body::Value(conversion.to_stored(&value)), warnings))
+}
+
+/// Decodes a body of the kind that is served, strictly.
+pub(crate) fn conformed(
+    state: &State,
+    served: &Served,
+    format: Format,
+    bytes: &[u8],
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>)> {
+    let parsed = decode::parse(format, bytes)?;
+    let mut value = parsed.value;
+    check_type(served, &value)?;
+    let Some(type_id) = served.resource.type_id else { return Ok((value, Vec::new())) };
+    let checked = decode::conform(state.server.registry.schema, type_id, &mut value, parsed.duplicates, validation)?;
+    Ok((value, checked.warnings))
+}
+
+/// 400 as upstream when a body says to be of another version or kind. Absent fields stand for the right ones.
+fn check_type(served: &Served, value: &Value) -> Result<()> {
+    let (api_version, kind) = (object::str_at(value, "apiVersion"), object::str_at(value, "kind"));
+    let expected = served.resource.gv.to_string();
+    if !api_version.is_empty() && api_version != expected {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if !kind.is_empty() && kind != served.resource.kind {
+        return Err(ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): kind {kind:?}",
+            served.resource.kind
+        )));
+    }
+    Ok(())
+}
+
+async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
+    let encoder = encoder(state, served, &call, Endpoint::Objects)?;
+    let parameters = options::write_parameters(&call.query, "CreateOptions")?;
+    let caller = caller(&call, &parameters)?;
+    let (body, warnings) = object_body(state, &served, &mut call, parameters.field_validation).await?;
+    let written = match legacy_binding(state, &served, &call, &body)? {
+        Some((pods, name)) => {
+            let target =
+                Target { resource: pods, namespace: &call.info.namespace, name: &name, subresource: "binding" };
+            state.server.registry.create(&caller, &target, body).await?
+        }
+        None => state.server.registry.create(&caller, &target(&served, &call), body).await?,
+    };
+    Ok(written_answer(&encoder, &written, &warnings))
+}
+
+/// `POST .../bindings` is `POST .../pods/NAME/binding` with the name in the body.
+fn legacy_binding(
+    state: &State,
+    served: &Served,
+    call: &Call,
+    body: &Body,
+) -> Result<Option<(&'static api_schema::Resource, String)>> {
+    if served.resource.plural != "bindings" || !call.info.group.is_empty() {
+        return Ok(None);
+    }
+    let pods = state.server.registry.schema.resource("", "v1", "pods").ok_or_else(ApiError::no_such_path)?;
+    let name = match body {
+        Body::Bytes { format, bytes } => object::name(&decode::parse(*format, bytes)?.value).to_owned(),
+        Body::Value(value) => object::name(value).to_owned(),
+    };
+    Ok(Some((pods, name)))
+}
+
+async fn update(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
+    let encoder = encoder(state, served, &call, Endpoint::Objects)?;
+    let parameters = options::write_parameters(&call.query, "UpdateOptions")?;
+    let caller = caller(&call, &parameters)?;
+    let (body, warnings) = object_body(state, &served, &mut call, parameters.field_validation).await?;
+    let written = state.server.registry.update(&caller, &target(&served, &call), body).await?;
+    Ok(written_answer(&encoder, &written, &warnings))
+}
+
+async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
+    let kind = negotiate::patch_kind(call.headers())?;
+    let encoder = encoder(state, served, &call, Endpoint::Objects)?;
+    let parameters = options::write_parameters(&call.query, "PatchOptions")?;
+    let caller = caller(&call, &parameters)?;
+    let headers = call.request.headers().clone();
+    let bytes = body::read(&headers, call.request.body_mut()).await?;
+    let target = target(&served, &call);
+    if served.conversion.is_some() {
+        let (written, warnings) = patch_converted(state, &served, &caller, &target, kind, &bytes).await?;
+        return Ok(written_answer(&encoder, &written, &warnings));
+    }
+    let body = Body::Bytes { format: Format::Json, bytes };
+    let written = state.server.registry.patch(&caller, &target, kind, body).await?;
+    Ok(written_answer(&encoder, &written, &[]))
+}
+
+/// A patch is written in terms of the served form: read, convert, patch, convert back, write if unchanged.
+async fn patch_converted(
+    state: &State,
+    served: &Served,
+    caller: &Caller,
+    target: &Target<'_>,
+    kind: PatchKind,
+    bytes: &[u8],
+) -> Result<(Written, Vec<String>)> {
+    let registry = &state.server.registry;
+    let (Some(conversion), Some(type_id)) = (served.conversion, served.resource.type_id) else {
+        return Err(ApiError::internal("a conversion of a resource without a type"));
+    };
+    let patch = decode::parse(Format::Json, bytes)?.value;
+    let mut last = None;
+    for _ in 0..CONVERTED_PATCH_TRIES {
+        let current = registry.get(target, None).await?.value();
+        let form = conversion.to_served(&current);
+        let mut patched = patch::apply(registry.schema, type_id, kind, &patch, &form)?;
+        let checked = decode::conform(registry.schema, type_id, &mut patched, Vec::new(), caller.field_validation)?;
+        let own_version = object::resource_version(&patched) != object::resource_version(&form);
+        let body = Body::Value(conversion.to_stored(&patched));
+        match registry.update(caller, target, body).await {
+            // The client's own resourceVersion is a precondition, not ours to retry.
+            Err(error) if error.code == 409 && !own_version => last = Some(error),
+            done => return done.map(|written| (written, checked.warnings)),
+        }
+    }
+    Err(last.unwrap_or_else(|| ApiError::internal("patch was not tried")))
+}
+
+/// `DeleteOptions` of the body, if there is one.
+async fn delete_body(call: &mut Call) -> Result<Option<Value>> {
+    let headers = call.request.headers().clone();
+    let bytes = body::read(&headers, call.request.body_mut()).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let format = negotiate::body_format(&headers)?;
+    Ok(Some(decode::parse(format, &bytes)?.value))
+}
+
+fn delete_parameters(call: &Call, dry_run: bool) -> WriteParameters {
+    let field_manager = call.query.text("fieldManager").to_owned();
+    WriteParameters { dry_run, field_manager, field_validation: FieldValidation::Ignore }
+}
+
+async fn delete(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
+    let encoder = encoder(state, served, &call, Endpoint::Objects)?;
+    let body = delete_body(&mut call).await?;
+    let (options, dry_run) = options::delete_options(&call.query, body.as_ref())?;
+    let caller = caller(&call, &delete_parameters(&call, dry_run))?;
+    let written = state.server.registry.delete(&caller, &target(&served, &call), options).await?;
+    Ok(written_answer(&encoder, &written, &[]))
+}
+
+async fn delete_collection(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
+    let encoder = encoder(state, served, &call, Endpoint::List)?;
+    let mut parameters = options::list_parameters(&call.query, false)?;
+    parameters.list.field_selector = stored_fields(&served, parameters.list.field_selector)?;
+    let body = delete_body(&mut call).await?;
+    let (options, dry_run) = options::delete_options(&call.query, body.as_ref())?;
+    let caller = caller(&call, &delete_parameters(&call, dry_run))?;
+    let target = target(&served, &call);
+    let list = state.server.registry.delete_collection(&caller, &target, parameters.list, options).await?;
+    Ok(list_answer(encoder, list))
+}
+
+/// JSON, not pretty: for answers made here.
+pub(crate) fn review_output(call: &Call) -> Result<Output> {
+    negotiate::output(call.headers(), &call.query, Endpoint::Plain)
+}

@@ -1,0 +1,203 @@
+//! Reviews: questions to authentication and authorization, created and answered but never stored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api_auth::authn::Credentials;
+use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
+use api_machinery::error::Result;
+use api_machinery::object::str_at;
+use api_machinery::{ApiError, ErrorList, GroupKind, Path, UserInfo, Value};
+use serde_json::{Map, json};
+
+use crate::chain::{Call, add_warnings};
+use crate::request_info::RequestInfo;
+use crate::resources::{conformed, review_output};
+use crate::respond::{self, Response};
+use crate::served::Served;
+use crate::state::State;
+use crate::{body, negotiate, options};
+
+/// Whether a request is for a resource that is answered here.
+pub(crate) fn is_review(info: &RequestInfo) -> bool {
+    info.subresource.is_empty()
+        && matches!(
+            (info.group.as_str(), info.resource.as_str()),
+            ("authentication.k8s.io", "tokenreviews" | "selfsubjectreviews")
+                | (
+                    "authorization.k8s.io",
+                    "subjectaccessreviews"
+                        | "selfsubjectaccessreviews"
+                        | "localsubjectaccessreviews"
+                        | "selfsubjectrulesreviews"
+                )
+        )
+}
+
+pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
+    let output = review_output(&call)?;
+    let parameters = options::write_parameters(&call.query, "CreateOptions")?;
+    let format = negotiate::body_format(call.headers())?;
+    let headers = call.request.headers().clone();
+    let bytes = body::read(&headers, call.request.body_mut()).await?;
+    let (mut review, warnings) = conformed(state, &served, format, &bytes, parameters.field_validation)?;
+    let Some(map) = review.as_object_mut() else { return Err(ApiError::bad_request("the body is not an object")) };
+    map.insert("apiVersion".to_owned(), served.resource.gv.to_string().into());
+    map.insert("kind".to_owned(), served.resource.kind.as_str().into());
+    map.entry("metadata").or_insert_with(|| json!({}));
+    let authorizer = &*state.server.authorizer;
+    let status = match served.resource.plural.as_str() {
+        "tokenreviews" => token_review(state, &review).await?,
+        "selfsubjectreviews" => json!({"userInfo": user_json(&call.user)}),
+        "selfsubjectrulesreviews" => rules_review(authorizer, &review, &call.user)?,
+        "selfsubjectaccessreviews" => access_review(authorizer, &served, &review, Some(&call.user))?,
+        "localsubjectaccessreviews" => {
+            check_namespace(&review, &call.info.namespace)?;
+            access_review(authorizer, &served, &review, None)?
+        }
+        _ => access_review(authorizer, &served, &review, None)?,
+    };
+    review["status"] = status;
+    let mut response = respond::value(&output, 201, &review);
+    add_warnings(&mut response, &warnings);
+    Ok(response)
+}
+
+fn user_json(user: &UserInfo) -> Value {
+    let mut map = Map::new();
+    let mut put = |name: &str, value: Value, empty: bool| {
+        if !empty {
+            map.insert(name.to_owned(), value);
+        }
+    };
+    put("username", user.name.as_str().into(), user.name.is_empty());
+    put("uid", user.uid.as_str().into(), user.uid.is_empty());
+    put("groups", json!(user.groups), user.groups.is_empty());
+    put("extra", json!(user.extra), user.extra.is_empty());
+    Value::Object(map)
+}
+
+fn strings(value: Option<&Value>) -> Vec<String> {
+    let list = value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+async fn token_review(state: &State, review: &Value) -> Result<Value> {
+    let token = str_at(review, "spec.token");
+    if token.is_empty() {
+        return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+    }
+    let own = state.server.registry.config.tokens.api_audiences();
+    let wanted = strings(review.pointer("/spec/audiences"));
+    let audiences: Vec<&String> = match wanted.is_empty() {
+        true => own.iter().collect(),
+        false => own.iter().filter(|audience| wanted.contains(audience)).collect(),
+    };
+    if audiences.is_empty() {
+        return Ok(json!({"error": "token audiences do not include any of the requested ones", "user": {}}));
+    }
+    let credentials = Credentials { client_certificate: None, bearer_token: Some(token.to_owned()) };
+    Ok(match state.server.authenticator.authenticate(&credentials).await {
+        Ok(Some(user)) => json!({"authenticated": true, "user": user_json(&user), "audiences": audiences}),
+        Ok(None) => json!({"user": {}}),
+        Err(error) => json!({"error": error.message, "user": {}}),
+    })
+}
+
+fn rules_review(authorizer: &dyn Authorizer, review: &Value, user: &UserInfo) -> Result<Value> {
+    let namespace = str_at(review, "spec.namespace");
+    if namespace.is_empty() {
+        return Err(ApiError::bad_request("no namespace on request"));
+    }
+    let (resource_rules, non_resource_rules) = authorizer.rules_for(user, namespace);
+    Ok(json!({"resourceRules": resource_rules, "nonResourceRules": non_resource_rules, "incomplete": false}))
+}
+
+fn check_namespace(review: &Value, namespace: &str) -> Result<()> {
+    if review.pointer("/spec/resourceAttributes").is_some()
+        && str_at(review, "spec.resourceAttributes.namespace") != namespace
+    {
+        return Err(ApiError::bad_request(format!(
+            "spec.resourceAttributes.namespace must match namespace: {namespace}"
+        )));
+    }
+    Ok(())
+}
+
+fn validate(served: &Served, review: &Value, has_user: bool) -> Result<()> {
+    let spec = Path::new("spec");
+    let mut errors = ErrorList::new();
+    let of = |field: &str| review.pointer(&format!("/spec/{field}")).filter(|value| !value.is_null());
+    match (of("resourceAttributes"), of("nonResourceAttributes")) {
+        (Some(_), Some(other)) => errors.invalid(
+            &spec.child("nonResourceAttributes"),
+            other,
+            "cannot be specified in combination with resourceAttributes",
+        ),
+        (None, None) => errors.invalid(
+            &spec.child("resourceAttributes"),
+            &Value::Null,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        _ => {}
+    }
+    if !has_user && str_at(review, "spec.user").is_empty() && strings(of("groups")).is_empty() {
+        errors.invalid(&spec.child("user"), &"".into(), "at least one of user or group must be specified");
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let kind = GroupKind { group: served.resource.gv.group.clone(), kind: served.resource.kind.as_str().into() };
+    Err(ApiError::invalid(&kind, "", errors))
+}
+
+fn reviewed_user(review: &Value) -> UserInfo {
+    let extra = review.pointer("/spec/extra").and_then(Value::as_object);
+    let extra: BTreeMap<String, Vec<String>> = extra
+        .map(|extra| extra.iter().map(|(key, values)| (key.to_ascii_lowercase(), strings(Some(values)))).collect())
+        .unwrap_or_default();
+    UserInfo {
+        name: str_at(review, "spec.user").to_owned(),
+        uid: str_at(review, "spec.uid").to_owned(),
+        groups: strings(review.pointer("/spec/groups")),
+        extra,
+    }
+}
+
+fn reviewed_attributes(review: &Value, user: UserInfo) -> AuthzAttributes {
+    let resource_request = review.pointer("/spec/resourceAttributes").is_some_and(|value| !value.is_null());
+    let base = if resource_request { "spec.resourceAttributes" } else { "spec.nonResourceAttributes" };
+    let text = |field: &str| str_at(review, &format!("{base}.{field}")).to_owned();
+    AuthzAttributes {
+        user,
+        verb: text("verb"),
+        resource_request,
+        group: text("group"),
+        version: text("version"),
+        resource: text("resource"),
+        subresource: text("subresource"),
+        namespace: text("namespace"),
+        name: text("name"),
+        path: text("path"),
+    }
+}
+
+/// `user`: the asker of a Self review; otherwise the spec names the user.
+fn access_review(
+    authorizer: &dyn Authorizer,
+    served: &Served,
+    review: &Value,
+    user: Option<&UserInfo>,
+) -> Result<Value> {
+    validate(served, review, user.is_some())?;
+    let user = user.cloned().unwrap_or_else(|| reviewed_user(review));
+    let decision = authorizer.authorize(&reviewed_attributes(review, user));
+    let mut status = json!({"allowed": decision.allowed()});
+    if matches!(decision, Decision::Deny { .. }) {
+        status["denied"] = true.into();
+    }
+    if !decision.reason().is_empty() {
+        status["reason"] = decision.reason().into();
+    }
+    Ok(status)
+}

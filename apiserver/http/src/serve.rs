@@ -1,0 +1,185 @@
+//! Connections: TLS, HTTP/2 or HTTP/1.1 by ALPN, and the graceful stop.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::{self, Peer};
+use crate::respond::Response;
+use crate::state::State;
+
+/// Connections at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 20_000;
+/// From accept to the end of the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the first wait for a request to the end of its headers, on HTTP/1.1.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Header bytes of one request.
+const MAX_HEADER_BYTES: usize = 256 * 1024;
+const MAX_HEADERS: usize = 256;
+/// Streams at once on a connection that came with a client certificate: upstream's number, wanted by
+/// kubelets, which hold one watch per Secret and ConfigMap on one connection.
+const MAX_STREAMS: u32 = 250;
+/// The same for connections without one.
+const MAX_STREAMS_WITHOUT_CERTIFICATE: u32 = 100;
+/// A connection on which nothing comes back to a ping is dropped after interval and timeout.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long open requests may take to finish once the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Accepts until `state.stop`, then lets open requests finish.
+pub(crate) async fn run(state: Arc<State>, listener: TcpListener, tls: Arc<ServerConfig>) {
+    let acceptor = TlsAcceptor::from(tls);
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = state.stop.cancelled() => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        if let Some((tcp, address, slot)) = accepted {
+            state.tasks.spawn(connection(state.clone(), acceptor.clone(), tcp, address, slot));
+        }
+    }
+    drop(listener);
+    finish(&state).await;
+}
+
+async fn finish(state: &State) {
+    state.tasks.close();
+    if tokio::time::timeout(GRACE, state.tasks.wait()).await.is_err() {
+        tracing::warn!(open = state.tasks.len(), "connections are still open after the grace period");
+        state.abort.cancel();
+        state.tasks.wait().await;
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((tcp, address)) => Some((tcp, address, slot)),
+        Err(error) => {
+            // Out of file descriptors or the like: pause, so that the loop does not spin.
+            tracing::warn!(error = %error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+async fn connection(
+    state: Arc<State>,
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    address: SocketAddr,
+    _slot: OwnedSemaphorePermit,
+) {
+    if let Err(error) = tcp.set_nodelay(true) {
+        tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
+    }
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
+    let tls = tokio::select! {
+        () = state.stop.cancelled() => return,
+        done = handshake => match done {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => {
+                metrics::counter!("apiserver_tls_handshake_errors_total").increment(1);
+                return tracing::debug!(%address, %error, "TLS handshake failed");
+            }
+            Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+        },
+    };
+    let session = tls.get_ref().1;
+    let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|der| der.to_vec());
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    let peer = Arc::new(Peer { certificate, close: state.stop.child_token() });
+    let done = if h2 { serve_h2(&state, &peer, tls).await } else { serve_h1(&state, &peer, tls).await };
+    if let Err(error) = done {
+        tracing::debug!(%address, %error, "connection ended");
+    }
+}
+
+type Answer = Result<Response, Infallible>;
+
+fn service(
+    state: &Arc<State>,
+    peer: &Arc<Peer>,
+) -> impl Fn(Request<Incoming>) -> futures::future::BoxFuture<'static, Answer> {
+    let (state, peer) = (state.clone(), peer.clone());
+    move |request| {
+        let (state, peer) = (state.clone(), peer.clone());
+        Box::pin(async move { Ok(chain::handle(state, peer, request).await) })
+    }
+}
+
+async fn serve_h2(state: &Arc<State>, peer: &Arc<Peer>, tls: TlsStream<TcpStream>) -> hyper::Result<()> {
+    let streams = if peer.certificate.is_some() { MAX_STREAMS } else { MAX_STREAMS_WITHOUT_CERTIFICATE };
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(streams)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(tls), service_fn(service(state, peer))));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            done = connection.as_mut() => return done,
+            () = peer.close.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = state.abort.cancelled() => return Ok(()),
+        }
+    }
+}
+
+async fn serve_h1(state: &Arc<State>, peer: &Arc<Peer>, tls: TlsStream<TcpStream>) -> hyper::Result<()> {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    let io = TokioIo::new(tls);
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service_fn(service(state, peer))).with_upgrades());
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            done = connection.as_mut() => return done,
+            () = peer.close.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = state.abort.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// A token that is cancelled with either of two.
+pub(crate) fn either(one: &CancellationToken, other: &CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+    let (one, other) = (one.clone(), other.clone());
+    async move {
+        tokio::select! {
+            () = one.cancelled() => (),
+            () = other.cancelled() => (),
+        }
+    }
+}

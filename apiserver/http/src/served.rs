@@ -1,0 +1,217 @@
+//! Which resource a request addresses, and how its objects look to the client. Pure.
+
+use std::sync::Arc;
+
+use api_cache::Object;
+use api_codec::table::{self, Column, IncludeObject};
+use api_machinery::error::Result;
+use api_machinery::{ApiError, Reason, Value, object};
+use api_schema::{Resource, Schema};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::convert::{self, Conversion};
+use crate::negotiate::{Output, Shape};
+use crate::request_info::RequestInfo;
+use crate::respond::Pieces;
+
+/// A resource as addressed, and as the registry knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Served {
+    pub resource: &'static Resource,
+    /// The one whose objects are stored; the same unless a conversion is between.
+    pub stored: &'static Resource,
+    pub conversion: Option<&'static dyn Conversion>,
+}
+
+/// 405 as upstream's router words it.
+pub(crate) fn method_not_allowed() -> ApiError {
+    let text = "the server does not allow this method on the requested resource";
+    ApiError::new(405, Reason::MethodNotAllowed, text)
+}
+
+impl Served {
+    /// Finds the resource of a path. 404 when it is not served, or is addressed in the wrong scope;
+    /// 405 when it has not this verb.
+    pub(crate) fn find(schema: &'static Schema, info: &RequestInfo) -> Result<Self> {
+        let core_prefix = info.prefix == "api";
+        let found = schema.resource(&info.group, &info.version, &info.resource);
+        let resource = found.filter(|_| core_prefix == info.group.is_empty() && info.extra_segments == 0);
+        let resource = resource.ok_or_else(ApiError::no_such_path)?;
+        check_scope(resource, info)?;
+        check_verb(resource, info)?;
+        let conversion = convert::of(resource);
+        let stored = match conversion {
+            Some(_) => {
+                schema.resource(&resource.storage_gv.group, &resource.storage_gv.version, &resource.storage.resource)
+            }
+            None => None,
+        };
+        Ok(Self { resource, stored: stored.unwrap_or(resource), conversion })
+    }
+
+    /// The namespace objects are stored under: empty for cluster-scoped ones, whatever the path says.
+    pub(crate) fn namespace<'a>(&self, info: &'a RequestInfo) -> &'a str {
+        if self.resource.namespaced { &info.namespace } else { "" }
+    }
+}
+
+/// Cluster-scoped objects have no namespaced path, and namespaced ones are named only inside a namespace.
+fn check_scope(resource: &Resource, info: &RequestInfo) -> Result<()> {
+    let is_namespace = resource.plural == "namespaces" && resource.gv.group.is_empty();
+    let wrong = match resource.namespaced {
+        true => info.namespace.is_empty() && info.named_in_path,
+        false => !info.namespace.is_empty() && !is_namespace,
+    };
+    if wrong { Err(ApiError::no_such_path()) } else { Ok(()) }
+}
+
+fn check_verb(resource: &Resource, info: &RequestInfo) -> Result<()> {
+    let has = |verb: &str| resource.has_verb(verb);
+    if !info.subresource.is_empty() {
+        let sub = resource.subresource(&info.subresource).ok_or_else(ApiError::no_such_path)?;
+        return match sub.verbs.iter().any(|verb| *verb == info.verb) && !info.watch_prefix {
+            true => Ok(()),
+            false => Err(method_not_allowed()),
+        };
+    }
+    let everywhere = resource.namespaced && info.namespace.is_empty();
+    let allowed = match info.verb.as_str() {
+        "list" | "watch" => has(&info.verb),
+        "create" => has("create") && !info.named_in_path && !everywhere,
+        "deletecollection" => has("deletecollection") && !everywhere,
+        verb => has(verb) && info.named_in_path,
+    };
+    if allowed { Ok(()) } else { Err(method_not_allowed()) }
+}
+
+/// Turns objects into what was agreed on with the client.
+#[derive(Clone)]
+pub(crate) struct Encoder {
+    pub served: Served,
+    pub output: Output,
+    pub include: IncludeObject,
+    pub now: Timestamp,
+    /// What stored bytes of this resource begin with, cut off inside typed lists as upstream leaves it out there.
+    prefix: Arc<[u8]>,
+}
+
+impl Encoder {
+    pub(crate) fn new(served: Served, output: Output, include: IncludeObject, now: Timestamp) -> Self {
+        let head = json!({"apiVersion": served.stored.gv.to_string(), "kind": served.stored.kind}).to_string();
+        let prefix = head.strip_suffix('}').map(|head| format!("{head},")).unwrap_or_default();
+        Self { served, output, include, now, prefix: prefix.into_bytes().into() }
+    }
+
+    fn is_verbatim(&self) -> bool {
+        self.output.shape == Shape::Object && self.served.conversion.is_none()
+    }
+
+    fn served_value(&self, stored: &Value) -> Value {
+        match self.served.conversion {
+            Some(conversion) => conversion.to_served(stored),
+            None => stored.clone(),
+        }
+    }
+
+    fn partial(&self, value: &Value) -> Value {
+        let mut partial = table::partial_metadata(value);
+        partial["apiVersion"] = self.output.meta_version().into();
+        partial
+    }
+
+    /// One object as a whole answer.
+    pub(crate) fn object(&self, object: &Object) -> Bytes {
+        if self.is_verbatim() { object.json.clone() } else { self.value(&object.value()).to_string().into() }
+    }
+
+    /// One object as a whole answer, from its stored form.
+    pub(crate) fn value(&self, stored: &Value) -> Value {
+        match self.output.shape {
+            Shape::Object => self.served_value(stored),
+            Shape::Partial => self.partial(stored),
+            Shape::Table => self.table(stored, true),
+        }
+    }
+
+    /// A Table of one row.
+    pub(crate) fn table(&self, stored: &Value, with_columns: bool) -> Value {
+        let columns: &[Column] = if with_columns { self.columns() } else { &[] };
+        json!({"kind": "Table", "apiVersion": self.output.meta_version(),
+            "metadata": {"resourceVersion": object::resource_version(stored)},
+            "columnDefinitions": columns, "rows": [self.row(stored)]})
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        table::columns(self.served.resource)
+    }
+
+    fn row(&self, stored: &Value) -> Value {
+        let kind = api_kinds::of(&self.served.stored.group_resource());
+        let cells = kind.cells(stored, self.now).unwrap_or_else(|| {
+            vec![object::name(stored).into(), object::str_at(stored, "metadata.creationTimestamp").into()]
+        });
+        match self.include {
+            IncludeObject::None => json!({"cells": cells, "object": null}),
+            IncludeObject::Metadata => json!({"cells": cells, "object": self.partial(stored)}),
+            IncludeObject::Object => json!({"cells": cells, "object": self.served_value(stored)}),
+        }
+    }
+
+    /// An item of a list, without its opening brace.
+    fn item(&self, object: &Object) -> Bytes {
+        if self.is_verbatim() {
+            let cut = if object.json.starts_with(&self.prefix) { self.prefix.len() } else { 1 };
+            return object.json.slice(cut.min(object.json.len())..);
+        }
+        let value = object.value();
+        let whole: Bytes = match self.output.shape {
+            Shape::Table => self.row(&value),
+            Shape::Partial => self.partial(&value),
+            Shape::Object => self.served_value(&value),
+        }
+        .to_string()
+        .into();
+        whole.slice(1..)
+    }
+
+    /// A list of objects, made while it is sent.
+    pub(crate) fn list(self, objects: Vec<Arc<Object>>, metadata: &Value) -> Pieces {
+        let items_bytes = self.is_verbatim().then(|| objects.iter().map(|object| self.item(object).len()).sum());
+        let (head, field) = match self.output.shape {
+            Shape::Object => {
+                let kind = format!("{}List", self.served.resource.kind);
+                (json!({"kind": kind, "apiVersion": self.served.resource.gv.to_string()}), "items")
+            }
+            Shape::Partial => {
+                (json!({"kind": "PartialObjectMetadataList", "apiVersion": self.output.meta_version()}), "items")
+            }
+            Shape::Table => (
+                json!({"kind": "Table", "apiVersion": self.output.meta_version(),
+                "columnDefinitions": self.columns()}),
+                "rows",
+            ),
+        };
+        let mut head = head.to_string();
+        head.pop();
+        head.push_str(&format!(",\"metadata\":{metadata},\"{field}\":["));
+        Pieces {
+            head: head.into(),
+            count: objects.len(),
+            items: Box::new(objects.into_iter().map(move |object| self.item(&object))),
+            tail: b"]}\n",
+            items_bytes,
+        }
+    }
+}
+
+/// `includeObject` of a Table request; 400 when unknown.
+pub(crate) fn include_object(text: &str) -> Result<IncludeObject> {
+    match text {
+        "" | "Metadata" => Ok(IncludeObject::Metadata),
+        "None" => Ok(IncludeObject::None),
+        "Object" => Ok(IncludeObject::Object),
+        other => Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+    }
+}

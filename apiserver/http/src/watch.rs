@@ -1,0 +1,141 @@
+//! Watch answers: one line of JSON per event, built by concatenating ready bytes.
+
+use std::time::Duration;
+
+use api_machinery::ApiError;
+use api_registry::{WatchHandle, WatchItem};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::WatchMeter;
+use crate::negotiate::Shape;
+use crate::respond::{BoxError, Response, streamed, with_body};
+use crate::served::Encoder;
+
+/// A frame is sent when it has grown to this (bytes); smaller ones go out at the end of each batch.
+const FRAME_BYTES: usize = 64 * 1024;
+
+/// Writes events; a table's columns come with its first event only, as upstream.
+pub(crate) struct EventEncoder {
+    encoder: Encoder,
+    columns_sent: bool,
+}
+
+impl EventEncoder {
+    pub(crate) fn new(encoder: Encoder) -> Self {
+        Self { encoder, columns_sent: false }
+    }
+
+    /// Appends `{"type":T,"object":O}\n`.
+    pub(crate) fn write(&mut self, item: &WatchItem, out: &mut BytesMut) {
+        let (name, object): (&str, Bytes) = match item {
+            WatchItem::Added(object) => ("ADDED", self.object(object)),
+            WatchItem::Modified(object) => ("MODIFIED", self.object(object)),
+            WatchItem::Deleted(object) => ("DELETED", self.object(object)),
+            WatchItem::Bookmark { revision, initial_end } => ("BOOKMARK", self.bookmark(*revision, *initial_end)),
+        };
+        frame(name, &object, out);
+    }
+
+    fn object(&mut self, object: &api_cache::Object) -> Bytes {
+        if self.encoder.output.shape != Shape::Table {
+            return self.encoder.object(object);
+        }
+        let with_columns = !std::mem::replace(&mut self.columns_sent, true);
+        self.encoder.table(&object.value(), with_columns).to_string().into()
+    }
+
+    /// An object of the watched kind with nothing but a resourceVersion.
+    fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let meta_version = self.encoder.output.meta_version();
+        let resource = self.encoder.served.resource;
+        let partial =
+            |metadata| json!({"kind": "PartialObjectMetadata", "apiVersion": meta_version, "metadata": metadata});
+        let object = match self.encoder.output.shape {
+            Shape::Object => {
+                json!({"kind": resource.kind, "apiVersion": resource.gv.to_string(), "metadata": metadata})
+            }
+            Shape::Partial => partial(metadata),
+            Shape::Table => json!({"kind": "Table", "apiVersion": meta_version,
+                "metadata": {"resourceVersion": revision.to_string()}, "columnDefinitions": [],
+                "rows": [{"cells": [], "object": partial(metadata)}]}),
+        };
+        object.to_string().into()
+    }
+}
+
+fn frame(name: &str, object: &[u8], out: &mut BytesMut) {
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\",\"object\":");
+    out.put_slice(object);
+    out.put_slice(b"}\n");
+}
+
+/// The last line of a watch that failed.
+pub(crate) fn error_frame(error: &ApiError) -> Bytes {
+    let mut out = BytesMut::new();
+    frame("ERROR", error.to_status().to_string().as_bytes(), &mut out);
+    out.freeze()
+}
+
+struct Watch {
+    handle: WatchHandle,
+    encoder: EventEncoder,
+    pending: std::vec::IntoIter<WatchItem>,
+    stop: CancellationToken,
+    meter: WatchMeter,
+    ended: bool,
+}
+
+impl Watch {
+    /// The next frame; `None` is the clean end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        if self.pending.len() == 0 {
+            let batch = tokio::select! {
+                () = self.stop.cancelled() => return None,
+                batch = self.handle.next() => batch,
+            };
+            match batch {
+                Ok(items) if items.is_empty() => return None,
+                Ok(items) => self.pending = items.into_iter(),
+                Err(error) => {
+                    self.ended = true;
+                    return Some(error_frame(&error));
+                }
+            }
+        }
+        let mut out = BytesMut::new();
+        while out.len() < FRAME_BYTES
+            && let Some(item) = self.pending.next()
+        {
+            let before = out.len();
+            self.encoder.write(&item, &mut out);
+            self.meter.event(out.len() - before);
+        }
+        Some(out.freeze())
+    }
+}
+
+/// Streams a watch until its timeout, its error, the client's leaving or the server's stop.
+pub(crate) fn respond(handle: WatchHandle, encoder: Encoder, stop: CancellationToken, meter: WatchMeter) -> Response {
+    let encoder = EventEncoder::new(encoder);
+    let watch = Watch { handle, encoder, pending: Vec::new().into_iter(), stop, meter, ended: false };
+    let frames = stream::unfold(watch, |mut watch| async move {
+        let frame = watch.next().await?;
+        Some((Ok::<_, BoxError>(frame), watch))
+    });
+    with_body(200, crate::respond::JSON, streamed(frames))
+}
+
+/// Watches without `timeoutSeconds` end after between one and two times this, so that they do not all end at once.
+pub(crate) const MIN_TIMEOUT: Duration = Duration::from_secs(1800);
