@@ -1,7 +1,12 @@
 //! Strict decoding of request bodies: JSON and YAML.
 
+use std::cell::RefCell;
+
 use api_machinery::{ApiError, Value};
-use api_schema::{Schema, TypeId};
+use api_schema::{Field, Holder, Schema, Shape, Type, TypeId};
+
+use crate::path::Place;
+use crate::scalar;
 
 /// `fieldValidation` of a request. Upstream's default for built-in kinds is `Warn`... when the parameter is absent it is `Warn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +24,22 @@ pub enum Format {
 
 /// Nothing larger is read into memory (upstream: 3 MiB).
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+/// More findings of one body are not reported, as upstream.
+const MAX_FINDINGS: usize = 100;
 
 /// Reads bytes as JSON or YAML without a schema. Refuses what is too deep, duplicate keys go to `duplicates`
-/// (as upstream's paths, in order). 400 with upstream's text when malformed.
-pub fn parse(_format: Format, _bytes: &[u8]) -> Result<Parsed, ApiError> {
-    todo!()
+/// (as upstream's paths, in order). 400 with upstream's text when malformed, 413 when larger than [`MAX_BODY_BYTES`].
+pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, ApiError> {
+    if bytes.len() > MAX_BODY_BYTES {
+        return Err(ApiError::too_large(format!("Request entity is too large: limit is {MAX_BODY_BYTES}")));
+    }
+    let duplicates = RefCell::new(Vec::new());
+    let (value, what) = match format {
+        Format::Json => (crate::parse::json(bytes, &duplicates), "json"),
+        Format::Yaml => (crate::parse::yaml(bytes, &duplicates), "yaml"),
+    };
+    let refused = |why: String| ApiError::bad_request(format!("couldn't get version/kind; {what} parse error: {why}"));
+    Ok(Parsed { value: value.map_err(refused)?, duplicates: duplicates.into_inner() })
 }
 
 #[derive(Debug)]
@@ -42,13 +58,211 @@ pub struct Checked {
 
 /// Checks `value` against its type: wrong types are refused with 400 (upstream's strict decoding text),
 /// unknown fields are pruned and, with `duplicates`, reported as warnings or (Strict) refused.
-/// Explicit nulls of optional fields are dropped, as decoding into upstream's structs does.
+///
+/// What remains is what upstream's structs would write: explicit nulls are dropped, as are zero values of
+/// fields that are left out when empty; quantities and times are canonical. Enum values are not checked here.
 pub fn conform(
-    _schema: &Schema,
-    _type_id: TypeId,
-    _value: &mut Value,
-    _duplicates: Vec<String>,
-    _validation: FieldValidation,
+    schema: &Schema,
+    type_id: TypeId,
+    value: &mut Value,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
 ) -> Result<Checked, ApiError> {
-    todo!()
+    let one = schema.get(type_id);
+    let refused = |value: &Value, why: &str| ApiError::bad_request(cannot_be_handled(value, one, why));
+    let mut findings = Findings { messages: duplicates, wanted: validation != FieldValidation::Ignore };
+    let walk = Walk { schema };
+    if !value.is_object() {
+        let why = format!("json: cannot unmarshal {} into Go value of type {}", scalar::json_type(value), go_name(one));
+        return Err(refused(value, &why));
+    }
+    if let Err(why) = walk.message(one, value, &Place::Root, &mut findings) {
+        return Err(refused(value, &why));
+    }
+    match validation {
+        FieldValidation::Ignore => Ok(Checked::default()),
+        FieldValidation::Warn => Ok(Checked { warnings: findings.messages }),
+        FieldValidation::Strict if findings.messages.is_empty() => Ok(Checked::default()),
+        FieldValidation::Strict => {
+            Err(refused(value, &format!("strict decoding error: {}", findings.messages.join(", "))))
+        }
+    }
+}
+
+/// `v1.Pod`
+fn go_name(one: &Type) -> &str {
+    one.name.split_once('.').map_or(&one.name, |(_, rest)| rest)
+}
+
+/// Upstream's prefix of every decoding error. What the body does not say comes from the type.
+fn cannot_be_handled(value: &Value, one: &Type, why: &str) -> String {
+    let said = |field: &str| value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let version = said("apiVersion").map(|text| text.rsplit('/').next().unwrap_or(text));
+    let own_version = one.name.rsplit('.').nth(1).unwrap_or("v1");
+    format!(
+        "{} in version \"{}\" cannot be handled as a {}: {why}",
+        said("kind").unwrap_or(one.short_name()),
+        version.unwrap_or(own_version),
+        one.short_name()
+    )
+}
+
+struct Findings {
+    messages: Vec<String>,
+    wanted: bool,
+}
+
+impl Findings {
+    fn unknown(&mut self, parent: &Place<'_>, field: &str) {
+        if self.wanted && self.messages.len() < MAX_FINDINGS {
+            self.messages.push(format!("unknown field \"{}\"", Place::Field(parent, field)));
+        }
+    }
+}
+
+struct Walk<'a> {
+    schema: &'a Schema,
+}
+
+/// Where a value is and what Go would call the place, for messages.
+struct Spot<'a> {
+    place: Place<'a>,
+    owner: &'a Type,
+    go_type: &'a str,
+}
+
+impl Spot<'_> {
+    fn mismatch(&self, value: &Value, go_type: &str) -> String {
+        let found = scalar::json_type_of(value, go_type);
+        let (owner, fields) = (self.owner.short_name(), self.place.fields());
+        format!("json: cannot unmarshal {found} into Go struct field {owner}.{fields} of type {go_type}")
+    }
+    /// The spot of an element of this list or map.
+    fn element<'b>(&'b self, place: Place<'b>) -> Spot<'b> {
+        let go_type = self.go_type.strip_prefix("[]").or_else(|| self.go_type.strip_prefix("map[string]"));
+        Spot { place, owner: self.owner, go_type: go_type.unwrap_or(self.go_type) }
+    }
+}
+
+impl Walk<'_> {
+    /// Every field of an object, in one pass that also drops what does not stay.
+    fn message(&self, one: &Type, value: &mut Value, place: &Place<'_>, findings: &mut Findings) -> Result<(), String> {
+        let Value::Object(map) = value else { return Ok(()) };
+        let mut failed = None;
+        map.retain(|name, value| {
+            if failed.is_some() {
+                return true;
+            }
+            let Some(field) = one.field(name) else {
+                findings.unknown(place, name);
+                return false;
+            };
+            if value.is_null() {
+                return false;
+            }
+            let spot = Spot { place: Place::Field(place, name), owner: one, go_type: &field.go_type };
+            match self.value(&field.shape, value, &spot, findings) {
+                Ok(()) => !left_out(field, value),
+                Err(error) => {
+                    failed = Some(error);
+                    true
+                }
+            }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn value(&self, shape: &Shape, value: &mut Value, spot: &Spot<'_>, findings: &mut Findings) -> Result<(), String> {
+        match (shape, &mut *value) {
+            (Shape::String, Value::String(_)) | (Shape::Bool, Value::Bool(_)) | (Shape::Any, _) => Ok(()),
+            (Shape::Message(id), Value::Object(_)) => self.message(self.schema.get(*id), value, &spot.place, findings),
+            (Shape::List(element), Value::Array(list)) => self.list(element, list, spot, findings),
+            (Shape::Map(element), Value::Object(map)) => self.map(element, map, spot, findings),
+            (Shape::OneOf(shapes), _) => match shapes.iter().find(|shape| scalar::fits(shape, value)) {
+                Some(shape) => self.value(shape, value, spot, findings),
+                None => Err(spot.mismatch(value, spot.go_type)),
+            },
+            (Shape::Message(_) | Shape::List(_) | Shape::Map(_) | Shape::String | Shape::Bool, _) => {
+                Err(spot.mismatch(value, spot.go_type))
+            }
+            (Shape::Int32, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {
+                Ok(())
+            }
+            (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(()),
+            (Shape::Float64, Value::Number(_)) => Ok(()),
+            (Shape::Int32 | Shape::Int64 | Shape::Float64, _) => Err(spot.mismatch(value, spot.go_type)),
+            (shape, value) => scalar::canonical(shape, value),
+        }
+    }
+
+    fn list(
+        &self,
+        element: &Shape,
+        list: &mut [Value],
+        spot: &Spot<'_>,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        for (index, value) in list.iter_mut().enumerate() {
+            let spot = spot.element(Place::Index(&spot.place, index));
+            if value.is_null() {
+                *value = zero(element);
+            }
+            if !value.is_null() {
+                self.value(element, value, &spot, findings)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn map(
+        &self,
+        element: &Shape,
+        map: &mut serde_json::Map<String, Value>,
+        spot: &Spot<'_>,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        // What stays null (a time) is as good as absent.
+        if matches!(element, Shape::Time | Shape::MicroTime) {
+            map.retain(|_, value| !value.is_null());
+        }
+        for (key, value) in map.iter_mut() {
+            let spot = spot.element(Place::Key(&spot.place, key));
+            if value.is_null() {
+                *value = zero(element);
+            }
+            self.value(element, value, &spot, findings)?;
+            if *element == Shape::Quantity {
+                scalar::round_up_to_milli(value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a null element of a list or map becomes in Go: the zero value of its type.
+fn zero(shape: &Shape) -> Value {
+    match shape {
+        Shape::Bool => Value::Bool(false),
+        Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => 0.into(),
+        Shape::String | Shape::Bytes => "".into(),
+        Shape::Quantity => "0".into(),
+        Shape::Message(_) => Value::Object(serde_json::Map::new()),
+        _ => Value::Null,
+    }
+}
+
+/// Whether Go leaves the field out when it writes this value.
+fn left_out(field: &Field, value: &Value) -> bool {
+    field.omit_empty
+        && match (field.holder, value) {
+            (Holder::Pointer, _) => false,
+            (Holder::Collection, Value::Array(list)) => list.is_empty(),
+            (Holder::Collection, Value::Object(map)) => map.is_empty(),
+            (_, Value::String(text)) => text.is_empty() && matches!(field.shape, Shape::String | Shape::Bytes),
+            (Holder::Value, Value::Bool(set)) => !set && field.shape == Shape::Bool,
+            (Holder::Value, Value::Number(number)) => {
+                matches!(field.shape, Shape::Int32 | Shape::Int64) && number.as_i64() == Some(0)
+            }
+            _ => false,
+        }
 }

@@ -2,6 +2,10 @@
 
 pub mod decode;
 pub mod default;
+mod parse;
 pub mod patch;
+mod path;
+mod scalar;
 pub mod stored;
+mod strategic;
 pub mod table;

@@ -1,7 +1,12 @@
 //! JSON patch (RFC 6902), JSON merge patch (RFC 7396), strategic merge patch.
 
+use api_machinery::error::{Details, Reason};
 use api_machinery::{ApiError, Value};
 use api_schema::{Schema, TypeId};
+use json_patch::{Patch, PatchOperation};
+
+use crate::parse::MAX_DEPTH;
+use crate::strategic::{Known, Merge};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchKind {
@@ -12,14 +17,100 @@ pub enum PatchKind {
 
 /// At most so many operations in a JSON patch, as upstream.
 pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
+/// All `copy` operations of a JSON patch together may add so many bytes, as upstream.
+pub const MAX_JSON_PATCH_COPIED_BYTES: usize = 3 * 1024 * 1024;
 
 /// Applies a patch to a current object; upstream's errors (400 malformed, 422 that does not apply, 413 too many).
+/// The result is not yet conformed: the caller does that, as for any body.
 pub fn apply(
-    _schema: &Schema,
-    _type_id: TypeId,
-    _kind: PatchKind,
-    _patch: &Value,
-    _current: &Value,
+    schema: &Schema,
+    type_id: TypeId,
+    kind: PatchKind,
+    patch: &Value,
+    current: &Value,
 ) -> Result<Value, ApiError> {
-    todo!()
+    match kind {
+        PatchKind::Json => json(patch, current),
+        PatchKind::Merge => merge(patch, current),
+        PatchKind::Strategic => strategic(schema, type_id, patch, current),
+    }
+}
+
+/// What upstream answers to a patch that is well formed and does not fit the object.
+fn does_not_apply() -> ApiError {
+    let message = "the server rejected our request due to an error in our request";
+    let mut error = ApiError::new(422, Reason::Invalid, message);
+    error.details = Some(Details::default());
+    error
+}
+
+fn json(patch: &Value, current: &Value) -> Result<Value, ApiError> {
+    let Value::Array(operations) = patch else {
+        let found = crate::scalar::json_type(patch);
+        let why = format!("json: cannot unmarshal {found} into Go value of type jsonpatch.Patch");
+        return Err(ApiError::bad_request(why));
+    };
+    if operations.len() > MAX_JSON_PATCH_OPERATIONS {
+        return Err(ApiError::too_large(format!(
+            "Request entity is too large: The allowed maximum operations in a JSON patch is \
+             {MAX_JSON_PATCH_OPERATIONS}, got {}",
+            operations.len()
+        )));
+    }
+    // An operation that cannot be read is found while applying upstream, so it is no 400.
+    let Patch(operations) = serde_json::from_value(patch.clone()).map_err(|_| does_not_apply())?;
+    let mut object = current.clone();
+    let mut copied = 0;
+    for operation in &operations {
+        let source = match operation {
+            PatchOperation::Add(add) => Some(&add.value),
+            PatchOperation::Replace(replace) => Some(&replace.value),
+            PatchOperation::Copy(copy) => Some(copy.from.resolve(&object).map_err(|_| does_not_apply())?),
+            PatchOperation::Move(moved) => Some(moved.from.resolve(&object).map_err(|_| does_not_apply())?),
+            PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
+        };
+        if let Some(source) = source
+            && operation.path().count() + depth(source) > MAX_DEPTH
+        {
+            return Err(does_not_apply());
+        }
+        if let (PatchOperation::Copy(_), Some(source)) = (operation, source) {
+            copied += source.to_string().len();
+            if copied > MAX_JSON_PATCH_COPIED_BYTES {
+                return Err(does_not_apply());
+            }
+        }
+        // The object is ours: one that stays half patched after an error is dropped.
+        json_patch::patch_unsafe(&mut object, std::slice::from_ref(operation)).map_err(|_| does_not_apply())?;
+    }
+    Ok(object)
+}
+
+/// How many objects and lists are within each other.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn merge(patch: &Value, current: &Value) -> Result<Value, ApiError> {
+    if !patch.is_object() {
+        return Err(ApiError::bad_request("Invalid JSON Patch"));
+    }
+    let mut object = current.clone();
+    json_patch::merge(&mut object, patch);
+    Ok(object)
+}
+
+fn strategic(schema: &Schema, type_id: TypeId, patch: &Value, current: &Value) -> Result<Value, ApiError> {
+    let (Value::Object(patch), Value::Object(current)) = (patch, current) else {
+        let found = crate::scalar::json_type(patch);
+        let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+        return Err(ApiError::bad_request(why));
+    };
+    let known = Known::Type(schema.get(type_id));
+    let merged = Merge { schema }.map(current.clone(), patch.clone(), known);
+    merged.map(Value::Object).map_err(ApiError::bad_request)
 }

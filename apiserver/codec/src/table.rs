@@ -1,10 +1,13 @@
 //! `Table` answers: columns of a resource and a row of cells per object.
 
-use api_machinery::Value;
-use api_schema::Resource;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use api_machinery::{GroupResource, Value};
+use api_schema::{PrintColumn, Resource, Schema};
 use serde::Serialize;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Column {
     pub name: String,
     #[serde(rename = "type")]
@@ -14,9 +17,45 @@ pub struct Column {
     pub priority: i32,
 }
 
-/// The columns upstream prints for a resource (`facts/printcolumns.json`), Name and Created At otherwise.
-pub fn columns(_resource: &Resource) -> &'static [Column] {
-    todo!()
+/// What the columns that many resources have are about; others have no description.
+fn description(name: &str) -> &'static str {
+    match name {
+        "Name" => "Name of the object, unique within its namespace and kind.",
+        "Created At" => "When the object was created, set by the server.",
+        "Age" => "How long ago the object was created.",
+        "Status" => "Where the object is in its life.",
+        "Ready" => "How many parts are ready, of how many there should be.",
+        "Labels" => "Labels of the object.",
+        _ => "",
+    }
+}
+
+fn column(one: &PrintColumn) -> Column {
+    Column {
+        name: one.name.clone(),
+        kind: one.kind.clone(),
+        format: one.format.clone(),
+        description: description(&one.name).to_owned(),
+        priority: one.priority,
+    }
+}
+
+fn plain(name: &str, kind: &str, format: &str) -> Column {
+    let (name, kind, format) = (name.to_owned(), kind.to_owned(), format.to_owned());
+    column(&PrintColumn { name, kind, format, priority: 0 })
+}
+
+/// The columns upstream prints for a resource (`facts/printcolumns.tsv`), Name and Created At otherwise.
+pub fn columns(resource: &Resource) -> &'static [Column] {
+    static COLUMNS: OnceLock<(HashMap<GroupResource, Vec<Column>>, Vec<Column>)> = OnceLock::new();
+    let (known, otherwise) = COLUMNS.get_or_init(|| {
+        let of = |(resource, columns): (&GroupResource, &[PrintColumn])| {
+            (resource.clone(), columns.iter().map(column).collect())
+        };
+        let known = Schema::builtin().all_print_columns().map(of).collect();
+        (known, vec![plain("Name", "string", "name"), plain("Created At", "date", "")])
+    });
+    known.get(&resource.group_resource()).unwrap_or(otherwise)
 }
 
 /// What of each object a `Table` carries (`includeObject`).
@@ -28,6 +67,7 @@ pub enum IncludeObject {
 }
 
 /// `PartialObjectMetadata` (meta.k8s.io/v1) of an object.
-pub fn partial_metadata(_object: &Value) -> Value {
-    todo!()
+pub fn partial_metadata(object: &Value) -> Value {
+    let metadata = object.get("metadata").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    serde_json::json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }

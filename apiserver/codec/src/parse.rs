@@ -1,0 +1,181 @@
+//! Bytes to values: JSON and YAML read by one visitor that notes duplicate keys and bounds the depth.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use api_machinery::Value;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number};
+
+use crate::path::Place;
+
+/// Objects and lists within each other. JSON is bound by serde_json at 128 already.
+pub const MAX_DEPTH: usize = 128;
+/// Duplicate keys beyond these are not reported one by one, as upstream.
+const MAX_DUPLICATES: usize = 100;
+
+/// Reads JSON. The error is upstream's text as far as serde_json knows what is wrong.
+pub(crate) fn json(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Value, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let seed = Seed { place: Place::Root, depth: 0, duplicates };
+    let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    value.map_err(|error| go_json_error(bytes, &error))
+}
+
+/// Reads one YAML document.
+pub(crate) fn yaml(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Value, String> {
+    let mut options = serde_saphyr::Options::default();
+    options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::PassThrough;
+    options.with_snippet = false;
+    let seed = Seed { place: Place::Root, depth: 0, duplicates };
+    let read = serde_saphyr::with_deserializer_from_slice_with_options(bytes, options, |deserializer| {
+        seed.deserialize(deserializer)
+    });
+    read.map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))
+}
+
+/// Go's words for what serde_json found.
+fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let text = error.to_string();
+    if text.starts_with("recursion limit") || text.starts_with(TOO_DEEP) {
+        return TOO_DEEP.to_owned();
+    }
+    // The position is that of the byte that does not fit, counted from 1.
+    let line = bytes.split(|&byte| byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let Some(&byte) = line.get(error.column().saturating_sub(1)) else { return text };
+    let shown = if byte.is_ascii() { (byte as char).escape_default().to_string() } else { format!("\\x{byte:02x}") };
+    let place = match text.as_str() {
+        text if text.starts_with("expected `,` or `}`") => "after object key:value pair",
+        text if text.starts_with("expected `,` or `]`") => "after array element",
+        text if text.starts_with("expected `:`") => "after object key",
+        text if text.starts_with("key must be a string") => "looking for beginning of object key string",
+        text if text.starts_with("trailing characters") => "after top-level value",
+        text if text.starts_with("control character") => "in string literal",
+        text if text.starts_with("invalid escape") => "in string escape code",
+        text if text.starts_with("invalid number") => "in numeric literal",
+        _ => "looking for beginning of value",
+    };
+    format!("invalid character '{shown}' {place}")
+}
+
+const TOO_DEEP: &str = "exceeded max depth";
+
+struct Seed<'a> {
+    place: Place<'a>,
+    depth: usize,
+    duplicates: &'a RefCell<Vec<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("unsupported value: not a finite number"))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let depth = self.depth + 1;
+        if depth > MAX_DEPTH {
+            return Err(A::Error::custom(TOO_DEEP));
+        }
+        let mut list = Vec::new();
+        loop {
+            let place = Place::Index(&self.place, list.len());
+            match access.next_element_seed(Seed { place, depth, duplicates: self.duplicates })? {
+                Some(value) => list.push(value),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let depth = self.depth + 1;
+        if depth > MAX_DEPTH {
+            return Err(A::Error::custom(TOO_DEEP));
+        }
+        let mut map = Map::new();
+        while let Some(key) = access.next_key_seed(Key)? {
+            let place = Place::Field(&self.place, &key);
+            let seen = map.contains_key(&key);
+            if seen && self.duplicates.borrow().len() < MAX_DUPLICATES {
+                self.duplicates.borrow_mut().push(format!("duplicate field \"{place}\""));
+            }
+            let value = access.next_value_seed(Seed { place, depth, duplicates: self.duplicates })?;
+            // The last one wins, as in Go.
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+/// A key: YAML keys that are numbers or booleans become their text, as upstream's conversion does.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = String;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = String;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_str<E>(self, key: &str) -> Result<String, E> {
+        Ok(key.to_owned())
+    }
+    fn visit_string<E>(self, key: String) -> Result<String, E> {
+        Ok(key)
+    }
+    fn visit_bool<E>(self, key: bool) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+    fn visit_i64<E>(self, key: i64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+    fn visit_u64<E>(self, key: u64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+    fn visit_f64<E>(self, key: f64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+}
