@@ -2,6 +2,11 @@
 //!
 //! One plugin, one file in `plugins/`; their order is meaning, so it is one list: `order.rs`.
 
+mod lookup;
+mod order;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use api_machinery::{ApiError, GroupResource, UserInfo, Value};
@@ -72,10 +77,32 @@ pub struct Chain {
     pub plugins: Vec<Box<dyn Plugin>>,
 }
 
+impl Attributes<'_> {
+    /// Whether this is about the resource itself, not a subresource of it.
+    fn is(&self, group: &str, plural: &str) -> bool {
+        self.subresource.is_empty() && self.is_any_of(group, plural)
+    }
+    /// The resource or any of its subresources.
+    fn is_any_of(&self, group: &str, plural: &str) -> bool {
+        &*self.resource.gv.group == group && self.resource.plural == plural
+    }
+    fn creates(&self, group: &str, plural: &str) -> bool {
+        self.operation == Operation::Create && self.is(group, plural)
+    }
+    /// 403 about the object of the request, in upstream's form.
+    fn forbidden(&self, object: Option<&Value>, why: &str) -> ApiError {
+        let name = match (self.name, object) {
+            ("", Some(object)) => api_machinery::object::name(object),
+            (name, _) => name,
+        };
+        ApiError::forbidden(&self.resource.group_resource(), name, why)
+    }
+}
+
 impl Chain {
-    /// What is on by default, in upstream's order.
+    /// What is on by default, in upstream's order, and NodeRestriction, which every installer turns on.
     pub fn standard() -> Self {
-        todo!()
+        Self { plugins: order::standard() }
     }
     pub async fn admit(
         &self,

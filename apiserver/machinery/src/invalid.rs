@@ -52,6 +52,8 @@ pub enum CauseType {
     TooMany,
     TypeInvalid,
     Internal,
+    /// Not of a field: creation in a namespace that is going away.
+    NamespaceTerminating,
 }
 
 impl CauseType {
@@ -67,6 +69,7 @@ impl CauseType {
             CauseType::TooMany => "FieldValueTooMany",
             CauseType::TypeInvalid => "FieldValueTypeInvalid",
             CauseType::Internal => "InternalError",
+            CauseType::NamespaceTerminating => "NamespaceTerminating",
         }
     }
 }

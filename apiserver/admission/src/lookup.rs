@@ -1,0 +1,36 @@
+//! Looking things up before refusing.
+
+use std::sync::Arc;
+
+use api_machinery::{ApiError, GroupResource, Value};
+
+use crate::View;
+
+/// The object, looked for twice: what this replica does not show yet may have been acknowledged elsewhere.
+pub(crate) async fn get(
+    view: &dyn View,
+    group: &str,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Arc<Value>>, ApiError> {
+    let resource = GroupResource::new(group, plural);
+    if let Some(found) = view.get(&resource, namespace, name) {
+        return Ok(Some(found));
+    }
+    view.refresh().await?;
+    Ok(view.get(&resource, namespace, name))
+}
+
+pub(crate) fn list(view: &dyn View, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+    view.list(&GroupResource::new(group, plural), namespace)
+}
+
+/// Of the objects an annotation marks as the default, the newest, then the first by name.
+pub(crate) fn newest_default(mut all: Vec<Arc<Value>>, annotations: &[&str]) -> Option<Arc<Value>> {
+    use api_machinery::object;
+    all.retain(|one| annotations.iter().any(|key| object::annotation(one, key) == Some("true")));
+    let created = |one: &Value| object::str_at(one, "metadata.creationTimestamp").to_owned();
+    all.sort_by(|a, b| created(b).cmp(&created(a)).then_with(|| object::name(a).cmp(object::name(b))));
+    all.into_iter().next()
+}
