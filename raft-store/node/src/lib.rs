@@ -1,17 +1,50 @@
 //! openraft glue: one replica of the store.
+//!
+//! A write enters at any replica ([`propose`]), is forwarded to the leader when that is another
+//! ([`forward`]), gets into the log ([`log_store`]) of a quorum ([`peer`]), is applied in groups
+//! ([`state_machine`]), is published to watchers ([`watch`]) and answered. A linearizable read asks for
+//! a read index ([`read_index`]), waits until it is applied ([`applied`]) and reads here.
+
+mod applied;
+mod background;
+mod blocking;
+pub mod codec;
+mod describe;
+mod errors;
+mod forward;
+mod history;
+mod identity;
+mod lease;
+mod log_store;
+mod membership;
+mod peer;
+mod propose;
+mod read_index;
+mod replica;
+mod snapshot;
+mod start;
+mod state_machine;
+mod store;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
+mod tls;
+mod types;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use peer::{Dial, PeerIo, TcpDial};
 use store_api::{Member, NodeId, StoreError};
+use tokio::time::Instant;
 
 /// How one replica is started.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     pub id: NodeId,
-    /// All members of one cluster share it; peers of another are refused.
+    /// All members of one cluster share it; peers of another are refused. A DNS label.
     pub cluster_id: String,
     pub data_dir: PathBuf,
     pub peer_listen: SocketAddr,
@@ -28,42 +61,80 @@ pub struct NodeConfig {
     pub snapshot_entries: u64,
 }
 
+impl NodeConfig {
+    /// The heartbeat that lets another replica answer within about 1.5 s after a leader died.
+    pub const HEARTBEAT: Duration = Duration::from_millis(100);
+    /// The election timeout that goes with it.
+    pub const ELECTION_TIMEOUT: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_millis(1_000);
+    /// History kept unless configured otherwise: what Kubernetes keeps in etcd.
+    pub const HISTORY: Duration = Duration::from_secs(300);
+    /// Entries between snapshots unless configured otherwise.
+    pub const SNAPSHOT_ENTRIES: u64 = 50_000;
+}
+
 /// A running replica; implements [`store_api::Store`].
 pub struct RaftStore {
-    _private: (),
+    replica: Arc<replica::Replica>,
 }
 
 impl RaftStore {
     /// Opens the data directory and joins the conversation of the peers it knows. A fresh replica
     /// waits until [`Self::initialize`] or until a leader adds it.
-    pub async fn start(_config: NodeConfig) -> Result<Arc<Self>, StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// `Invalid` for a configuration, certificate or data directory that is not this replica's;
+    /// `Fatal` for a disk that cannot be used.
+    pub async fn start(config: NodeConfig) -> Result<Arc<Self>, StoreError> {
+        Self::start_with(config, Arc::new(TcpDial)).await
     }
+
+    /// [`Self::start`], with another way to reach peers.
+    pub async fn start_with(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc<Self>, StoreError> {
+        Ok(Arc::new(Self { replica: start::start(config, dial).await? }))
+    }
+
     /// Whether this data directory belongs to a cluster already.
     pub fn is_initialized(&self) -> bool {
-        todo!()
+        !self.replica.log.is_pristine() || self.replica.effects.applied.index() > 0
     }
+
     /// Makes a new cluster of these members (each of them started and empty). Done once, on one of them.
-    pub async fn initialize(&self, _members: Vec<Member>) -> Result<(), StoreError> {
-        todo!()
+    pub async fn initialize(&self, members: Vec<Member>) -> Result<(), StoreError> {
+        self.replica.initialize(members).await
     }
+
     /// Adds a replica as learner, waits until it has caught up, makes it a voter when asked. Runs on any replica.
-    pub async fn add_member(&self, _member: Member, _voter: bool) -> Result<(), StoreError> {
-        todo!()
+    pub async fn add_member(&self, member: Member, voter: bool) -> Result<(), StoreError> {
+        self.replica.change(membership::Change::Add { member, voter }).await
     }
-    pub async fn remove_member(&self, _id: NodeId) -> Result<(), StoreError> {
-        todo!()
+
+    /// Removes a replica, which then stops. Runs on any replica.
+    pub async fn remove_member(&self, id: NodeId) -> Result<(), StoreError> {
+        self.replica.change(membership::Change::Remove(id)).await
     }
+
     /// A node id that was never used in this cluster (from the log).
     pub async fn allocate_node_id(&self) -> Result<NodeId, StoreError> {
-        todo!()
+        self.replica.allocate_node_id().await
     }
+
     /// Waits until a leader is known and this replica has caught up with it.
-    pub async fn wait_ready(&self, _timeout: Duration) -> Result<(), StoreError> {
-        todo!()
+    pub async fn wait_ready(&self, timeout: Duration) -> Result<(), StoreError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match tokio::time::timeout_at(deadline, self.replica.read_barrier()).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error @ StoreError::Fatal(_))) => return Err(error),
+                Ok(Err(error)) if Instant::now() >= deadline => return Err(error),
+                Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(_) => return Err(StoreError::Unavailable("no leader confirmed this replica in time".into())),
+            }
+        }
     }
+
     /// Hands leadership over when this replica has it, then stops.
     pub async fn shutdown(&self) {
-        todo!()
+        self.replica.hand_over().await;
+        self.replica.stop_now().await;
     }
 }

@@ -1,0 +1,200 @@
+//! What a replica does by itself: ends leases, forgets history, collects garbage, publishes metrics,
+//! watches over its certificates, and stops when it failed or was removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
+use store_api::StoreError;
+use store_core::Command;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::blocking::blocking;
+use crate::errors::die;
+use crate::history::Marks;
+use crate::identity;
+use crate::replica::Replica;
+use crate::tls::PeerTls;
+
+/// How often the leader looks for leases whose time is over.
+const LEASE_TICK: Duration = Duration::from_millis(100);
+/// Leases ended per tick.
+const LEASES_PER_TICK: usize = 256;
+/// Keys of one garbage-collection step.
+const GARBAGE_STEP_KEYS: usize = 512;
+/// Between steps while there is more to do, and while there is not.
+const GARBAGE_PAUSE: Duration = Duration::from_millis(10);
+const GARBAGE_IDLE: Duration = Duration::from_secs(5);
+const METRICS_TICK: Duration = Duration::from_secs(1);
+const TLS_TICK: Duration = Duration::from_secs(5);
+
+/// Starts everything; all of it ends with `replica.stop`.
+pub(crate) fn spawn(replica: &Arc<Replica>, tls: Arc<PeerTls>) {
+    start(replica, leases);
+    start(replica, history);
+    start(replica, garbage);
+    start(replica, publish_metrics);
+    start(replica, stop_when_failed);
+    start(replica, stop_when_removed);
+    start(replica, stop_when_not_a_member);
+    start(replica, move |_| reload(tls));
+}
+
+fn start<F>(replica: &Arc<Replica>, task: impl FnOnce(Arc<Replica>) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stop = replica.stop.clone();
+    let task = task(replica.clone());
+    tokio::spawn(async move {
+        stop.run_until_cancelled(task).await;
+    });
+}
+
+async fn leases(replica: Arc<Replica>) {
+    let mut led_term = None;
+    let mut tick = interval(LEASE_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let metrics = replica.metrics();
+        let term = metrics.state.is_leader().then_some(metrics.current_term);
+        if term.is_some() && term != led_term && replica.effects.restart_leases().is_err() {
+            continue;
+        }
+        led_term = term;
+        if term.is_some() {
+            end_leases(&replica).await;
+        }
+    }
+}
+
+async fn end_leases(replica: &Replica) {
+    let expired = replica.effects.leases.lock().expired(Instant::now(), LEASES_PER_TICK);
+    if expired.is_empty() {
+        return;
+    }
+    let state = match blocking(|| replica.effects.engine.leases()) {
+        Ok(state) => state,
+        Err(error) => return tracing::error!(%error, "cannot read the leases"),
+    };
+    let revocations = replica.effects.leases.lock().revocations(&expired, &state, Instant::now());
+    let proposals = revocations.into_iter().map(|command| async {
+        match replica.propose(command).await {
+            // Renewed, or ended, before the proposal was applied.
+            Ok(_) | Err(StoreError::LeaseNotFound(_)) => {
+                metrics::counter!("kontiki_store_leases_expired_total").increment(1)
+            }
+            Err(error) => tracing::warn!(%error, "a lease could not be ended yet"),
+        }
+    });
+    futures::future::join_all(proposals).await;
+}
+
+async fn history(replica: Arc<Replica>) {
+    let mut marks = Marks::new(replica.config.history);
+    let mut tick = interval(marks.interval());
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let old = marks.observe(Instant::now(), replica.effects.applied.revision());
+        let Some(revision) = old.filter(|old| *old > replica.effects.engine.compacted()) else { continue };
+        if !replica.leads() {
+            continue;
+        }
+        if let Err(error) = replica.propose(Command::Compact { revision }).await {
+            tracing::warn!(revision, %error, "old history could not be compacted");
+        }
+    }
+}
+
+async fn garbage(replica: Arc<Replica>) {
+    let mut collected = 0;
+    loop {
+        let compacted = replica.effects.engine.compacted();
+        if compacted == collected {
+            tokio::time::sleep(GARBAGE_IDLE).await;
+            continue;
+        }
+        match blocking(|| replica.effects.engine.collect_garbage(GARBAGE_STEP_KEYS)) {
+            Ok(true) => tokio::time::sleep(GARBAGE_PAUSE).await,
+            Ok(false) => collected = compacted,
+            Err(error) => die(&format!("cannot remove compacted versions: {error}")),
+        }
+    }
+}
+
+async fn publish_metrics(replica: Arc<Replica>) {
+    crate::describe::describe();
+    let mut tick = interval(METRICS_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tick.tick().await;
+        crate::describe::publish(&replica);
+    }
+}
+
+async fn stop_when_failed(replica: Arc<Replica>) {
+    let mut metrics = replica.raft.metrics();
+    loop {
+        let state = metrics.borrow_watched().running_state.clone();
+        match state {
+            Ok(()) => {}
+            Err(Fatal::Stopped) => return,
+            Err(fatal) => die(&format!("raft: {fatal}")),
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A peer knows a committed membership without this replica. It counts when it is not older than what
+/// this replica knows: an id that was removed never comes back.
+async fn stop_when_removed(replica: Arc<Replica>) {
+    loop {
+        let index = replica.peers.removal_reported().await;
+        let membership = replica.membership();
+        let was_member = membership.membership().get_node(&replica.id()).is_some();
+        let known = membership.log_id().as_ref().map_or(0, |id| id.index());
+        if was_member && index >= known {
+            return leave(&replica).await;
+        }
+    }
+}
+
+/// This replica applied its own removal.
+async fn stop_when_not_a_member(replica: Arc<Replica>) {
+    let mut membership = replica.effects.membership.subscribe();
+    let mut was_member = false;
+    loop {
+        let is_member = membership.borrow_and_update().membership().get_node(&replica.id()).is_some();
+        if was_member && !is_member {
+            // A leader that removed itself first lets the others know, and hands over.
+            tokio::time::sleep(replica.config.election_timeout.end.min(Duration::from_secs(2))).await;
+            return leave(&replica).await;
+        }
+        was_member |= is_member;
+        if membership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn leave(replica: &Arc<Replica>) {
+    tracing::warn!(replica = replica.id(), "this replica was removed from the cluster, it stops");
+    if let Err(error) = identity::mark_removed(&replica.config.data_dir, &replica.identity) {
+        tracing::error!(%error, "cannot write down that this replica was removed");
+    }
+    // In a task of its own: stopping ends this one.
+    let replica = replica.clone();
+    tokio::spawn(async move { replica.stop_now().await });
+}
+
+async fn reload(tls: Arc<PeerTls>) {
+    loop {
+        tokio::time::sleep(TLS_TICK).await;
+        blocking(|| tls.reload());
+    }
+}

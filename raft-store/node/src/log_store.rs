@@ -1,0 +1,243 @@
+//! openraft's log storage over [`store_engine::RaftLog`].
+//!
+//! All writes go through one thread, in the order openraft gave them. It takes everything that is
+//! waiting, writes it with one engine append and one fsync, and only then reports the completions,
+//! in order. An entry is readable as soon as `append` returns, from memory; the newest entries stay
+//! there, so that replication and apply rarely read the disk.
+
+mod memory;
+mod writer;
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use futures::{Stream, stream};
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use store_api::StoreError;
+use store_engine::RaftLog;
+use tokio::sync::{mpsc, oneshot};
+
+use self::memory::Memory;
+use self::writer::Job;
+use crate::blocking::blocking;
+use crate::codec;
+use crate::types::{Entry, LogId, TypeConfig, Vote};
+
+/// Bytes of entries handed out by one bounded read: what one append request to a peer carries.
+const READ_BYTES: usize = 4 << 20;
+/// Entries read from the engine at a time.
+const READ_ENTRIES: u64 = 256;
+/// Jobs waiting for the writer thread. openraft puts up to 4096 entries into one.
+const QUEUED_JOBS: usize = 256;
+
+/// The raft log of this replica; cheap to clone, all clones are one log.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Shared {
+    log: Arc<RaftLog>,
+    memory: parking_lot::Mutex<Memory>,
+}
+
+impl LogStore {
+    /// Reads where the log stands and starts its writer thread, which ends with the last clone.
+    pub(crate) fn open(log: Arc<RaftLog>) -> Result<Self, StoreError> {
+        let memory = memory::load(&log)?;
+        let (jobs, queue) = mpsc::channel(QUEUED_JOBS);
+        writer::spawn(log.clone(), queue)?;
+        Ok(Self { shared: Arc::new(Shared { log, memory: parking_lot::Mutex::new(memory) }), jobs })
+    }
+
+    /// Whether anything was ever written: entries, or a vote.
+    pub(crate) fn is_pristine(&self) -> bool {
+        let memory = self.shared.memory.lock();
+        memory.last().is_none() && memory.vote().is_none()
+    }
+
+    /// Whether the log holds, or held, any entry.
+    pub(crate) fn has_entries(&self) -> bool {
+        self.shared.memory.lock().last().is_some()
+    }
+
+    async fn submit(&self, job: Job) -> Result<(), io::Error> {
+        self.jobs.send(job).await.map_err(|_| io::Error::other("the log's writer has stopped"))
+    }
+
+    async fn submit_and_wait(&self, job: impl FnOnce(writer::Done) -> Job) -> Result<(), io::Error> {
+        let (done, wait) = oneshot::channel();
+        self.submit(job(done)).await?;
+        wait.await.map_err(|_| io::Error::other("the log's writer has stopped"))?
+    }
+}
+
+impl Shared {
+    /// Entries of `start..end` that the log holds, from memory where possible; stops after about `max_bytes`.
+    fn read(&self, start: u64, end: u64, max_bytes: usize) -> Result<Vec<Entry>, io::Error> {
+        let (start, on_disk, newest) = self.memory.lock().read(start, end, max_bytes);
+        if start >= on_disk {
+            return Ok(newest);
+        }
+        let mut entries = blocking(|| self.read_disk(start, on_disk, max_bytes))?;
+        let reaches = entries.last().map_or(start, |entry| entry.log_id.index() + 1);
+        if reaches == on_disk && size(&entries) < max_bytes {
+            entries.extend(newest);
+        }
+        Ok(entries)
+    }
+
+    fn read_disk(&self, start: u64, end: u64, max_bytes: usize) -> Result<Vec<Entry>, io::Error> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut next = start;
+        while next < end && size(&entries) < max_bytes {
+            let upto = end.min(next + READ_ENTRIES);
+            let read = self.log.read(next..upto).map_err(io::Error::other)?;
+            for (index, bytes) in read {
+                let entry = codec::entry_from_bytes(bytes).map_err(io::Error::other)?;
+                check_place(&entries, index, &entry)?;
+                entries.push(entry);
+            }
+            next = upto;
+        }
+        Ok(entries)
+    }
+}
+
+/// A hole in the log, or an entry in another's place, is a broken disk: never hand it out.
+fn check_place(before: &[Entry], index: u64, entry: &Entry) -> Result<(), io::Error> {
+    let follows = before.last().is_none_or(|last| last.log_id.index() + 1 == index);
+    match follows && entry.log_id.index() == index {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("the log has {} at index {index}", entry.log_id))),
+    }
+}
+
+fn size(entries: &[Entry]) -> usize {
+    entries.iter().map(codec::entry_size).sum()
+}
+
+fn to_half_open(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
+/// Reads the log for replication and apply.
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    shared: Arc<Shared>,
+}
+
+impl RaftLogReader<TypeConfig> for LogReader {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = to_half_open(&range);
+        self.shared.read(start, end, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.shared.read(start, end, READ_BYTES)
+    }
+
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = to_half_open(&range);
+        let shared = self.shared.clone();
+        let pieces = stream::try_unfold(start, move |next| {
+            let shared = shared.clone();
+            async move {
+                if next >= end {
+                    return Ok(None);
+                }
+                let entries = shared.read(next, end, READ_BYTES)?;
+                Ok::<_, io::Error>(entries.last().map(|last| last.log_id.index() + 1).map(|after| (entries, after)))
+            }
+        });
+        let items = futures::StreamExt::flat_map(pieces, |piece: Result<Vec<Entry>, io::Error>| {
+            stream::iter(match piece {
+                Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
+                Err(error) => vec![Err(error)],
+            })
+        });
+        Box::pin(items)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.shared.memory.lock().vote())
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogReader;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let memory = self.shared.memory.lock();
+        Ok(LogState { last_purged_log_id: memory.purged(), last_log_id: memory.last() })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader {
+        LogReader { shared: self.shared.clone() }
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let bytes = codec::vote_to_bytes(vote);
+        self.submit_and_wait(|done| Job::Vote { vote: bytes, done }).await?;
+        self.shared.memory.lock().set_vote(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        match committed {
+            Some(committed) => self.submit(Job::Committed { log_id: codec::log_id_to_bytes(&committed) }).await?,
+            None => return Ok(()),
+        }
+        self.shared.memory.lock().set_committed(committed);
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.memory.lock().committed())
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let encoded = entries.iter().map(|entry| (entry.log_id.index(), codec::entry_to_bytes(entry))).collect();
+        self.shared.memory.lock().append(entries);
+        let shared = self.shared.clone();
+        let written = Box::new(move |upto| shared.memory.lock().written(upto));
+        self.submit(Job::Append { entries: encoded, callback, written }).await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let from = last.as_ref().map_or(0, |last| last.index() + 1);
+        self.shared.memory.lock().truncate(last);
+        self.submit_and_wait(|done| Job::Truncate { from, done }).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        self.shared.memory.lock().purge(log_id);
+        // Waiting would stop the whole replica for the deletion; a crash before it only keeps more.
+        self.submit(Job::Purge { to: log_id.index(), last_purged: codec::log_id_to_bytes(&log_id) }).await
+    }
+}

@@ -1,0 +1,128 @@
+//! The one thread that writes the raft log.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use openraft::storage::IOFlushed;
+use store_api::StoreError;
+use store_engine::RaftLog;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::errors::{broken, die};
+use crate::types::TypeConfig;
+
+/// Bytes that share one fsync at most.
+const GROUP_BYTES: usize = 16 << 20;
+
+pub(super) type Done = oneshot::Sender<Result<(), io::Error>>;
+type Written = Box<dyn FnOnce(u64) + Send>;
+
+/// One write, in the order of openraft.
+pub(super) enum Job {
+    Append { entries: Vec<(u64, Bytes)>, callback: IOFlushed<TypeConfig>, written: Written },
+    Vote { vote: Bytes, done: Done },
+    Committed { log_id: Bytes },
+    Truncate { from: u64, done: Done },
+    Purge { to: u64, last_purged: Bytes },
+}
+
+pub(super) fn spawn(log: Arc<RaftLog>, queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
+    std::thread::Builder::new()
+        .name("raft-log".into())
+        .spawn(move || Writer { log, group: Group::default() }.run(queue))
+        .map(drop)
+        .map_err(broken("cannot start the log's writer thread"))
+}
+
+/// Appends that will share one fsync.
+#[derive(Default)]
+struct Group {
+    entries: Vec<(u64, Bytes)>,
+    bytes: usize,
+    callbacks: Vec<(IOFlushed<TypeConfig>, Option<u64>, Written)>,
+}
+
+struct Writer {
+    log: Arc<RaftLog>,
+    group: Group,
+}
+
+impl Writer {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(job) = queue.blocking_recv() {
+            self.take(job);
+            while self.group.bytes < GROUP_BYTES
+                && let Ok(job) = queue.try_recv()
+            {
+                self.take(job);
+            }
+            self.flush();
+        }
+    }
+
+    /// Appends wait for company; everything else is done in its place.
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Append { entries, callback, written } => {
+                let last = entries.last().map(|(index, _)| *index);
+                self.group.bytes += entries.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+                self.group.entries.extend(entries);
+                self.group.callbacks.push((callback, last, written));
+            }
+            Job::Vote { vote, done } => {
+                self.flush();
+                finish(done, self.log.save_vote(&vote), "the vote");
+            }
+            Job::Truncate { from, done } => {
+                self.flush();
+                finish(done, self.log.truncate(from), "a truncation of the log");
+            }
+            Job::Purge { to, last_purged } => {
+                self.flush();
+                must(self.log.purge(to, &last_purged), "a purge of the log");
+            }
+            Job::Committed { log_id } => must(self.log.save_committed(&log_id), "the committed log id"),
+        }
+    }
+
+    fn flush(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        if group.callbacks.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        let result = match group.entries.is_empty() {
+            true => Ok(()),
+            false => self.log.append(&group.entries).and_then(|()| self.log.sync()),
+        };
+        metrics::histogram!("kontiki_raft_log_fsync_duration_seconds").record(started.elapsed().as_secs_f64());
+        metrics::histogram!("kontiki_raft_log_group_entries").record(group.entries.len() as f64);
+        // Nobody may learn of success: pages of a failed fsync are marked clean, a retry would lie.
+        if let Err(error) = result {
+            for (callback, _, _) in group.callbacks {
+                callback.io_completed(Err(io::Error::other(error.clone())));
+            }
+            die(&format!("cannot write the raft log: {error}"));
+        }
+        for (callback, last, written) in group.callbacks {
+            if let Some(last) = last {
+                written(last);
+            }
+            callback.io_completed(Ok(()));
+        }
+    }
+}
+
+fn finish(done: Done, result: Result<(), StoreError>, what: &str) {
+    must(result, what);
+    // The asker has gone away only when the replica is stopping.
+    done.send(Ok(())).ok();
+}
+
+fn must(result: Result<(), StoreError>, what: &str) {
+    if let Err(error) = result {
+        die(&format!("cannot write {what}: {error}"));
+    }
+}

@@ -1,0 +1,120 @@
+//! The peer network: what replicas say to each other, over gRPC and mutual TLS.
+
+mod connect;
+mod listener;
+mod network;
+mod pool;
+mod service;
+mod snapshot_transfer;
+
+use std::time::Duration;
+
+use store_api::NodeId;
+use tonic::{Request, Status};
+
+pub use connect::{Dial, PeerIo, TcpDial};
+pub(crate) use listener::serve;
+pub(crate) use network::NetworkFactory;
+pub(crate) use pool::{Peer, Peers, was_not_sent};
+pub(crate) use service::PeerService;
+
+use crate::tls::PeerIdentity;
+
+/// Largest message accepted from a peer, bytes: the largest transaction and what surrounds it.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 24 << 20;
+/// Connections accepted at once: two per peer and room for reconnects.
+const MAX_CONNECTIONS: usize = 256;
+/// Until a new connection has proved who it is.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until a dialled connection is ready for use.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between pings on a connection, also an idle one.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// A ping unanswered for so long ends the connection.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// HTTP/2 flow-control windows, bytes.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// In every call: the cluster, the calling replica, the replica meant.
+const CLUSTER: &str = "kontiki-cluster";
+const FROM: &str = "kontiki-from";
+const TO: &str = "kontiki-to";
+/// In answers that begin a stream: which data directory answers.
+const INCARNATION: &str = "kontiki-incarnation";
+
+/// Names caller and callee on every call.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    cluster: String,
+    from: NodeId,
+    to: NodeId,
+}
+
+impl tonic::service::Interceptor for Address {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        let cluster = self.cluster.parse().map_err(|_| Status::internal("the cluster id is not a header value"))?;
+        metadata.insert(CLUSTER, cluster);
+        metadata.insert(FROM, self.from.into());
+        metadata.insert(TO, self.to.into());
+        Ok(request)
+    }
+}
+
+/// Lets through only calls from a replica of this cluster that its certificate names, meant for this one.
+#[derive(Clone, Debug)]
+struct Gate {
+    me: PeerIdentity,
+}
+
+impl tonic::service::Interceptor for Gate {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let Some(peer) = request.extensions().get::<PeerIdentity>() else {
+            return Err(Status::unauthenticated("no peer certificate"));
+        };
+        let claimed = |key| request.metadata().get(key).and_then(|value| value.to_str().ok());
+        let claim = |key, want: &str| match claimed(key) {
+            Some(found) if found == want => Ok(()),
+            found => Err(Status::permission_denied(format!("{key} is {found:?}, it must be {want:?}"))),
+        };
+        if peer.cluster != self.me.cluster {
+            return Err(Status::permission_denied(format!("cluster {:?} is another cluster", peer.cluster)));
+        }
+        claim(CLUSTER, &self.me.cluster)?;
+        claim(FROM, &peer.id.to_string())?;
+        claim(TO, &self.me.id.to_string())?;
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::service::Interceptor;
+
+    use super::*;
+
+    #[test]
+    fn a_call_must_come_from_and_go_to_whom_it_says() {
+        let peer = |id, cluster: &str| PeerIdentity { id, cluster: cluster.into() };
+        let mut gate = Gate { me: peer(1, "prod") };
+        let mut ask = |certificate: Option<PeerIdentity>, cluster: &str, from, to| {
+            let mut request = Request::new(());
+            if let Some(certificate) = certificate {
+                request.extensions_mut().insert(certificate);
+            }
+            let request = Address { cluster: cluster.into(), from, to }.call(request).expect("addressed");
+            gate.call(request).map(drop).map_err(|status| status.message().to_owned())
+        };
+        assert_eq!(ask(Some(peer(2, "prod")), "prod", 2, 1), Ok(()));
+        for (certificate, cluster, from, to, want) in [
+            (None, "prod", 2, 1, "no peer certificate"),
+            (Some(peer(2, "dev")), "prod", 2, 1, "cluster \"dev\" is another cluster"),
+            (Some(peer(2, "prod")), "dev", 2, 1, "kontiki-cluster is Some(\"dev\"), it must be \"prod\""),
+            (Some(peer(2, "prod")), "prod", 3, 1, "kontiki-from is Some(\"3\"), it must be \"2\""),
+            (Some(peer(2, "prod")), "prod", 2, 3, "kontiki-to is Some(\"3\"), it must be \"1\""),
+        ] {
+            assert_eq!(ask(certificate, cluster, from, to), Err(want.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What openraft sends to other replicas.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt, stream};
+use openraft::OptionalSend;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use store_api::NodeId;
+use tonic::{Code, Status, Streaming};
+
+use super::pool::{Peer, Peers};
+use super::{INCARNATION, snapshot_transfer};
+use crate::codec;
+use crate::snapshot::SnapshotFile;
+use crate::types::{MemberNode, TypeConfig, Vote};
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<SnapshotFile>>;
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+/// Until a stream of append requests is open, connecting included.
+const STREAM_SETUP: Duration = Duration::from_secs(1);
+/// A request without an answer for so long ends the stream; openraft opens another.
+const STREAM_STALL: Duration = Duration::from_secs(3);
+
+/// Makes openraft's clients.
+pub(crate) struct NetworkFactory {
+    pub(crate) me: NodeId,
+    pub(crate) peers: Arc<Peers>,
+}
+
+impl NetworkFactory {
+    fn network(&self, target: NodeId, node: &MemberNode, purpose: Purpose) -> Network {
+        let peer = self.peers.get(target, &node.peer_addr);
+        Network { me: self.me, peer, peers: self.peers.clone(), purpose }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: NodeId, node: &MemberNode) -> Network {
+        self.network(target, node, Purpose::Bulk)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, node: &MemberNode) -> Network {
+        self.network(target, node, Purpose::Heartbeat)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Heartbeat,
+    Bulk,
+}
+
+/// openraft's client to one other replica.
+pub(crate) struct Network {
+    me: NodeId,
+    peer: Arc<Peer>,
+    peers: Arc<Peers>,
+    purpose: Purpose,
+}
+
+impl Network {
+    /// A small call with a deadline.
+    async fn call<T>(
+        &self,
+        action: RPCTypes,
+        option: &RPCOption,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Rpc<T> {
+        match tokio::time::timeout(option.soft_ttl(), call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(failed(&status)),
+            Err(_) => Err(RPCError::Timeout(Timeout {
+                action,
+                id: self.me,
+                target: self.peer.id,
+                timeout: option.soft_ttl(),
+            })),
+        }
+    }
+
+    fn note_membership(&self, response: &kontiki_proto::raft::VoteResponse) {
+        if let Some(index) = response.not_member_since {
+            self.peers.report_removed(index);
+        }
+    }
+
+    async fn open_stream(
+        &self,
+        requests: impl Stream<Item = kontiki_proto::raft::AppendRequest> + Send + 'static,
+    ) -> Rpc<Streaming<kontiki_proto::raft::AppendResponse>> {
+        let mut client = match self.purpose {
+            Purpose::Heartbeat => self.peer.control(),
+            Purpose::Bulk => self.peer.bulk(),
+        };
+        let opened = tokio::time::timeout(STREAM_SETUP, client.append_entries(requests)).await;
+        let response = opened.map_err(|_| unreachable_peer("no answer in time"))?.map_err(|status| failed(&status))?;
+        let incarnation = response.metadata().get(INCARNATION).and_then(|value| value.to_str().ok());
+        self.peer.check_incarnation(incarnation).map_err(|why| {
+            tracing::error!(peer = self.peer.id, why);
+            unreachable_peer(&why)
+        })?;
+        Ok(response.into_inner())
+    }
+}
+
+fn unreachable_peer(why: &str) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::from_string(why))
+}
+
+fn bad_answer(error: codec::DecodeError) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::from_string(format!("answer not understood: {error}")))
+}
+
+/// Everything but an answer that makes no sense is worth a pause before the next try.
+fn failed(status: &Status) -> RPCError<TypeConfig> {
+    let cause = std::error::Error::source(status).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let why = format!("{:?}: {}{cause}", status.code(), status.message());
+    match status.code() {
+        Code::Cancelled => RPCError::Network(NetworkError::from_string(why)),
+        _ => unreachable_peer(&why),
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Network {
+    type SnapshotData = Arc<SnapshotFile>;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        let sent_last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
+        let mut answers = self.stream_append(stream::iter([rpc]), option).await?;
+        match answers.next().await {
+            Some(Ok(Ok(log_id))) if log_id == sent_last => Ok(AppendEntriesResponse::Success),
+            Some(Ok(Ok(log_id))) => Ok(AppendEntriesResponse::PartialSuccess(log_id)),
+            Some(Ok(Err(StreamAppendError::Conflict(_)))) => Ok(AppendEntriesResponse::Conflict),
+            Some(Ok(Err(StreamAppendError::HigherVote(vote)))) => Ok(AppendEntriesResponse::HigherVote(vote)),
+            Some(Err(error)) => Err(error),
+            None => Err(unreachable_peer("the stream ended without an answer")),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let started = Instant::now();
+            let sent = Arc::new(AtomicU64::new(0));
+            let counted = sent.clone();
+            let requests = input.map(move |request| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                codec::append_to_proto(&request)
+            });
+            let answers = self.open_stream(requests).await?;
+            if self.purpose == Purpose::Heartbeat {
+                metrics::histogram!("kontiki_raft_peer_rtt_seconds", "peer" => self.peer.id.to_string())
+                    .record(started.elapsed().as_secs_f64());
+            }
+            let answers = Answers { answers, sent, got: 0 };
+            let results = stream::unfold(Some(answers), |answers| async move {
+                let mut answers = answers?;
+                match answers.next().await? {
+                    Ok(result) => Some((Ok(result), Some(answers))),
+                    Err(error) => Some((Err(error), None)),
+                }
+            });
+            Ok(Box::pin(results) as BoxStream<'s, _>)
+        })
+    }
+
+    async fn vote(&mut self, rpc: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        let mut client = self.peer.control();
+        let request = codec::vote_request_to_proto(&rpc);
+        let response = self.call(RPCTypes::Vote, &option, client.vote(request)).await?;
+        self.note_membership(&response);
+        codec::vote_response_from_proto(response).map_err(bad_answer)
+    }
+
+    async fn pre_vote(&mut self, rpc: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        let mut client = self.peer.control();
+        let request = codec::vote_request_to_proto(&rpc);
+        let response = self.call(RPCTypes::Vote, &option, client.pre_vote(request)).await?;
+        self.note_membership(&response);
+        codec::vote_response_from_proto(response).map_err(bad_answer)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = snapshot_transfer::send(&self.peer, &vote, &snapshot.snapshot) => {
+                let response = sent.map_err(|status| match failed(&status) {
+                    RPCError::Network(error) => StreamingError::Network(error),
+                    RPCError::Unreachable(error) => StreamingError::Unreachable(error),
+                    RPCError::Timeout(error) => StreamingError::Timeout(error),
+                })?;
+                metrics::counter!("kontiki_raft_snapshots_sent_total").increment(1);
+                Ok(SnapshotResponse::new(response))
+            }
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let mut client = self.peer.control();
+        let request = codec::transfer_to_proto(&req);
+        let response = self.call(RPCTypes::TransferLeader, &option, client.transfer_leader(request)).await?;
+        codec::transferred_from_proto(response).map_err(bad_answer)
+    }
+}
+
+/// Answers in the order of the requests.
+struct Answers {
+    answers: Streaming<kontiki_proto::raft::AppendResponse>,
+    sent: Arc<AtomicU64>,
+    got: u64,
+}
+
+impl Answers {
+    async fn next(&mut self) -> Option<Rpc<StreamAppendResult<TypeConfig>>> {
+        loop {
+            let waiting_since = self.got;
+            match tokio::time::timeout(STREAM_STALL, self.answers.message()).await {
+                Ok(Ok(Some(answer))) => {
+                    self.got += 1;
+                    return Some(codec::appended_from_proto(answer).map_err(bad_answer));
+                }
+                Ok(Ok(None)) => return None,
+                Ok(Err(status)) => return Some(Err(failed(&status))),
+                // Silence is an error only while an answer is due.
+                Err(_) if self.sent.load(Ordering::Relaxed) > waiting_since => {
+                    return Some(Err(unreachable_peer("no answer to an append request in time")));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}

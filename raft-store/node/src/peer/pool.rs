@@ -1,0 +1,151 @@
+//! Connections to the other replicas: two per peer, so that bulk data never delays a heartbeat.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kontiki_proto::raft::raft_client::RaftClient;
+use parking_lot::Mutex;
+use store_api::NodeId;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+use super::connect::{ConnectFailed, Connector, Dial, Pause};
+use super::{Address, CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES, STREAM_WINDOW};
+use crate::tls::{PeerIdentity, PeerTls};
+
+pub(crate) type Client = RaftClient<InterceptedService<Channel, Address>>;
+
+/// The other replicas, as this one reaches them.
+pub(crate) struct Peers {
+    me: PeerIdentity,
+    tls: Arc<PeerTls>,
+    dial: Arc<dyn Dial>,
+    peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
+    /// Highest log index of a committed membership without this replica that a peer reported, plus one.
+    removed_since: AtomicU64,
+    removed: tokio::sync::Notify,
+}
+
+/// One other replica.
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    addr: String,
+    control: Client,
+    bulk: Client,
+    incarnation: Mutex<Option<String>>,
+}
+
+impl Peers {
+    pub(crate) fn new(me: PeerIdentity, tls: Arc<PeerTls>, dial: Arc<dyn Dial>) -> Arc<Self> {
+        Arc::new(Self {
+            me,
+            tls,
+            dial,
+            peers: Mutex::default(),
+            removed_since: AtomicU64::new(0),
+            removed: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// The peer `id` at `addr`; connections to an address it had before are given up.
+    pub(crate) fn get(&self, id: NodeId, addr: &str) -> Arc<Peer> {
+        let mut peers = self.peers.lock();
+        if let Some(peer) = peers.get(&id)
+            && peer.addr == addr
+        {
+            return peer.clone();
+        }
+        let peer = Arc::new(self.make(id, addr));
+        peers.insert(id, peer.clone());
+        peer
+    }
+
+    fn make(&self, id: NodeId, addr: &str) -> Peer {
+        let pause = Arc::new(Pause::default());
+        let connector = Connector {
+            to: id,
+            addr: addr.to_owned(),
+            tls: self.tls.clone(),
+            dial: self.dial.clone(),
+            pause: pause.clone(),
+        };
+        let address = Address { cluster: self.me.cluster.clone(), from: self.me.id, to: id };
+        let client = || {
+            RaftClient::with_interceptor(channel(connector.clone()), address.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        };
+        Peer { id, addr: addr.to_owned(), control: client(), bulk: client(), incarnation: Mutex::default() }
+    }
+
+    /// A peer says that a committed membership at `index` does not contain this replica.
+    pub(crate) fn report_removed(&self, index: u64) {
+        self.removed_since.fetch_max(index + 1, Ordering::AcqRel);
+        self.removed.notify_one();
+    }
+
+    /// Waits for the next such report; answers the highest index reported so far.
+    pub(crate) async fn removal_reported(&self) -> u64 {
+        loop {
+            self.removed.notified().await;
+            if let Some(index) = self.removed_since.load(Ordering::Acquire).checked_sub(1) {
+                return index;
+            }
+        }
+    }
+}
+
+fn channel(connector: Connector) -> Channel {
+    let endpoint = Endpoint::from_static("http://peer.kontiki")
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .buffer_size(4_096);
+    endpoint.connect_with_connector_lazy(service_fn(move |_| connector.clone().connect()))
+}
+
+impl Peer {
+    /// For small calls that must not wait: votes, heartbeats, read index.
+    pub(crate) fn control(&self) -> Client {
+        self.control.clone()
+    }
+
+    /// For log entries, snapshots and forwarded writes.
+    pub(crate) fn bulk(&self) -> Client {
+        self.bulk.clone()
+    }
+
+    /// A replica that answers from another data directory than before lost what it had acknowledged:
+    /// nothing it says counts until it was removed and added under a new id.
+    pub(crate) fn check_incarnation(&self, found: Option<&str>) -> Result<(), String> {
+        let Some(found) = found else { return Err(format!("replica {} does not say which disk it has", self.id)) };
+        let mut known = self.incarnation.lock();
+        match known.as_deref() {
+            Some(known) if known != found => Err(format!(
+                "replica {} came back with another disk; remove it and add a new replica with a new id",
+                self.id
+            )),
+            Some(_) => Ok(()),
+            None => {
+                *known = Some(found.to_owned());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether a failed call surely was not sent.
+pub(crate) fn was_not_sent(status: &tonic::Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectFailed>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,104 @@
+//! What one running replica is made of; shared by everything that acts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::metrics::RaftMetrics;
+use store_api::{NodeId, RequestId, StoreError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::NodeConfig;
+use crate::forward::Forwarded;
+use crate::identity::Identity;
+use crate::log_store::LogStore;
+use crate::peer::{Peer, Peers};
+use crate::read_index::Reader;
+use crate::state_machine::{Effects, Machine};
+use crate::types::{StoredMembership, TypeConfig};
+
+pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
+
+/// Bytes of proposals under way on one replica, in KiB: beyond it writers wait.
+pub(crate) const PROPOSALS_KIB: usize = 64 << 10;
+
+pub(crate) struct Replica {
+    pub(crate) config: NodeConfig,
+    pub(crate) identity: Identity,
+    pub(crate) raft: Raft,
+    pub(crate) effects: Arc<Effects>,
+    pub(crate) log: LogStore,
+    pub(crate) peers: Arc<Peers>,
+    /// Read indexes confirmed by this replica as leader.
+    pub(crate) confirm: mpsc::Sender<Reader>,
+    /// Read indexes from whoever leads.
+    pub(crate) barrier: mpsc::Sender<Reader>,
+    pub(crate) forwards: mpsc::Sender<Forwarded>,
+    pub(crate) proposals: Arc<Semaphore>,
+    /// Of requests that arrive without an id, and of nobody else.
+    pub(crate) client: u128,
+    pub(crate) requests: AtomicU64,
+    /// New requests are refused.
+    pub(crate) stopping: AtomicBool,
+    /// Everything this replica started ends.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Replica {
+    pub(crate) fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// The leader this replica knows of.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.raft.metrics().borrow_watched().current_leader
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.leader() == Some(self.id())
+    }
+
+    pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// The membership in effect, committed or not.
+    pub(crate) fn membership(&self) -> Arc<StoredMembership> {
+        self.raft.metrics().borrow_watched().membership_config.clone()
+    }
+
+    /// The replica `id`, when it is a member.
+    pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
+        let membership = self.membership();
+        let node = membership.membership().get_node(&id)?;
+        Some(self.peers.get(id, &node.peer_addr))
+    }
+
+    /// An id for a request that has none.
+    pub(crate) fn next_request(&self) -> RequestId {
+        RequestId { client: self.client, seq: self.requests.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    pub(crate) fn check_running(&self) -> Result<(), StoreError> {
+        match self.stopping.load(Ordering::Acquire) {
+            true => Err(StoreError::Unavailable("this replica is stopping".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until the known leader differs from `seen`, at most `limit`.
+    pub(crate) async fn leader_changed(&self, seen: Option<NodeId>, limit: Duration) {
+        let mut metrics = self.raft.metrics();
+        let changed = async {
+            while metrics.borrow_watched().current_leader == seen {
+                if metrics.changed().await.is_err() {
+                    // The core has stopped: nothing will change any more, let the caller's limit pass.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::time::timeout(limit, changed).await.ok();
+    }
+}

@@ -1,0 +1,187 @@
+//! Starting and stopping a replica.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use openraft::{Config, SnapshotPolicy};
+use store_api::{NodeId, StoreError};
+use store_engine::{RaftLog, StateMachine};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::errors::broken;
+use crate::log_store::LogStore;
+use crate::peer::{Dial, NetworkFactory, PeerService, Peers, serve};
+use crate::read_index::Question;
+use crate::replica::{PROPOSALS_KIB, Raft, Replica};
+use crate::snapshot::Snapshots;
+use crate::state_machine::{Effects, Machine};
+use crate::tls::{PeerIdentity, PeerTls, valid_cluster_id};
+use crate::{NodeConfig, background, forward, identity, read_index};
+
+/// Readers and forwarded writes that wait for a round or a call.
+const QUEUE: usize = 16_384;
+/// Until the old owner of a data directory in this process has let go of it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The parts that live on disk.
+struct Disk {
+    log: LogStore,
+    effects: Arc<Effects>,
+    identity: identity::Identity,
+}
+
+pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc<Replica>, StoreError> {
+    check(&config)?;
+    let tls = PeerTls::load(&config)?;
+    let (seed, incarnation) = random();
+    let on_disk = config.clone();
+    let disk = tokio::task::spawn_blocking(move || open(&on_disk, incarnation)).await;
+    let Disk { log, effects, identity } = disk.map_err(broken("opening the store"))??;
+    let listener = TcpListener::bind(config.peer_listen)
+        .await
+        .map_err(|error| StoreError::Invalid(format!("cannot listen on {} for peers: {error}", config.peer_listen)))?;
+    let me = PeerIdentity { id: config.id, cluster: config.cluster_id.clone() };
+    let peers = Peers::new(me.clone(), tls.clone(), dial);
+    let factory = NetworkFactory { me: config.id, peers: peers.clone() };
+    let raft_config = Arc::new(raft_config(&config)?);
+    let raft = Raft::new(config.id, raft_config, factory, log.clone(), Machine(effects.clone())).await;
+    let raft = raft.map_err(broken("starting raft"))?;
+    let (confirm, confirm_queue) = mpsc::channel(QUEUE);
+    let (barrier, barrier_queue) = mpsc::channel(QUEUE);
+    let (forwards, forward_queue) = mpsc::channel(QUEUE);
+    let stop = CancellationToken::new();
+    let replica = Arc::new(Replica {
+        identity,
+        raft,
+        effects,
+        log,
+        peers,
+        confirm,
+        barrier,
+        forwards,
+        proposals: Arc::new(Semaphore::new(PROPOSALS_KIB)),
+        client: seed,
+        requests: AtomicU64::new(1),
+        stopping: AtomicBool::new(false),
+        stop: stop.clone(),
+        config,
+    });
+    let weak = Arc::downgrade(&replica);
+    tokio::spawn(read_index::run(weak.clone(), Question::Confirm, confirm_queue, stop.clone()));
+    tokio::spawn(read_index::run(weak.clone(), Question::Barrier, barrier_queue, stop.clone()));
+    tokio::spawn(forward::run(weak, forward_queue, stop.clone()));
+    tokio::spawn(serve(listener, tls.clone(), me, PeerService::new(replica.clone()), stop));
+    background::spawn(&replica, tls);
+    Ok(replica)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shell: names the process and the data directory")]
+fn random() -> (u128, String) {
+    (uuid::Uuid::new_v4().as_u128(), uuid::Uuid::new_v4().to_string())
+}
+
+fn check(config: &NodeConfig) -> Result<(), StoreError> {
+    let timeout = &config.election_timeout;
+    let why = if !valid_cluster_id(&config.cluster_id) {
+        format!("cluster id {:?} is not a DNS label", config.cluster_id)
+    } else if config.id == 0 {
+        "node id 0 means no node".into()
+    } else if timeout.start < config.heartbeat * 2 || timeout.end <= timeout.start {
+        "the election timeout must be a range of at least twice the heartbeat".into()
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Invalid(why))
+}
+
+fn raft_config(config: &NodeConfig) -> Result<Config, StoreError> {
+    let millis = |duration: Duration| duration.as_millis() as u64;
+    let config = Config {
+        cluster_name: config.cluster_id.clone(),
+        heartbeat_interval: millis(config.heartbeat),
+        election_timeout_min: millis(config.election_timeout.start),
+        election_timeout_max: millis(config.election_timeout.end),
+        enable_pre_vote: Some(true),
+        // A restarted leader stands for election like everyone.
+        enable_leader_restore: Some(false),
+        max_payload_entries: 2_048,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries.max(1)),
+        max_in_snapshot_log_to_keep: config.snapshot_entries / 2,
+        purge_batch_size: (config.snapshot_entries / 16).max(1),
+        replication_lag_threshold: config.snapshot_entries.saturating_mul(2).max(1_000),
+        install_snapshot_timeout: 600_000,
+        broadcast_submitted_on_append: Some(true),
+        backoff: "50ms 100ms 200ms ...400ms".into(),
+        ..Config::default()
+    };
+    config.validate().map_err(|error| StoreError::Invalid(format!("raft configuration: {error}")))
+}
+
+fn open(config: &NodeConfig, incarnation: String) -> Result<Disk, StoreError> {
+    let dir = &config.data_dir;
+    let failed = |error: io::Error| StoreError::Fatal(format!("{}: {error}", dir.display()));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let identity = identity::claim(dir, config.id, &config.cluster_id, incarnation)?;
+    let log = open_locked(&dir.join("log"), RaftLog::open)?;
+    let state = open_locked(&dir.join("state"), StateMachine::open)?;
+    let snapshots = Snapshots::open(&dir.join("snapshots")).map_err(failed)?;
+    let log = LogStore::open(Arc::new(log))?;
+    let effects = Effects::new(Arc::new(state), snapshots)?;
+    Ok(Disk { log, effects, identity })
+}
+
+/// A replica restarted in one process may find its own locks for a moment longer.
+fn open_locked<T>(dir: &Path, open: impl Fn(&Path) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let started = std::time::Instant::now();
+    loop {
+        match open(dir) {
+            Err(error) if error.to_string().contains("LOCK") && started.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            result => return result,
+        }
+    }
+}
+
+impl Replica {
+    /// Hands leadership over when there is somebody to take it.
+    pub(crate) async fn hand_over(&self) {
+        let Some(heir) = self.heir() else { return };
+        tracing::info!(to = heir, "handing leadership over");
+        if self.raft.trigger().transfer_leader(heir).await.is_ok() {
+            self.leader_changed(Some(self.id()), self.config.election_timeout.end * 2).await;
+        }
+    }
+
+    /// The voter that has the most of this leader's log.
+    fn heir(&self) -> Option<NodeId> {
+        let metrics = self.metrics();
+        if metrics.current_leader != Some(self.id()) {
+            return None;
+        }
+        let voters: Vec<NodeId> = metrics.membership_config.voter_ids().filter(|id| *id != self.id()).collect();
+        let replication = metrics.replication?;
+        replication
+            .into_iter()
+            .filter(|(id, _)| voters.contains(id))
+            .max_by_key(|(_, matched)| *matched)
+            .map(|(id, _)| id)
+    }
+
+    /// Stops without handing over: new requests are refused, watches end, connections close.
+    pub(crate) async fn stop_now(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.effects.hub.close();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::error!(%error, "raft did not stop cleanly");
+        }
+        self.stop.cancel();
+    }
+}

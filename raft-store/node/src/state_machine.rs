@@ -1,0 +1,262 @@
+//! openraft's state machine over [`store_engine::StateMachine`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::{Stream, StreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::Mutex;
+use store_api::StoreError;
+use store_core::{Command, Lease};
+use store_engine::{ApplyEntry, ApplyPayload, SnapshotInfo, StateMachine};
+use tokio::sync::watch;
+
+use crate::applied::Applied;
+use crate::blocking::blocking;
+use crate::codec;
+use crate::errors::broken;
+use crate::lease::LeaseClocks;
+use crate::snapshot::{SnapshotFile, Snapshots};
+use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::watch::WatchHub;
+
+/// Entries applied in one batch at most.
+const GROUP_ENTRIES: usize = 1_024;
+/// Bytes of entries applied in one batch at most, unless one entry is larger.
+const GROUP_BYTES: usize = 8 << 20;
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<SnapshotFile>>;
+
+/// What applied entries reach besides the engine.
+pub(crate) struct Effects {
+    pub(crate) engine: Arc<StateMachine>,
+    pub(crate) hub: Arc<WatchHub>,
+    pub(crate) applied: Applied,
+    pub(crate) leases: Mutex<LeaseClocks>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    /// The membership of the last applied entries: committed, unlike openraft's effective one.
+    pub(crate) membership: watch::Sender<StoredMembership>,
+}
+
+impl Effects {
+    pub(crate) fn new(engine: Arc<StateMachine>, snapshots: Arc<Snapshots>) -> Result<Arc<Self>, StoreError> {
+        let (last, membership) = applied_state(&engine)?;
+        let applied = Applied::default();
+        applied.advance(last.map_or(0, |id| id.index()), engine.revision());
+        let hub = WatchHub::new(engine.clone());
+        let effects = Self {
+            hub,
+            applied,
+            leases: Mutex::new(LeaseClocks::default()),
+            snapshots,
+            membership: watch::Sender::new(membership),
+            engine,
+        };
+        effects.restart_leases()?;
+        Ok(Arc::new(effects))
+    }
+
+    /// All leases begin anew.
+    pub(crate) fn restart_leases(&self) -> Result<(), StoreError> {
+        // The clocks stay locked meanwhile, so that no grant is applied in between and lost.
+        let mut clocks = self.leases.lock();
+        let leases: Vec<Lease> = blocking(|| self.engine.leases())?;
+        clocks.restart(&leases, tokio::time::Instant::now());
+        Ok(())
+    }
+}
+
+/// The last applied log id and the membership, as the engine keeps them.
+pub(crate) fn applied_state(engine: &StateMachine) -> Result<(Option<LogId>, StoredMembership), StoreError> {
+    let (log_id, membership) = engine.last_applied()?;
+    decode_state(log_id.as_deref(), membership.as_deref())
+}
+
+fn decode_state(
+    log_id: Option<&[u8]>,
+    membership: Option<&[u8]>,
+) -> Result<(Option<LogId>, StoredMembership), StoreError> {
+    let log_id = log_id.map(codec::log_id_from_bytes).transpose().map_err(broken("the last applied log id"))?;
+    let membership = membership.map(codec::stored_membership_from_bytes).transpose();
+    Ok((log_id, membership.map_err(broken("the applied membership"))?.unwrap_or_default()))
+}
+
+/// One replica's state machine, as openraft drives it.
+pub(crate) struct Machine(pub(crate) Arc<Effects>);
+
+/// Entries that are applied in one batch.
+#[derive(Default)]
+struct Group {
+    entries: Vec<ApplyEntry>,
+    responders: Vec<Option<ApplyResponder<TypeConfig>>>,
+    bytes: usize,
+    last: Option<LogId>,
+    membership: Option<StoredMembership>,
+}
+
+impl Group {
+    fn push(&mut self, entry: Entry, responder: Option<ApplyResponder<TypeConfig>>) -> Result<(), io::Error> {
+        self.bytes += codec::entry_size(&entry);
+        self.last = Some(entry.log_id);
+        let payload = match entry.payload {
+            EntryPayload::Blank => ApplyPayload::Blank,
+            EntryPayload::Normal(command) => {
+                ApplyPayload::Command(codec::command_from_bytes(command.0).map_err(io::Error::other)?)
+            }
+            EntryPayload::Membership(membership) => {
+                let stored = StoredMembership::new(Some(entry.log_id), membership);
+                let bytes = codec::stored_membership_to_bytes(&stored);
+                self.membership = Some(stored);
+                ApplyPayload::Membership(bytes)
+            }
+        };
+        self.entries.push(ApplyEntry { log_id: codec::log_id_to_bytes(&entry.log_id), payload });
+        self.responders.push(responder);
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= GROUP_ENTRIES || self.bytes >= GROUP_BYTES
+    }
+
+    fn commands(&self) -> impl Iterator<Item = Option<&Command>> {
+        self.entries.iter().map(|entry| match &entry.payload {
+            ApplyPayload::Command(command) => Some(command),
+            _ => None,
+        })
+    }
+}
+
+impl Machine {
+    fn apply_group(&self, group: Group) -> Result<(), io::Error> {
+        let Some(last) = group.last else { return Ok(()) };
+        let started = Instant::now();
+        let now = tokio::time::Instant::now();
+        let mut clocks = self.0.leases.lock();
+        group.commands().flatten().for_each(|command| clocks.before(command, now));
+        drop(clocks);
+        let applied = blocking(|| self.0.engine.apply(&group.entries)).map_err(io::Error::other)?;
+        if applied.len() != group.entries.len() {
+            return Err(io::Error::other("the engine did not answer every entry"));
+        }
+        let mut clocks = self.0.leases.lock();
+        for (command, applied) in group.commands().zip(&applied) {
+            if let Some(command) = command {
+                clocks.after(command, &applied.reply, now);
+            }
+        }
+        drop(clocks);
+        metrics::histogram!("kontiki_store_apply_duration_seconds").record(started.elapsed().as_secs_f64());
+        metrics::counter!("kontiki_store_applied_entries_total").increment(applied.len() as u64);
+        self.tell(group, applied, last);
+        Ok(())
+    }
+
+    /// Watchers first, then whoever waits for this index, then whoever proposed the entries: an
+    /// answered write is visible in every way.
+    fn tell(&self, group: Group, applied: Vec<store_engine::Applied>, last: LogId) {
+        let revision = applied.last().map_or(0, |applied| applied.revision);
+        let (mut events, mut replies) = (Vec::new(), Vec::new());
+        for applied in applied {
+            if !applied.events.is_empty() {
+                events.push((applied.revision, applied.events));
+            }
+            replies.push(applied.reply);
+        }
+        self.0.hub.publish(events, revision);
+        self.0.applied.advance(last.index(), revision);
+        if let Some(membership) = group.membership {
+            self.0.membership.send_replace(membership);
+        }
+        for (responder, reply) in group.responders.into_iter().zip(replies) {
+            if let Some(responder) = responder {
+                responder.send(Answer(reply));
+            }
+        }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = Arc<SnapshotFile>;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        applied_state(&self.0.engine).map_err(io::Error::other)
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut group = Group::default();
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            group.push(entry, responder)?;
+            if group.is_full() {
+                self.apply_group(std::mem::take(&mut group))?;
+            }
+        }
+        self.apply_group(group)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder(self.0.clone())
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: Arc<SnapshotFile>) -> Result<(), io::Error> {
+        let effects = self.0.clone();
+        let meta = meta.clone();
+        tokio::task::spawn_blocking(move || effects.install(&meta, &file)).await.map_err(io::Error::other)?
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let current = self.0.snapshots.current();
+        Ok(current.map(|file| Snapshot { meta: file.meta.clone(), snapshot: file }))
+    }
+}
+
+impl Effects {
+    fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), io::Error> {
+        let info = self.engine.install_snapshot(&file.path).map_err(io::Error::other)?;
+        if meta_of(&info)? != *meta {
+            return Err(io::Error::other(format!("the snapshot holds another state than {meta}")));
+        }
+        self.snapshots.adopt(file)?;
+        self.hub.reset(self.engine.revision());
+        self.restart_leases().map_err(io::Error::other)?;
+        self.membership.send_replace(meta.last_membership.clone());
+        self.applied.advance(meta.last_log_id.map_or(0, |id| id.index()), self.engine.revision());
+        metrics::counter!("kontiki_raft_snapshots_installed_total").increment(1);
+        Ok(())
+    }
+
+    fn build(&self) -> Result<Arc<SnapshotFile>, io::Error> {
+        let path = self.snapshots.unfinished();
+        let info = self.engine.build_snapshot(&path).map_err(io::Error::other)?;
+        let built = self.snapshots.received(info.file.clone(), meta_of(&info)?)?;
+        metrics::counter!("kontiki_raft_snapshots_built_total").increment(1);
+        metrics::gauge!("kontiki_raft_snapshot_bytes").set(built.bytes as f64);
+        self.snapshots.adopt(&built)
+    }
+}
+
+fn meta_of(info: &SnapshotInfo) -> Result<SnapshotMeta, io::Error> {
+    let (last_log_id, last_membership) =
+        decode_state(info.log_id.as_deref(), info.membership.as_deref()).map_err(io::Error::other)?;
+    Ok(SnapshotMeta { last_log_id, last_membership })
+}
+
+/// Builds a snapshot beside the running state machine.
+pub(crate) struct SnapshotBuilder(Arc<Effects>);
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = Arc<SnapshotFile>;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let effects = self.0.clone();
+        let file = tokio::task::spawn_blocking(move || effects.build()).await.map_err(io::Error::other)??;
+        Ok(Snapshot { meta: file.meta.clone(), snapshot: file })
+    }
+}

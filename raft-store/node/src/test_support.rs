@@ -1,0 +1,342 @@
+//! Clusters in one process: real disks, real TLS, links that can be cut. For tests, here and above.
+//!
+//! Needs a multi-threaded tokio runtime.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use store_api::{Member, NodeId, Store, StoreError};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::{Dial, NodeConfig, PeerIo, RaftStore, TcpDial};
+
+/// Longest wait for something that must happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a test cluster differs from the defaults.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub heartbeat: Duration,
+    pub election_timeout: Range<Duration>,
+    pub history: Duration,
+    pub snapshot_entries: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            heartbeat: NodeConfig::HEARTBEAT,
+            election_timeout: NodeConfig::ELECTION_TIMEOUT,
+            history: NodeConfig::HISTORY,
+            snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
+        }
+    }
+}
+
+/// A CA that signs peer certificates into files.
+pub struct TestCa {
+    dir: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl TestCa {
+    /// Writes `ca.pem` into `dir`.
+    pub fn new(dir: &Path) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("signed");
+        std::fs::create_dir_all(dir).expect("a directory");
+        std::fs::write(dir.join("ca.pem"), certificate.pem()).expect("written");
+        Self { dir: dir.into(), issuer: Issuer::new(params, key) }
+    }
+
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.join("ca.pem")
+    }
+
+    /// A certificate and key for this DNS name, as files named after `name`.
+    pub fn sign(&self, name: &str, dns: &str) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![dns.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        let files = (self.dir.join(format!("{name}.pem")), self.dir.join(format!("{name}.key")));
+        std::fs::write(&files.0, certificate.pem()).expect("written");
+        std::fs::write(&files.1, key.serialize_pem()).expect("written");
+        files
+    }
+}
+
+/// Which replica may dial which, and the connections there are.
+#[derive(Default)]
+pub struct Links {
+    state: Mutex<LinkState>,
+}
+
+#[derive(Default)]
+struct LinkState {
+    cut: HashSet<(NodeId, NodeId)>,
+    open: HashMap<(NodeId, NodeId), Vec<CancellationToken>>,
+}
+
+impl Links {
+    /// No new connection from `from` to `to`; existing ones break.
+    pub fn cut(&self, from: NodeId, to: NodeId) {
+        let mut state = self.state.lock();
+        state.cut.insert((from, to));
+        state.open.remove(&(from, to)).into_iter().flatten().for_each(|connection| connection.cancel());
+    }
+
+    /// All links work again.
+    pub fn heal(&self) {
+        self.state.lock().cut.clear();
+    }
+
+    fn admit(&self, from: NodeId, to: NodeId) -> io::Result<CancellationToken> {
+        let mut state = self.state.lock();
+        if state.cut.contains(&(from, to)) {
+            return Err(io::Error::from(io::ErrorKind::HostUnreachable));
+        }
+        let connection = CancellationToken::new();
+        state.open.entry((from, to)).or_default().push(connection.clone());
+        Ok(connection)
+    }
+}
+
+/// Dials as one replica, as far as the links allow.
+pub struct LinkedDial {
+    pub from: NodeId,
+    pub links: Arc<Links>,
+}
+
+#[async_trait]
+impl Dial for LinkedDial {
+    async fn dial(&self, to: NodeId, addr: &str) -> io::Result<Box<dyn PeerIo>> {
+        let cut = self.links.admit(self.from, to)?;
+        let stream = TcpDial.dial(to, addr).await?;
+        Ok(Box::new(Cuttable { stream, cut: Box::pin(cut.cancelled_owned()) }))
+    }
+}
+
+struct Cuttable {
+    stream: Box<dyn PeerIo>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Cuttable {
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.cut.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Cuttable {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Cuttable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+struct Node {
+    config: NodeConfig,
+    store: Option<Arc<RaftStore>>,
+}
+
+/// Replicas 1..=n of one cluster, in one process, in a temporary directory.
+pub struct Cluster {
+    pub links: Arc<Links>,
+    pub ca: TestCa,
+    options: Options,
+    nodes: BTreeMap<NodeId, Node>,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// `n` voters, ready.
+    pub async fn start(n: NodeId) -> Self {
+        Self::start_with(n, Options::default()).await
+    }
+
+    /// `n` voters, ready.
+    pub async fn start_with(n: NodeId, options: Options) -> Self {
+        let mut cluster = Self::empty(options);
+        for id in 1..=n {
+            cluster.add_node(id).await;
+        }
+        let members = (1..=n).map(|id| cluster.member(id, true)).collect();
+        cluster.store(1).initialize(members).await.expect("initialized");
+        for id in 1..=n {
+            cluster.store(id).wait_ready(PATIENCE).await.expect("ready");
+        }
+        cluster
+    }
+
+    /// No replicas yet.
+    pub fn empty(options: Options) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca = TestCa::new(&dir.path().join("tls"));
+        Self { links: Arc::default(), ca, options, nodes: BTreeMap::new(), dir }
+    }
+
+    /// Starts a fresh replica that belongs to no cluster yet.
+    pub async fn add_node(&mut self, id: NodeId) {
+        let config = self.config(id);
+        self.nodes.insert(id, Node { config, store: None });
+        self.restart(id).await;
+    }
+
+    /// A configuration for replica `id` of this cluster, with its certificate.
+    pub fn config(&self, id: NodeId) -> NodeConfig {
+        let (certificate, key) = self.ca.sign(&format!("node-{id}"), &format!("node-{id}.test.kontiki"));
+        NodeConfig {
+            id,
+            cluster_id: "test".into(),
+            data_dir: self.dir.path().join(format!("node-{id}")),
+            peer_listen: free_port(),
+            ca: self.ca.ca_file(),
+            certificate,
+            key,
+            heartbeat: self.options.heartbeat,
+            election_timeout: self.options.election_timeout.clone(),
+            history: self.options.history,
+            snapshot_entries: self.options.snapshot_entries,
+        }
+    }
+
+    pub fn member(&self, id: NodeId, voter: bool) -> Member {
+        let addr = self.nodes[&id].config.peer_listen;
+        Member { id, peer_addr: addr.to_string(), api_url: format!("https://127.0.0.1:{}", 6_000 + id), voter }
+    }
+
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// The running replica `id`.
+    pub fn store(&self, id: NodeId) -> Arc<RaftStore> {
+        self.nodes[&id].store.clone().expect("the replica runs")
+    }
+
+    fn running(&self) -> impl Iterator<Item = (NodeId, &Arc<RaftStore>)> {
+        self.nodes.iter().filter_map(|(id, node)| Some((*id, node.store.as_ref()?)))
+    }
+
+    /// The replica a majority of the running ones calls leader, itself included; waits for one.
+    pub async fn leader(&self) -> NodeId {
+        let started = Instant::now();
+        loop {
+            let said: Vec<Option<NodeId>> = self.running().map(|(_, store)| store.status().leader).collect();
+            for (id, store) in self.running() {
+                let votes = said.iter().filter(|leader| **leader == Some(id)).count();
+                if votes * 2 > said.len() && store.status().leader == Some(id) {
+                    return id;
+                }
+            }
+            assert!(started.elapsed() < PATIENCE, "no leader: {said:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A running replica that does not lead.
+    pub async fn follower(&self) -> NodeId {
+        let leader = self.leader().await;
+        self.running().map(|(id, _)| id).find(|id| *id != leader).expect("more than one replica")
+    }
+
+    /// Ends a replica at once, as far as one process can, and waits until its disk is free.
+    pub async fn kill(&mut self, id: NodeId) {
+        let store = self.nodes.get_mut(&id).and_then(|node| node.store.take()).expect("the replica runs");
+        store.replica.stop_now().await;
+        let replica = Arc::downgrade(&store.replica);
+        drop(store);
+        gone(replica).await;
+    }
+
+    /// Stops a replica in good order and waits until its disk is free.
+    pub async fn shutdown(&mut self, id: NodeId) {
+        self.store(id).shutdown().await;
+        self.kill(id).await;
+    }
+
+    /// Starts a replica that does not run.
+    pub async fn restart(&mut self, id: NodeId) {
+        let store = self.try_restart(id).await.expect("started");
+        self.nodes.get_mut(&id).expect("a known replica").store = Some(store);
+    }
+
+    /// Starts a replica that does not run, without keeping it.
+    pub async fn try_restart(&self, id: NodeId) -> Result<Arc<RaftStore>, StoreError> {
+        let node = &self.nodes[&id];
+        assert!(node.store.is_none(), "the replica runs");
+        RaftStore::start_with(node.config.clone(), Arc::new(LinkedDial { from: id, links: self.links.clone() })).await
+    }
+
+    /// Removes the data of a replica that does not run.
+    pub fn wipe(&self, id: NodeId) {
+        assert!(self.nodes[&id].store.is_none(), "the replica runs");
+        std::fs::remove_dir_all(&self.nodes[&id].config.data_dir).expect("removed");
+    }
+
+    /// Cuts a replica off from all others, both ways.
+    pub fn isolate(&self, id: NodeId) {
+        for other in self.ids() {
+            self.links.cut(id, other);
+            self.links.cut(other, id);
+        }
+    }
+
+    /// Waits until all running replicas have applied the same revision, and checks that their states are equal.
+    pub async fn converge(&self) {
+        let started = Instant::now();
+        loop {
+            let states: Vec<_> = self.running().map(|(_, store)| store.status()).collect();
+            let (first, rest) = states.split_first().expect("a running replica");
+            if rest.iter().all(|other| other.revision == first.revision && other.applied_index == first.applied_index) {
+                assert!(rest.iter().all(|other| other.state_hash == first.state_hash), "states differ: {states:#?}");
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "no convergence: {states:#?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Waits until nothing in the process holds the replica any more.
+async fn gone(replica: Weak<crate::replica::Replica>) {
+    let started = Instant::now();
+    while replica.strong_count() > 0 && started.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn free_port() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound")
+}

@@ -1,0 +1,226 @@
+//! The watch hub: the newest events in memory once, and watchers that are cursors into them.
+//!
+//! Publishing appends to the window and wakes waiting watchers; it never waits for one. A watcher
+//! that falls out of the window goes on from the engine's history on disk, and only when that is
+//! compacted too it gets `Compacted`. So a slow watcher costs nobody anything and misses nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use store_api::{Event, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
+use store_engine::StateMachine;
+use tokio::sync::watch;
+
+use crate::blocking::blocking;
+
+/// Bytes of events kept in memory.
+const WINDOW_BYTES: usize = 64 << 20;
+/// Revisions kept in memory.
+const WINDOW_REVISIONS: usize = 65_536;
+/// Matching events after which a batch is handed over (always whole revisions).
+const BATCH_EVENTS: usize = 1_000;
+/// Revisions looked at before a batch or a progress mark is handed over.
+const BATCH_REVISIONS: usize = 4_096;
+
+/// All events of one revision.
+struct Written {
+    revision: Revision,
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Window {
+    /// In revision order, without gaps in what was published since `begins`.
+    written: VecDeque<Arc<Written>>,
+    bytes: usize,
+    /// Everything published at or after this revision is in `written`.
+    begins: Revision,
+}
+
+/// Why a watch ends for everyone.
+#[derive(Clone, PartialEq, Eq)]
+struct Head {
+    published: Revision,
+    closed: bool,
+}
+
+/// Hands events to watchers.
+pub(crate) struct WatchHub {
+    engine: Arc<StateMachine>,
+    window: RwLock<Window>,
+    head: watch::Sender<Head>,
+    limit: usize,
+}
+
+impl WatchHub {
+    pub(crate) fn new(engine: Arc<StateMachine>) -> Arc<Self> {
+        Self::with_window(engine, WINDOW_BYTES)
+    }
+
+    fn with_window(engine: Arc<StateMachine>, limit: usize) -> Arc<Self> {
+        let published = engine.revision();
+        let window = Window { begins: published + 1, ..Window::default() };
+        let head = watch::Sender::new(Head { published, closed: false });
+        Arc::new(Self { engine, window: RwLock::new(window), head, limit })
+    }
+
+    /// Makes the events of newly applied revisions visible, in order.
+    pub(crate) fn publish(&self, applied: impl IntoIterator<Item = (Revision, Vec<Event>)>, upto: Revision) {
+        let mut window = self.window.write();
+        for (revision, events) in applied {
+            window.push(revision, events, self.limit);
+        }
+        drop(window);
+        self.head.send_if_modified(|head| {
+            let grew = upto > head.published;
+            head.published = head.published.max(upto);
+            grew
+        });
+    }
+
+    /// The state was replaced by a snapshot at `revision`: what lies between is only on disk.
+    pub(crate) fn reset(&self, revision: Revision) {
+        *self.window.write() = Window { begins: revision + 1, ..Window::default() };
+        self.head.send_modify(|head| head.published = revision);
+    }
+
+    /// Ends all watches: the replica stops.
+    pub(crate) fn close(&self) {
+        self.head.send_modify(|head| head.closed = true);
+    }
+
+    /// Open watches.
+    pub(crate) fn watchers(&self) -> usize {
+        self.head.receiver_count()
+    }
+
+    pub(crate) fn watch(self: &Arc<Self>, request: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError> {
+        let mut head = self.head.subscribe();
+        let published = head.borrow_and_update().published;
+        let next = match request.from {
+            0 => published + 1,
+            from => from,
+        };
+        let oldest = self.engine.compacted() + 1;
+        if next < oldest {
+            return Err(StoreError::Compacted { requested: next, oldest });
+        }
+        Ok(Box::new(Watcher { hub: self.clone(), head, range: Range { start: request.start, end: request.end }, next }))
+    }
+}
+
+impl Window {
+    fn push(&mut self, revision: Revision, events: Vec<Event>, limit: usize) {
+        let bytes = events.iter().map(event_bytes).sum();
+        self.bytes += bytes;
+        self.written.push_back(Arc::new(Written { revision, events, bytes }));
+        while self.written.len() > WINDOW_REVISIONS || (self.bytes > limit && self.written.len() > 1) {
+            if let Some(oldest) = self.written.pop_front() {
+                self.bytes -= oldest.bytes;
+                self.begins = oldest.revision + 1;
+            }
+        }
+    }
+
+    /// What was written from `next` on, at most `BATCH_REVISIONS`; `None` when the window begins later.
+    fn since(&self, next: Revision) -> Option<Vec<Arc<Written>>> {
+        if next < self.begins {
+            return None;
+        }
+        let first = self.written.partition_point(|written| written.revision < next);
+        Some(self.written.range(first..).take(BATCH_REVISIONS).cloned().collect())
+    }
+}
+
+/// About what an event costs in memory.
+fn event_bytes(event: &Event) -> usize {
+    const FRAME: usize = 256;
+    let previous = match event {
+        Event::Put { previous, .. } => previous.as_ref(),
+        Event::Delete { previous, .. } => Some(previous),
+    };
+    let kv = event.kv();
+    FRAME + kv.key.len() + kv.value.len() + previous.map_or(0, |kv| kv.key.len() + kv.value.len())
+}
+
+/// `[start, end)`; an empty end is the end of the key space.
+struct Range {
+    start: Bytes,
+    end: Bytes,
+}
+
+impl Range {
+    fn contains(&self, key: &[u8]) -> bool {
+        key >= self.start.as_ref() && (self.end.is_empty() || key < self.end.as_ref())
+    }
+
+    fn select(&self, events: &[Event]) -> Vec<Event> {
+        events.iter().filter(|event| self.contains(&event.kv().key)).cloned().collect()
+    }
+}
+
+struct Watcher {
+    hub: Arc<WatchHub>,
+    head: watch::Receiver<Head>,
+    range: Range,
+    /// The first revision not delivered yet.
+    next: Revision,
+}
+
+#[async_trait]
+impl WatchStream for Watcher {
+    async fn next(&mut self) -> Result<WatchBatch, StoreError> {
+        loop {
+            let head = self.head.borrow_and_update().clone();
+            if head.closed {
+                return Err(StoreError::Unavailable("this replica is stopping".into()));
+            }
+            if head.published >= self.next {
+                return self.batch(head.published);
+            }
+            if self.head.changed().await.is_err() {
+                return Err(StoreError::Unavailable("this replica has stopped".into()));
+            }
+        }
+    }
+}
+
+impl Watcher {
+    /// The next batch of what was published up to `published`; moves the cursor behind it.
+    fn batch(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
+        let in_window = self.hub.window.read().since(self.next);
+        match in_window {
+            Some(written) => Ok(self.from_window(&written, published)),
+            None => self.from_disk(published),
+        }
+    }
+
+    fn from_window(&mut self, written: &[Arc<Written>], published: Revision) -> WatchBatch {
+        let mut events = Vec::new();
+        // A full take means that there is more, up to an unknown revision.
+        let mut upto = if written.len() < BATCH_REVISIONS { published.max(self.next) } else { self.next };
+        for (at, written_here) in written.iter().enumerate() {
+            events.extend(self.range.select(&written_here.events));
+            let last = at + 1 == written.len();
+            if events.len() >= BATCH_EVENTS || (last && written.len() == BATCH_REVISIONS) {
+                upto = written_here.revision;
+                break;
+            }
+            upto = upto.max(written_here.revision);
+        }
+        self.next = upto + 1;
+        WatchBatch { revision: upto, events }
+    }
+
+    fn from_disk(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
+        let read = blocking(|| self.hub.engine.events(self.next - 1, published, BATCH_EVENTS))?;
+        let upto = read.last().map_or(published, |(revision, _)| *revision);
+        let events = read.iter().flat_map(|(_, events)| self.range.select(events)).collect();
+        self.next = upto + 1;
+        Ok(WatchBatch { revision: upto, events })
+    }
+}
