@@ -10,7 +10,7 @@ use serde_json::{Map, Number};
 use crate::path::Place;
 
 /// Objects and lists within each other. JSON is bound by serde_json at 128 already.
-pub const MAX_DEPTH: usize = 128;
+pub(crate) const MAX_DEPTH: usize = 128;
 /// Duplicate keys beyond these are not reported one by one, as upstream.
 const MAX_DUPLICATES: usize = 100;
 

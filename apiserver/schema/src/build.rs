@@ -200,10 +200,9 @@ impl<'a> Types<'a> {
 
 /// `core.v1.PodSpec` is `v1.PodSpec` in Go's messages.
 fn go_type(ftype: &str, alias: Option<&str>) -> String {
-    if let Some(alias) = alias {
-        // An alias of a list or map names the element.
-        let container = ftype.strip_suffix("string").filter(|container| !container.is_empty());
-        return format!("{}{alias}", container.unwrap_or(""));
+    // An alias of a list or map of strings names the element.
+    if let (Some(alias), Some(container)) = (alias, ftype.strip_suffix("string")) {
+        return format!("{container}{alias}");
     }
     for container in ["[]", "map[string]"] {
         if let Some(element) = ftype.strip_prefix(container) {

@@ -56,8 +56,8 @@ pub struct Type {
     pub unions: Option<Value>,
     /// Types whose fields are inlined, with the protobuf tag they are nested under (0: none, as TypeMeta).
     pub inlined: Vec<(TypeId, u32)>,
-    /// Indices into `fields`, by name.
-    sorted: Vec<u16>,
+    /// Names of `fields` with their indices, by name: together in memory, because every key of every body is looked up.
+    sorted: Vec<(Box<str>, u16)>,
 }
 
 /// How a Go field holds its value: decides what counts as unset.
@@ -252,9 +252,12 @@ impl Schema {
     pub fn type_named(&self, name: &str) -> Option<TypeId> {
         self.by_name.get(name).copied()
     }
-    /// The type of a kind, also of kinds that are no resource (`DeleteOptions`, `Scale`, `PodList`).
+    /// The type of a kind, also of kinds that are no resource (`Scale`, `PodList`, `DeleteOptions` of any group).
     pub fn type_of_kind(&self, gvk: &GroupVersionKind) -> Option<TypeId> {
-        self.by_gvk.get(gvk).copied()
+        self.by_gvk.get(gvk).copied().or_else(|| {
+            let meta = self.type_named(&format!("meta.v1.{}", gvk.kind))?;
+            self.get(meta).in_every_group.then_some(meta)
+        })
     }
     /// The resource of a path: group (empty for core), version, plural.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Resource> {
@@ -307,15 +310,16 @@ impl Schema {
 
 impl Type {
     pub fn field(&self, json: &str) -> Option<&Field> {
-        let found = self.sorted.binary_search_by(|&index| self.fields[index as usize].json.as_str().cmp(json)).ok()?;
-        Some(&self.fields[self.sorted[found] as usize])
+        let found = self.sorted.binary_search_by(|(name, _)| (**name).cmp(json)).ok()?;
+        Some(&self.fields[self.sorted[found].1 as usize])
     }
     /// `PodSpec`
     pub fn short_name(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or(&self.name)
     }
     fn index_fields(&mut self) {
-        self.sorted = (0..self.fields.len() as u16).collect();
-        self.sorted.sort_by(|&a, &b| self.fields[a as usize].json.cmp(&self.fields[b as usize].json));
+        let named = self.fields.iter().enumerate().map(|(index, field)| (field.json.as_str().into(), index as u16));
+        self.sorted = named.collect();
+        self.sorted.sort();
     }
 }

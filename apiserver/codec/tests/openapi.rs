@@ -1,0 +1,215 @@
+//! The documents against upstream's, as counts of differences that only go down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use api_codec::openapi;
+use api_machinery::Value;
+use api_schema::Schema;
+
+const UPSTREAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/api-surface/openapi");
+
+/// What is compared, each as a set of lines.
+#[derive(Default)]
+struct Lines {
+    paths: BTreeSet<String>,
+    operations: BTreeSet<String>,
+    parameters: BTreeSet<String>,
+    schemas: BTreeSet<String>,
+    /// Without `properties`.
+    schema_facts: BTreeSet<String>,
+    properties: BTreeSet<String>,
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Without descriptions and with sorted lists of words, so that only meaning counts.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept: serde_json::Map<String, Value> = map
+                .iter()
+                .filter(|(key, _)| *key != "description")
+                .map(|(key, value)| (key.clone(), plain(value)))
+                .collect();
+            // `allOf` of one reference and nothing else is that reference.
+            match kept.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
+                Some([only]) if kept.len() == 1 => only.clone(),
+                _ => Value::Object(kept),
+            }
+        }
+        Value::Array(list) if list.iter().all(Value::is_string) => {
+            let mut words: Vec<Value> = list.clone();
+            words.sort_by_key(text);
+            words.into()
+        }
+        Value::Array(list) => list.iter().map(plain).collect(),
+        value => value.clone(),
+    }
+}
+
+fn parameter_name(document: &Value, parameter: &Value) -> String {
+    let resolved = match parameter["$ref"].as_str() {
+        Some(reference) => &document["parameters"][reference.rsplit('/').next().unwrap_or("")],
+        None => parameter,
+    };
+    format!("{}:{}", text(&resolved["in"]), text(&resolved["name"]))
+}
+
+fn lines(document: &Value) -> Lines {
+    let mut lines = Lines::default();
+    for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        lines.paths.insert(path.clone());
+        let at_path = item["parameters"].as_array().map(Vec::as_slice).unwrap_or(&[]);
+        for (method, operation) in item.as_object().into_iter().flatten().filter(|(method, _)| *method != "parameters")
+        {
+            let kind = &operation["x-kubernetes-group-version-kind"];
+            lines.operations.insert(format!(
+                "{path} {method} {} {} {kind} {}",
+                text(&operation["operationId"]),
+                text(&operation["x-kubernetes-action"]),
+                operation["tags"]
+            ));
+            let own = operation["parameters"].as_array().map(Vec::as_slice).unwrap_or(&[]);
+            for parameter in at_path.iter().chain(own) {
+                lines.parameters.insert(format!("{path} {method} {}", parameter_name(document, parameter)));
+            }
+        }
+    }
+    let schemas = match document.get("definitions") {
+        Some(definitions) => definitions,
+        None => &document["components"]["schemas"],
+    };
+    for (name, schema) in schemas.as_object().into_iter().flatten() {
+        lines.schemas.insert(name.clone());
+        for (key, value) in plain(schema).as_object().into_iter().flatten() {
+            if key == "properties" {
+                for (property, value) in value.as_object().into_iter().flatten() {
+                    lines.properties.insert(format!("{name} {property} {value}"));
+                }
+            } else if !(key == "x-kubernetes-group-version-kind" && value.as_array().is_some_and(|list| list.len() > 2))
+            {
+                lines.schema_facts.insert(format!("{name} {key} {value}"));
+            }
+        }
+    }
+    lines
+}
+
+/// Missing and surplus lines of each set; up to `shown` of them printed.
+fn differences(what: &str, own: &Lines, upstream: &Lines, shown: usize) -> Vec<(&'static str, usize, usize)> {
+    let sets = |lines: &'_ Lines| -> Vec<(&'static str, BTreeSet<String>)> {
+        vec![
+            ("paths", lines.paths.clone()),
+            ("operations", lines.operations.clone()),
+            ("parameters", lines.parameters.clone()),
+            ("schemas", lines.schemas.clone()),
+            ("schema facts", lines.schema_facts.clone()),
+            ("properties", lines.properties.clone()),
+        ]
+    };
+    let pairs = sets(own).into_iter().zip(sets(upstream));
+    pairs
+        .map(|((name, own), (_, upstream))| {
+            let missing: Vec<&String> = upstream.difference(&own).collect();
+            let surplus: Vec<&String> = own.difference(&upstream).collect();
+            for line in missing.iter().take(shown) {
+                println!("{what} {name} missing: {line}");
+            }
+            for line in surplus.iter().take(shown) {
+                println!("{what} {name} surplus: {line}");
+            }
+            (name, missing.len(), surplus.len())
+        })
+        .collect()
+}
+
+/// Upstream's documents by path below `/openapi/v3/`.
+fn upstream_v3() -> Option<BTreeMap<String, Value>> {
+    let folder = PathBuf::from(UPSTREAM).join("live-default-v3-stripped");
+    let entries = std::fs::read_dir(folder).ok()?;
+    let read = |path: PathBuf| {
+        let name = path.file_stem()?.to_str()?.replace("__", "/");
+        let document = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        Some((name, document))
+    };
+    Some(entries.filter_map(|entry| read(entry.ok()?.path())).collect())
+}
+
+#[test]
+fn v3_documents_are_upstreams() {
+    let Some(upstream) = upstream_v3() else {
+        println!("skipped: no documents beside the checkout");
+        return;
+    };
+    let own = openapi::v3(Schema::builtin());
+    let mut total: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (name, document) in &own {
+        let theirs = upstream.get(name).unwrap_or_else(|| panic!("upstream has no {name}"));
+        for (what, missing, surplus) in differences(name, &lines(document), &lines(theirs), 3) {
+            let sum = total.entry(what).or_default();
+            *sum = (sum.0 + missing, sum.1 + surplus);
+        }
+    }
+    let absent: Vec<&String> = upstream.keys().filter(|name| !own.contains_key(*name)).collect();
+    println!("documents {} of {}, without {absent:?}", own.len(), upstream.len());
+    println!("missing and surplus: {total:?}");
+    // Only to be lowered.
+    let bounds = BTreeMap::from([
+        ("operations", (0, 0)),
+        ("parameters", (0, 0)),
+        ("paths", (0, 0)),
+        ("properties", (0, 0)),
+        ("schema facts", (0, 0)),
+        ("schemas", (0, 0)),
+    ]);
+    for (what, bound) in bounds {
+        let found = total[what];
+        assert!(found.0 <= bound.0 && found.1 <= bound.1, "{what}: {found:?}, at most {bound:?}");
+    }
+}
+
+#[test]
+fn v2_has_what_upstream_has() {
+    let Ok(bytes) = std::fs::read(PathBuf::from(UPSTREAM).join("stripped/swagger.json")) else {
+        println!("skipped: no document beside the checkout");
+        return;
+    };
+    let upstream: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let own = openapi::v2(Schema::builtin());
+    // Upstream's has every version and gate on and no enums: what we have must be there.
+    let counted = differences("v2", &lines(&own), &lines(&upstream), 3);
+    println!("missing and surplus: {counted:?}");
+    let surplus: BTreeMap<&str, usize> = counted.iter().map(|(what, _, surplus)| (*what, *surplus)).collect();
+    assert_eq!((surplus["paths"], surplus["operations"], surplus["schemas"]), (0, 0, 0));
+}
+
+/// What kubectl looks for, whether or not upstream's documents are there to compare.
+#[test]
+fn references_resolve() {
+    let documents = openapi::v3(Schema::builtin());
+    let apps = &documents["apis/apps/v1"];
+    let schemas = &apps["components"]["schemas"];
+    let kind = &schemas["io.k8s.api.apps.v1.Deployment"]["x-kubernetes-group-version-kind"];
+    assert_eq!(kind, &serde_json::json!([{"group": "apps", "kind": "Deployment", "version": "v1"}]));
+    let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    for (name, document) in documents.iter().chain([(&"v2".to_owned(), &openapi::v2(Schema::builtin()))]) {
+        check(name, document, document);
+    }
+    fn check(name: &str, document: &Value, value: &Value) {
+        match value {
+            Value::Object(map) => {
+                if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
+                    let target = document.pointer(&reference[1..]);
+                    assert!(target.is_some(), "{name}: {reference} leads nowhere");
+                }
+                map.values().for_each(|value| check(name, document, value));
+            }
+            Value::Array(list) => list.iter().for_each(|value| check(name, document, value)),
+            _ => {}
+        }
+    }
+}
