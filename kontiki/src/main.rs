@@ -1,1 +1,102 @@
-fn main() {}
+//! `kontiki`: the one binary.
+//!
+//!     kontiki server    a control-plane replica
+//!     kontiki agent     a worker node
+//!     kontiki up        everything on this machine
+//!     kontiki status    replicas, leader, revision, lag, disk, certificates
+//!     kontiki token     make a join token
+
+mod agent;
+mod client;
+mod config;
+mod kubeconfig;
+mod logging;
+mod server;
+mod status;
+mod token;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A Kubernetes v1.36 control plane without etcd: replicas embed a Raft-replicated store.
+#[derive(Parser)]
+#[command(
+    name = "kontiki",
+    version,
+    about,
+    after_help = "Examples:
+  kontiki up                                   a whole cluster on this machine
+  kontiki status --kubeconfig DIR/admin.kubeconfig
+  kontiki server --init --advertise 10.0.0.1   the first replica of a real cluster
+  kontiki token create --kubeconfig F          a token for further servers and agents
+  kontiki server --join https://10.0.0.1:6443 --token T --advertise 10.0.0.2
+  kontiki agent --join https://10.0.0.1:6443 --token T"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Server(server::args::ServerArgs),
+    Agent(agent::AgentArgs),
+    Up(up::UpArgs),
+    Status(status::StatusArgs),
+    Token(token::TokenArgs),
+}
+
+/// What any command can fail with: a sentence for the operator, with the cause and the next step.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = up::end_with_parent() {
+        eprintln!("kontiki: {error}");
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("kontiki: cannot start the async runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Server(args) => server::run(args).await,
+            Command::Agent(args) => agent::run(args).await,
+            Command::Up(args) => up::run(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Token(args) => token::run(args).await,
+        }
+    });
+    // A task that hangs in a blocking call must not keep an ended command alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kontiki: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error and its causes in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+/// The wall clock, for the shells of this binary; everything that decides takes the time as an argument.
+#[expect(clippy::disallowed_methods, reason = "the one place where this binary reads the clock")]
+pub(crate) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

@@ -1,0 +1,182 @@
+//! A small HTTPS client for the admin commands and `up`: one connection a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use serde_json::Value;
+
+use crate::Failure;
+use crate::kubeconfig::Kubeconfig;
+
+/// Answers larger than this are refused.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+pub(crate) struct Client {
+    tls: Arc<rustls::ClientConfig>,
+    pub(crate) server: String,
+    bearer: Option<String>,
+    timeout: Duration,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Result<Value, Failure> {
+        Ok(serde_json::from_slice(&self.body)?)
+    }
+    /// The object, or the message of the `Status`.
+    pub(crate) fn ok(&self) -> Result<Value, Failure> {
+        let value = self.json().unwrap_or_else(|_| String::from_utf8_lossy(&self.body).into_owned().into());
+        if self.status < 300 {
+            return Ok(value);
+        }
+        let message = value["message"].as_str().or(value.as_str()).unwrap_or("no message");
+        Err(format!("the server answered {}: {message}", self.status).into())
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+impl Client {
+    /// With the identity of a kubeconfig.
+    pub(crate) fn new(kubeconfig: &Kubeconfig) -> Result<Self, Failure> {
+        let certificates = certificates(&kubeconfig.certificate_pem)?;
+        let key = PrivateKeyDer::from_pem_slice(kubeconfig.key_pem.as_bytes())?;
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots(&kubeconfig.ca_pem)?)
+            .with_client_auth_cert(certificates, key)?;
+        Ok(Self::with(config, &kubeconfig.server, None))
+    }
+
+    /// With a bearer token, the server checked against a CA.
+    pub(crate) fn with_token(server: &str, ca_pem: &str, bearer: &str) -> Result<Self, Failure> {
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots(ca_pem)?)
+            .with_no_client_auth();
+        Ok(Self::with(config, server, Some(bearer.to_owned())))
+    }
+
+    /// Without checking the server: only for fetching what is then checked by hash. Sends no secret.
+    pub(crate) fn unverified(server: &str) -> Result<Self, Failure> {
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider())))
+            .with_no_client_auth();
+        Ok(Self::with(config, server, None))
+    }
+
+    fn with(config: rustls::ClientConfig, server: &str, bearer: Option<String>) -> Self {
+        let server = server.trim_end_matches('/').to_owned();
+        Self { tls: Arc::new(config), server, bearer, timeout: Duration::from_secs(10) }
+    }
+
+    /// The same identity towards another server.
+    pub(crate) fn at(&self, server: &str) -> Self {
+        let server = server.trim_end_matches('/').to_owned();
+        Self { tls: self.tls.clone(), server, bearer: self.bearer.clone(), timeout: self.timeout }
+    }
+
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.send("GET", path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        self.send("POST", path, Some(body)).await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+        let answer = tokio::time::timeout(self.timeout, self.exchange(method, path, body)).await;
+        answer.map_err(|_| format!("{} did not answer within {} s", self.server, self.timeout.as_secs()))?
+    }
+
+    async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+        let uri: http::Uri = format!("{}{path}", self.server).parse()?;
+        let host = uri.host().ok_or("the server address has no host")?.trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(443);
+        let stream = tokio::net::TcpStream::connect((host.as_str(), port))
+            .await
+            .map_err(|error| format!("cannot connect to {}: {error}", self.server))?;
+        let name = ServerName::try_from(host.clone())?;
+        let stream = tokio_rustls::TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = http::Request::builder().method(method).uri(path).header("host", format!("{host}:{port}"));
+        request = request.header("accept", "application/json").header("user-agent", "kontiki");
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        let bytes = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let answer = sender.send_request(request.body(Full::new(Bytes::from(bytes)))?).await?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await?.to_bytes();
+        Ok(Answer { status, body })
+    }
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    Ok(CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>()?)
+}
+
+fn roots(pem: &str) -> Result<rustls::RootCertStore, Failure> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
+}
+
+/// Accepts every server: see [`Client::unverified`].
+#[derive(Debug)]
+struct Anyone(Arc<rustls::crypto::CryptoProvider>);
+
+impl rustls::client::danger::ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,165 @@
+//! Configuration files: YAML with `apiVersion: kontiki.io/v1`. Unknown fields are refused.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::Failure;
+
+pub(crate) const API_VERSION: &str = "kontiki.io/v1";
+
+/// One control-plane replica (`kind: ServerConfiguration`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ServerConfiguration {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    /// Never given to another machine or data directory.
+    pub(crate) id: u64,
+    #[serde(rename = "clusterID")]
+    pub(crate) cluster_id: String,
+    pub(crate) data_dir: PathBuf,
+    /// Holds the CAs and service-account keys; the replica's own certificates are made from them.
+    pub(crate) pki_dir: PathBuf,
+    pub(crate) api: Endpoint,
+    pub(crate) peer: Endpoint,
+    /// The replicas that make the cluster at its first start; the one with the lowest id initializes it.
+    /// Empty for a replica that joins.
+    #[serde(default)]
+    pub(crate) initial_members: Vec<InitialMember>,
+    #[serde(default = "service_cidr")]
+    pub(crate) service_cidr: String,
+    /// First and last.
+    #[serde(default = "node_ports")]
+    pub(crate) node_ports: (u16, u16),
+    /// Seconds of history kept for watches and reads at a revision.
+    #[serde(default = "history_seconds")]
+    pub(crate) history_seconds: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Endpoint {
+    pub(crate) listen: SocketAddr,
+    /// `host:port` others reach it by.
+    pub(crate) advertise: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct InitialMember {
+    pub(crate) id: u64,
+    pub(crate) peer: String,
+    pub(crate) api: String,
+}
+
+fn service_cidr() -> String {
+    "10.96.0.0/16".to_owned()
+}
+fn node_ports() -> (u16, u16) {
+    (30000, 32767)
+}
+fn history_seconds() -> u64 {
+    // Twice what an informer may be away between two bookmarks, and upstream's compaction interval.
+    300
+}
+
+impl ServerConfiguration {
+    pub(crate) const KIND: &'static str = "ServerConfiguration";
+}
+
+/// A worker node, or many hollow ones in one process (`kind: AgentConfiguration`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AgentConfiguration {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) nodes: Vec<NodeConfiguration>,
+    /// `https://host:port` of every replica.
+    pub(crate) servers: Vec<String>,
+    pub(crate) runtime: RuntimeKind,
+    /// With `runtime: socket`.
+    #[serde(default)]
+    pub(crate) runtime_socket: Option<PathBuf>,
+    /// End all pods of the node when the agent ends.
+    #[serde(default)]
+    pub(crate) stop_pods_on_exit: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NodeConfiguration {
+    pub(crate) name: String,
+    pub(crate) ip: IpAddr,
+    /// The kubelet's HTTPS port; 0 for none.
+    pub(crate) port: u16,
+    #[serde(rename = "podCIDR")]
+    pub(crate) pod_cidr: String,
+    pub(crate) kubeconfig: PathBuf,
+    #[serde(default)]
+    pub(crate) serving_certificate: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) serving_key: Option<PathBuf>,
+    #[serde(default, rename = "clientCA")]
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum RuntimeKind {
+    /// A containerd of our own below the data directory.
+    Containerd,
+    /// A CRI socket that is there already.
+    Socket,
+    /// Containers that only exist in memory.
+    Fake,
+}
+
+impl AgentConfiguration {
+    pub(crate) const KIND: &'static str = "AgentConfiguration";
+}
+
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
+    let text = serde_saphyr::to_string(value)?;
+    pki::write_private(path, &text)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_typos_are_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("server.yaml");
+        let endpoint = Endpoint { listen: "127.0.0.1:6443".parse().expect("address"), advertise: "a:6443".into() };
+        let config = ServerConfiguration {
+            api_version: API_VERSION.into(),
+            kind: ServerConfiguration::KIND.into(),
+            id: 1,
+            cluster_id: "c".into(),
+            data_dir: "/d".into(),
+            pki_dir: "/p".into(),
+            api: endpoint.clone(),
+            peer: endpoint,
+            initial_members: vec![InitialMember { id: 1, peer: "a:1".into(), api: "https://a:6443".into() }],
+            service_cidr: service_cidr(),
+            node_ports: node_ports(),
+            history_seconds: 300,
+        };
+        write(&path, &config).expect("writes");
+        let again: ServerConfiguration = read(&path).expect("reads");
+        assert_eq!(format!("{again:?}"), format!("{config:?}"));
+        let text = std::fs::read_to_string(&path).expect("text").replace("serviceCidr", "serviceCider");
+        std::fs::write(&path, text).expect("writes");
+        assert!(read::<ServerConfiguration>(&path).is_err());
+    }
+}

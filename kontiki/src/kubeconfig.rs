@@ -1,0 +1,69 @@
+//! Kubeconfig files: written for admins and nodes, read by the admin commands.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::Failure;
+
+/// Who connects where.
+pub(crate) struct Kubeconfig {
+    pub(crate) server: String,
+    pub(crate) ca_pem: String,
+    pub(crate) certificate_pem: String,
+    pub(crate) key_pem: String,
+}
+
+impl Kubeconfig {
+    /// Writes the file, 0600, with everything inline.
+    pub(crate) fn write(&self, path: &Path, user: &str) -> Result<(), Failure> {
+        let document = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "kontiki",
+            "clusters": [{"name": "kontiki", "cluster": {
+                "server": self.server, "certificate-authority-data": STANDARD.encode(&self.ca_pem)}}],
+            "users": [{"name": user, "user": {
+                "client-certificate-data": STANDARD.encode(&self.certificate_pem),
+                "client-key-data": STANDARD.encode(&self.key_pem)}}],
+            "contexts": [{"name": "kontiki", "context": {"cluster": "kontiki", "user": user}}],
+        });
+        pki::write_private(path, &serde_saphyr::to_string(&document)?)?;
+        Ok(())
+    }
+
+    /// Reads the current context. Data may be inline or in files beside it.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let document: Value = serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let context = named(&document, "contexts", document["current-context"].as_str(), "context");
+        let context = context.ok_or_else(|| format!("{} has no current context", path.display()))?;
+        let cluster = named(&document, "clusters", context["cluster"].as_str(), "cluster");
+        let cluster = cluster.ok_or_else(|| format!("{} lacks the cluster of its context", path.display()))?;
+        let user = named(&document, "users", context["user"].as_str(), "user");
+        let user = user.ok_or_else(|| format!("{} lacks the user of its context", path.display()))?;
+        let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+        let server = cluster["server"].as_str().ok_or_else(|| format!("{} names no server", path.display()))?;
+        Ok(Self {
+            server: server.trim_end_matches('/').to_owned(),
+            ca_pem: data(cluster, "certificate-authority", &dir)?,
+            certificate_pem: data(user, "client-certificate", &dir)?,
+            key_pem: data(user, "client-key", &dir)?,
+        })
+    }
+}
+
+fn named<'a>(document: &'a Value, list: &str, name: Option<&str>, inner: &str) -> Option<&'a Value> {
+    let entries = document.get(list)?.as_array()?;
+    entries.iter().find(|entry| entry["name"].as_str() == name && name.is_some())?.get(inner)
+}
+
+/// `FIELD-data` in base64, or the file that `FIELD` names.
+fn data(section: &Value, field: &str, dir: &Path) -> Result<String, Failure> {
+    if let Some(inline) = section[&format!("{field}-data")].as_str() {
+        return Ok(String::from_utf8(STANDARD.decode(inline)?)?);
+    }
+    let name = section[field].as_str().ok_or_else(|| format!("the kubeconfig has no {field}"))?;
+    let file: PathBuf = dir.join(name);
+    std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()).into())
+}

@@ -1,0 +1,147 @@
+//! What `kontiki server` serves below `/kontiki/v1/` besides the Kubernetes API: joining.
+//!
+//! `ca` answers the CA certificate to anyone (the token's hash says whether it is the right one),
+//! `join/agent` signs a node's certificates, `join/server` hands a new replica what it needs to be one.
+//! RBAC objects made at start say who may call what: bootstrap tokens the two, and of these
+//! `join/server` only tokens of the group for servers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api_http::AdminApi;
+use api_machinery::{ApiError, UserInfo, Value};
+use async_trait::async_trait;
+use pki::authority::{Authority, Request};
+use serde_json::json;
+use store_api::{Member, Store};
+use store_node::RaftStore;
+
+use crate::config::ServerConfiguration;
+use crate::now;
+
+/// Tokens of this group may bring in control-plane replicas.
+pub(crate) const SERVERS: &str = "system:bootstrappers:kontiki:servers";
+/// Tokens of this group may bring in nodes.
+pub(crate) const AGENTS: &str = "system:bootstrappers:kontiki:agents";
+/// Days a node's certificate is valid.
+const NODE_DAYS: u32 = 365;
+
+pub(crate) struct Admin {
+    pub(crate) config: ServerConfiguration,
+    pub(crate) store: Arc<RaftStore>,
+}
+
+#[async_trait]
+impl AdminApi for Admin {
+    async fn call(&self, path: &str, user: &UserInfo, body: Value) -> Result<Value, ApiError> {
+        match path {
+            "ca" => Ok(json!({"ca": self.file("ca.crt")?})),
+            "join/agent" if may(user, AGENTS) => self.join_agent(&body),
+            "join/server" if may(user, SERVERS) => self.join_server(&body).await,
+            "join/server/ready" if may(user, SERVERS) => self.add_server(&body).await,
+            "join/agent" | "join/server" | "join/server/ready" => Err(ApiError::new(
+                403,
+                api_machinery::Reason::Forbidden,
+                "forbidden: this token may not bring in such a machine",
+            )),
+            _ => Err(ApiError::no_such_path()),
+        }
+    }
+}
+
+fn may(user: &UserInfo, group: &str) -> bool {
+    user.is_in(group) || user.is_in(UserInfo::MASTERS)
+}
+
+fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, ApiError> {
+    body[field].as_str().ok_or_else(|| ApiError::bad_request(format!("{field} is missing")))
+}
+
+impl Admin {
+    fn path(&self, name: &str) -> PathBuf {
+        self.config.pki_dir.join(name)
+    }
+
+    fn file(&self, name: &str) -> Result<String, ApiError> {
+        std::fs::read_to_string(self.path(name)).map_err(|error| ApiError::internal(format!("{name}: {error}")))
+    }
+
+    fn authority(&self) -> Result<Authority, ApiError> {
+        Authority::from_pem(&self.file("ca.crt")?, &self.file("ca.key")?).map_err(ApiError::internal)
+    }
+
+    fn api_servers(&self) -> Vec<String> {
+        self.store.status().members.iter().map(|member| member.api_url.clone()).collect()
+    }
+
+    /// Signs `clientCSR` as `system:node:NAME` and `servingCSR` for the node's name and address.
+    fn join_agent(&self, body: &Value) -> Result<Value, ApiError> {
+        let name = text(body, "nodeName")?;
+        let problems = api_machinery::names::dns1123_subdomain(name);
+        if !problems.is_empty() {
+            return Err(ApiError::bad_request(format!("nodeName {name:?}: {}", problems.join(", "))));
+        }
+        let ip = text(body, "nodeIP")?.parse().map_err(|_| ApiError::bad_request("nodeIP is not an address"))?;
+        let common_name = format!("system:node:{name}");
+        let organizations = vec!["system:nodes".to_owned()];
+        let client = Request {
+            common_name: common_name.clone(),
+            organizations: organizations.clone(),
+            client: true,
+            days: NODE_DAYS,
+            ..Request::default()
+        };
+        let serving = Request {
+            common_name,
+            organizations,
+            dns_names: vec![name.to_owned()],
+            ips: vec![ip],
+            server: true,
+            days: NODE_DAYS,
+            ..Request::default()
+        };
+        let authority = self.authority()?;
+        let sign = |csr: &str, request: &Request| {
+            authority.sign_csr(csr, request, now()).map_err(|error| ApiError::bad_request(error.to_string()))
+        };
+        Ok(json!({
+            "clientCertificate": sign(text(body, "clientCSR")?, &client)?,
+            "servingCertificate": sign(text(body, "servingCSR")?, &serving)?,
+            "servers": self.api_servers(),
+        }))
+    }
+
+    /// A node id, and the keys every replica shares. The caller starts its replica, then asks `join/server/ready`.
+    async fn join_server(&self, _body: &Value) -> Result<Value, ApiError> {
+        let id = self.store.allocate_node_id().await.map_err(|error| ApiError::unavailable(error.to_string()))?;
+        let names = ["ca.crt", "ca.key", "peer-ca.crt", "peer-ca.key"];
+        let mut files = serde_json::Map::new();
+        for name in names.iter().map(|name| (*name).to_owned()).chain(self.account_keys()?) {
+            files.insert(name.clone(), self.file(&name)?.into());
+        }
+        Ok(json!({
+            "id": id, "clusterID": self.config.cluster_id, "files": files,
+            "serviceCIDR": self.config.service_cidr, "nodePorts": [self.config.node_ports.0, self.config.node_ports.1],
+            "servers": self.api_servers(),
+        }))
+    }
+
+    fn account_keys(&self) -> Result<Vec<String>, ApiError> {
+        let entries = std::fs::read_dir(&self.config.pki_dir).map_err(ApiError::internal)?;
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+        Ok(names.filter(|name| name.starts_with("sa") && name.ends_with(".key")).collect())
+    }
+
+    /// Adds a started replica: learner, catch up, voter.
+    async fn add_server(&self, body: &Value) -> Result<Value, ApiError> {
+        let id = body["id"].as_u64().ok_or_else(|| ApiError::bad_request("id is missing"))?;
+        let member = Member {
+            id,
+            peer_addr: text(body, "peer")?.to_owned(),
+            api_url: text(body, "api")?.to_owned(),
+            voter: true,
+        };
+        self.store.add_member(member, true).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
+        Ok(json!({"members": self.store.status().members.len()}))
+    }
+}

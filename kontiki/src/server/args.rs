@@ -1,0 +1,40 @@
+//! `kontiki server`: how a replica is started.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Run a control-plane replica: store, API server, controllers and scheduler in one process.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kontiki server --init --advertise 10.0.0.1
+  kontiki server --join https://10.0.0.1:6443 --token abcdef.0123456789abcdef:sha256:... --advertise 10.0.0.2
+  kontiki server --config /etc/kontiki/server.yaml
+
+Run again on the same --data-dir (without --init or --join) it continues with the data.")]
+pub(crate) struct ServerArgs {
+    /// Configuration file; made by --init and --join as DATA_DIR/server.yaml
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where data, keys and configuration are kept
+    #[arg(long, default_value = "/var/lib/kontiki")]
+    pub(crate) data_dir: PathBuf,
+    /// Make a new cluster with this replica as its first
+    #[arg(long, conflicts_with_all = ["join", "config"])]
+    pub(crate) init: bool,
+    /// Join the cluster of this server (https://HOST:PORT)
+    #[arg(long, value_name = "URL", requires = "token", conflicts_with = "config")]
+    pub(crate) join: Option<String>,
+    /// Join token (kontiki token create)
+    #[arg(long, env = "KONTIKI_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Address others reach this machine by; needed with --init and --join
+    #[arg(long, value_name = "IP")]
+    pub(crate) advertise: Option<std::net::IpAddr>,
+    /// Port of the API
+    #[arg(long, default_value_t = 6443)]
+    pub(crate) api_port: u16,
+    /// Port the replicas speak to each other on
+    #[arg(long, default_value_t = 6444)]
+    pub(crate) peer_port: u16,
+}

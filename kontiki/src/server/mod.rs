@@ -1,0 +1,233 @@
+//! One control-plane replica: store, cache, registry, HTTP face, controllers, in this order.
+
+mod admin;
+pub(crate) mod args;
+mod health;
+pub(crate) mod identity;
+mod join_roles;
+mod metrics;
+mod objects;
+mod rbac;
+pub(crate) mod setup;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_auth::authn::{self, bootstrap_token::BootstrapTokens, service_account::ServiceAccounts, x509::X509};
+use api_auth::authz::{self, node::NodeAuthorizer, rbac::Rbac};
+use api_cache::{Cache, CacheConfig};
+use api_registry::{Clock, Registry, RegistryConfig};
+use store_api::{DynStore, Member, Store};
+use store_node::{NodeConfig, RaftStore};
+use tokio_util::sync::CancellationToken;
+
+use crate::Failure;
+use crate::config::ServerConfiguration;
+pub(crate) use admin::{AGENTS, SERVERS};
+use args::ServerArgs;
+use health::{CacheCheck, Flag, FlagCheck, StoreCheck};
+use identity::Identity;
+
+/// How long a start waits for a quorum before it says what is missing, and waits on.
+const QUORUM_PATIENCE: Duration = Duration::from_secs(10);
+/// Between tries of what needs a quorum.
+const RETRY: Duration = Duration::from_millis(200);
+/// The issuer of service-account tokens, upstream's default.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+struct WallClock;
+
+impl Clock for WallClock {
+    fn now(&self) -> jiff::Timestamp {
+        crate::now()
+    }
+}
+
+/// `kontiki server`
+pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
+    crate::logging::init();
+    let metrics = metrics::install()?;
+    let (config, joining) = setup::prepare(&args).await?;
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone()));
+    serve(config, joining, metrics, stop).await
+}
+
+/// SIGTERM and SIGINT end the process in order.
+pub(crate) async fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return tracing::error!("cannot listen for signals");
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+}
+
+async fn serve(
+    config: ServerConfiguration,
+    joining: Option<setup::Joining>,
+    metrics: metrics::Metrics,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let identity = Identity::ensure(&config, crate::now())?;
+    tokio::spawn(identity::keep_fresh(config.clone(), stop.clone()));
+    let raft = start_store(&config, &identity).await?;
+    if let Some(joining) = joining {
+        joining.client.post("/kontiki/v1/join/server/ready", &joining.body).await?.ok()?;
+    }
+    wait_for_quorum(&raft, &stop).await;
+    if stop.is_cancelled() {
+        raft.shutdown().await;
+        return Ok(());
+    }
+    let store: DynStore = raft.clone();
+    let registry = start_registry(&config, store.clone()).await?;
+    let rbac = Arc::new(Rbac::default());
+    rbac::rebuild(&registry.cache, &rbac);
+    tokio::spawn(rbac::follow(registry.cache.clone(), rbac.clone(), stop.clone()));
+    let bootstrapped = Flag::default();
+    tokio::spawn(bootstrap(registry.clone(), raft.clone(), bootstrapped.clone(), stop.clone()));
+    let controllers =
+        tokio::spawn(controller_runtime::run(registry.clone(), controllers_config(&config)?, stop.clone()));
+    let server = http_server(&config, &identity, &registry, rbac, raft.clone(), bootstrapped, metrics)?;
+    tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
+    server.serve(stop.clone()).await?;
+    stop.cancel();
+    // Leaderships end by themselves when this takes too long.
+    if tokio::time::timeout(Duration::from_secs(3), controllers).await.is_err() {
+        tracing::warn!("the controllers did not end in time");
+    }
+    raft.shutdown().await;
+    Ok(())
+}
+
+async fn start_store(config: &ServerConfiguration, identity: &Identity) -> Result<Arc<RaftStore>, Failure> {
+    let raft = RaftStore::start(NodeConfig {
+        id: config.id,
+        cluster_id: config.cluster_id.clone(),
+        data_dir: config.data_dir.join("store"),
+        peer_listen: config.peer.listen,
+        ca: config.pki_dir.join("peer-ca.crt"),
+        certificate: identity.certificate(identity::PEER),
+        key: identity.key(identity::PEER),
+        heartbeat: Duration::from_millis(100),
+        election_timeout: Duration::from_millis(500)..Duration::from_millis(1000),
+        history: Duration::from_secs(config.history_seconds),
+        snapshot_entries: 50_000,
+    })
+    .await?;
+    let first = config.initial_members.iter().map(|member| member.id).min();
+    if !raft.is_initialized() && first == Some(config.id) {
+        raft.initialize(config.initial_members.iter().map(member).collect()).await?;
+    }
+    Ok(raft)
+}
+
+fn member(initial: &crate::config::InitialMember) -> Member {
+    Member { id: initial.id, peer_addr: initial.peer.clone(), api_url: initial.api.clone(), voter: true }
+}
+
+async fn wait_for_quorum(raft: &RaftStore, stop: &CancellationToken) {
+    while let Some(Err(error)) = stop.run_until_cancelled(raft.wait_ready(QUORUM_PATIENCE)).await {
+        tracing::warn!(%error, "waiting for a quorum of replicas: are the others running and reachable?");
+    }
+}
+
+async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result<Arc<Registry>, Failure> {
+    let window = CacheConfig {
+        window_events: 20_000,
+        window_bytes: 64 << 20,
+        window_age: Duration::from_secs(config.history_seconds),
+    };
+    let cache = Cache::start(store.clone(), window).await?;
+    let tokens = pki::tokens::TokenIssuer::load_or_create(&config.pki_dir, ISSUER, vec![ISSUER.to_owned()])?;
+    let registry = RegistryConfig {
+        service_cidr: config.service_cidr.clone(),
+        node_ports: config.node_ports.0..=config.node_ports.1,
+        clock: Arc::new(WallClock),
+        tokens: Arc::new(tokens),
+    };
+    let admission = api_admission::Chain::standard();
+    Ok(Registry::new(api_schema::Schema::builtin(), store, cache, admission, registry))
+}
+
+/// Makes what every cluster has. Any replica may do it; what is there already stays.
+async fn bootstrap(registry: Arc<Registry>, raft: Arc<RaftStore>, done: Flag, stop: CancellationToken) {
+    loop {
+        let tried = async {
+            registry.bootstrap().await?;
+            join_roles::ensure(&registry).await?;
+            registry.publish_endpoints(&status::api_addresses(&raft.status())).await
+        };
+        match stop.run_until_cancelled(tried).await {
+            None => return,
+            Some(Ok(())) => return done.set(),
+            Some(Err(error)) => tracing::warn!(%error, "cannot make the cluster's first objects yet"),
+        }
+        stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
+    }
+}
+
+fn controllers_config(config: &ServerConfiguration) -> Result<controller_runtime::ControllersConfig, Failure> {
+    Ok(controller_runtime::ControllersConfig {
+        identity: format!("kontiki-{}_{}", config.id, std::process::id()),
+        lease_seconds: 2,
+        root_ca_pem: std::fs::read_to_string(config.pki_dir.join("ca.crt"))?,
+    })
+}
+
+fn http_server(
+    config: &ServerConfiguration,
+    identity: &Identity,
+    registry: &Arc<Registry>,
+    rbac: Arc<Rbac>,
+    raft: Arc<RaftStore>,
+    bootstrapped: Flag,
+    metrics: metrics::Metrics,
+) -> Result<api_http::Server, Failure> {
+    let objects: Arc<dyn api_auth::Objects> = Arc::new(objects::CachedObjects(registry.clone()));
+    let accounts =
+        ServiceAccounts { issuer: registry.config.tokens.clone(), objects: objects.clone(), now: crate::now };
+    let authenticator = authn::Union {
+        methods: vec![
+            Box::new(X509),
+            Box::new(accounts),
+            Box::new(BootstrapTokens { objects: objects.clone(), now: crate::now }),
+        ],
+        anonymous: true,
+    };
+    let authorizer = authz::Union {
+        authorizers: vec![Box::new(authz::Masters), Box::new(NodeAuthorizer::new(objects)), Box::new(rbac)],
+    };
+    let store: DynStore = raft.clone();
+    let status = status::Source { config: config.clone(), identity: identity.clone(), raft: raft.clone() };
+    Ok(api_http::Server {
+        config: api_http::ServerConfig {
+            listen: config.api.listen,
+            certificate: identity.certificate(identity::SERVER),
+            key: identity.key(identity::SERVER),
+            client_ca: config.pki_dir.join("ca.crt"),
+            kubelet_client_certificate: identity.certificate(identity::KUBELET_CLIENT),
+            kubelet_client_key: identity.key(identity::KUBELET_CLIENT),
+            kubelet_ca: config.pki_dir.join("ca.crt"),
+            advertise_url: format!("https://{}", config.api.advertise),
+        },
+        registry: registry.clone(),
+        authenticator: Arc::new(authenticator),
+        authorizer: Arc::new(authorizer),
+        ready_checks: vec![
+            Box::new(StoreCheck(store.clone())),
+            Box::new(CacheCheck(registry.cache.clone(), store.clone())),
+            Box::new(FlagCheck("poststarthook/bootstrap-objects", bootstrapped)),
+        ],
+        live_checks: Vec::new(),
+        metrics: Arc::new(move || metrics.render()),
+        status: Arc::new(move || status.json()),
+        admin: Some(Arc::new(admin::Admin { config: config.clone(), store: raft })),
+    })
+}

@@ -1,0 +1,48 @@
+//! What one replica says of itself: `/kontiki/v1/status`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use store_api::{Store, StoreStatus};
+use store_node::RaftStore;
+
+use super::identity::Identity;
+use crate::config::ServerConfiguration;
+
+pub(crate) struct Source {
+    pub(crate) config: ServerConfiguration,
+    pub(crate) identity: Identity,
+    pub(crate) raft: Arc<RaftStore>,
+}
+
+impl Source {
+    pub(crate) fn json(&self) -> Value {
+        let status = self.raft.status();
+        let certificates: Vec<Value> = self
+            .identity
+            .expiries()
+            .into_iter()
+            .map(|(name, end)| json!({"name": name, "expires": end.to_string()}))
+            .collect();
+        json!({
+            "id": status.id, "clusterID": status.cluster_id, "pid": std::process::id(),
+            "api": format!("https://{}", self.config.api.advertise), "peer": self.config.peer.advertise,
+            "leader": status.leader == Some(status.id), "leaderID": status.leader, "term": status.term,
+            "revision": status.revision, "compactedRevision": status.compacted_revision,
+            "lastLogIndex": status.last_log_index, "committedIndex": status.committed_index,
+            "appliedIndex": status.applied_index, "diskBytes": status.disk_bytes,
+            "stateHash": format!("{:016x}", status.state_hash), "certificates": certificates,
+            "members": members(&status),
+        })
+    }
+}
+
+fn members(status: &StoreStatus) -> Vec<Value> {
+    let member = |member: &store_api::Member| json!({"id": member.id, "peer": member.peer_addr, "api": member.api_url, "voter": member.voter});
+    status.members.iter().map(member).collect()
+}
+
+/// Addresses for the endpoints of the `kubernetes` Service.
+pub(crate) fn api_addresses(status: &StoreStatus) -> Vec<std::net::SocketAddr> {
+    status.members.iter().filter_map(|member| member.api_url.strip_prefix("https://")?.parse().ok()).collect()
+}

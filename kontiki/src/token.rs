@@ -1,0 +1,67 @@
+//! `kontiki token`: bootstrap tokens for servers and agents to join with.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use pki::join::JoinToken;
+use serde_json::json;
+
+use crate::Failure;
+use crate::client::Client;
+use crate::kubeconfig::Kubeconfig;
+use crate::server;
+
+/// Make join tokens.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  kontiki token create --for agent --hours 2 --kubeconfig /var/lib/kontiki/admin.kubeconfig")]
+pub(crate) struct TokenArgs {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum TokenCommand {
+    /// Print a new token; it is kept as a Secret in kube-system until it expires
+    Create {
+        #[arg(long, env = "KUBECONFIG")]
+        kubeconfig: PathBuf,
+        /// What may join with it
+        #[arg(long = "for", value_enum, default_value_t = Purpose::Any)]
+        purpose: Purpose,
+        /// How long it is good for
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i64).range(1..=8760))]
+        hours: i64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Purpose {
+    Server,
+    Agent,
+    Any,
+}
+
+pub(crate) async fn run(args: TokenArgs) -> Result<(), Failure> {
+    let TokenCommand::Create { kubeconfig, purpose, hours } = args.command;
+    let kubeconfig = Kubeconfig::read(&kubeconfig)?;
+    let token = JoinToken::generate(&pki::authority::public_key_hash(&kubeconfig.ca_pem)?);
+    let groups = match purpose {
+        Purpose::Server => server::SERVERS.to_owned(),
+        Purpose::Agent => server::AGENTS.to_owned(),
+        Purpose::Any => format!("{},{}", server::SERVERS, server::AGENTS),
+    };
+    let expiration = crate::now() + jiff::SignedDuration::from_hours(hours);
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {"name": format!("bootstrap-token-{}", token.id), "namespace": "kube-system"},
+        "stringData": {
+            "token-id": token.id, "token-secret": token.secret, "auth-extra-groups": groups,
+            "expiration": api_machinery::time::seconds(expiration),
+            "usage-bootstrap-authentication": "true", "description": "kontiki token create",
+        },
+    });
+    Client::new(&kubeconfig)?.post("/api/v1/namespaces/kube-system/secrets", &secret).await?.ok()?;
+    println!("{token}");
+    Ok(())
+}

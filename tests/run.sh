@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs every test of the workspace with nextest where it is installed, with cargo test otherwise.
+# The whole-system tests find the binary in KONTIKI_BIN and clients in the tool directory.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+export KONTIKI_BIN=${KONTIKI_BIN:-$(realpath "$target")/release/kontiki}
+export KONTIKI_TOOLS=${KONTIKI_TOOLS:-$(realpath "$target")/tools}
+mkdir -p "$KONTIKI_TOOLS"
+
+# kubectl: the one of Debian's unstable suite matches the API version served; a clear word when it cannot be had.
+if KUBECTL=$(tests/tools/debian-tool.sh kubectl /usr/bin/kubectl sid "$KONTIKI_TOOLS"); then
+  export KUBECTL
+else
+  echo "tests: kubectl 1.36 cannot be had from Debian here; its tests are skipped" >&2
+fi
+# The Python client.
+if [ ! -x "$KONTIKI_TOOLS/python/bin/python" ]; then
+  python3 -m venv "$KONTIKI_TOOLS/python" && "$KONTIKI_TOOLS/python/bin/pip" install --quiet kubernetes==34.1.0 ||
+    echo "tests: the Python client cannot be installed here; its test is skipped" >&2
+fi
+
+if cargo nextest --version >/dev/null 2>&1; then
+  exec cargo nextest run --locked --release --workspace --no-fail-fast "$@"
+fi
+exec cargo test --locked --release --workspace --no-fail-fast "$@"
