@@ -156,7 +156,8 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Makes an owned event usable as a [`Change`].
+/// One change that owns its objects.
+#[derive(Clone)]
 pub struct Changed {
     pub kind: Kind,
     pub key: Key,
@@ -167,6 +168,10 @@ pub struct Changed {
 impl Changed {
     pub fn view(&self) -> Change<'_> {
         Change { kind: self.kind, old: self.old.as_deref(), new: self.new.as_deref() }
+    }
+    /// The state after.
+    pub fn new_arc<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.new.clone()?.downcast().ok()
     }
 }
 
@@ -212,6 +217,14 @@ macro_rules! world {
             pub fn keys_of(&self, kind: Kind) -> Vec<Key> {
                 match kind {
                     $(Kind::$kind => self.$table.keys().cloned().collect(),)*
+                }
+            }
+            /// The object is not there, is another one, or is being deleted.
+            pub fn shows_gone(&self, kind: Kind, key: &Key, uid: &str) -> bool {
+                match kind {
+                    $(Kind::$kind => {
+                        self.$table.at(key).is_none_or(|found| found.is_deleting() || found.uid() != uid)
+                    })*
                 }
             }
             /// The object as if it had just come, for the first mapping to keys.

@@ -17,10 +17,9 @@ pub struct Settings {
     pub root_ca_pem: String,
 }
 
-/// Every controller that is built. The garbage collector is first: it must see the graph from the start.
+/// Every controller that is fed by kinds. The garbage collector is fed by ownership and stands apart.
 pub fn all(settings: &Settings) -> Vec<Box<dyn Controller>> {
     vec![
-        Box::new(garbage_collector::GarbageCollector),
         Box::new(namespace::NamespaceController),
         Box::new(serviceaccount::ServiceAccountController),
         Box::new(root_ca::RootCaPublisher { pem: settings.root_ca_pem.clone() }),

@@ -1,0 +1,181 @@
+//! Who runs the controllers: a key in the store that lives as long as its holder's lease.
+//!
+//! The revision that created the key is the epoch of a leadership; every write of the leader carries it
+//! and is refused once another leads. A leader that cannot renew stops by itself before its lease is over.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use store_api::{
+    Compare, DynStore, Event, Fence, LeaseId, Op, ReadAt, Revision, StoreError, Txn, WatchRequest, prefix_end,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The key all replicas compete for.
+pub const LEADERSHIP_KEY: &str = "/leases/leadership/controllers";
+
+/// A vacancy is looked for at least so often, should a watch miss it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Replicas that do not lead the store leave the one that does this head start.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// A leadership that was won.
+pub(crate) struct Held {
+    pub(crate) epoch: Revision,
+    lease: LeaseId,
+    won: Instant,
+}
+
+impl Held {
+    pub(crate) fn fence(&self) -> Fence {
+        Fence { key: Bytes::from_static(LEADERSHIP_KEY.as_bytes()), epoch: self.epoch }
+    }
+}
+
+pub(crate) struct Elector {
+    pub(crate) store: DynStore,
+    pub(crate) identity: String,
+    pub(crate) ttl: Duration,
+}
+
+impl Elector {
+    /// Waits until this replica leads. Errors are retried: no quorum is no reason to give up.
+    pub(crate) async fn win(&self) -> Held {
+        loop {
+            match self.try_win().await {
+                Ok(Some(held)) => return held,
+                Ok(None) => self.wait_for_vacancy().await,
+                Err(error) => {
+                    tracing::debug!(%error, "could not compete for the leadership");
+                    tokio::time::sleep(self.ttl / 3).await;
+                }
+            }
+        }
+    }
+
+    async fn try_win(&self) -> Result<Option<Held>, StoreError> {
+        let key = Bytes::from_static(LEADERSHIP_KEY.as_bytes());
+        if self.store.get(&key, ReadAt::Local).await?.kv.is_some() {
+            return Ok(None);
+        }
+        let status = self.store.status();
+        if status.leader != Some(status.id) {
+            tokio::time::sleep(HEAD_START).await;
+        }
+        let won = Instant::now();
+        let lease = self.store.lease_grant(self.ttl).await?;
+        let put = Op::Put { key: key.clone(), value: Bytes::from(self.identity.clone()), lease };
+        let txn = Txn { compare: vec![Compare::absent(key.clone())], success: vec![put], ..Txn::default() };
+        let outcome = self.store.txn(txn).await;
+        if let Ok(reply) = &outcome
+            && reply.succeeded
+        {
+            return Ok(Some(Held { epoch: reply.revision, lease, won }));
+        }
+        // Lost, or not known: a key that hangs on this lease must not stay.
+        let revoked = self.store.lease_revoke(lease).await;
+        outcome.and(revoked).map(|()| None)
+    }
+
+    /// Returns when the key is deleted, or after a while.
+    async fn wait_for_vacancy(&self) {
+        let _ = tokio::time::timeout(LOOK_AGAIN, self.watch_for_vacancy()).await;
+    }
+
+    async fn watch_for_vacancy(&self) -> Result<(), StoreError> {
+        let start = Bytes::from_static(LEADERSHIP_KEY.as_bytes());
+        let current = self.store.get(&start, ReadAt::Local).await?;
+        if current.kv.is_none() {
+            return Ok(());
+        }
+        let request = WatchRequest { end: prefix_end(&start), start, from: current.revision + 1 };
+        let mut watch = self.store.watch(request).await?;
+        loop {
+            let batch = watch.next().await?;
+            if batch.events.iter().any(|event| matches!(event, Event::Delete { .. })) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Renews until `stop`, or until the lease cannot be relied on any more.
+    pub(crate) async fn hold(&self, held: &Held, stop: &CancellationToken) {
+        let mut renewed = held.won;
+        while !stop.is_cancelled() {
+            let _ = tokio::time::timeout(self.ttl / 3, stop.cancelled()).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            let began = Instant::now();
+            // Given up a little before the lease can end, counted from before the renewal was sent.
+            let left = (renewed + self.ttl * 9 / 10).saturating_duration_since(began);
+            match tokio::time::timeout(left, self.store.lease_renew(held.lease)).await {
+                Ok(Ok(())) => renewed = began,
+                Ok(Err(StoreError::LeaseNotFound(_))) => {
+                    return tracing::warn!(epoch = held.epoch, "the leadership is over: its lease has ended");
+                }
+                Ok(Err(error)) if renewed.elapsed() < self.ttl * 9 / 10 => {
+                    tracing::debug!(%error, "the leadership could not be renewed yet");
+                }
+                _ => return tracing::warn!(epoch = held.epoch, "the leadership is given up: it could not be renewed"),
+            }
+        }
+    }
+
+    /// Ends the leadership now, so that another replica takes over at once.
+    pub(crate) async fn release(&self, held: Held) {
+        let revoke = self.store.lease_revoke(held.lease);
+        if let Ok(Err(error)) = tokio::time::timeout(self.ttl, revoke).await {
+            tracing::debug!(%error, "the leadership was not released; it ends by itself");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use store_api::mem::MemStore;
+
+    use super::*;
+
+    fn elector(store: &DynStore, identity: &str) -> Elector {
+        Elector { store: store.clone(), identity: identity.to_owned(), ttl: Duration::from_millis(600) }
+    }
+
+    #[tokio::test]
+    async fn leadership_moves_at_once_when_released_and_after_the_lease_when_lost() {
+        let store: DynStore = Arc::new(MemStore::new());
+        let (one, two) = (elector(&store, "one"), elector(&store, "two"));
+        let first = one.win().await;
+        let stale = first.fence();
+        let began = Instant::now();
+        let (second, ()) = tokio::join!(two.win(), one.release(first));
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        let fenced = Txn { fence: Some(stale), ..Txn::put("k", "v") };
+        assert!(matches!(store.txn(fenced).await, Err(StoreError::Fenced { .. })));
+        let good = Txn { fence: Some(second.fence()), ..Txn::put("k", "v") };
+        assert!(store.txn(good).await.is_ok());
+
+        // `two` is never renewed: as if it were killed.
+        let began = Instant::now();
+        let third = one.win().await;
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(third.epoch > second.epoch);
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_renews_keeps_it() {
+        let store: DynStore = Arc::new(MemStore::new());
+        let (one, two) = (elector(&store, "one"), elector(&store, "two"));
+        let held = one.win().await;
+        let stop = CancellationToken::new();
+        let hold = one.hold(&held, &stop);
+        tokio::select! {
+            () = hold => panic!("lost"),
+            _ = two.win() => panic!("won twice"),
+            () = tokio::time::sleep(Duration::from_millis(1500)) => {}
+        }
+    }
+}
