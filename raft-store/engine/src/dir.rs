@@ -1,0 +1,109 @@
+//! Directories that only we read, that only one process uses, and whose format is known before the first write.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use store_api::StoreError;
+
+use crate::fatal;
+
+/// A directory of ours, locked until dropped.
+pub(crate) struct Claimed {
+    pub(crate) path: PathBuf,
+    _lock: File,
+}
+
+/// Creates or opens a directory: private, locked, and of a format this version knows.
+pub(crate) fn claim(path: &Path, format: &str) -> Result<Claimed, StoreError> {
+    create_private(path).map_err(|e| fatal(path.display(), e))?;
+    let lock = lock(path)?;
+    check_format(path, format)?;
+    Ok(Claimed { path: path.to_owned(), _lock: lock })
+}
+
+/// Creates the directory and those above it, readable by the owner only; closes it when it was open to others.
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = create_file(&path.join("LOCK"), false).map_err(|e| fatal(path.display(), e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(fatal(path.display(), "another process is using this data directory; stop it first"))
+        }
+        Err(TryLockError::Error(error)) => Err(fatal(path.display(), error)),
+    }
+}
+
+/// Refuses a directory that another version wrote, before anything in it is changed.
+fn check_format(path: &Path, format: &str) -> Result<(), StoreError> {
+    let file = path.join("FORMAT");
+    match fs::read_to_string(&file) {
+        Ok(found) if found.trim_end() == format => Ok(()),
+        Ok(found) => {
+            let found: String = found.trim_end().chars().take(80).collect();
+            Err(fatal(path.display(), format!("its format is {found:?}, this version reads {format:?} only")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_fresh(path)? => {
+            write_atomically(&file, format!("{format}\n").as_bytes()).map_err(|e| fatal(file.display(), e))
+        }
+        Err(error) => Err(fatal(file.display(), error)),
+    }
+}
+
+/// Nothing but our lock, and what a first start that was interrupted leaves.
+fn is_fresh(path: &Path) -> Result<bool, StoreError> {
+    let entries = fs::read_dir(path).map_err(|e| fatal(path.display(), e))?;
+    for entry in entries {
+        let name = entry.map_err(|e| fatal(path.display(), e))?.file_name();
+        if name != "LOCK" && name != "FORMAT.tmp" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Opens a file for writing that only the owner may read.
+pub(crate) fn create_file(path: &Path, truncate: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(truncate).mode(0o600).open(path)
+}
+
+/// Replaces a file so that a crash leaves the old content or the new one, durable on return.
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_added_extension("tmp");
+    let mut file = create_file(&temporary, true)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    rename_durably(&temporary, path)
+}
+
+/// Renames and makes the new name durable. The file itself must be synced before.
+pub(crate) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+/// Makes the names in the directory of `path` durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// Bytes of all files below, as far as they can be read while they come and go.
+pub(crate) fn disk_bytes(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}

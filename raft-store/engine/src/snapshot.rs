@@ -1,0 +1,104 @@
+//! Snapshot files: one consistent state, streamed, with a checksum on every part and one over the whole.
+//!
+//! A file is a magic, a header, chunks of records, and an end ([`format`]). What compaction made
+//! unreachable is left out ([`filter`]), so equal states give equal content on every replica.
+
+mod filter;
+mod format;
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::{DB, WriteBatch};
+use store_api::StoreError;
+
+use crate::state::Position;
+use crate::{SnapshotInfo, dir, fatal, options};
+use filter::Filter;
+use format::{Reader, Writer};
+
+pub(crate) use format::Header;
+
+/// Bytes of records loaded in one batch.
+const LOAD_BYTES: usize = 4 << 20;
+
+pub(crate) struct Built {
+    pub(crate) header: Header,
+    pub(crate) info: SnapshotInfo,
+}
+
+/// Writes the state as it is now. The file appears under its name when it is whole and durable.
+pub(crate) fn build(db: &DB, file: &Path) -> Result<Built, StoreError> {
+    let temporary = file.with_added_extension("tmp");
+    let header = write(db, &temporary).inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })?;
+    dir::rename_durably(&temporary, file).map_err(|e| fatal(file.display(), e))?;
+    let bytes = std::fs::metadata(file).map_err(|e| fatal(file.display(), e))?.len();
+    let info = info(file, &header, bytes);
+    Ok(Built { header, info })
+}
+
+fn write(db: &DB, path: &Path) -> Result<Header, StoreError> {
+    let view = db.snapshot();
+    let header = Header { position: filter::position(&view)? };
+    let failed = |error| fatal(path.display(), error);
+    let mut writer = Writer::create(path, &header).map_err(failed)?;
+    let mut filter = Filter::new(header.position.compacted);
+    let mut iterator = view.raw_iterator_opt(options::scan(b"", b"\xff"));
+    iterator.seek_to_first();
+    while let Some((key, value)) = iterator.item() {
+        if filter.keeps(key, value)? {
+            writer.record(key, value).map_err(failed)?;
+        }
+        iterator.next();
+    }
+    iterator.status().map_err(|e| fatal("reading the state failed", e))?;
+    writer.finish().map_err(failed)?;
+    Ok(header)
+}
+
+/// Loads a file into an empty database, durable on return. `Invalid` when the file is not whole.
+pub(crate) fn load(
+    file: &Path,
+    db: &DB,
+    observe: &mut dyn FnMut() -> Result<(), StoreError>,
+) -> Result<Built, StoreError> {
+    let mut reader = Reader::open(file)?;
+    let mut batch = WriteBatch::default();
+    while let Some(chunk) = reader.next_chunk()? {
+        for record in chunk.records() {
+            let (key, value) = record?;
+            batch.put(key, value);
+        }
+        if batch.size_in_bytes() >= LOAD_BYTES {
+            write_batch(db, std::mem::take(&mut batch))?;
+            observe()?;
+        }
+    }
+    write_batch(db, batch)?;
+    let (header, bytes) = reader.finish()?;
+    db.flush().map_err(|e| fatal("flushing a new state failed", e))?;
+    let info = info(file, &header, bytes);
+    Ok(Built { header, info })
+}
+
+/// Reads a whole snapshot file, checks it, and says what it holds. `Invalid` when it is not whole.
+pub fn verify_snapshot(file: &Path) -> Result<SnapshotInfo, StoreError> {
+    let mut reader = Reader::open(file)?;
+    while let Some(chunk) = reader.next_chunk()? {
+        for record in chunk.records() {
+            record?;
+        }
+    }
+    let (header, bytes) = reader.finish()?;
+    Ok(info(file, &header, bytes))
+}
+
+fn write_batch(db: &DB, batch: WriteBatch) -> Result<(), StoreError> {
+    db.write_opt(batch, &options::unlogged()).map_err(|e| fatal("writing a new state failed", e))
+}
+
+fn info(file: &Path, header: &Header, bytes: u64) -> SnapshotInfo {
+    let Position { log_id, membership, revision, .. } = header.position.clone();
+    SnapshotInfo { file: PathBuf::from(file), log_id, membership, revision, bytes }
+}

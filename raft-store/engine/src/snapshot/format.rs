@@ -1,0 +1,246 @@
+//! The layout of a snapshot file. All numbers are big-endian.
+//!
+//! ```text
+//! magic, 16 bytes   "kontiki-snap" and the format version, u32
+//! header            length u32, crc32 u32, protobuf message
+//! chunks            length u32 (not 0), crc32 u32, records
+//! end               length u32 = 0, records in all u64, SHA-256 of everything before
+//! ```
+//!
+//! A record is key length u16, value length u32, key, value.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use store_api::StoreError;
+
+use crate::state::Position;
+use crate::{dir, fatal};
+
+const MAGIC: &[u8; 12] = b"kontiki-snap";
+const VERSION: u32 = 1;
+/// A chunk is closed when it has reached this; one large record may make it longer.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Longest chunk read: a record of the largest transaction, with room.
+const MAX_CHUNK_BYTES: usize = 64 << 20;
+
+/// What a snapshot says of itself before its content.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Header {
+    #[prost(message, required, tag = "1")]
+    pub(crate) position: Position,
+}
+
+/// Everything written goes through the checksum over the whole.
+pub(super) struct Writer {
+    file: BufWriter<File>,
+    whole: Sha256,
+    chunk: Vec<u8>,
+    records: u64,
+}
+
+impl Writer {
+    pub(super) fn create(path: &Path, header: &Header) -> io::Result<Self> {
+        let file = BufWriter::with_capacity(CHUNK_BYTES, dir::create_file(path, true)?);
+        let mut writer = Self { file, whole: Sha256::new(), chunk: Vec::new(), records: 0 };
+        writer.write(MAGIC)?;
+        writer.write(&VERSION.to_be_bytes())?;
+        writer.part(&header.encode_to_vec())?;
+        Ok(writer)
+    }
+
+    pub(super) fn record(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        let too_long = |_| io::Error::other("a record is too long for a snapshot");
+        let key_length = u16::try_from(key.len()).map_err(too_long)?;
+        let value_length = u32::try_from(value.len()).map_err(too_long)?;
+        self.chunk.extend_from_slice(&key_length.to_be_bytes());
+        self.chunk.extend_from_slice(&value_length.to_be_bytes());
+        self.chunk.extend_from_slice(key);
+        self.chunk.extend_from_slice(value);
+        self.records += 1;
+        if self.chunk.len() >= CHUNK_BYTES {
+            self.close_chunk()?;
+        }
+        Ok(())
+    }
+
+    /// Durable on return.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        if !self.chunk.is_empty() {
+            self.close_chunk()?;
+        }
+        self.write(&0u32.to_be_bytes())?;
+        self.write(&self.records.to_be_bytes())?;
+        let digest = self.whole.finalize();
+        self.file.write_all(&digest)?;
+        self.file.flush()?;
+        self.file.get_ref().sync_all()
+    }
+
+    fn close_chunk(&mut self) -> io::Result<()> {
+        let chunk = std::mem::take(&mut self.chunk);
+        self.part(&chunk)?;
+        self.chunk = chunk;
+        self.chunk.clear();
+        Ok(())
+    }
+
+    fn part(&mut self, content: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(content.len()).map_err(|_| io::Error::other("a part is too long"))?;
+        self.write(&length.to_be_bytes())?;
+        self.write(&crc32fast::hash(content).to_be_bytes())?;
+        self.write(content)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.whole.update(bytes);
+        self.file.write_all(bytes)
+    }
+}
+
+pub(super) struct Reader {
+    path: PathBuf,
+    file: BufReader<File>,
+    whole: Sha256,
+    header: Header,
+    records: u64,
+    bytes: u64,
+    ended: bool,
+}
+
+impl Reader {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(|e| fatal(path.display(), e))?;
+        let mut reader = Self {
+            path: path.to_owned(),
+            file: BufReader::with_capacity(CHUNK_BYTES, file),
+            whole: Sha256::new(),
+            header: Header::default(),
+            records: 0,
+            bytes: 0,
+            ended: false,
+        };
+        if &reader.array()? != MAGIC {
+            return Err(reader.invalid("not a snapshot"));
+        }
+        let version = u32::from_be_bytes(reader.array()?);
+        if version != VERSION {
+            return Err(reader.invalid(format_args!("its format is {version}, this version reads {VERSION} only")));
+        }
+        let length = u32::from_be_bytes(reader.array()?);
+        let header = reader.part(length)?;
+        reader.header = Header::decode(&*header).map_err(|e| reader.invalid(e))?;
+        Ok(reader)
+    }
+
+    /// The next chunk, with its checksum right; `None` at the end.
+    pub(super) fn next_chunk(&mut self) -> Result<Option<Chunk>, StoreError> {
+        let length = u32::from_be_bytes(self.array()?);
+        if length == 0 {
+            self.ended = true;
+            return Ok(None);
+        }
+        let content = self.part(length)?;
+        let chunk = Chunk { content, path: self.path.clone() };
+        self.records += chunk.records().count() as u64;
+        Ok(Some(chunk))
+    }
+
+    /// After the last chunk: whether the file is whole. Answers its header and length.
+    pub(super) fn finish(mut self) -> Result<(Header, u64), StoreError> {
+        assert!(self.ended, "finish follows the last chunk");
+        let records = u64::from_be_bytes(self.array()?);
+        let expected = self.whole.clone().finalize();
+        let digest: [u8; 32] = self.array()?;
+        if digest != expected[..] {
+            return Err(self.invalid("its checksum is wrong"));
+        }
+        if records != self.records {
+            return Err(self.invalid(format_args!("{} records of {records}", self.records)));
+        }
+        match self.file.read(&mut [0]) {
+            Ok(0) => Ok((self.header, self.bytes)),
+            Ok(_) => Err(self.invalid("something follows its end")),
+            Err(error) => Err(fatal(self.path.display(), error)),
+        }
+    }
+
+    fn part(&mut self, length: u32) -> Result<Vec<u8>, StoreError> {
+        let length = length as usize;
+        if length > MAX_CHUNK_BYTES {
+            return Err(self.invalid(format_args!("a part of {length} bytes, at most {MAX_CHUNK_BYTES} are read")));
+        }
+        let checksum = self.array()?;
+        let mut content = vec![0; length];
+        self.fill(&mut content)?;
+        match crc32fast::hash(&content).to_be_bytes() == checksum {
+            true => Ok(content),
+            false => Err(self.invalid("the checksum of a part is wrong")),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let mut array = [0; N];
+        self.fill(&mut array)?;
+        Ok(array)
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), StoreError> {
+        match self.file.read_exact(buffer) {
+            Ok(()) => {
+                self.whole.update(&*buffer);
+                self.bytes += buffer.len() as u64;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.invalid("it is cut short")),
+            Err(error) => Err(fatal(self.path.display(), error)),
+        }
+    }
+
+    fn invalid(&self, what: impl std::fmt::Display) -> StoreError {
+        invalid(&self.path, what)
+    }
+}
+
+fn invalid(path: &Path, what: impl std::fmt::Display) -> StoreError {
+    StoreError::Invalid(format!("snapshot {}: {what}", path.display()))
+}
+
+pub(super) struct Chunk {
+    content: Vec<u8>,
+    path: PathBuf,
+}
+
+type Record<'a> = (&'a [u8], &'a [u8]);
+
+impl Chunk {
+    pub(super) fn records(&self) -> impl Iterator<Item = Result<Record<'_>, StoreError>> {
+        let mut rest = self.content.as_slice();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            match split_record(rest) {
+                Some((record, after)) => {
+                    rest = after;
+                    Some(Ok(record))
+                }
+                None => {
+                    rest = &[];
+                    Some(Err(invalid(&self.path, "a record is cut short")))
+                }
+            }
+        })
+    }
+}
+
+fn split_record(raw: &[u8]) -> Option<(Record<'_>, &[u8])> {
+    let (key_length, rest) = raw.split_first_chunk()?;
+    let (value_length, rest) = rest.split_first_chunk()?;
+    let (key, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*key_length)))?;
+    let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*value_length) as usize)?;
+    Some(((key, value), rest))
+}

@@ -1,0 +1,241 @@
+//! The state machine of one replica.
+//!
+//! `state/CURRENT` names the directory of the database in use, so that a snapshot is installed beside it
+//! and switched to in one step ([`generation`]). What every entry looks at is kept in memory ([`working`]);
+//! a group of entries is applied over it and written in one batch ([`group`]). Readers see what is
+//! published after that batch ([`read`]). What compaction made unreachable is removed later ([`garbage`]).
+
+mod garbage;
+mod generation;
+mod group;
+pub(crate) mod keys;
+mod read;
+pub(crate) mod records;
+mod working;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use store_api::{Event, KeyValue, RangeReply, RangeRequest, Revision, StoreError};
+
+use crate::snapshot::{self, Header};
+use crate::{Applied, ApplyEntry, SnapshotInfo, dir, fatal};
+use generation::{Generation, Pointer};
+use group::Group;
+use working::Working;
+
+pub(crate) use records::Position;
+
+const FORMAT: &str = "kontiki state 1";
+
+/// The state machine of one replica.
+pub struct StateMachine {
+    current: RwLock<Arc<Generation>>,
+    working: Mutex<Working>,
+    pointer: Mutex<Pointer>,
+    dir: dir::Claimed,
+}
+
+/// What readers may see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) revision: Revision,
+    pub(crate) compacted: Revision,
+    pub(crate) hash: u64,
+}
+
+/// The steps of [`StateMachine::install_snapshot`] between which a crash is survived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InstallStep {
+    Begun,
+    Loading,
+    Loaded,
+    Switched,
+    Done,
+}
+
+impl StateMachine {
+    /// Opens or creates `state/` in the data directory. What a crash left of a snapshot half installed is
+    /// removed. Refuses a state that is older than what was made durable.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let claimed = dir::claim(&dir.join("state"), FORMAT)?;
+        let pointer = Pointer::open(&claimed.path)?;
+        generation::remove_others(&claimed.path, &pointer)?;
+        let generation = Generation::open(&claimed.path, pointer.generation)?;
+        let working = Working::load(generation.db())?;
+        if working.position.entries < pointer.durable_entries {
+            return Err(fatal(
+                claimed.path.display(),
+                format_args!(
+                    "the state holds {} entries of {} that were made durable. This replica must be replaced by a \
+                     new one",
+                    working.position.entries, pointer.durable_entries
+                ),
+            ));
+        }
+        generation.publish(&working.position);
+        Ok(Self {
+            current: RwLock::new(Arc::new(generation)),
+            working: Mutex::new(working),
+            pointer: Mutex::new(pointer),
+            dir: claimed,
+        })
+    }
+
+    /// Applies a group of entries in one batch. An error is final: nothing more can be applied.
+    ///
+    /// Not synced: after a power cut the log is applied again from [`Self::last_applied`].
+    pub fn apply(&self, entries: &[ApplyEntry]) -> Result<Vec<Applied>, StoreError> {
+        let mut working = self.working.lock();
+        working.check()?;
+        let generation = self.generation();
+        let applied = apply_group(&generation, &mut working, entries).inspect_err(|error| working.fail(error))?;
+        generation.publish(&working.position);
+        Ok(applied)
+    }
+
+    /// Opaque log id and membership of the last applied entry.
+    pub fn last_applied(&self) -> Result<(Option<Bytes>, Option<Bytes>), StoreError> {
+        let working = self.working.lock();
+        Ok((working.position.log_id.clone(), working.position.membership.clone()))
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.published().revision
+    }
+
+    pub fn compacted(&self) -> Revision {
+        self.published().compacted
+    }
+
+    /// Rolling hash of everything applied.
+    pub fn state_hash(&self) -> u64 {
+        self.published().hash
+    }
+
+    /// The revision and the hash at it, to be compared with those of other replicas.
+    pub fn revision_and_hash(&self) -> (Revision, u64) {
+        let Published { revision, hash, .. } = self.published();
+        (revision, hash)
+    }
+
+    /// Version of `key` at `at` (newest when `None`), with the revision read at.
+    pub fn get(&self, key: &[u8], at: Option<Revision>) -> Result<(Option<KeyValue>, Revision), StoreError> {
+        read::get(&self.generation(), key, at)
+    }
+
+    /// Keys at `at` (newest when `None`); `request.at` is not looked at.
+    pub fn range(&self, request: &RangeRequest, at: Option<Revision>) -> Result<RangeReply, StoreError> {
+        read::range(&self.generation(), request, at)
+    }
+
+    /// Events with `after < revision <= until`, whole revisions, at most about `max_events` (and 32 MiB);
+    /// `Compacted` below the mark. What is not applied yet is left out.
+    pub fn events(
+        &self,
+        after: Revision,
+        until: Revision,
+        max_events: usize,
+    ) -> Result<Vec<(Revision, Vec<Event>)>, StoreError> {
+        read::events(&self.generation(), after, until, max_events)
+    }
+
+    pub fn leases(&self) -> Result<Vec<store_core::Lease>, StoreError> {
+        Ok(self.working.lock().leases.values().cloned().collect())
+    }
+
+    pub fn disk_bytes(&self) -> u64 {
+        dir::disk_bytes(&self.dir.path)
+    }
+
+    /// Removes versions and events that compaction made unreachable; called in the background, in small steps.
+    /// Answers whether there is more to do.
+    pub fn collect_garbage(&self, max_keys: usize) -> Result<bool, StoreError> {
+        garbage::collect(&self.generation(), max_keys)
+    }
+
+    /// Writes a consistent snapshot to one file (header with format version and hashes, then the data), synced.
+    /// Makes the state durable as well, so the log may be purged up to the snapshot.
+    pub fn build_snapshot(&self, file: &Path) -> Result<SnapshotInfo, StoreError> {
+        self.working.lock().check()?;
+        let generation = self.generation();
+        let built = snapshot::build(generation.db(), file)?;
+        generation.db().flush_wal(true).map_err(|e| fatal("syncing the state failed", e))?;
+        let mut pointer = self.pointer.lock();
+        if pointer.generation == generation.number && pointer.durable_entries < built.header.position.entries {
+            pointer.durable_entries = built.header.position.entries;
+            pointer.save(&self.dir.path)?;
+        }
+        Ok(built.info)
+    }
+
+    /// Replaces the whole state by a snapshot file; a crash at any step leaves the old or the new state.
+    ///
+    /// `Invalid` when the file is damaged or of another format; then nothing has changed.
+    pub fn install_snapshot(&self, file: &Path) -> Result<SnapshotInfo, StoreError> {
+        self.install_observed(file, &mut |_| Ok(()))
+    }
+
+    pub(crate) fn install_observed(
+        &self,
+        file: &Path,
+        observe: &mut dyn FnMut(InstallStep) -> Result<(), StoreError>,
+    ) -> Result<SnapshotInfo, StoreError> {
+        let mut pointer = self.pointer.lock();
+        observe(InstallStep::Begun)?;
+        let number = pointer.generation + 1;
+        let generation = Generation::create(&self.dir.path, number)?;
+        let loaded = self.load_snapshot(&generation, file, observe);
+        let (built, working) = loaded.inspect_err(|_| generation.retire())?;
+        observe(InstallStep::Loaded)?;
+
+        let mut current = self.working.lock();
+        let next = Pointer { generation: number, durable_entries: working.position.entries };
+        next.save(&self.dir.path)?;
+        observe(InstallStep::Switched)?;
+        generation.publish(&working.position);
+        let before = std::mem::replace(&mut *self.current.write(), Arc::new(generation));
+        (*current, *pointer) = (working, next);
+        before.retire();
+        observe(InstallStep::Done)?;
+        Ok(built)
+    }
+
+    fn load_snapshot(
+        &self,
+        generation: &Generation,
+        file: &Path,
+        observe: &mut dyn FnMut(InstallStep) -> Result<(), StoreError>,
+    ) -> Result<(SnapshotInfo, Working), StoreError> {
+        let read = snapshot::load(file, generation.db(), &mut || observe(InstallStep::Loading))?;
+        let working = Working::load(generation.db())?;
+        match (Header { position: working.position.clone() }) == read.header {
+            true => Ok((read.info, working)),
+            false => Err(StoreError::Invalid(format!("{}: its header and its content differ", file.display()))),
+        }
+    }
+
+    fn generation(&self) -> Arc<Generation> {
+        self.current.read().clone()
+    }
+
+    fn published(&self) -> Published {
+        self.generation().published()
+    }
+}
+
+fn apply_group(
+    generation: &Generation,
+    working: &mut Working,
+    entries: &[ApplyEntry],
+) -> Result<Vec<Applied>, StoreError> {
+    let mut group = Group::new(generation.db(), working);
+    for entry in entries {
+        group.apply(entry)?;
+    }
+    let (batch, applied) = group.finish();
+    generation.db().write(batch).map_err(|e| fatal("writing the state failed", e))?;
+    Ok(applied)
+}

@@ -1,0 +1,49 @@
+//! Removes what compaction made unreachable.
+//!
+//! What there is to remove is read from the events up to the compacted revision: each has replaced or
+//! deleted the version before it, which no permitted read can reach any more, and a deletion itself needs
+//! no trace at or below the mark. So the work is proportional to the history, not to the state, and goes on
+//! after a restart where it stopped, because an event record goes in the batch of what it stands for.
+
+use rocksdb::WriteBatch;
+use store_api::StoreError;
+
+use super::generation::Generation;
+use super::{keys, read, records};
+use crate::{fatal, options};
+
+/// Removes up to about `max_keys` keys; answers whether there is more to do.
+pub(super) fn collect(generation: &Generation, max_keys: usize) -> Result<bool, StoreError> {
+    let mut collected = generation.collected.lock();
+    let compacted = generation.published().compacted;
+    if *collected >= compacted {
+        return Ok(false);
+    }
+    let (lower, upper) = (keys::events_key(*collected + 1), keys::events_key(compacted + 1));
+    let mut iterator = generation.db().raw_iterator_opt(options::scan(&lower, &upper));
+    iterator.seek_to_first();
+    let mut batch = WriteBatch::default();
+    let mut reached = compacted;
+    while let Some((raw, value)) = iterator.item() {
+        let (revision, _) = keys::number(raw).ok_or_else(read::damaged)?;
+        if batch.len() >= max_keys {
+            reached = revision - 1;
+            break;
+        }
+        for event in records::decode_events(value)? {
+            if event.previous != 0 {
+                batch.delete(keys::version_key(&event.key, event.previous));
+            }
+            if event.deleted {
+                batch.delete(keys::version_key(&event.key, revision));
+            }
+        }
+        batch.delete(raw);
+        iterator.next();
+    }
+    iterator.status().map_err(read::failed)?;
+    drop(iterator);
+    generation.db().write(batch).map_err(|e| fatal("removing old versions failed", e))?;
+    *collected = reached;
+    Ok(reached < compacted)
+}

@@ -1,0 +1,170 @@
+//! A group of entries being applied: each sees those before it, and all are written in one batch.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use rocksdb::{DB, DBRawIterator, WriteBatch};
+use store_api::{Event, KeyValue, LeaseId, Revision, StoreError, in_range};
+use store_core::{Command, Effects, Lease, Replies, Reply, StateRead};
+
+use super::working::Working;
+use super::{keys, read, records};
+use crate::{Applied, ApplyEntry, ApplyPayload, options};
+
+pub(super) struct Group<'a> {
+    db: &'a DB,
+    working: &'a mut Working,
+    /// One iterator for all single reads of the group, of the database as it was before.
+    reader: RefCell<DBRawIterator<'a>>,
+    /// The newest version of every key read or written so far, `None` when there is none.
+    newest: RefCell<BTreeMap<Bytes, Option<KeyValue>>>,
+    batch: WriteBatch,
+    applied: Vec<Applied>,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(db: &'a DB, working: &'a mut Working) -> Self {
+        Self {
+            db,
+            working,
+            reader: RefCell::new(db.raw_iterator_opt(options::within_key())),
+            newest: RefCell::default(),
+            batch: WriteBatch::default(),
+            applied: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    pub(super) fn apply(&mut self, entry: &ApplyEntry) -> Result<(), StoreError> {
+        let (reply, events) = match &entry.payload {
+            ApplyPayload::Blank => (Reply::Done, Vec::new()),
+            ApplyPayload::Membership(membership) => {
+                self.working.position.membership = Some(membership.clone());
+                (Reply::Done, Vec::new())
+            }
+            ApplyPayload::Command(command) => self.command(command)?,
+        };
+        self.working.position.log_id = Some(entry.log_id.clone());
+        self.working.position.entries += 1;
+        self.applied.push(Applied { reply, revision: self.working.position.revision, events });
+        Ok(())
+    }
+
+    /// What to write, and what came of each entry.
+    pub(super) fn finish(mut self) -> (WriteBatch, Vec<Applied>) {
+        if !self.applied.is_empty() {
+            self.working.save_position(&mut self.batch);
+        }
+        (self.batch, self.applied)
+    }
+
+    fn command(&mut self, command: &Command) -> Result<(Reply, Vec<Event>), StoreError> {
+        let (reply, effects) = store_core::apply(self, command)?;
+        let Effects { revision, events, leases, compacted, last_lease_id, last_node_id, answered } = effects;
+        if let Some(revision) = revision {
+            self.write_events(revision, &events);
+        }
+        for change in &leases {
+            self.working.change_lease(change, &mut self.batch)?;
+        }
+        if let Some((id, answer)) = answered {
+            self.working.remember(id, answer, &mut self.batch);
+        }
+        let position = &mut self.working.position;
+        position.compacted = compacted.unwrap_or(position.compacted);
+        position.last_lease_id = last_lease_id.unwrap_or(position.last_lease_id);
+        position.last_node_id = last_node_id.unwrap_or(position.last_node_id);
+        Ok((reply, events))
+    }
+
+    fn write_events(&mut self, revision: Revision, events: &[Event]) {
+        let newest = self.newest.get_mut();
+        for event in events {
+            let key = &event.kv().key;
+            records::encode_version(event, &mut self.scratch);
+            self.batch.put(keys::version_key(key, revision), &self.scratch);
+            let kv = match event {
+                Event::Put { kv, .. } => Some(kv.clone()),
+                Event::Delete { .. } => None,
+            };
+            newest.insert(key.clone(), kv);
+        }
+        records::encode_events(events, &mut self.scratch);
+        self.batch.put(keys::events_key(revision), &self.scratch);
+        let position = &mut self.working.position;
+        position.revision = revision;
+        position.hash = store_core::fold_hash(position.hash, events);
+    }
+}
+
+impl StateRead for Group<'_> {
+    fn revision(&self) -> Revision {
+        self.working.position.revision
+    }
+
+    fn compacted(&self) -> Revision {
+        self.working.position.compacted
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StoreError> {
+        if let Some(known) = self.newest.borrow().get(key) {
+            return Ok(known.clone());
+        }
+        let key = Bytes::copy_from_slice(key);
+        let kv = read::find(&mut self.reader.borrow_mut(), &key, Revision::MAX)?;
+        self.newest.borrow_mut().insert(key, kv.clone());
+        Ok(kv)
+    }
+
+    fn range(&self, start: &[u8], end: &[u8]) -> Result<Vec<KeyValue>, StoreError> {
+        let mut found = BTreeMap::new();
+        read::scan(self.db, start, end, Revision::MAX, |version| {
+            let kv = version.into_kv(false)?;
+            found.insert(kv.key.clone(), kv);
+            Ok(())
+        })?;
+        let newest = self.newest.borrow();
+        let from = (Bound::Included(start), Bound::Unbounded);
+        for (key, kv) in newest.range::<[u8], _>(from).take_while(|(key, _)| in_range(key, start, end)) {
+            match kv {
+                Some(kv) => found.insert(key.clone(), kv.clone()),
+                None => found.remove(key),
+            };
+        }
+        Ok(found.into_values().collect())
+    }
+
+    fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError> {
+        let of_group = self.applied.iter().flat_map(|applied| &applied.events).find_map(|event| match event {
+            Event::Put { kv, .. } if kv.mod_revision == revision && kv.key == key => Some(kv.clone()),
+            _ => None,
+        });
+        match of_group {
+            Some(kv) => Ok(Some(kv)),
+            None => read::version(self.db, Bytes::copy_from_slice(key), revision),
+        }
+    }
+
+    fn has_lease(&self, id: LeaseId) -> bool {
+        self.working.leases.contains_key(&id)
+    }
+
+    fn lease(&self, id: LeaseId) -> Option<Lease> {
+        self.working.leases.get(&id).cloned()
+    }
+
+    fn last_lease_id(&self) -> LeaseId {
+        self.working.position.last_lease_id
+    }
+
+    fn last_node_id(&self) -> u64 {
+        self.working.position.last_node_id
+    }
+
+    fn replies(&self) -> &Replies {
+        &self.working.replies
+    }
+}

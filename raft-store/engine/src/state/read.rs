@@ -1,0 +1,257 @@
+//! Reads: one version, a range at a revision, the events between two revisions.
+//!
+//! A reader takes its view of the database first and looks at the compacted revision after it. What lies
+//! below that mark is removed only after the mark was published, so a view that was taken while the mark
+//! allowed the read holds everything it needs.
+
+use bytes::Bytes;
+use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot};
+use store_api::{Event, KeyValue, RangeReply, RangeRequest, Revision, StoreError};
+
+use super::generation::Generation;
+use super::records::{self, EventRef, Version};
+use super::{Published, keys};
+use crate::{fatal, options};
+
+/// Bytes of events handed out at once.
+const MAX_EVENT_BYTES: usize = 32 << 20;
+/// Old versions stepped over one by one before a seek is cheaper.
+const STEPS: usize = 4;
+
+pub(super) fn get(
+    generation: &Generation,
+    key: &[u8],
+    at: Option<Revision>,
+) -> Result<(Option<KeyValue>, Revision), StoreError> {
+    loop {
+        let revision = readable(generation.published(), at)?;
+        let mut iterator = generation.db().raw_iterator_opt(options::within_key());
+        let kv = find(&mut iterator, &Bytes::copy_from_slice(key), revision)?;
+        if still_readable(generation, at, revision)? {
+            return Ok((kv, revision));
+        }
+    }
+}
+
+pub(super) fn range(
+    generation: &Generation,
+    request: &RangeRequest,
+    at: Option<Revision>,
+) -> Result<RangeReply, StoreError> {
+    loop {
+        let revision = readable(generation.published(), at)?;
+        let mut reply = RangeReply { kvs: Vec::new(), more: false, count: 0, revision };
+        scan(generation.db(), &request.start, &request.end, revision, |version| {
+            reply.count += 1;
+            if request.limit != 0 && reply.count > request.limit {
+                reply.more = true;
+            } else {
+                reply.kvs.push(version.into_kv(request.keys_only)?);
+            }
+            Ok(())
+        })?;
+        if still_readable(generation, at, revision)? {
+            return Ok(reply);
+        }
+    }
+}
+
+/// The revision to read at.
+fn readable(published: Published, at: Option<Revision>) -> Result<Revision, StoreError> {
+    let Published { revision: current, compacted, .. } = published;
+    match at {
+        None => Ok(current),
+        Some(requested) if requested > current => Err(StoreError::FutureRevision { requested, current }),
+        Some(requested) if requested < compacted => Err(StoreError::Compacted { requested, oldest: compacted }),
+        Some(requested) => Ok(requested),
+    }
+}
+
+/// Whether nothing read at `revision` can have been removed meanwhile; a read of the newest is tried again.
+fn still_readable(generation: &Generation, at: Option<Revision>, revision: Revision) -> Result<bool, StoreError> {
+    match readable(generation.published(), Some(revision)) {
+        Ok(_) => Ok(true),
+        Err(_) if at.is_none() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The version of a key at a revision, by an iterator made with [`options::within_key`].
+pub(super) fn find(
+    iterator: &mut DBRawIterator<'_>,
+    key: &Bytes,
+    at: Revision,
+) -> Result<Option<KeyValue>, StoreError> {
+    let wanted = keys::version_key(key, at);
+    iterator.seek(&wanted);
+    let Some((raw, value)) = iterator.item() else {
+        iterator.status().map_err(failed)?;
+        return Ok(None);
+    };
+    let (prefix, revision) = keys::split_version(raw).ok_or_else(damaged)?;
+    if !wanted.starts_with(prefix) {
+        return Ok(None);
+    }
+    Ok(Version::parse(value)?.map(|version| version.into_kv(key.clone(), revision, false)))
+}
+
+/// The version that was written at exactly this revision.
+pub(super) fn version(db: &DB, key: Bytes, revision: Revision) -> Result<Option<KeyValue>, StoreError> {
+    let raw = db.get_pinned(keys::version_key(&key, revision)).map_err(failed)?;
+    let Some(raw) = raw else { return Ok(None) };
+    Ok(Version::parse(&raw)?.map(|version| version.into_kv(key, revision, false)))
+}
+
+/// A version that a scan came by; its value is copied only when it is wanted.
+pub(super) struct Scanned<'a> {
+    prefix: &'a [u8],
+    revision: Revision,
+    version: Version<'a>,
+}
+
+impl Scanned<'_> {
+    pub(super) fn into_kv(self, keys_only: bool) -> Result<KeyValue, StoreError> {
+        let key = keys::unescape(self.prefix).ok_or_else(damaged)?;
+        Ok(self.version.into_kv(key, self.revision, keys_only))
+    }
+}
+
+/// Visits the keys of `[start, end)` that exist at a revision, in order.
+pub(super) fn scan(
+    db: &DB,
+    start: &[u8],
+    end: &[u8],
+    at: Revision,
+    mut visit: impl FnMut(Scanned<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let (lower, upper) = keys::version_bounds(start, end);
+    if lower >= upper {
+        return Ok(());
+    }
+    let mut iterator = db.raw_iterator_opt(options::scan(&lower, &upper));
+    iterator.seek_to_first();
+    let mut prefix = Vec::new();
+    while let Some(raw) = iterator.key() {
+        let (found, revision) = keys::split_version(raw).ok_or_else(damaged)?;
+        prefix.clear();
+        prefix.extend_from_slice(found);
+        if revision <= at {
+            if let Some(version) = Version::parse(iterator.value().unwrap_or_default())? {
+                visit(Scanned { prefix: &prefix, revision, version })?;
+            }
+            leave_key(&mut iterator, &prefix);
+        } else {
+            skip_newer(&mut iterator, &prefix, at);
+        }
+    }
+    iterator.status().map_err(failed)
+}
+
+/// Goes to the first version of another key.
+fn leave_key(iterator: &mut DBRawIterator<'_>, prefix: &[u8]) {
+    for _ in 0..STEPS {
+        iterator.next();
+        if !iterator.key().is_some_and(|raw| raw.starts_with(prefix)) {
+            return;
+        }
+    }
+    iterator.seek(keys::after_versions(prefix));
+}
+
+/// Goes to the version of this key at a revision, or to another key.
+fn skip_newer(iterator: &mut DBRawIterator<'_>, prefix: &[u8], at: Revision) {
+    let wanted = [prefix, &(!at).to_be_bytes()].concat();
+    for _ in 0..STEPS {
+        iterator.next();
+        if iterator.key().is_none_or(|raw| raw >= wanted.as_slice()) {
+            return;
+        }
+    }
+    iterator.seek(wanted);
+}
+
+/// See [`super::StateMachine::events`].
+pub(super) fn events(
+    generation: &Generation,
+    after: Revision,
+    until: Revision,
+    max_events: usize,
+) -> Result<Vec<(Revision, Vec<Event>)>, StoreError> {
+    let published = generation.published();
+    let until = until.min(published.revision);
+    let view = generation.db().snapshot();
+    let compacted = generation.published().compacted;
+    if after < compacted {
+        return Err(StoreError::Compacted { requested: after + 1, oldest: compacted + 1 });
+    }
+    if after >= until {
+        return Ok(Vec::new());
+    }
+    let (lower, upper) = (keys::events_key(after + 1), keys::events_key(until + 1));
+    let mut iterator = view.raw_iterator_opt(options::scan(&lower, &upper));
+    iterator.seek_to_first();
+    let mut revisions = Vec::new();
+    let (mut count, mut bytes) = (0, 0);
+    while let Some((raw, value)) = iterator.item() {
+        let expected = after + 1 + revisions.len() as Revision;
+        let events = events_of(&view, expected, raw, value)?;
+        count += events.len();
+        bytes += events.iter().map(event_bytes).sum::<usize>();
+        revisions.push((expected, events));
+        if count >= max_events || bytes >= MAX_EVENT_BYTES {
+            return Ok(revisions);
+        }
+        iterator.next();
+    }
+    iterator.status().map_err(failed)?;
+    match revisions.len() as Revision == until - after {
+        true => Ok(revisions),
+        false => Err(damaged()),
+    }
+}
+
+/// The events of the revision that must come next; every revision has some.
+fn events_of(view: &Snapshot<'_>, expected: Revision, raw: &[u8], value: &[u8]) -> Result<Vec<Event>, StoreError> {
+    match keys::number(raw) {
+        Some((revision, [])) if revision == expected => {
+            records::decode_events(value)?.into_iter().map(|event| full_event(view, event, revision)).collect()
+        }
+        _ => Err(damaged()),
+    }
+}
+
+fn full_event(view: &Snapshot<'_>, event: EventRef, revision: Revision) -> Result<Event, StoreError> {
+    let EventRef { key, deleted, previous } = event;
+    let previous = match previous {
+        0 => None,
+        previous => Some(existing(view, &key, previous)?),
+    };
+    if !deleted {
+        return Ok(Event::Put { kv: existing(view, &key, revision)?, previous });
+    }
+    let empty = Bytes::new();
+    let kv = KeyValue { key, value: empty, create_revision: 0, mod_revision: revision, version: 0, lease: 0 };
+    Ok(Event::Delete { kv, previous: previous.ok_or_else(damaged)? })
+}
+
+fn existing(view: &Snapshot<'_>, key: &Bytes, revision: Revision) -> Result<KeyValue, StoreError> {
+    let raw = view.get_pinned_opt(keys::version_key(key, revision), ReadOptions::default()).map_err(failed)?;
+    let raw = raw.ok_or_else(damaged)?;
+    let version = Version::parse(&raw)?.ok_or_else(damaged)?;
+    Ok(version.into_kv(key.clone(), revision, false))
+}
+
+fn event_bytes(event: &Event) -> usize {
+    match event {
+        Event::Put { kv, previous } => kv.value.len() + previous.as_ref().map_or(0, |kv| kv.value.len()),
+        Event::Delete { previous, .. } => previous.value.len(),
+    }
+}
+
+pub(super) fn failed(error: rocksdb::Error) -> StoreError {
+    fatal("reading the state failed", error)
+}
+
+pub(super) fn damaged() -> StoreError {
+    StoreError::Fatal("the state's history is damaged. This replica must be replaced by a new one".into())
+}

@@ -1,0 +1,150 @@
+//! What every entry looks at, in memory: the position, the leases, the answers for retries.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message;
+use rocksdb::{DB, WriteBatch};
+use store_api::{LeaseId, RequestId, StoreError};
+use store_core::{Lease, LeaseChange, Remembered, Replies};
+
+use super::{Position, keys, records};
+use crate::{fatal, options};
+
+pub(super) struct Working {
+    pub(super) position: Position,
+    pub(super) leases: BTreeMap<LeaseId, Lease>,
+    pub(super) replies: Replies,
+    failed: Option<StoreError>,
+}
+
+impl Working {
+    /// Reads it all from the database.
+    pub(super) fn load(db: &DB) -> Result<Self, StoreError> {
+        let position = db.get_pinned(keys::POSITION).map_err(failed_read)?;
+        let position = match position {
+            Some(raw) => records::decode("position", &raw)?,
+            None => Position::default(),
+        };
+        let leases = load_leases(db)?;
+        Ok(Self { position, leases, replies: load_replies(db)?, failed: None })
+    }
+
+    /// The failure after which nothing may be applied any more.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn fail(&mut self, error: &StoreError) {
+        self.failed = Some(error.clone());
+    }
+
+    pub(super) fn save_position(&self, batch: &mut WriteBatch) {
+        batch.put(keys::POSITION, self.position.encode_to_vec());
+    }
+
+    pub(super) fn change_lease(&mut self, change: &LeaseChange, batch: &mut WriteBatch) -> Result<(), StoreError> {
+        match change {
+            LeaseChange::Granted { id, ttl_ms } => {
+                let lease = Lease { id: *id, ttl_ms: *ttl_ms, renewals: 0, keys: Default::default() };
+                save_lease(&lease, batch);
+                self.leases.insert(*id, lease);
+            }
+            LeaseChange::Renewed { id, renewals } => {
+                let lease = self.lease_mut(*id)?;
+                lease.renewals = *renewals;
+                save_lease(lease, batch);
+            }
+            LeaseChange::Attached { id, key } => {
+                // A copy, so that one key does not keep its whole log entry in memory.
+                self.lease_mut(*id)?.keys.insert(Bytes::copy_from_slice(key));
+                batch.put(keys::attachment_key(*id, key), b"");
+            }
+            LeaseChange::Detached { id, key } => {
+                self.lease_mut(*id)?.keys.remove(key);
+                batch.delete(keys::attachment_key(*id, key));
+            }
+            LeaseChange::Revoked { id } => {
+                self.leases.remove(id);
+                batch.delete(keys::lease_key(*id));
+            }
+        }
+        Ok(())
+    }
+
+    fn lease_mut(&mut self, id: LeaseId) -> Result<&mut Lease, StoreError> {
+        self.leases.get_mut(&id).ok_or_else(|| fatal("the state is inconsistent", format!("lease {id} is missing")))
+    }
+
+    pub(super) fn remember(&mut self, id: RequestId, answer: Remembered, batch: &mut WriteBatch) {
+        let record = records::encode_reply(&id, &answer);
+        let (place, forgot) = self.replies.insert(id, answer);
+        batch.put(keys::reply_key(place), record);
+        for place in forgot.places {
+            batch.delete(keys::reply_key(place));
+        }
+        for (client, floor) in forgot.floors {
+            batch.put(keys::floor_key(client), records::encode_floor(floor));
+        }
+        for client in forgot.clients {
+            batch.delete(keys::floor_key(client));
+        }
+    }
+}
+
+fn save_lease(lease: &Lease, batch: &mut WriteBatch) {
+    let record = records::LeaseRecord { ttl_ms: lease.ttl_ms, renewals: lease.renewals };
+    batch.put(keys::lease_key(lease.id), record.encode_to_vec());
+}
+
+fn load_leases(db: &DB) -> Result<BTreeMap<LeaseId, Lease>, StoreError> {
+    let mut leases = BTreeMap::new();
+    each(db, b'l', |key, value| {
+        let (id, _) = keys::number(key).ok_or_else(|| damaged("lease"))?;
+        let records::LeaseRecord { ttl_ms, renewals } = records::decode("lease", value)?;
+        leases.insert(id, Lease { id, ttl_ms, renewals, keys: Default::default() });
+        Ok(())
+    })?;
+    each(db, b'k', |key, _| {
+        let (id, key) = keys::number(key).ok_or_else(|| damaged("lease"))?;
+        let lease = leases.get_mut(&id).ok_or_else(|| damaged("lease"))?;
+        lease.keys.insert(Bytes::copy_from_slice(key));
+        Ok(())
+    })?;
+    Ok(leases)
+}
+
+fn load_replies(db: &DB) -> Result<Replies, StoreError> {
+    let mut replies = Replies::default();
+    each(db, b'd', |key, value| {
+        let (place, _) = keys::number(key).ok_or_else(|| damaged("reply"))?;
+        let (id, answer) = records::decode_reply(value)?;
+        replies.restore(place, id, answer);
+        Ok(())
+    })?;
+    each(db, b'f', |key, value| {
+        let client = keys::client(key).ok_or_else(|| damaged("floor of requests"))?;
+        replies.restore_floor(client, records::decode_floor(value)?);
+        Ok(())
+    })?;
+    Ok(replies)
+}
+
+fn each(db: &DB, tag: u8, mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    let (lower, upper) = keys::tagged(tag);
+    let mut iterator = db.raw_iterator_opt(options::scan(&lower, &upper));
+    iterator.seek_to_first();
+    while let Some((key, value)) = iterator.item() {
+        visit(key, value)?;
+        iterator.next();
+    }
+    iterator.status().map_err(failed_read)
+}
+
+fn damaged(what: &str) -> StoreError {
+    fatal("the state is damaged", format!("at a {what}"))
+}
+
+fn failed_read(error: rocksdb::Error) -> StoreError {
+    fatal("reading the state failed", error)
+}
