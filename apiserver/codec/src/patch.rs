@@ -1,7 +1,6 @@
 //! JSON patch (RFC 6902), JSON merge patch (RFC 7396), strategic merge patch.
 
-use api_machinery::error::{Details, Reason};
-use api_machinery::{ApiError, Value};
+use api_machinery::{ApiError, Reason, Value};
 use api_schema::{Schema, TypeId};
 use json_patch::{Patch, PatchOperation};
 
@@ -40,7 +39,7 @@ pub fn apply(
 fn does_not_apply() -> ApiError {
     let message = "the server rejected our request due to an error in our request";
     let mut error = ApiError::new(422, Reason::Invalid, message);
-    error.details = Some(Details::default());
+    error.details = Some(Box::default());
     error
 }
 

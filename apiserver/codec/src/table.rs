@@ -45,17 +45,22 @@ fn plain(name: &str, kind: &str, format: &str) -> Column {
     column(&PrintColumn { name, kind, format, priority: 0 })
 }
 
+struct Columns {
+    known: HashMap<GroupResource, Vec<Column>>,
+    otherwise: Vec<Column>,
+}
+
 /// The columns upstream prints for a resource (`facts/printcolumns.tsv`), Name and Created At otherwise.
 pub fn columns(resource: &Resource) -> &'static [Column] {
-    static COLUMNS: OnceLock<(HashMap<GroupResource, Vec<Column>>, Vec<Column>)> = OnceLock::new();
-    let (known, otherwise) = COLUMNS.get_or_init(|| {
+    static COLUMNS: OnceLock<Columns> = OnceLock::new();
+    let columns = COLUMNS.get_or_init(|| {
         let of = |(resource, columns): (&GroupResource, &[PrintColumn])| {
             (resource.clone(), columns.iter().map(column).collect())
         };
         let known = Schema::builtin().all_print_columns().map(of).collect();
-        (known, vec![plain("Name", "string", "name"), plain("Created At", "date", "")])
+        Columns { known, otherwise: vec![plain("Name", "string", "name"), plain("Created At", "date", "")] }
     });
-    known.get(&resource.group_resource()).unwrap_or(otherwise)
+    columns.known.get(&resource.group_resource()).unwrap_or(&columns.otherwise)
 }
 
 /// What of each object a `Table` carries (`includeObject`).
@@ -70,4 +75,32 @@ pub enum IncludeObject {
 pub fn partial_metadata(object: &Value) -> Value {
     let metadata = object.get("metadata").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
     serde_json::json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_upstreams() {
+        let of = |group: &str, plural: &str| {
+            let resource = Schema::builtin().resource(group, "v1", plural).expect(plural);
+            columns(resource)
+                .iter()
+                .map(|one| format!("{}{}", one.name, "+".repeat(one.priority as usize)))
+                .collect::<Vec<_>>()
+        };
+        let pods =
+            ["Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+"];
+        assert_eq!(of("", "pods"), pods);
+        assert_eq!(
+            of("apps", "deployments"),
+            ["Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"]
+        );
+        assert_eq!(of("rbac.authorization.k8s.io", "roles"), ["Name", "Created At"]);
+        assert_eq!(of("authentication.k8s.io", "tokenreviews"), ["Name", "Created At"]);
+        let json = serde_json::to_value(&columns(Schema::builtin().resource("", "v1", "pods").expect("pods"))[0])
+            .expect("JSON");
+        assert_eq!((&json["type"], &json["format"]), (&"string".into(), &"name".into()));
+    }
 }

@@ -204,11 +204,6 @@ fn conditional() {
         ),
         (
             "core.v1.Namespace",
-            json!({"metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "b"}}}),
-            json!({"metadata": {"labels": {"kubernetes.io/metadata.name": "b"}}}),
-        ),
-        (
-            "core.v1.Namespace",
             json!({"metadata": {"name": "a"}}),
             json!({"metadata": {"labels": {"kubernetes.io/metadata.name": "a"}}}),
         ),

@@ -57,7 +57,8 @@ fn merge_patch() {
 #[test]
 fn strategic_merge_patch() {
     let names = |names: &[&str]| Value::Array(names.iter().map(|name| json!({"name": name})).collect());
-    let table: Vec<(&str, &str, Value, Value, Result<Value, &str>)> = vec![
+    type Case = (&'static str, &'static str, Value, Value, Result<Value, &'static str>);
+    let table: Vec<Case> = vec![
         (
             "lists with a merge key merge, others are replaced",
             "core.v1.PodSpec",

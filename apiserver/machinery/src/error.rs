@@ -63,7 +63,8 @@ pub struct ApiError {
     pub code: u16,
     pub reason: Reason,
     pub message: String,
-    pub details: Option<Details>,
+    /// Boxed: every fallible function of the API server carries this type.
+    pub details: Option<Box<Details>>,
 }
 
 /// `Status.details`.
@@ -88,13 +89,13 @@ impl std::fmt::Display for ApiError {
 }
 impl std::error::Error for ApiError {}
 
-fn of_resource(resource: &GroupResource, name: &str) -> Option<Details> {
-    Some(Details {
+fn of_resource(resource: &GroupResource, name: &str) -> Option<Box<Details>> {
+    Some(Box::new(Details {
         name: name.to_owned(),
         group: resource.group.to_string(),
         kind: resource.resource.to_string(),
         ..Details::default()
-    })
+    }))
 }
 
 impl ApiError {
@@ -110,7 +111,7 @@ impl ApiError {
     /// What every path answers that is not served: plain, as upstream's generic 404.
     pub fn no_such_path() -> Self {
         let mut error = Self::new(404, Reason::NotFound, "the server could not find the requested resource");
-        error.details = Some(Details::default());
+        error.details = Some(Box::default());
         error
     }
     pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
@@ -155,7 +156,7 @@ impl ApiError {
             causes: errors.into_causes(),
             ..Details::default()
         };
-        Self { details: Some(details), ..Self::new(422, Reason::Invalid, message) }
+        Self { details: Some(Box::new(details)), ..Self::new(422, Reason::Invalid, message) }
     }
     pub fn method_not_allowed(resource: &GroupResource, verb: &str) -> Self {
         let message = format!("{verb} is not supported on resources of kind \"{resource}\"");

@@ -167,29 +167,38 @@ impl Quantity {
     pub fn cmp_value(&self, other: &Self) -> Ordering {
         self.nano.cmp(&other.nano)
     }
-    /// The format stays, or is `other`'s where this is zero; as `Quantity.Add`. Saturates.
-    #[must_use]
-    pub fn add(self, other: Self) -> Self {
-        let format = if self.is_zero() { other.format } else { self.format };
-        Self { nano: self.nano.saturating_add(other.nano), format }
-    }
-    /// As `Quantity.Sub`. Saturates.
-    #[must_use]
-    pub fn sub(self, other: Self) -> Self {
-        let format = if self.is_zero() { other.format } else { self.format };
-        Self { nano: self.nano.saturating_sub(other.nano), format }
-    }
-    /// As `Quantity.Mul`. Saturates.
-    #[must_use]
-    pub fn mul(self, factor: i64) -> Self {
-        Self { nano: self.nano.saturating_mul(i128::from(factor)), format: self.format }
-    }
     /// Rounded up to whole thousandths, as resource lists are on decoding upstream.
     #[must_use]
     pub fn round_up_to_milli(self) -> Self {
         let rest = self.nano % MILLI;
         let missing = if rest == 0 { 0 } else { rest.signum() * MILLI - rest };
         Self { nano: self.nano.saturating_add(missing), format: self.format }
+    }
+}
+
+/// The format stays, or is `other`'s where this is zero; as `Quantity.Add`. Saturates.
+impl std::ops::Add for Quantity {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        let format = if self.is_zero() { other.format } else { self.format };
+        Self { nano: self.nano.saturating_add(other.nano), format }
+    }
+}
+
+/// As `Quantity.Sub`. Saturates.
+impl std::ops::Sub for Quantity {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        let format = if self.is_zero() { other.format } else { self.format };
+        Self { nano: self.nano.saturating_sub(other.nano), format }
+    }
+}
+
+/// As `Quantity.Mul`. Saturates.
+impl std::ops::Mul<i64> for Quantity {
+    type Output = Self;
+    fn mul(self, factor: i64) -> Self {
+        Self { nano: self.nano.saturating_mul(i128::from(factor)), format: self.format }
     }
 }
 
@@ -323,11 +332,11 @@ mod tests {
             assert_eq!((quantity.value(), quantity.milli_value()), (value, milli), "{text}");
         }
         let parse = |text| Quantity::parse(text).expect("valid");
-        assert_eq!(parse("1Gi").add(parse("1G")).to_string(), "2073741824");
-        assert_eq!(parse("1Gi").add(parse("1Mi")).to_string(), "1025Mi");
-        assert_eq!(Quantity::ZERO.add(parse("1Ki")).to_string(), "1Ki");
-        assert_eq!(parse("1").sub(parse("100m")).to_string(), "900m");
-        assert_eq!(parse("100m").mul(3).to_string(), "300m");
+        assert_eq!((parse("1Gi") + parse("1G")).to_string(), "2073741824");
+        assert_eq!((parse("1Gi") + parse("1Mi")).to_string(), "1025Mi");
+        assert_eq!((Quantity::ZERO + parse("1Ki")).to_string(), "1Ki");
+        assert_eq!((parse("1") - parse("100m")).to_string(), "900m");
+        assert_eq!((parse("100m") * 3).to_string(), "300m");
         assert_eq!(parse("1u").round_up_to_milli().to_string(), "1m");
         assert_eq!(parse("1Ki").cmp_value(&parse("1024")), Ordering::Equal);
         assert!(parse("1Ki") > parse("1k") && parse("1") < parse("1001m"));

@@ -38,7 +38,7 @@ pub fn human_duration(seconds: i64) -> String {
         // A clock may be off by a second.
         ..-1 => "<invalid>".to_owned(),
         -1 => "0s".to_owned(),
-        ..120 => format!("{seconds}s"),
+        0..120 => format!("{seconds}s"),
         _ if seconds < 10 * MINUTE => two_units(seconds, (MINUTE, 'm'), (1, 's')),
         _ if seconds < 3 * HOUR => format!("{}m", seconds / MINUTE),
         _ if seconds < 8 * HOUR => two_units(seconds, (HOUR, 'h'), (MINUTE, 'm')),
