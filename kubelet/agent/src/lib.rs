@@ -1,12 +1,37 @@
 //! The kubelet process: acts what `kubelet-core` decides.
 
+mod agent;
 mod api;
+mod cgroups;
+mod clock;
 pub mod containerd;
+mod cri_config;
+mod dns;
+mod events;
+mod grpc_health;
+mod hollow;
+mod hooks;
 pub mod images;
+mod kill;
+mod logs;
+mod machine;
+mod node_status;
+mod objects;
+mod observe;
+mod paths;
+mod probing;
+mod pull_secrets;
+mod server;
+mod start;
+mod statuses;
+mod tls;
+mod volumes;
+mod worker;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use server::set_metrics_renderer;
 use tokio_util::sync::CancellationToken;
 
 /// One node.
@@ -42,14 +67,14 @@ pub enum Runtime {
     Fake,
 }
 
-/// Runs one node until stopped.
-pub async fn run(_config: AgentConfig, _stop: CancellationToken) -> Result<(), AgentError> {
-    todo!()
+/// Runs one node until stopped. Its pods go on: the next run takes them over.
+pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), AgentError> {
+    agent::Node::new(config, stop).await?.run().await
 }
 
 /// Runs many nodes with fake runtimes in this process.
-pub async fn run_hollow(_configs: Vec<AgentConfig>, _stop: CancellationToken) -> Result<(), AgentError> {
-    todo!()
+pub async fn run_hollow(configs: Vec<AgentConfig>, stop: CancellationToken) -> Result<(), AgentError> {
+    hollow::run(configs, stop).await
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Kubeconfig {
+pub(crate) struct Kubeconfig {
     #[serde(default)]
     clusters: Vec<NamedCluster>,
     #[serde(default)]
@@ -67,8 +67,8 @@ struct Context {
 }
 
 /// A server and how to reach it.
-pub struct Access {
-    pub server: String,
+pub(crate) struct Access {
+    pub(crate) server: String,
     ca: Vec<CertificateDer<'static>>,
     identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     token: Option<String>,
@@ -76,7 +76,7 @@ pub struct Access {
 }
 
 impl Kubeconfig {
-    pub fn load(path: &Path) -> Result<Self, String> {
+    pub(crate) fn load(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
         let mut config: Self = serde_saphyr::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
         config.dir = path.parent().map(Path::to_owned).unwrap_or_default();
@@ -84,7 +84,7 @@ impl Kubeconfig {
     }
 
     /// What the current context names.
-    pub fn access(&self) -> Result<Access, String> {
+    pub(crate) fn access(&self) -> Result<Access, String> {
         let context = self.contexts.iter().find(|c| c.name == self.current_context).map(|c| &c.context);
         let context = context.ok_or_else(|| format!("the kubeconfig has no context {:?}", self.current_context))?;
         let cluster = self.clusters.iter().find(|c| c.name == context.cluster).map(|c| &c.cluster);
@@ -128,7 +128,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 
 impl Access {
     /// A TLS configuration with these protocols (ALPN).
-    pub fn tls(&self, alpn: &[&[u8]]) -> Result<rustls::ClientConfig, String> {
+    pub(crate) fn tls(&self, alpn: &[&[u8]]) -> Result<rustls::ClientConfig, String> {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in &self.ca {
             roots.add(certificate.clone()).map_err(|e| format!("certificate authority: {e}"))?;
@@ -149,7 +149,7 @@ impl Access {
     }
 
     /// The bearer token, if that is how we identify ourselves.
-    pub fn bearer(&self) -> Result<Option<String>, String> {
+    pub(crate) fn bearer(&self) -> Result<Option<String>, String> {
         match (&self.token, &self.token_file) {
             (Some(token), _) => Ok(Some(token.clone())),
             (None, Some(file)) => {

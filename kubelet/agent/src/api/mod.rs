@@ -18,9 +18,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-pub use kubeconfig::{Access, Kubeconfig};
-pub use request::ApiFailure;
-pub use watch::{ListWatch, Notice, list_watch};
+use kubeconfig::Kubeconfig;
+pub(crate) use request::ApiFailure;
+pub(crate) use watch::{ListWatch, Notice, list_watch};
 
 /// To reach one server: TCP, TLS and HTTP/2 together.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -35,7 +35,7 @@ type Opened = (Sender, Option<HeaderValue>);
 
 /// Talks to whichever of the API servers answers, and moves on when it stops to. Cheap to clone.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     inner: Arc<Inner>,
 }
 
@@ -64,7 +64,7 @@ struct Connection {
 
 impl Client {
     /// Servers of the kubeconfig first, then `more`. Nothing is connected yet.
-    pub fn new(kubeconfig: PathBuf, more: &[String], hollow: bool) -> Result<Self, ApiFailure> {
+    pub(crate) fn new(kubeconfig: PathBuf, more: &[String], hollow: bool) -> Result<Self, ApiFailure> {
         let access = Kubeconfig::load(&kubeconfig).and_then(|k| k.access()).map_err(ApiFailure::Config)?;
         let mut servers = Vec::new();
         for url in std::iter::once(&access.server).chain(more) {
@@ -79,7 +79,7 @@ impl Client {
     }
 
     /// Begins with another server than the first: so that many agents spread over all.
-    pub fn prefer(&self, index: usize) {
+    pub(crate) fn prefer(&self, index: usize) {
         self.inner.preferred.store(index % self.inner.servers.len(), Ordering::Relaxed);
     }
 

@@ -20,7 +20,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(4);
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
-pub enum ApiFailure {
+pub(crate) enum ApiFailure {
     /// No server could be reached, or it broke off.
     #[error("{0}")]
     Transport(String),
@@ -34,21 +34,21 @@ pub enum ApiFailure {
 }
 
 impl ApiFailure {
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { code: 404, .. })
     }
 
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Status { code: 409, .. })
     }
 
     /// The `resourceVersion` is too old to watch from.
-    pub fn is_expired(&self) -> bool {
+    pub(crate) fn is_expired(&self) -> bool {
         matches!(self, Self::Status { code: 410, .. })
     }
 
     /// Worth another try later, unchanged.
-    pub fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Transport(_) => true,
             Self::Status { code, .. } => *code == 429 || *code >= 500,
@@ -58,25 +58,25 @@ impl ApiFailure {
 }
 
 impl Client {
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiFailure> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiFailure> {
         decode(&self.call(Method::GET, path, None).await?)
     }
 
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiFailure> {
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiFailure> {
         decode(&self.call(Method::POST, path, Some(("application/json", encode(body)?))).await?)
     }
 
-    pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiFailure> {
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiFailure> {
         decode(&self.call(Method::PUT, path, Some(("application/json", encode(body)?))).await?)
     }
 
     /// A strategic merge patch.
-    pub async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiFailure> {
+    pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiFailure> {
         let body = ("application/strategic-merge-patch+json", encode(body)?);
         decode(&self.call(Method::PATCH, path, Some(body)).await?)
     }
 
-    pub async fn delete(&self, path: &str, options: &impl Serialize) -> Result<(), ApiFailure> {
+    pub(crate) async fn delete(&self, path: &str, options: &impl Serialize) -> Result<(), ApiFailure> {
         self.call(Method::DELETE, path, Some(("application/json", encode(options)?))).await.map(drop)
     }
 

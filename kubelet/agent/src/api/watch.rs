@@ -25,7 +25,7 @@ const MAX_EVENT: usize = 16 * 1024 * 1024;
 
 /// What a list-watch tells.
 #[derive(Debug)]
-pub enum Notice<T> {
+pub(crate) enum Notice<T> {
     /// Everything there is: what is not in it is gone.
     All(Vec<T>),
     Changed(T),
@@ -34,7 +34,7 @@ pub enum Notice<T> {
 
 /// What to list and watch.
 #[derive(Clone, Debug)]
-pub struct ListWatch {
+pub(crate) struct ListWatch {
     /// `/api/v1/pods`
     pub path: String,
     /// Without `?`; empty or `fieldSelector=...`.
@@ -68,7 +68,7 @@ struct Versioned {
 }
 
 /// Sends notices until the receiver is dropped.
-pub async fn list_watch<T: DeserializeOwned + Send + 'static>(
+pub(crate) async fn list_watch<T: DeserializeOwned + Send + 'static>(
     client: Client,
     what: ListWatch,
     notices: mpsc::Sender<Notice<T>>,

@@ -1,0 +1,309 @@
+//! CRI configurations from pod specifications.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as api;
+use kubelet_core::{Kind, pods, resources};
+use kubelet_cri::{cri, labels};
+
+use crate::agent::Node;
+use crate::observe::HASH;
+use crate::{cgroups, paths};
+
+/// The kernel takes no longer host names.
+const MAX_HOSTNAME: usize = 63;
+
+/// What of a container only the start knows.
+pub(crate) struct Prepared {
+    pub(crate) image: String,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) command: Vec<String>,
+    pub(crate) args: Vec<String>,
+    pub(crate) mounts: Vec<cri::Mount>,
+    /// Groups that volumes need.
+    pub(crate) groups: Vec<i64>,
+}
+
+pub(crate) fn hostname(node: &Node, pod: &api::Pod) -> String {
+    if pods::host_network(pod) {
+        return node.config.node_name.clone();
+    }
+    let wished = pods::spec(pod).and_then(|s| s.hostname.clone()).filter(|h| !h.is_empty());
+    let mut name = wished.unwrap_or_else(|| pods::identity(pod).1.to_owned());
+    name.truncate(MAX_HOSTNAME);
+    name.trim_end_matches(['-', '.']).to_owned()
+}
+
+pub(crate) fn sandbox(node: &Node, pod: &api::Pod, attempt: u32) -> cri::PodSandboxConfig {
+    let (namespace, name, uid) = pods::identity(pod);
+    let mut labels: HashMap<_, _> = pod.metadata.labels.clone().into_iter().flatten().collect();
+    for (key, value) in [(labels::POD_NAME, name), (labels::POD_NAMESPACE, namespace), (labels::POD_UID, uid)] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    cri::PodSandboxConfig {
+        metadata: Some(cri::PodSandboxMetadata {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            namespace: namespace.to_owned(),
+            attempt,
+        }),
+        hostname: if pods::host_network(pod) { String::new() } else { hostname(node, pod) },
+        log_directory: if node.hollow { String::new() } else { paths::log_dir(node, pod).display().to_string() },
+        dns_config: if node.hollow { None } else { Some(crate::dns::config(pod)) },
+        port_mappings: port_mappings(pod),
+        labels,
+        annotations: pod.metadata.annotations.clone().into_iter().flatten().collect(),
+        linux: Some(linux_sandbox(node, pod)),
+    }
+}
+
+fn linux_sandbox(node: &Node, pod: &api::Pod) -> cri::LinuxPodSandboxConfig {
+    let security = pods::spec(pod).and_then(|s| s.security_context.clone()).unwrap_or_default();
+    let privileged = pods::all_containers(pod)
+        .iter()
+        .any(|(_, c)| c.security_context.as_ref().and_then(|s| s.privileged).unwrap_or(false));
+    cri::LinuxPodSandboxConfig {
+        cgroup_parent: cgroups::parent(&node.config.cgroup_root, pod),
+        security_context: Some(cri::LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces(pod)),
+            run_as_user: security.run_as_user.map(|value| cri::Int64Value { value }),
+            run_as_group: security.run_as_group.map(|value| cri::Int64Value { value }),
+            supplemental_groups: groups(&security, &[]),
+            privileged,
+            seccomp: Some(profile(cri::security_profile::ProfileType::RuntimeDefault, "")),
+            ..Default::default()
+        }),
+        sysctls: security.sysctls.into_iter().flatten().map(|s| (s.name, s.value)).collect(),
+        ..Default::default()
+    }
+}
+
+fn namespaces(pod: &api::Pod) -> cri::NamespaceOption {
+    let spec = pods::spec(pod);
+    let host = |flag: Option<bool>, default| if flag == Some(true) { cri::NamespaceMode::Node } else { default } as i32;
+    let shared = spec.and_then(|s| s.share_process_namespace) == Some(true);
+    let pid = if shared { cri::NamespaceMode::Pod } else { cri::NamespaceMode::Container };
+    cri::NamespaceOption {
+        network: host(spec.and_then(|s| s.host_network), cri::NamespaceMode::Pod),
+        pid: host(spec.and_then(|s| s.host_pid), pid),
+        ipc: host(spec.and_then(|s| s.host_ipc), cri::NamespaceMode::Pod),
+        target_id: String::new(),
+    }
+}
+
+fn port_mappings(pod: &api::Pod) -> Vec<cri::PortMapping> {
+    if pods::host_network(pod) {
+        return Vec::new();
+    }
+    let sidecars = pods::init_containers(pod).iter().filter(|c| pods::is_sidecar(c));
+    let ports = sidecars.chain(pods::app_containers(pod)).flat_map(|c| c.ports.iter().flatten());
+    let mapping = |port: &api::ContainerPort| cri::PortMapping {
+        protocol: match port.protocol.as_deref() {
+            Some("UDP") => cri::Protocol::Udp,
+            Some("SCTP") => cri::Protocol::Sctp,
+            _ => cri::Protocol::Tcp,
+        } as i32,
+        container_port: port.container_port,
+        host_port: port.host_port.unwrap_or(0),
+        host_ip: port.host_ip.clone().unwrap_or_default(),
+    };
+    ports.filter(|p| p.host_port.is_some_and(|p| p > 0)).map(mapping).collect()
+}
+
+pub(crate) fn container(
+    node: &Node,
+    pod: &api::Pod,
+    kind: Kind,
+    spec: &api::Container,
+    attempt: u32,
+    prepared: Prepared,
+) -> Result<cri::ContainerConfig, String> {
+    let (namespace, name, uid) = pods::identity(pod);
+    let own = [
+        (labels::POD_NAME, name),
+        (labels::POD_NAMESPACE, namespace),
+        (labels::POD_UID, uid),
+        (labels::CONTAINER_NAME, &spec.name),
+    ];
+    let message_path = spec.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".into());
+    let annotations = [
+        (HASH, pods::container_hash(spec)),
+        ("io.kubernetes.container.restartCount", attempt.to_string()),
+        ("io.kubernetes.container.terminationMessagePath", message_path),
+    ];
+    Ok(cri::ContainerConfig {
+        metadata: Some(cri::ContainerMetadata { name: spec.name.clone(), attempt }),
+        image: Some(cri::ImageSpec {
+            image: prepared.image,
+            user_specified_image: spec.image.clone().unwrap_or_default(),
+            ..Default::default()
+        }),
+        command: prepared.command,
+        args: prepared.args,
+        working_dir: spec.working_dir.clone().unwrap_or_default(),
+        envs: prepared.env.into_iter().map(|(key, value)| cri::KeyValue { key, value }).collect(),
+        mounts: prepared.mounts,
+        devices: Vec::new(),
+        labels: own.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        annotations: annotations.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        log_path: paths::container_log(&spec.name, attempt),
+        stdin: spec.stdin.unwrap_or(false),
+        stdin_once: spec.stdin_once.unwrap_or(false),
+        tty: spec.tty.unwrap_or(false),
+        linux: Some(cri::LinuxContainerConfig {
+            resources: Some(linux_resources(node, pod, spec)),
+            security_context: Some(linux_security(pod, kind, spec, &prepared.groups)?),
+        }),
+    })
+}
+
+fn linux_resources(node: &Node, pod: &api::Pod, spec: &api::Container) -> cri::LinuxContainerResources {
+    let limits = resources::container_limits(pod, spec, node.machine.memory);
+    cri::LinuxContainerResources {
+        cpu_period: resources::CPU_PERIOD,
+        cpu_quota: if limits.cpu_quota == 0 { -1 } else { limits.cpu_quota },
+        cpu_shares: limits.cpu_shares,
+        memory_limit_in_bytes: limits.memory,
+        oom_score_adj: limits.oom_score_adj,
+        ..Default::default()
+    }
+}
+
+fn groups(security: &api::PodSecurityContext, more: &[i64]) -> Vec<i64> {
+    let mut groups: Vec<i64> = security.supplemental_groups.clone().unwrap_or_default();
+    groups.extend(security.fs_group);
+    groups.extend(more);
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
+fn linux_security(
+    pod: &api::Pod,
+    _kind: Kind,
+    spec: &api::Container,
+    more_groups: &[i64],
+) -> Result<cri::LinuxContainerSecurityContext, String> {
+    let of_pod = pods::spec(pod).and_then(|s| s.security_context.clone()).unwrap_or_default();
+    let own = spec.security_context.clone().unwrap_or_default();
+    let user = own.run_as_user.or(of_pod.run_as_user);
+    let group = own.run_as_group.or(of_pod.run_as_group);
+    let privileged = own.privileged.unwrap_or(false);
+    let unmasked = own.proc_mount.as_deref() == Some("Unmasked");
+    let seccomp = own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref());
+    let apparmor = own.app_armor_profile.as_ref().or(of_pod.app_armor_profile.as_ref());
+    let list = |paths: &[&str]| -> Vec<String> {
+        if privileged || unmasked { Vec::new() } else { paths.iter().map(|p| (*p).to_owned()).collect() }
+    };
+    Ok(cri::LinuxContainerSecurityContext {
+        capabilities: own.capabilities.map(|c| cri::Capability {
+            add_capabilities: c.add.unwrap_or_default(),
+            drop_capabilities: c.drop.unwrap_or_default(),
+            add_ambient_capabilities: Vec::new(),
+        }),
+        privileged,
+        namespace_options: Some(namespaces(pod)),
+        run_as_user: user.map(|value| cri::Int64Value { value }),
+        run_as_group: group.map(|value| cri::Int64Value { value }),
+        readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
+        supplemental_groups: groups(&of_pod, more_groups),
+        no_new_privs: own.allow_privilege_escalation == Some(false),
+        masked_paths: list(MASKED),
+        readonly_paths: list(READ_ONLY),
+        seccomp: Some(seccomp_profile(privileged, seccomp)?),
+        apparmor: apparmor.map(|p| match p.type_.as_str() {
+            "Localhost" => {
+                profile(cri::security_profile::ProfileType::Localhost, p.localhost_profile.as_deref().unwrap_or(""))
+            }
+            "Unconfined" => profile(cri::security_profile::ProfileType::Unconfined, ""),
+            _ => profile(cri::security_profile::ProfileType::RuntimeDefault, ""),
+        }),
+        ..Default::default()
+    })
+}
+
+/// Parts of /proc and /sys that containers do not see.
+const MASKED: &[&str] = &[
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+/// Parts they cannot write.
+const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+fn profile(kind: cri::security_profile::ProfileType, reference: &str) -> cri::SecurityProfile {
+    cri::SecurityProfile { profile_type: kind as i32, localhost_ref: reference.to_owned() }
+}
+
+fn seccomp_profile(privileged: bool, wished: Option<&api::SeccompProfile>) -> Result<cri::SecurityProfile, String> {
+    use cri::security_profile::ProfileType;
+    Ok(match wished.map(|w| (w.type_.as_str(), w.localhost_profile.as_deref())) {
+        _ if privileged => profile(ProfileType::Unconfined, ""),
+        Some(("RuntimeDefault", _)) => profile(ProfileType::RuntimeDefault, ""),
+        Some(("Localhost", Some(file))) => profile(ProfileType::Localhost, &format!("/var/lib/kubelet/seccomp/{file}")),
+        Some(("Localhost", None)) => {
+            return Err("localhostProfile must be set if seccompProfile type is Localhost.".into());
+        }
+        _ => profile(ProfileType::Unconfined, ""),
+    })
+}
+
+/// `runAsNonRoot` against what the image and the specification say.
+pub(crate) fn check_non_root(pod: &api::Pod, spec: &api::Container, image: Option<&cri::Image>) -> Result<(), String> {
+    let of_pod = pods::spec(pod).and_then(|s| s.security_context.as_ref());
+    let own = spec.security_context.as_ref();
+    let wanted = own.and_then(|s| s.run_as_non_root).or(of_pod.and_then(|s| s.run_as_non_root));
+    if wanted != Some(true) {
+        return Ok(());
+    }
+    let name = pods::long_name(pod);
+    let suffix = format!("(pod: \"{name}\", container: {})", spec.name);
+    match own.and_then(|s| s.run_as_user).or(of_pod.and_then(|s| s.run_as_user)) {
+        Some(0) => return Err(format!("container's runAsUser breaks non-root policy {suffix}")),
+        Some(_) => return Ok(()),
+        None => {}
+    }
+    let Some(image) = image else { return Ok(()) };
+    match (&image.uid, image.username.as_str()) {
+        (Some(uid), _) if uid.value == 0 => {
+            Err(format!("container has runAsNonRoot and image will run as root {suffix}"))
+        }
+        (None, "") => Err(format!("container has runAsNonRoot and image will run as root {suffix}")),
+        (None, user) => Err(format!(
+            "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root {suffix}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The lines of a pod's `/etc/hosts`.
+pub(crate) fn hosts(node: &Node, pod: &api::Pod, ips: &[String]) -> String {
+    let spec = pods::spec(pod);
+    let mut text = if pods::host_network(pod) {
+        let own = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        format!("# Kubernetes-managed hosts file (host network).\n{own}")
+    } else {
+        let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n".to_owned();
+        for ip in ips.iter().filter(|ip| ip.parse::<IpAddr>().is_ok()) {
+            text.push_str(&format!("{ip}\t{}\n", hostname(node, pod)));
+        }
+        text
+    };
+    let aliases = spec.and_then(|s| s.host_aliases.as_deref()).unwrap_or(&[]);
+    if !aliases.is_empty() {
+        text.push_str("\n# Entries added by HostAliases.\n");
+        for alias in aliases {
+            text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t")));
+        }
+    }
+    text
+}
