@@ -27,6 +27,8 @@ pub(crate) fn yaml(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Va
     let mut options = serde_saphyr::Options::default();
     options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::PassThrough;
     options.with_snippet = false;
+    // File modes are written so: `0644`.
+    options.legacy_octal_numbers = true;
     let seed = Seed { place: Place::Root, depth: 0, duplicates };
     let read = serde_saphyr::with_deserializer_from_slice_with_options(bytes, options, |deserializer| {
         seed.deserialize(deserializer)

@@ -118,6 +118,7 @@ fn yaml_is_read_as_json() {
     let parsed = parse(Format::Yaml, text.as_bytes()).expect("valid");
     let expect = json!({"a": 1, "b": [true, null, "x"], "c": {"1": "one", "true": parsed.value["c"]["true"]}, "d": 1.5, "e": "1"});
     assert_eq!(parsed.value, expect);
+    assert_eq!(parse(Format::Yaml, b"mode: 0644").expect("octal").value, json!({"mode": 420}));
     let doubled = parse(Format::Yaml, b"spec:\n  a: 1\n  a: 2\n").expect("last wins");
     assert_eq!(
         (doubled.value, doubled.duplicates),
