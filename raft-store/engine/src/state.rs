@@ -8,6 +8,8 @@
 mod garbage;
 mod generation;
 mod group;
+#[cfg(test)]
+mod install_tests;
 pub(crate) mod keys;
 mod read;
 pub(crate) mod records;

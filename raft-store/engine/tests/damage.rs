@@ -1,0 +1,225 @@
+//! What a crash or a bad disk may do to the state, and to snapshot files.
+
+#[path = "support/image.rs"]
+mod image;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use image::{contents, cut, files, flip, image, wal};
+use store_api::*;
+use store_core::{Command, Lease};
+use store_engine::{ApplyEntry, ApplyPayload, StateMachine, verify_snapshot};
+
+/// Flips per file.
+const FLIPS: usize = 20;
+
+fn entry(index: u64, command: Command) -> ApplyEntry {
+    ApplyEntry { log_id: Bytes::copy_from_slice(&index.to_be_bytes()), payload: ApplyPayload::Command(command) }
+}
+
+/// A group of entries of every kind, one after the other.
+fn group(n: u64) -> Vec<ApplyEntry> {
+    let key = |m: u64| Bytes::from(format!("key/{}", (n + m) % 7));
+    let request = Some(RequestId { client: 1, seq: n });
+    let put = Txn { request, ..Txn::put(key(0), format!("value {n}")) };
+    let leased = Op::Put { key: Bytes::from("leased"), value: Bytes::from("v"), lease: n / 4 + 1 };
+    vec![
+        ApplyEntry { log_id: Bytes::new(), payload: ApplyPayload::Blank },
+        entry(n * 10, Command::Txn(put)),
+        entry(n * 10 + 1, Command::Txn(Txn::delete(key(3)))),
+        entry(n * 10 + 2, Command::LeaseGrant { request: None, ttl_ms: 1000 + n }),
+        entry(n * 10 + 3, Command::Txn(Txn { success: vec![leased], ..Txn::default() })),
+        entry(n * 10 + 4, Command::Compact { revision: n / 2 }),
+        ApplyEntry { log_id: Bytes::from(format!("log id {n}")), payload: ApplyPayload::Membership(key(1)) },
+    ]
+}
+
+/// All there is to see of a state.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    at: (Revision, u64),
+    last_applied: (Option<Bytes>, Option<Bytes>),
+    kvs: RangeReply,
+    events: Vec<(Revision, Vec<Event>)>,
+    leases: Vec<Lease>,
+}
+
+fn see(state: &StateMachine) -> Result<Seen, StoreError> {
+    Ok(Seen {
+        at: state.revision_and_hash(),
+        last_applied: state.last_applied()?,
+        kvs: state.range(&RangeRequest::prefix(b"", ReadAt::Local), None)?,
+        events: state.events(state.compacted(), Revision::MAX, usize::MAX)?,
+        leases: state.leases()?,
+    })
+}
+
+fn open(dir: &Path) -> StateMachine {
+    StateMachine::open(dir).expect("open")
+}
+
+fn refusal(dir: &Path) -> String {
+    match StateMachine::open(dir) {
+        Ok(state) => panic!("opened at {}", state.revision()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Whatever part of the unsynced write-ahead log a power cut leaves, the state is one of those between groups.
+#[test]
+fn a_group_is_there_wholly_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path());
+    let mut known = vec![see(&state).unwrap()];
+    for n in 1..=6 {
+        state.apply(&group(n)).unwrap();
+        known.push(see(&state).unwrap());
+    }
+    let killed = image(dir.path());
+    assert_eq!(see(&open(killed.path())).as_ref(), Ok(&known[6]), "killing the process loses nothing");
+    let length = fs::metadata(wal(dir.path())).unwrap().len();
+    let mut met = BTreeMap::new();
+    for length in (0..length).step_by(31).chain([length]) {
+        let image = image(dir.path());
+        cut(&wal(image.path()), length);
+        let state = open(image.path());
+        let seen = see(&state).unwrap();
+        let place = known.iter().position(|known| *known == seen).expect("a state between two groups");
+        *met.entry(place).or_insert(0) += 1;
+        for n in place as u64 + 1..=6 {
+            state.apply(&group(n)).unwrap();
+        }
+        assert_eq!(see(&state).as_ref(), Ok(&known[6]), "applying the log again leads to the same state");
+    }
+    assert_eq!(met.len(), 7, "{met:?}");
+}
+
+/// After a snapshot was built the log may be purged, so a state that is older must not pass for whole.
+#[test]
+fn what_a_snapshot_made_durable_must_be_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path());
+    state.apply(&group(1)).unwrap();
+    state.apply(&group(2)).unwrap();
+    state.build_snapshot(&dir.path().join("snapshot")).unwrap();
+    let durable = fs::metadata(wal(dir.path())).unwrap().len();
+    state.apply(&group(3)).unwrap();
+    let image_of = |length| {
+        let image = image(dir.path());
+        cut(&wal(image.path()), length);
+        image
+    };
+    assert_eq!(open(image_of(durable).path()).revision(), 4);
+    let message = refusal(image_of(durable - 1).path());
+    assert!(message.contains("must be replaced"), "{message}");
+}
+
+/// Flips bits all over the files. Every one is refused at open or at reading, or is harmless: the state is
+/// whole, or it is an earlier one that the log leads on from.
+#[test]
+fn flipped_bits_never_give_wrong_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut known = Vec::new();
+    for n in 1..=6 {
+        // Opened anew halfway, so that there are table files too.
+        let state = open(dir.path());
+        state.apply(&group(n)).unwrap();
+        known.push(see(&state).unwrap());
+        if n == 2 {
+            state.build_snapshot(&dir.path().join("snapshot")).unwrap();
+        }
+    }
+    let (mut refused, mut earlier, mut harmless) = (0, 0, 0);
+    for file in files(dir.path()).iter().filter(|file| file.starts_with("state")) {
+        let length = fs::metadata(dir.path().join(file)).unwrap().len() as usize;
+        for n in 0..length.min(FLIPS) {
+            let offset = n * length / length.min(FLIPS);
+            let image = image(dir.path());
+            flip(&image.path().join(file), offset, (n % 8) as u8);
+            match StateMachine::open(image.path()).and_then(|state| see(&state)) {
+                Err(_) => refused += 1,
+                Ok(seen) if seen == known[5] => harmless += 1,
+                Ok(seen) => {
+                    let place = known.iter().position(|known| *known == seen);
+                    assert!(place.is_some_and(|n| n >= 1), "{}, byte {offset}: {seen:?}", file.display());
+                    earlier += 1;
+                }
+            }
+        }
+    }
+    println!("{refused} flips refused, {earlier} led to an earlier state, {harmless} harmless");
+    assert!(refused > FLIPS, "{refused} of {}", refused + earlier + harmless);
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path());
+    state.apply(&group(1)).unwrap();
+    let file = dir.path().join("snapshot");
+    let info = state.build_snapshot(&file).unwrap();
+    assert_eq!(verify_snapshot(&file).as_ref(), Ok(&info));
+    let other = tempfile::tempdir().unwrap();
+    let target = open(other.path());
+    target.apply(&group(5)).unwrap();
+    let before = see(&target).unwrap();
+    let damaged = dir.path().join("damaged");
+    let content = fs::read(&file).unwrap();
+    let refused = |content: &[u8], what: &str| {
+        fs::write(&damaged, content).unwrap();
+        let error = verify_snapshot(&damaged);
+        assert!(matches!(error, Err(StoreError::Invalid(_))), "{what}: {error:?}");
+    };
+    for offset in 0..content.len() {
+        let mut flipped = content.clone();
+        flipped[offset] ^= 1 << (offset % 8);
+        refused(&flipped, &format!("byte {offset}"));
+        if offset % 97 == 0 {
+            assert!(target.install_snapshot(&damaged).is_err());
+            refused(&content[..offset], &format!("cut at {offset}"));
+        }
+    }
+    refused(&[&content[..], b"x"].concat(), "something added");
+    assert!(target.install_snapshot(&dir.path().join("missing")).is_err());
+    assert_eq!(see(&target), Ok(before.clone()));
+    target.apply(&group(6)).unwrap();
+    drop(target);
+    assert_eq!(open(other.path()).revision(), before.at.0 + 2);
+    let databases = fs::read_dir(other.path().join("state")).unwrap().flatten();
+    let databases = databases.filter(|e| e.file_name().to_string_lossy().starts_with("db-")).count();
+    assert_eq!(databases, 1, "what was loaded in vain is removed");
+}
+
+#[test]
+fn another_format_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).apply(&group(1)).unwrap();
+    fs::write(dir.path().join("state/FORMAT"), "kontiki state 2\n").unwrap();
+    let before = contents(dir.path());
+    assert!(refusal(dir.path()).contains("\"kontiki state 2\""));
+    assert!(contents(dir.path()) == before, "nothing was written");
+}
+
+#[test]
+fn the_pointer_is_not_guessed() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).apply(&group(1)).unwrap();
+    let pointer = dir.path().join("state/CURRENT");
+    let content = fs::read_to_string(&pointer).unwrap();
+    fs::write(&pointer, content.replace("generation 1", "generation 2")).unwrap();
+    assert!(refusal(dir.path()).contains("CURRENT: damaged"));
+    fs::remove_file(&pointer).unwrap();
+    assert!(refusal(dir.path()).contains("CURRENT"));
+    fs::write(&pointer, content).unwrap();
+    assert_eq!(open(dir.path()).revision(), 2);
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let _state = open(dir.path());
+    assert!(refusal(dir.path()).contains("another process is using this data directory"));
+}
