@@ -2,6 +2,28 @@
 
 use crate::Kind;
 
+#[path = "admissionregistration/mutatingadmissionpolicy.rs"]
+pub(crate) mod admissionregistration_mutatingadmissionpolicy;
+#[path = "admissionregistration/mutatingadmissionpolicybinding.rs"]
+pub(crate) mod admissionregistration_mutatingadmissionpolicybinding;
+#[path = "admissionregistration/mutatingwebhookconfiguration.rs"]
+pub(crate) mod admissionregistration_mutatingwebhookconfiguration;
+#[path = "admissionregistration/policy_cells.rs"]
+pub(crate) mod admissionregistration_policy_cells;
+#[path = "admissionregistration/rules.rs"]
+pub(crate) mod admissionregistration_rules;
+#[path = "admissionregistration/validatingadmissionpolicy.rs"]
+pub(crate) mod admissionregistration_validatingadmissionpolicy;
+#[path = "admissionregistration/validatingadmissionpolicybinding.rs"]
+pub(crate) mod admissionregistration_validatingadmissionpolicybinding;
+#[path = "admissionregistration/validatingwebhookconfiguration.rs"]
+pub(crate) mod admissionregistration_validatingwebhookconfiguration;
+#[path = "admissionregistration/webhooks.rs"]
+pub(crate) mod admissionregistration_webhooks;
+#[path = "apiregistration/apiservice.rs"]
+pub(crate) mod apiregistration_apiservice;
+#[path = "apps/controllerrevision.rs"]
+pub(crate) mod apps_controllerrevision;
 #[path = "apps/daemonset.rs"]
 pub(crate) mod apps_daemonset;
 #[path = "apps/deployment.rs"]
@@ -12,6 +34,20 @@ pub(crate) mod apps_replicaset;
 pub(crate) mod apps_statefulset;
 #[path = "apps/workload.rs"]
 pub(crate) mod apps_workload;
+#[path = "autoscaling/horizontalpodautoscaler.rs"]
+pub(crate) mod autoscaling_horizontalpodautoscaler;
+#[path = "batch/cron.rs"]
+pub(crate) mod batch_cron;
+#[path = "batch/cronjob.rs"]
+pub(crate) mod batch_cronjob;
+#[path = "batch/job.rs"]
+pub(crate) mod batch_job;
+#[path = "batch/job_spec.rs"]
+pub(crate) mod batch_job_spec;
+#[path = "certificates/certificatesigningrequest.rs"]
+pub(crate) mod certificates_certificatesigningrequest;
+#[path = "coordination/lease.rs"]
+pub(crate) mod coordination_lease;
 #[path = "core/affinity.rs"]
 pub(crate) mod core_affinity;
 #[path = "core/configmap.rs"]
@@ -24,6 +60,8 @@ pub(crate) mod core_endpoints;
 pub(crate) mod core_env;
 #[path = "core/event.rs"]
 pub(crate) mod core_event;
+#[path = "core/limitrange.rs"]
+pub(crate) mod core_limitrange;
 #[path = "core/mount.rs"]
 pub(crate) mod core_mount;
 #[path = "core/namespace.rs"]
@@ -44,12 +82,18 @@ pub(crate) mod core_pod_default;
 pub(crate) mod core_pod_spec;
 #[path = "core/pod_update.rs"]
 pub(crate) mod core_pod_update;
+#[path = "core/podtemplate.rs"]
+pub(crate) mod core_podtemplate;
 #[path = "core/probe.rs"]
 pub(crate) mod core_probe;
 #[path = "core/qos.rs"]
 pub(crate) mod core_qos;
+#[path = "core/replicationcontroller.rs"]
+pub(crate) mod core_replicationcontroller;
 #[path = "core/resource_name.rs"]
 pub(crate) mod core_resource_name;
+#[path = "core/resourcequota.rs"]
+pub(crate) mod core_resourcequota;
 #[path = "core/secret.rs"]
 pub(crate) mod core_secret;
 #[path = "core/security.rs"]
@@ -64,22 +108,104 @@ pub(crate) mod core_serviceaccount;
 pub(crate) mod core_volume;
 #[path = "discovery/endpointslice.rs"]
 pub(crate) mod discovery_endpointslice;
+#[path = "events/event.rs"]
+pub(crate) mod events_event;
+#[path = "flowcontrol/flowschema.rs"]
+pub(crate) mod flowcontrol_flowschema;
+#[path = "flowcontrol/prioritylevelconfiguration.rs"]
+pub(crate) mod flowcontrol_prioritylevelconfiguration;
+#[path = "networking/ingress.rs"]
+pub(crate) mod networking_ingress;
+#[path = "networking/ingressclass.rs"]
+pub(crate) mod networking_ingressclass;
+#[path = "networking/ipaddress.rs"]
+pub(crate) mod networking_ipaddress;
+#[path = "networking/networkpolicy.rs"]
+pub(crate) mod networking_networkpolicy;
+#[path = "networking/servicecidr.rs"]
+pub(crate) mod networking_servicecidr;
+#[path = "node/runtimeclass.rs"]
+pub(crate) mod node_runtimeclass;
+#[path = "policy/poddisruptionbudget.rs"]
+pub(crate) mod policy_poddisruptionbudget;
+#[path = "rbac/clusterrole.rs"]
+pub(crate) mod rbac_clusterrole;
+#[path = "rbac/clusterrolebinding.rs"]
+pub(crate) mod rbac_clusterrolebinding;
+#[path = "rbac/role.rs"]
+pub(crate) mod rbac_role;
+#[path = "rbac/rolebinding.rs"]
+pub(crate) mod rbac_rolebinding;
+#[path = "rbac/rules.rs"]
+pub(crate) mod rbac_rules;
+#[path = "scheduling/priorityclass.rs"]
+pub(crate) mod scheduling_priorityclass;
+#[path = "storage/csidriver.rs"]
+pub(crate) mod storage_csidriver;
+#[path = "storage/csinode.rs"]
+pub(crate) mod storage_csinode;
+#[path = "storage/csistoragecapacity.rs"]
+pub(crate) mod storage_csistoragecapacity;
+#[path = "storage/storageclass.rs"]
+pub(crate) mod storage_storageclass;
+#[path = "storage/volumeattachment.rs"]
+pub(crate) mod storage_volumeattachment;
+#[path = "storage/volumeattributesclass.rs"]
+pub(crate) mod storage_volumeattributesclass;
 
 pub(crate) static KINDS: &[&dyn Kind] = &[
+    &admissionregistration_mutatingadmissionpolicy::MutatingAdmissionPolicy,
+    &admissionregistration_mutatingadmissionpolicybinding::MutatingAdmissionPolicyBinding,
+    &admissionregistration_mutatingwebhookconfiguration::MutatingWebhookConfiguration,
+    &admissionregistration_validatingadmissionpolicy::ValidatingAdmissionPolicy,
+    &admissionregistration_validatingadmissionpolicybinding::ValidatingAdmissionPolicyBinding,
+    &admissionregistration_validatingwebhookconfiguration::ValidatingWebhookConfiguration,
+    &apiregistration_apiservice::APIService,
+    &apps_controllerrevision::ControllerRevision,
     &apps_daemonset::DaemonSet,
     &apps_deployment::Deployment,
     &apps_replicaset::ReplicaSet,
     &apps_statefulset::StatefulSet,
+    &autoscaling_horizontalpodautoscaler::HorizontalPodAutoscaler,
+    &batch_cronjob::CronJob,
+    &batch_job::Job,
+    &certificates_certificatesigningrequest::CertificateSigningRequest,
+    &coordination_lease::Lease,
     &core_configmap::ConfigMap,
     &core_endpoints::Endpoints,
     &core_event::Event,
+    &core_limitrange::LimitRange,
     &core_namespace::Namespace,
     &core_node::Node,
     &core_persistentvolume::PersistentVolume,
     &core_persistentvolumeclaim::PersistentVolumeClaim,
     &core_pod::Pod,
+    &core_podtemplate::PodTemplate,
+    &core_replicationcontroller::ReplicationController,
+    &core_resourcequota::ResourceQuota,
     &core_secret::Secret,
     &core_service::Service,
     &core_serviceaccount::ServiceAccount,
     &discovery_endpointslice::EndpointSlice,
+    &events_event::Event,
+    &flowcontrol_flowschema::FlowSchema,
+    &flowcontrol_prioritylevelconfiguration::PriorityLevelConfiguration,
+    &networking_ingress::Ingress,
+    &networking_ingressclass::IngressClass,
+    &networking_ipaddress::IPAddress,
+    &networking_networkpolicy::NetworkPolicy,
+    &networking_servicecidr::ServiceCIDR,
+    &node_runtimeclass::RuntimeClass,
+    &policy_poddisruptionbudget::PodDisruptionBudget,
+    &rbac_clusterrole::ClusterRole,
+    &rbac_clusterrolebinding::ClusterRoleBinding,
+    &rbac_role::Role,
+    &rbac_rolebinding::RoleBinding,
+    &scheduling_priorityclass::PriorityClass,
+    &storage_csidriver::CSIDriver,
+    &storage_csinode::CSINode,
+    &storage_csistoragecapacity::CSIStorageCapacity,
+    &storage_storageclass::StorageClass,
+    &storage_volumeattachment::VolumeAttachment,
+    &storage_volumeattributesclass::VolumeAttributesClass,
 ];

@@ -1,0 +1,105 @@
+//! APIService.
+
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, child};
+use crate::{Kind, cells};
+
+pub(crate) struct APIService;
+
+impl Kind for APIService {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("apiregistration.k8s.io", "apiservices")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "v1.example.com"},
+               "spec": {"group": "example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
+                        "insecureSkipTLSVerify": true, "service": {"namespace": "default", "name": "s"}}})
+    }
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+    fn has_generation(&self) -> bool {
+        false
+    }
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
+    /// Whoever serves a group reaches it on 443.
+    fn default(&self, object: &mut Value) {
+        if child(object, "spec.service").is_object() && child(object, "spec.service.port").is_null() {
+            object["spec"]["service"]["port"] = 443.into();
+        }
+    }
+    fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        if let Some(map) = object.as_object_mut() {
+            map.remove("status");
+        }
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let spec = root.field("spec");
+        let (group, version) = (spec.field("group"), spec.field("version"));
+        let required = format!("{}.{}", version.str(), group.str());
+        let wanted = if group.is_empty() { format!("{}.", version.str()) } else { required };
+        if object::name(object) != wanted {
+            let detail = "must be `spec.version+\".\"+spec.group`";
+            root.field("metadata.name").invalid(errors, &format!("{detail}: {wanted:?}"));
+        }
+        group.format_if_set(errors, names::dns1123_subdomain);
+        if group.is_empty() && version.str() != "v1" {
+            group.required(errors, "only v1 may have an empty group and it better be legacy kube");
+        }
+        version.format(errors, names::dns1035_label);
+        number(&spec.field("groupPriorityMinimum"), 20_000, "must be positive and less than 20000", errors);
+        number(&spec.field("versionPriority"), 1000, "must be positive and less than 1000", errors);
+        validate_service(&spec, errors);
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        let service = child(object, "spec.service");
+        let service = match service.is_object() {
+            true => format!("{}/{}", object::str_at(service, "namespace"), object::str_at(service, "name")),
+            false => "Local".to_owned(),
+        };
+        Some(vec![cells::name(object), service.into(), available(object).into(), cells::age(object, now)])
+    }
+}
+
+fn number(at: &At<'_>, most: i64, detail: &str, errors: &mut ErrorList) {
+    let value = at.int().unwrap_or(0);
+    if value <= 0 || value > most {
+        errors.invalid(&at.path(), &Value::from(value), detail);
+    }
+}
+
+fn validate_service(spec: &At<'_>, errors: &mut ErrorList) {
+    let (service, bundle, insecure) =
+        (spec.field("service"), spec.field("caBundle"), spec.field("insecureSkipTLSVerify"));
+    if !service.present() {
+        if !bundle.is_empty() {
+            bundle.invalid(errors, "local APIServices may not have a caBundle");
+        }
+        if insecure.flag() {
+            insecure.invalid(errors, "local APIServices may not have insecureSkipTLSVerify");
+        }
+        return;
+    }
+    for field in ["namespace", "name"] {
+        service.field(field).need(errors);
+    }
+    service.field("port").between(errors, 1, 65_535);
+    if insecure.flag() && !bundle.is_empty() {
+        insecure.invalid(errors, "may not be true if caBundle is present");
+    }
+}
+
+/// `True`, `False (MissingEndpoints)`
+fn available(object: &Value) -> String {
+    let Some(condition) = cells::condition(object, "Available") else { return "Unknown".to_owned() };
+    match object::str_at(condition, "status") {
+        "True" => "True".to_owned(),
+        status => format!("{status} ({})", object::str_at(condition, "reason")),
+    }
+}

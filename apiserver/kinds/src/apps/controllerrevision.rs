@@ -1,0 +1,52 @@
+//! ControllerRevision.
+
+use api_machinery::{ErrorList, GroupResource, GroupVersion, Value, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, IMMUTABLE, child, same};
+use crate::{Kind, cells};
+
+pub(crate) struct ControllerRevision;
+
+impl Kind for ControllerRevision {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("apps", "controllerrevisions")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "ControllerRevision",
+               "metadata": {"name": "x", "namespace": "default"}, "data": {"a": 1}, "revision": 1})
+    }
+    fn has_generation(&self) -> bool {
+        false
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let data = root.field("data");
+        if !data.present() {
+            data.required(errors, "data is mandatory");
+        }
+        root.field("revision").not_negative(errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let data = root.field("data");
+        if !same(data.value, child(old, "data")) {
+            data.invalid(errors, IMMUTABLE);
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        let revision = cells::int(object, "revision").to_string();
+        Some(vec![cells::name(object), controller(object).into(), revision.into(), cells::age(object, now)])
+    }
+}
+
+/// `statefulset.apps/web`
+fn controller(object: &Value) -> String {
+    let owner = object::owner_references(object).iter().find(|one| child(one, "controller") == &Value::Bool(true));
+    let Some(owner) = owner else { return "<none>".to_owned() };
+    let version = GroupVersion::parse(object::str_at(owner, "apiVersion"));
+    let kind = object::str_at(owner, "kind").to_lowercase();
+    let name = object::str_at(owner, "name");
+    if version.group.is_empty() { format!("{kind}/{name}") } else { format!("{kind}.{}/{name}", version.group) }
+}

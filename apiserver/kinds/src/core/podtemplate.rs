@@ -1,0 +1,39 @@
+//! PodTemplate.
+
+use api_machinery::{ErrorList, GroupResource, Value};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, child, same};
+use crate::list::{core_pod_default, core_pod_spec};
+use crate::{Kind, cells};
+
+pub(crate) struct PodTemplate;
+
+impl Kind for PodTemplate {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("", "podtemplates")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x", "namespace": "default"},
+               "template": {"metadata": {"labels": {"a": "b"}},
+                            "spec": {"containers": [{"name": "c", "image": "registry.example/x:1"}]}}})
+    }
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = object.pointer_mut("/template/spec") {
+            core_pod_default::pod_spec(spec);
+        }
+    }
+    fn generation_grows(&self, object: &Value, old: &Value) -> bool {
+        !same(child(object, "template"), child(old, "template"))
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        core_pod_spec::validate_template(&root.field("template"), errors);
+    }
+    fn cells(&self, object: &Value, _now: Timestamp) -> Option<Vec<Value>> {
+        let [names, images] = cells::containers(object, "template.spec");
+        let labels = cells::labels(child(object, "template.metadata.labels"));
+        Some(vec![cells::name(object), names, images, labels.into()])
+    }
+}

@@ -1,0 +1,84 @@
+//! ReplicationController.
+
+use api_machinery::{ErrorList, GroupResource, Value, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, child, is_empty};
+use crate::list::{apps_workload as workload, core_pod_spec as pod_spec};
+use crate::{Kind, ScalePaths, cells, selectors};
+
+pub(crate) struct ReplicationController;
+
+impl Kind for ReplicationController {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("", "replicationcontrollers")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "x", "namespace": "default"},
+               "spec": {"selector": {"a": "b"},
+                        "template": {"metadata": {"labels": {"a": "b"}},
+                                     "spec": {"containers": [{"name": "c", "image": "registry.example/x:1"}]}}}})
+    }
+    /// Selector and labels are the template's labels where they are left out.
+    fn default(&self, object: &mut Value) {
+        workload::default_template(object);
+        let labels = child(object, "spec.template.metadata.labels").clone();
+        if is_empty(&labels) {
+            return;
+        }
+        if is_empty(child(object, "spec.selector")) {
+            object["spec"]["selector"] = labels.clone();
+        }
+        if is_empty(child(object, "metadata.labels")) {
+            object::meta_mut(object).insert("labels".to_owned(), labels);
+        }
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let spec = root.field("spec");
+        spec.field("minReadySeconds").not_negative(errors);
+        let selector = spec.field("selector");
+        if selector.is_empty() {
+            selector.required(errors, "");
+        }
+        selectors::labels(&selector, errors);
+        spec.field("replicas").not_negative(errors);
+        let template = spec.field("template");
+        if !template.present() {
+            return template.required(errors, "");
+        }
+        if !selector.is_empty() {
+            let labels = template.field("metadata.labels");
+            let wanted = selector.value.as_object().into_iter().flatten();
+            let selected = wanted.into_iter().all(|(key, value)| labels.value.get(key) == Some(value));
+            selectors::template_is_selected(&labels, selected, errors);
+        }
+        pod_spec::validate_template_of_workload(&template, errors);
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        const COUNTS: [&str; 5] =
+            ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+        workload::validate_status_counts(object, &COUNTS, errors);
+    }
+    fn field(&self, object: &Value, field: &str) -> Option<String> {
+        (field == "status.replicas").then(|| cells::int(object, field).to_string())
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        let int = |path: &str| Value::from(cells::int(object, path));
+        let [names, images] = cells::containers(object, "spec.template.spec");
+        Some(vec![
+            cells::name(object),
+            int("spec.replicas"),
+            int("status.replicas"),
+            int("status.readyReplicas"),
+            cells::age(object, now),
+            names,
+            images,
+            cells::labels(child(object, "spec.selector")).into(),
+        ])
+    }
+    fn scale(&self) -> Option<ScalePaths> {
+        Some(workload::SCALE)
+    }
+}

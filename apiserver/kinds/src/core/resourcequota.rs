@@ -1,0 +1,154 @@
+//! ResourceQuota.
+
+use api_machinery::{ErrorList, GroupResource, Value, names};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, IMMUTABLE, child, same};
+use crate::list::core_resource_name as resource_name;
+use crate::{Kind, cells};
+
+pub(crate) struct ResourceQuota;
+
+const SCOPES: [&str; 7] = [
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+    "VolumeAttributesClass",
+];
+/// A pod is one or the other, never both.
+const EXCLUSIVE: [[&str; 2]; 2] = [["Terminating", "NotTerminating"], ["BestEffort", "NotBestEffort"]];
+
+impl Kind for ResourceQuota {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("", "resourcequotas")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "x", "namespace": "default"},
+               "spec": {"hard": {"pods": "1"}}})
+    }
+    fn has_generation(&self) -> bool {
+        false
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let spec = root.field("spec");
+        for (name, amount) in spec.field("hard").entries() {
+            resource_name::validate_for_quota(&amount, name, errors);
+            resource_name::validate_amount(&amount, name, errors);
+        }
+        validate_scopes(&spec, errors);
+        validate_selector(&spec, errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let scopes = root.field("spec.scopes");
+        let sorted = |value: &Value| {
+            let mut all: Vec<String> =
+                value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+            all.sort();
+            all
+        };
+        if sorted(scopes.value) != sorted(child(old, "spec.scopes")) {
+            scopes.invalid(errors, IMMUTABLE);
+        }
+        let selector = root.field("spec.scopeSelector");
+        if !same(selector.value, child(old, "spec.scopeSelector")) {
+            selector.invalid(errors, IMMUTABLE);
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        let (mut requests, mut limits) = (Vec::new(), Vec::new());
+        let mut hard: Vec<(&String, &Value)> = child(object, "spec.hard").as_object().into_iter().flatten().collect();
+        hard.sort_by_key(|(name, _)| name.as_str());
+        for (name, most) in hard {
+            let used = child(child(object, "status.used"), name).as_str().unwrap_or("0");
+            let text = format!("{name}: {used}/{}", most.as_str().unwrap_or(""));
+            if name.starts_with("limits.") { limits.push(text) } else { requests.push(text) }
+        }
+        Some(vec![cells::name(object), requests.join(", ").into(), limits.join(", ").into(), cells::age(object, now)])
+    }
+}
+
+fn validate_scopes(spec: &At<'_>, errors: &mut ErrorList) {
+    let scopes = spec.field("scopes");
+    let has = |scope: &str| scopes.list().iter().any(|one| one == scope);
+    for scope in scopes.list().iter().filter_map(Value::as_str) {
+        if !SCOPES.contains(&scope) {
+            scopes.invalid(errors, "unsupported scope");
+            continue;
+        }
+        for name in child(spec.value, "hard").as_object().into_iter().flatten().map(|(name, _)| name) {
+            if resource_name::is_for_quota(name) && !may_scope(scope, name) {
+                scopes.invalid(errors, "unsupported scope applied to resource");
+            }
+        }
+    }
+    if EXCLUSIVE.iter().any(|pair| pair.iter().all(|scope| has(scope))) {
+        scopes.invalid(errors, "conflicting scopes");
+    }
+}
+
+/// What pods use may be scoped; the best-effort ones use only themselves.
+fn may_scope(scope: &str, name: &str) -> bool {
+    let of_pods = name == "pods"
+        || matches!(
+            name,
+            "cpu"
+                | "memory"
+                | "ephemeral-storage"
+                | "requests.cpu"
+                | "requests.memory"
+                | "requests.ephemeral-storage"
+                | "limits.cpu"
+                | "limits.memory"
+                | "limits.ephemeral-storage"
+        )
+        || name.starts_with("hugepages-")
+        || name.starts_with("requests.hugepages-");
+    match scope {
+        "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => name == "persistentvolumeclaims" || name == "requests.storage",
+        _ => of_pods,
+    }
+}
+
+fn validate_selector(spec: &At<'_>, errors: &mut ErrorList) {
+    let expressions = spec.field("scopeSelector.matchExpressions");
+    for expression in expressions.items() {
+        // Upstream names the list, not the item.
+        let place = expressions.with(expression.value);
+        let (scope, operator, values) = (place.field("scopeName"), place.field("operator"), place.field("values"));
+        if !SCOPES.contains(&scope.str()) {
+            scope.invalid(errors, "unsupported scope");
+        }
+        let by_value = matches!(scope.str(), "PriorityClass" | "VolumeAttributesClass");
+        if !by_value && operator.str() != "Exists" {
+            operator.invalid(errors, "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity");
+        }
+        match operator.str() {
+            "In" | "NotIn" if values.is_empty() => {
+                values.required(
+                    errors,
+                    "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+                );
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                values.invalid(
+                    errors,
+                    "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+                );
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            _ => operator.invalid(errors, "not a valid selector operator"),
+        }
+        if by_value {
+            for value in values.items().filter(|value| !names::dns1123_subdomain(value.str()).is_empty()) {
+                value.format(errors, names::dns1123_subdomain);
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! PriorityLevelConfiguration.
+
+use api_machinery::{ErrorList, GroupResource, Value, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, child};
+use crate::{Kind, cells};
+
+pub(crate) struct PriorityLevelConfiguration;
+
+const MAX_QUEUES: i64 = 10_000_000;
+/// Bits of a hash that shuffle sharding may use.
+const MAX_HASH_BITS: f64 = 60.0;
+
+impl Kind for PriorityLevelConfiguration {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "PriorityLevelConfiguration",
+               "metadata": {"name": "x"}, "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 5,
+                   "limitResponse": {"type": "Queue",
+                                     "queuing": {"queues": 16, "handSize": 4, "queueLengthLimit": 10}}}}})
+    }
+    fn default(&self, object: &mut Value) {
+        if child(object, "spec.limited").is_object() {
+            default_numbers(&mut object["spec"]["limited"], 30);
+        }
+        if child(object, "spec.exempt").is_object() {
+            default_numbers(&mut object["spec"]["exempt"], 0);
+        }
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let spec = root.field("spec");
+        let (kind, limited, exempt) = (spec.field("type"), spec.field("limited"), spec.field("exempt"));
+        let is_exempt = object::name(object) == "exempt";
+        if is_exempt != (kind.str() == "Exempt") && matches!(kind.str(), "Exempt" | "Limited") {
+            let detail = if is_exempt {
+                "must be 'Exempt' for the level named exempt"
+            } else {
+                "type must be 'Limited' if and only if `name` is not 'exempt'"
+            };
+            kind.invalid(errors, detail);
+        }
+        match kind.str() {
+            "Exempt" => {
+                if limited.present() {
+                    limited.forbidden(errors, "must be nil if the type is not Limited");
+                }
+                validate_numbers(&exempt, errors);
+            }
+            "Limited" => {
+                if exempt.present() {
+                    exempt.forbidden(errors, "must be nil if the type is Limited");
+                }
+                if !limited.present() {
+                    return limited.required(errors, "must not be empty when type is Limited");
+                }
+                validate_numbers(&limited, errors);
+                validate_response(&limited.field("limitResponse"), errors);
+            }
+            _ => kind.unsupported(errors, &["Exempt", "Limited"]),
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        let part = if object::str_at(object, "spec.type") == "Exempt" { "exempt" } else { "limited" };
+        let part = child(child(object, "spec"), part);
+        let number = |path: &str| child(part, path).as_i64().map_or("<none>".to_owned(), |number| number.to_string());
+        Some(vec![
+            cells::name(object),
+            cells::text(object, "spec.type"),
+            number("nominalConcurrencyShares").into(),
+            number("limitResponse.queuing.queues").into(),
+            number("limitResponse.queuing.handSize").into(),
+            number("limitResponse.queuing.queueLengthLimit").into(),
+            cells::age(object, now),
+        ])
+    }
+}
+
+fn default_numbers(level: &mut Value, shares: i64) {
+    for (field, value) in [("nominalConcurrencyShares", shares), ("lendablePercent", 0)] {
+        if child(level, field).is_null() {
+            level[field] = value.into();
+        }
+    }
+}
+
+fn validate_numbers(level: &At<'_>, errors: &mut ErrorList) {
+    level.field("nominalConcurrencyShares").at_least(errors, 0, "must be a non-negative integer");
+    level.field("lendablePercent").between(errors, 0, 100);
+    level.field("borrowingLimitPercent").at_least(errors, 0, "if specified, must be a non-negative integer");
+}
+
+fn validate_response(response: &At<'_>, errors: &mut ErrorList) {
+    let (kind, queuing) = (response.field("type"), response.field("queuing"));
+    match kind.str() {
+        "Reject" if queuing.present() => {
+            queuing.forbidden(errors, "must be nil if limited.limitResponse.type is not Limited");
+        }
+        "Reject" => {}
+        "Queue" if !queuing.present() => queuing.required(errors, "must not be empty if limitResponse.type is Limited"),
+        "Queue" => validate_queuing(&queuing, errors),
+        _ => kind.unsupported(errors, &["Queue", "Reject"]),
+    }
+}
+
+fn validate_queuing(queuing: &At<'_>, errors: &mut ErrorList) {
+    let (limit, queues, hand) = (queuing.field("queueLengthLimit"), queuing.field("queues"), queuing.field("handSize"));
+    let number = |at: &At<'_>| at.int().unwrap_or(0);
+    for (at, most) in [(&limit, i64::MAX), (&queues, MAX_QUEUES)] {
+        if number(at) <= 0 {
+            errors.invalid(&at.path(), &Value::from(number(at)), "must be positive");
+        } else if number(at) > most {
+            at.invalid(errors, &format!("must not be greater than {most}"));
+        }
+    }
+    let (queues, cards) = (number(&queues), number(&hand));
+    if cards <= 0 {
+        errors.invalid(&hand.path(), &Value::from(cards), "must be positive");
+    } else if cards > queues {
+        hand.invalid(errors, &format!("should not be greater than queues ({queues})"));
+    } else {
+        let bits: f64 = (0..cards).map(|card| ((queues - card) as f64).log2()).sum();
+        if bits > MAX_HASH_BITS {
+            let detail = format!(
+                "required entropy bits of deckSize {queues} and handSize {cards} should not be greater than {MAX_HASH_BITS}"
+            );
+            hand.invalid(errors, &detail);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! IngressClass.
+
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, IMMUTABLE, child};
+use crate::{Kind, cells, formats};
+
+pub(crate) struct IngressClass;
+
+const MAX_CONTROLLER: usize = 250;
+
+impl Kind for IngressClass {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("networking.k8s.io", "ingressclasses")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "x"},
+               "spec": {"controller": "example.com/c"}})
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let controller = root.field("spec.controller");
+        if controller.need(errors) {
+            if controller.str().len() > MAX_CONTROLLER {
+                controller.too_long(errors, MAX_CONTROLLER);
+            }
+            controller.format(errors, formats::domain_prefixed_path);
+        }
+        let parameters = root.field("spec.parameters");
+        if parameters.present() {
+            validate_parameters(&parameters, errors);
+        }
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let controller = root.field("spec.controller");
+        if controller.str() != object::str_at(old, "spec.controller") {
+            controller.invalid(errors, IMMUTABLE);
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        Some(vec![
+            cells::name(object),
+            cells::text(object, "spec.controller"),
+            parameters(object).into(),
+            cells::age(object, now),
+        ])
+    }
+}
+
+fn validate_parameters(parameters: &At<'_>, errors: &mut ErrorList) {
+    for field in ["kind", "name"] {
+        let at = parameters.field(field);
+        if at.need(errors) {
+            at.format(errors, names::path_segment);
+        }
+    }
+    let (scope, namespace) = (parameters.field("scope"), parameters.field("namespace"));
+    match scope.str() {
+        "" => scope.required(errors, ""),
+        "Cluster" if namespace.present() => {
+            namespace.forbidden(errors, "`parameters.scope` is set to 'Cluster'");
+        }
+        "Cluster" => {}
+        "Namespace" if namespace.is_empty() => {
+            namespace.required(errors, "`parameters.scope` is set to 'Namespace'");
+        }
+        "Namespace" => namespace.format(errors, names::dns1123_label),
+        _ => scope.unsupported(errors, &["Cluster", "Namespace"]),
+    }
+}
+
+/// `ingressparameters.example.com/x`
+fn parameters(object: &Value) -> String {
+    let parameters = child(object, "spec.parameters");
+    if !parameters.is_object() {
+        return "<none>".to_owned();
+    }
+    let text = |field: &str| object::str_at(parameters, field);
+    match text("apiGroup") {
+        "" => format!("{}/{}", text("kind"), text("name")),
+        group => format!("{}.{group}/{}", text("kind"), text("name")),
+    }
+}

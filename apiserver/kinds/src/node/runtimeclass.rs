@@ -1,0 +1,56 @@
+//! RuntimeClass.
+
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, IMMUTABLE, child};
+use crate::list::{core_affinity as affinity, core_resource_name as resource_name};
+use crate::{Kind, cells, selectors};
+
+pub(crate) struct RuntimeClass;
+
+impl Kind for RuntimeClass {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("node.k8s.io", "runtimeclasses")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "x"}, "handler": "h"})
+    }
+    fn has_generation(&self) -> bool {
+        false
+    }
+    fn allows_create_on_update(&self) -> bool {
+        true
+    }
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let handler = root.field("handler");
+        if handler.need(errors) {
+            handler.format(errors, names::dns1123_label);
+        }
+        // Upstream checks the overhead as limits of a container, and says so in the path.
+        let overhead = root.field("overhead");
+        let limits = overhead.field("limits").with(child(object, "overhead.podFixed"));
+        for (name, amount) in limits.entries() {
+            resource_name::validate_for_container(&amount, name, errors);
+            resource_name::validate_amount(&amount, name, errors);
+        }
+        let scheduling = root.field("scheduling");
+        selectors::labels(&scheduling.field("nodeSelector"), errors);
+        affinity::validate_tolerations(&scheduling.field("tolerations"), errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let handler = root.field("handler");
+        if handler.str() != object::str_at(old, "handler") {
+            handler.invalid(errors, IMMUTABLE);
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        Some(vec![cells::name(object), cells::text(object, "handler"), cells::age(object, now)])
+    }
+}

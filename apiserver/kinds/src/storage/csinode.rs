@@ -1,0 +1,81 @@
+//! CSINode.
+
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, child, same};
+use crate::list::core_volume::validate_driver_name;
+use crate::{Kind, cells};
+
+pub(crate) struct CSINode;
+
+const MAX_NODE_ID: usize = 192;
+
+impl Kind for CSINode {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("storage.k8s.io", "csinodes")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": "x"},
+               "spec": {"drivers": [{"name": "d.example.com", "nodeID": "n", "topologyKeys": ["k"]}]}})
+    }
+    fn has_generation(&self) -> bool {
+        false
+    }
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let mut seen = Vec::new();
+        for driver in root.field("spec.drivers").items() {
+            validate_driver(&driver, errors);
+            let name = object::str_at(driver.value, "name");
+            if seen.contains(&name) {
+                driver.field("name").duplicate(errors);
+            }
+            seen.push(name);
+        }
+    }
+    /// A driver of a node stays what it is while it is there.
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let old_drivers = cells::list(child(old, "spec"), "drivers");
+        for driver in root.field("spec.drivers").items() {
+            let name = object::str_at(driver.value, "name");
+            let before = old_drivers.iter().find(|one| object::str_at(one, "name") == name);
+            let mut now = driver.value.clone();
+            if let (Some(before), Some(map)) = (before, now.as_object_mut()) {
+                map.insert("allocatable".to_owned(), child(before, "allocatable").clone());
+                if !same(&now, before) {
+                    driver.invalid(errors, crate::at::IMMUTABLE);
+                }
+            }
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        Some(vec![cells::name(object), cells::len(object, "spec.drivers").into(), cells::age(object, now)])
+    }
+}
+
+fn validate_driver(driver: &At<'_>, errors: &mut ErrorList) {
+    validate_driver_name(&driver.field("name"), errors);
+    let id = driver.field("nodeID");
+    if id.need(errors) && id.str().len() > MAX_NODE_ID {
+        id.invalid(errors, &format!("must be {MAX_NODE_ID} characters or less"));
+    }
+    driver.field("allocatable.count").not_negative(errors);
+    let mut seen = Vec::new();
+    for key in driver.field("topologyKeys").items() {
+        let text = key.value.as_str().unwrap_or("");
+        if text.is_empty() {
+            key.required(errors, "");
+        }
+        if seen.contains(&text.to_owned()) {
+            key.duplicate(errors);
+        }
+        seen.push(text.to_owned());
+        key.format_if_set(errors, names::qualified_name);
+    }
+}

@@ -1,0 +1,62 @@
+//! VolumeAttachment.
+
+use api_machinery::{ErrorList, GroupResource, Value, names};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, IMMUTABLE, child, same};
+use crate::list::core_volume::validate_driver_name;
+use crate::{Kind, cells};
+
+pub(crate) struct VolumeAttachment;
+
+impl Kind for VolumeAttachment {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("storage.k8s.io", "volumeattachments")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "x"},
+               "spec": {"attacher": "d.example.com", "nodeName": "n", "source": {"persistentVolumeName": "pv"}}})
+    }
+    fn has_generation(&self) -> bool {
+        false
+    }
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let spec = root.field("spec");
+        validate_driver_name(&spec.field("attacher"), errors);
+        let source = spec.field("source");
+        let (name, inline) = (source.field("persistentVolumeName"), source.field("inlineVolumeSpec"));
+        match (name.present(), inline.present()) {
+            (false, false) => {
+                source.required(errors, "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+            }
+            (true, true) => {
+                source.forbidden(errors, "must specify exactly one of inlineVolumeSpec and persistentVolumeName");
+            }
+            (true, false) if name.is_empty() => name.required(errors, "must specify non empty persistentVolumeName"),
+            _ => {}
+        }
+        spec.field("nodeName").format(errors, names::dns1123_subdomain);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let spec = root.field("spec");
+        if !same(spec.value, child(old, "spec")) {
+            spec.invalid(errors, IMMUTABLE);
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        Some(vec![
+            cells::name(object),
+            cells::text(object, "spec.attacher"),
+            cells::text(object, "spec.source.persistentVolumeName"),
+            cells::text(object, "spec.nodeName"),
+            (child(object, "status.attached") == &Value::Bool(true)).into(),
+            cells::age(object, now),
+        ])
+    }
+}

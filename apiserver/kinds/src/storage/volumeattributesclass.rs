@@ -1,0 +1,46 @@
+//! VolumeAttributesClass.
+
+use api_machinery::{ErrorList, GroupResource, Value, object};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::at::{At, child, same};
+use crate::list::core_volume::validate_driver_name;
+use crate::list::storage_storageclass::validate_parameters;
+use crate::{Kind, cells};
+
+pub(crate) struct VolumeAttributesClass;
+
+impl Kind for VolumeAttributesClass {
+    fn resource(&self) -> GroupResource {
+        GroupResource::new("storage.k8s.io", "volumeattributesclasses")
+    }
+    fn sample(&self) -> Value {
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": {"name": "x"},
+               "driverName": "d.example.com", "parameters": {"a": "b"}})
+    }
+    fn has_generation(&self) -> bool {
+        false
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        validate_driver_name(&root.field("driverName"), errors);
+        let parameters = root.field("parameters");
+        if parameters.is_empty() {
+            parameters.required(errors, "must contain at least one key/value pair");
+        }
+        validate_parameters(&parameters, errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        if object::str_at(object, "driverName") != object::str_at(old, "driverName") {
+            root.field("driverName").forbidden(errors, "updates to driverName are forbidden.");
+        }
+        if !same(child(object, "parameters"), child(old, "parameters")) {
+            root.field("parameters").forbidden(errors, "updates to parameters are forbidden.");
+        }
+    }
+    fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
+        Some(vec![cells::name(object), cells::text(object, "driverName"), cells::age(object, now)])
+    }
+}
