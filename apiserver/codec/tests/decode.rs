@@ -303,3 +303,74 @@ fn a_large_pod_is_checked_quickly() {
     println!("conform of {} bytes took {each:?}", bytes.len());
     assert!(each.as_millis() < 20, "{each:?}");
 }
+
+/// Every value of an object, as JSON pointers.
+fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
+    out.push(at.to_owned());
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| {
+            pointers(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), out);
+        }),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), out));
+        }
+        _ => {}
+    }
+}
+
+/// Puts every kind of value in every place of the smaller samples: it is refused with 400, or what is accepted
+/// stays as it is when it is checked and defaulted again.
+#[test]
+fn any_value_anywhere_is_refused_or_settles() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/api-surface/roundtrip");
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        println!("skipped: no samples beside the checkout");
+        return;
+    };
+    let schema = Schema::builtin();
+    let others = [
+        json!(null),
+        json!(7),
+        json!(1.5),
+        json!(-1),
+        json!(""),
+        json!("x"),
+        json!([]),
+        json!({}),
+        json!([null]),
+        json!(true),
+    ];
+    let (mut refused, mut accepted) = (0, 0);
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        let small = path.metadata().is_ok_and(|meta| meta.len() < 5_000);
+        if !small || path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let sample = parse(Format::Json, &std::fs::read(&path).expect("a sample")).expect("well formed").value;
+        let Some(type_id) = type_of(&sample) else { continue };
+        let mut places = Vec::new();
+        pointers(&sample, "", &mut places);
+        for (place, other) in places.iter().flat_map(|place| others.iter().map(move |other| (place, other))) {
+            let mut value = sample.clone();
+            *value.pointer_mut(place).expect("own place") = other.clone();
+            match conform(schema, type_id, &mut value, Vec::new(), FieldValidation::Ignore) {
+                Err(error) => {
+                    assert_eq!(error.code, 400, "{place} {other}: {error}");
+                    refused += 1;
+                }
+                Ok(_) => {
+                    api_codec::default::apply_type_defaults(schema, type_id, &mut value);
+                    let once = value.clone();
+                    conform(schema, type_id, &mut value, Vec::new(), FieldValidation::Strict)
+                        .unwrap_or_else(|error| panic!("{} {place} {other}: {error}", path.display()));
+                    api_codec::default::apply_type_defaults(schema, type_id, &mut value);
+                    assert!(value == once, "{} {place} {other}:\n{once:#}\n{value:#}", path.display());
+                    accepted += 1;
+                }
+            }
+        }
+    }
+    println!("{refused} refused, {accepted} accepted");
+    assert!(refused > 1000 && accepted > 1000);
+}
