@@ -82,7 +82,8 @@ async fn list(store: &DynStore, at: Option<Revision>) -> Result<(Vec<KeyValue>, 
     }
 }
 
-type Decoded = HashMap<GroupResource, Vec<(Arc<Object>, Option<Box<str>>)>>;
+/// Objects by resource, pods with their nodes.
+pub(crate) type Decoded = HashMap<GroupResource, Vec<(Arc<Object>, Option<Box<str>>)>>;
 
 fn decode_all(kvs: &[KeyValue]) -> Decoded {
     let mut all = Decoded::new();

@@ -194,7 +194,7 @@ impl Cache {
     }
 
     /// Shows a whole list in place of everything; cursors of before are `Expired`.
-    fn replace(&self, mut all: HashMap<GroupResource, Vec<(Arc<Object>, Option<Box<str>>)>>, revision: Revision) {
+    fn replace(&self, mut all: follow::Decoded, revision: Revision) {
         let mut resources = self.resources.write();
         self.base.store(revision, Ordering::Release);
         for (name, resource) in resources.iter() {

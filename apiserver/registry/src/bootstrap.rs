@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use api_admission::View as _;
 use api_machinery::error::Result;
 use api_machinery::{ApiError, GroupVersion, GroupVersionKind, Reason, Value, object};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use serde_json::json;
 
 use crate::allocate::Cidr;
@@ -111,7 +111,9 @@ impl Registry {
             .into_iter()
             .map(|wanted| async move { self.ensure(&wanted, &|old| reconcile(old, &wanted)).await })
             .collect();
-        futures::stream::iter(work).buffer_unordered(AT_ONCE).try_collect().await
+        // All are tried: one that is refused must not keep the others away.
+        let done: Vec<Result<()>> = futures::stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        done.into_iter().collect()
     }
 
     /// Creates an object, or changes the one there is as `mend` says.
@@ -134,7 +136,11 @@ impl Registry {
         } else {
             match self.create_from_body(&scope, crate::Body::Value(wanted.clone())).await {
                 Err(error) if error.reason == Reason::AlreadyExists => {}
-                other => return other.map(|_| ()),
+                Err(error) => {
+                    tracing::error!(%error, kind = object::str_at(wanted, "kind"), name, "a bootstrap object was refused");
+                    return Err(error);
+                }
+                Ok(_) => return Ok(()),
             }
         }
         self.mend(&scope, mend).await

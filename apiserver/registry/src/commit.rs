@@ -52,9 +52,16 @@ pub(crate) struct Change {
     pub(crate) ops: Vec<Op>,
 }
 
+/// A stored object is at most so large, as with etcd's default `--max-request-bytes`.
+const MAX_OBJECT_BYTES: usize = 1024 * 1024 * 3 / 2;
+
 impl Change {
-    pub(crate) fn put(key: &ObjectKey, value: &Value, lease: store_api::LeaseId) -> Op {
-        Op::Put { key: key.store_key().into(), value: api_codec::stored::encode(value), lease }
+    pub(crate) fn put(key: &ObjectKey, value: &Value, lease: store_api::LeaseId) -> Result<Op, ApiError> {
+        let value = api_codec::stored::encode(value);
+        if value.len() > MAX_OBJECT_BYTES {
+            return Err(ApiError::too_large(format!("Request entity too large: limit is {MAX_OBJECT_BYTES}")));
+        }
+        Ok(Op::Put { key: key.store_key().into(), value, lease })
     }
 }
 

@@ -96,13 +96,13 @@ impl Registry {
     ) -> Result<Outcome, ApiError> {
         let lease = self.lease_for(&scope.resource.storage, scope.now).await?;
         let (compare, ops) = (change.compare.clone(), change.ops.clone());
-        change.ops.insert(0, Change::put(key, value, lease));
+        change.ops.insert(0, Change::put(key, value, lease)?);
         match self.try_commit(scope.info, change).await {
             Err(StoreError::LeaseNotFound(_)) if lease != 0 => {
                 self.forget_lease(lease);
                 let lease = self.lease_for(&scope.resource.storage, scope.now).await?;
                 let mut change = Change { compare, ops };
-                change.ops.insert(0, Change::put(key, value, lease));
+                change.ops.insert(0, Change::put(key, value, lease)?);
                 self.commit(scope.info, change).await
             }
             other => other.map_err(crate::errors::from_store),

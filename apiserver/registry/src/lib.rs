@@ -2,6 +2,7 @@
 //!
 //! [`Registry`] is what HTTP handlers and the in-process client of the controllers call. One write
 //! reads top to bottom: decode, default, mutate, hooks and validation, validate, transaction.
+#![allow(clippy::result_large_err, reason = "a refusal carries its details, and is not the common case")]
 
 mod allocate;
 mod binding;

@@ -147,13 +147,13 @@ impl Registry {
         };
         let (compare, ops) = (change.compare.clone(), change.ops.clone());
         let lease = self.lease_for(&scope.resource.storage, scope.now).await?;
-        change.ops.insert(0, Change::put(key, value, lease));
+        change.ops.insert(0, Change::put(key, value, lease)?);
         match self.try_commit(scope.info, change).await {
             Err(StoreError::LeaseNotFound(_)) if lease != 0 => {
                 self.forget_lease(lease);
                 let lease = self.lease_for(&scope.resource.storage, scope.now).await?;
                 let mut again = Change { compare, ops };
-                again.ops.insert(0, Change::put(key, value, lease));
+                again.ops.insert(0, Change::put(key, value, lease)?);
                 self.commit(scope.info, again).await
             }
             other => other.map_err(crate::errors::from_store),

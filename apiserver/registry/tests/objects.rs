@@ -83,14 +83,13 @@ async fn refusals() {
         assert_eq!(refusal(h.create(MAPS, "default/", body).await), expect);
     }
     let refused = refusal(h.create(MAPS, "default/", other_kind).await);
-    assert!(refused.starts_with("400 BadRequest: Secret in version \"v1\" cannot be handled as a ConfigMap"), "{refused}");
+    assert!(
+        refused.starts_with("400 BadRequest: Secret in version \"v1\" cannot be handled as a ConfigMap"),
+        "{refused}"
+    );
     assert_eq!(refusal(h.get(MAPS, "default/none").await), r#"404 NotFound: configmaps "none" not found"#);
     let update = [
-        (
-            "default/y",
-            map("x"),
-            "400 BadRequest: the name of the object (x) does not match the name on the URL (y)",
-        ),
+        ("default/y", map("x"), "400 BadRequest: the name of the object (x) does not match the name on the URL (y)"),
         ("default/y", map("y"), r#"404 NotFound: configmaps "y" not found"#),
         (
             "default/x",
@@ -102,7 +101,11 @@ async fn refusals() {
         assert_eq!(refusal(h.update(MAPS, place, body).await), expect);
     }
     let refused = refusal(h.update(MAPS, "default/x", with("uid", "other")).await);
-    assert!(refused.contains("409 Conflict") && refused.contains("Precondition failed: UID in precondition: other, UID in object meta: "), "{refused}");
+    assert!(
+        refused.contains("409 Conflict")
+            && refused.contains("Precondition failed: UID in precondition: other, UID in object meta: "),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -138,7 +141,7 @@ async fn update_counts_spec_changes_and_keeps_status() {
     let mut status = (*scaled.object).clone();
     status["spec"]["replicas"] = 100.into();
     status["status"] = json!({"replicas": 3, "observedGeneration": 2});
-    let status = h.update(DEPLOYMENTS, "default/web:status", status).await.expect("updated");
+    let status = h.update(DEPLOYMENTS, "default/web#status", status).await.expect("updated");
     assert_eq!(object::generation(&status.object), 2);
     assert_eq!(status.object["spec"]["replicas"], 3);
     assert_eq!(status.object["status"]["replicas"], 3);
@@ -148,19 +151,19 @@ async fn update_counts_spec_changes_and_keeps_status() {
 async fn scale() {
     let h = Harness::new().await;
     h.create(DEPLOYMENTS, "default/", deployment(2)).await.expect("created");
-    let scale = h.get(DEPLOYMENTS, "default/web:scale").await.expect("there");
+    let scale = h.get(DEPLOYMENTS, "default/web#scale").await.expect("there");
     assert_eq!(scale["kind"], "Scale");
     assert_eq!(scale["spec"], json!({"replicas": 2}));
     assert_eq!(scale["status"], json!({"replicas": 0, "selector": "app=web"}));
     let mut put = (*scale).clone();
     put["spec"]["replicas"] = 5.into();
-    let written = h.update(DEPLOYMENTS, "default/web:scale", put.clone()).await.expect("scaled");
+    let written = h.update(DEPLOYMENTS, "default/web#scale", put.clone()).await.expect("scaled");
     assert_eq!(written.object["spec"]["replicas"], 5);
-    assert!(refusal(h.update(DEPLOYMENTS, "default/web:scale", put).await).starts_with("409 Conflict"));
-    h.merge(DEPLOYMENTS, "default/web:scale", json!({"spec": {"replicas": 0}})).await.expect("scaled");
+    assert!(refusal(h.update(DEPLOYMENTS, "default/web#scale", put).await).starts_with("409 Conflict"));
+    h.merge(DEPLOYMENTS, "default/web#scale", json!({"spec": {"replicas": 0}})).await.expect("scaled");
     let object = h.get(DEPLOYMENTS, "default/web").await.expect("there");
     assert_eq!((object["spec"]["replicas"].as_i64(), object::generation(&object)), (Some(0), 3));
-    let refused = h.merge(DEPLOYMENTS, "default/web:scale", json!({"spec": {"replicas": -1}})).await;
+    let refused = h.merge(DEPLOYMENTS, "default/web#scale", json!({"spec": {"replicas": -1}})).await;
     assert_eq!(
         refusal(refused),
         r#"422 Invalid: Scale.autoscaling "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"#

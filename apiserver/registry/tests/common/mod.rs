@@ -18,10 +18,10 @@ use jiff::Timestamp;
 use store_api::mem::MemStore;
 
 /// A clock that stands still until it is set.
-pub struct TestClock(AtomicI64);
+pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
-    pub fn advance(&self, seconds: i64) {
+    pub(crate) fn advance(&self, seconds: i64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 }
@@ -32,14 +32,14 @@ impl Clock for TestClock {
     }
 }
 
-pub struct Harness {
-    pub store: MemStore,
-    pub registry: Arc<Registry>,
-    pub clock: Arc<TestClock>,
+pub(crate) struct Harness {
+    pub(crate) store: MemStore,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) clock: Arc<TestClock>,
     _keys: tempfile::TempDir,
 }
 
-pub fn resource(path: &str) -> &'static Resource {
+pub(crate) fn resource(path: &str) -> &'static Resource {
     let mut parts = path.split('/');
     let (first, second, third) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next());
     let found = match third {
@@ -49,19 +49,19 @@ pub fn resource(path: &str) -> &'static Resource {
     found.unwrap_or_else(|| panic!("{path} is not served"))
 }
 
-/// `v1/pods`, `apps/v1/deployments`; `namespace/name:subresource`, all parts may be empty.
-pub fn target<'a>(path: &str, place: &'a str) -> Target<'a> {
-    let (place, subresource) = place.split_once(':').unwrap_or((place, ""));
+/// `v1/pods`, `apps/v1/deployments`; `namespace/name#subresource`, all parts may be empty.
+pub(crate) fn target<'a>(path: &str, place: &'a str) -> Target<'a> {
+    let (place, subresource) = place.split_once('#').unwrap_or((place, ""));
     let (namespace, name) = place.split_once('/').unwrap_or(("", place));
     Target { resource: resource(path), namespace, name, subresource }
 }
 
 impl Harness {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::over(MemStore::new()).await
     }
 
-    pub async fn over(store: MemStore) -> Self {
+    pub(crate) async fn over(store: MemStore) -> Self {
         let keys = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000)));
         let audiences = vec!["https://kubernetes.default.svc.cluster.local".to_owned()];
@@ -79,47 +79,47 @@ impl Harness {
         Self { store, registry, clock, _keys: keys }
     }
 
-    pub fn info() -> RequestInfo {
+    pub(crate) fn info() -> RequestInfo {
         RequestInfo::internal("test")
     }
 
-    pub async fn create(&self, path: &str, place: &str, body: Value) -> Result<Written, ApiError> {
+    pub(crate) async fn create(&self, path: &str, place: &str, body: Value) -> Result<Written, ApiError> {
         self.registry.create(&Self::info(), &target(path, place), Body::Value(body)).await
     }
-    pub async fn update(&self, path: &str, place: &str, body: Value) -> Result<Written, ApiError> {
+    pub(crate) async fn update(&self, path: &str, place: &str, body: Value) -> Result<Written, ApiError> {
         self.registry.update(&Self::info(), &target(path, place), Body::Value(body)).await
     }
-    pub async fn merge(&self, path: &str, place: &str, patch: Value) -> Result<Written, ApiError> {
+    pub(crate) async fn merge(&self, path: &str, place: &str, patch: Value) -> Result<Written, ApiError> {
         self.registry.patch(&Self::info(), &target(path, place), PatchKind::Merge, Body::Value(patch)).await
     }
-    pub async fn json_patch(&self, path: &str, place: &str, patch: Value) -> Result<Written, ApiError> {
+    pub(crate) async fn json_patch(&self, path: &str, place: &str, patch: Value) -> Result<Written, ApiError> {
         self.registry.patch(&Self::info(), &target(path, place), PatchKind::Json, Body::Value(patch)).await
     }
-    pub async fn delete(&self, path: &str, place: &str, options: DeleteOptions) -> Result<Written, ApiError> {
+    pub(crate) async fn delete(&self, path: &str, place: &str, options: DeleteOptions) -> Result<Written, ApiError> {
         self.registry.delete(&Self::info(), &target(path, place), options).await
     }
-    pub async fn get(&self, path: &str, place: &str) -> Result<Arc<Value>, ApiError> {
+    pub(crate) async fn get(&self, path: &str, place: &str) -> Result<Arc<Value>, ApiError> {
         self.registry.get(&target(path, place), None).await.map(|object| object.value())
     }
-    pub async fn list(&self, path: &str, namespace: &str, options: ListOptions) -> Result<List, ApiError> {
+    pub(crate) async fn list(&self, path: &str, namespace: &str, options: ListOptions) -> Result<List, ApiError> {
         let target = Target { resource: resource(path), namespace, name: "", subresource: "" };
         self.registry.list(&target, options).await
     }
-    pub async fn watch(&self, path: &str, namespace: &str, options: WatchOptions) -> WatchHandle {
+    pub(crate) async fn watch(&self, path: &str, namespace: &str, options: WatchOptions) -> WatchHandle {
         let target = Target { resource: resource(path), namespace, name: "", subresource: "" };
         self.registry.watch(&target, options).await.expect("a watch")
     }
 }
 
 /// `422 Invalid: text`
-pub fn refusal<T>(result: Result<T, ApiError>) -> String {
+pub(crate) fn refusal<T>(result: Result<T, ApiError>) -> String {
     match result {
         Ok(_) => "ok".to_owned(),
         Err(error) => format!("{} {}: {}", error.code, error.reason.as_str(), error.message),
     }
 }
 
-pub fn names(list: &List) -> Vec<String> {
+pub(crate) fn names(list: &List) -> Vec<String> {
     list.objects.iter().map(|object| object.key.name.to_string()).collect()
 }
 
@@ -128,7 +128,7 @@ fn shown(kind: &str, object: &Object) -> String {
 }
 
 /// The next items of a watch as `ADDED name@revision`.
-pub async fn next(watch: &mut WatchHandle) -> Vec<String> {
+pub(crate) async fn next(watch: &mut WatchHandle) -> Vec<String> {
     let items = tokio::time::timeout(Duration::from_secs(90), watch.next()).await.expect("in time");
     let Ok(items) = items else { return vec![refusal(items)] };
     let text = |item: WatchItem| match item {

@@ -1,0 +1,243 @@
+//! Lists, pages and watches.
+
+mod common;
+
+use std::time::Duration;
+
+use api_machinery::fields::FieldSelector;
+use api_machinery::labels::Selector;
+use api_machinery::{Value, object};
+use api_registry::{DeleteOptions, ListOptions, VersionMatch, WatchItem, WatchOptions, inconsistent_continue};
+use common::{Harness, names, next, refusal};
+use serde_json::json;
+
+const MAPS: &str = "v1/configmaps";
+const PODS: &str = "v1/pods";
+
+fn map(name: &str, color: &str) -> Value {
+    json!({"metadata": {"name": name, "labels": {"color": color}}})
+}
+
+fn labels(text: &str) -> Selector {
+    Selector::parse(text).expect("a selector")
+}
+
+fn fields(text: &str) -> FieldSelector {
+    FieldSelector::parse(text).expect("a selector")
+}
+
+async fn ten(h: &Harness) -> u64 {
+    let mut last = 0;
+    for index in 0..10 {
+        let namespace = if index < 7 { "a/" } else { "a-b/" };
+        let color = if index % 2 == 0 { "red" } else { "blue" };
+        last = h.create(MAPS, namespace, map(&format!("m{index}"), color)).await.expect("created").revision;
+    }
+    last
+}
+
+#[tokio::test]
+async fn lists_and_selectors() {
+    let h = Harness::new().await;
+    let last = ten(&h).await;
+    let all = h.list(MAPS, "", ListOptions::default()).await.expect("listed");
+    assert_eq!((all.objects.len(), all.revision), (10, last));
+    let options = |label: &str, field: &str| ListOptions {
+        label_selector: labels(label),
+        field_selector: fields(field),
+        ..ListOptions::default()
+    };
+    for (namespace, label, field, expect) in [
+        ("a", "color=red", "", vec!["m0", "m2", "m4", "m6"]),
+        ("a-b", "", "", vec!["m7", "m8", "m9"]),
+        ("", "color in (blue)", "metadata.namespace=a-b", vec!["m7", "m9"]),
+        ("a", "", "metadata.name=m3", vec!["m3"]),
+        ("a", "color=red", "metadata.name=m3", vec![]),
+        ("", "", "metadata.name!=m3,metadata.namespace=a", vec!["m0", "m1", "m2", "m4", "m5", "m6"]),
+    ] {
+        let list = h.list(MAPS, namespace, options(label, field)).await.expect("listed");
+        assert_eq!(names(&list), expect, "{namespace} {label} {field}");
+    }
+    let refused = refusal(h.list(MAPS, "", options("", "spec.x=1")).await);
+    assert_eq!(refused, "400 BadRequest: field label not supported: spec.x");
+}
+
+/// Pages are all of one revision, whatever is written between them.
+#[tokio::test]
+async fn pages_under_writes() {
+    let h = Harness::new().await;
+    let last = ten(&h).await;
+    let mut options = ListOptions { limit: 3, ..ListOptions::default() };
+    let (mut seen, mut remaining) = (Vec::new(), Vec::new());
+    loop {
+        let page = h.list(MAPS, "", options.clone()).await.expect("a page");
+        assert_eq!(page.revision, last);
+        seen.extend(names(&page));
+        remaining.push(page.remaining);
+        if page.continue_token.is_empty() {
+            break;
+        }
+        options.continue_token = page.continue_token;
+        h.create(MAPS, "a/", map(&format!("m9-{}", seen.len()), "red")).await.expect("created");
+        h.delete(MAPS, "a/m5", DeleteOptions::default()).await.ok();
+    }
+    // The order of the store's keys: `a-b/` comes before `a/`.
+    assert_eq!(seen, ["m7", "m8", "m9", "m0", "m1", "m2", "m3", "m4", "m5", "m6"]);
+    assert_eq!(remaining[0], Some(7));
+    assert_eq!(remaining.last(), Some(&None));
+    // With selectors nobody knows how many remain, and pages are full.
+    let options = ListOptions { limit: 2, label_selector: labels("color=blue"), ..ListOptions::default() };
+    let page = h.list(MAPS, "", options.clone()).await.expect("a page");
+    assert_eq!((names(&page), page.remaining), (vec!["m7".to_owned(), "m9".to_owned()], None));
+    let page = h.list(MAPS, "", ListOptions { continue_token: page.continue_token, ..options }).await.expect("a page");
+    assert_eq!((names(&page), page.continue_token.as_str()), (vec!["m1".to_owned(), "m3".to_owned()], ""));
+}
+
+#[tokio::test]
+async fn revisions_of_lists() {
+    let h = Harness::new().await;
+    let last = ten(&h).await;
+    let at = |version, version_match, limit| ListOptions {
+        resource_version: Some(version),
+        version_match,
+        limit,
+        ..ListOptions::default()
+    };
+    let exact = h.list(MAPS, "", at(4, VersionMatch::Exact, 0)).await.expect("listed");
+    assert_eq!((names(&exact).len(), exact.revision), (4, 4));
+    let legacy = h.list(MAPS, "", at(4, VersionMatch::Unset, 3)).await.expect("listed");
+    assert_eq!((names(&legacy).len(), legacy.revision), (3, 4));
+    let newer = h.list(MAPS, "", at(4, VersionMatch::NotOlderThan, 0)).await.expect("listed");
+    assert_eq!((names(&newer).len(), newer.revision), (10, last));
+    let any = h.list(MAPS, "", at(0, VersionMatch::Unset, 3)).await.expect("listed");
+    assert_eq!(names(&any).len(), 10, "the limit is ignored, as upstream's cache does");
+    let first = h.list(MAPS, "", at(last, VersionMatch::Exact, 3)).await.expect("a page");
+    h.create(MAPS, "a/", map("n0", "red")).await.expect("created");
+    let now = h.create(MAPS, "a/", map("n1", "red")).await.expect("created").revision;
+    h.store.compact_now(now).expect("compacted");
+    assert!(refusal(h.list(MAPS, "", at(4, VersionMatch::Exact, 0)).await).starts_with("410 Expired: "));
+    let rest = ListOptions { continue_token: first.continue_token, ..ListOptions::default() };
+    let Err(expired) = h.list(MAPS, "", rest).await else { panic!("the revision is gone") };
+    assert_eq!(expired.code, 410);
+    let token = inconsistent_continue(&expired).expect("a token").to_owned();
+    let rest = h.list(MAPS, "", ListOptions { continue_token: token, ..ListOptions::default() }).await.expect("listed");
+    assert_eq!((names(&rest).len(), rest.revision), (9, now));
+    let foreign = ListOptions { continue_token: "abc".to_owned(), ..ListOptions::default() };
+    assert!(refusal(h.list(MAPS, "", foreign).await).starts_with("400 BadRequest: continue key is not valid"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_future_is_refused_after_a_while() {
+    let h = Harness::new().await;
+    let last = ten(&h).await;
+    let options = ListOptions { resource_version: Some(last + 5), ..ListOptions::default() };
+    let refused = refusal(h.list(MAPS, "", options).await);
+    assert_eq!(refused, format!("504 Timeout: Timeout: Too large resource version: {}, current: {last}", last + 5));
+}
+
+#[tokio::test]
+async fn watch_from_everywhere() {
+    let h = Harness::new().await;
+    ten(&h).await;
+    let mut from_now = h.watch(MAPS, "a-b", WatchOptions::default()).await;
+    assert_eq!(next(&mut from_now).await, ["ADDED m7@8", "ADDED m8@9", "ADDED m9@10"]);
+    let after = WatchOptions { resource_version: Some(8), ..WatchOptions::default() };
+    let mut after = h.watch(MAPS, "", after).await;
+    assert_eq!(next(&mut after).await, ["ADDED m8@9", "ADDED m9@10"]);
+    let initial = WatchOptions { send_initial_events: true, bookmarks: true, ..WatchOptions::default() };
+    let mut initial = h.watch(MAPS, "a-b", initial).await;
+    assert_eq!(next(&mut initial).await.len(), 3);
+    assert_eq!(next(&mut initial).await, ["BOOKMARK @10 true"]);
+    h.merge(MAPS, "a-b/m8", json!({"data": {"a": "b"}})).await.expect("patched");
+    h.delete(MAPS, "a-b/m8", DeleteOptions::default()).await.expect("deleted");
+    for watch in [&mut from_now, &mut after, &mut initial] {
+        let mut seen = next(watch).await;
+        if seen.len() < 2 {
+            seen.extend(next(watch).await);
+        }
+        assert_eq!(seen, ["MODIFIED m8@11", "DELETED m8@12"]);
+    }
+}
+
+#[tokio::test]
+async fn selectors_turn_changes_into_comings_and_goings() {
+    let h = Harness::new().await;
+    let red = WatchOptions { label_selector: labels("color=red"), ..WatchOptions::default() };
+    let mut red = h.watch(MAPS, "", red).await;
+    h.create(MAPS, "a/", map("x", "blue")).await.expect("created");
+    h.merge(MAPS, "a/x", json!({"metadata": {"labels": {"color": "red"}}})).await.expect("patched");
+    assert_eq!(next(&mut red).await, ["ADDED x@2"]);
+    h.merge(MAPS, "a/x", json!({"data": {"a": "b"}})).await.expect("patched");
+    assert_eq!(next(&mut red).await, ["MODIFIED x@3"]);
+    h.merge(MAPS, "a/x", json!({"metadata": {"labels": {"color": "blue"}}, "data": null})).await.expect("patched");
+    let gone = red.next().await.expect("open").remove(0);
+    let WatchItem::Deleted(last) = gone else { panic!("it left") };
+    // The last state that matched, with the revision at which it left.
+    assert_eq!(object::label(&last.value(), "color"), Some("red"));
+    assert_eq!(object::resource_version(&last.value()), "4");
+    // What never matched is not seen to go.
+    h.delete(MAPS, "a/x", DeleteOptions::default()).await.expect("deleted");
+    h.create(MAPS, "a/", map("y", "red")).await.expect("created");
+    assert_eq!(next(&mut red).await, ["ADDED y@6"]);
+}
+
+#[tokio::test]
+async fn pods_of_a_node() {
+    let h = Harness::new().await;
+    let pod = |name: &str| json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    for name in ["p", "q"] {
+        h.create(PODS, "a/", pod(name)).await.expect("created");
+    }
+    let on = WatchOptions { field_selector: fields("spec.nodeName=n1"), ..WatchOptions::default() };
+    let mut on = h.watch(PODS, "", on).await;
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}});
+    h.create(PODS, "a/p#binding", binding).await.expect("bound");
+    assert_eq!(next(&mut on).await, ["ADDED p@3"]);
+    let list = ListOptions { field_selector: fields("spec.nodeName=n1"), ..ListOptions::default() };
+    assert_eq!(names(&h.list(PODS, "", list.clone()).await.expect("listed")), ["p"]);
+    assert_eq!(names(&h.list(PODS, "b", list).await.expect("listed")), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bookmarks_and_the_end() {
+    let h = Harness::new().await;
+    let last = ten(&h).await;
+    let options = WatchOptions {
+        resource_version: Some(last),
+        bookmarks: true,
+        timeout: Some(Duration::from_secs(100)),
+        ..WatchOptions::default()
+    };
+    let began = tokio::time::Instant::now();
+    let mut watch = h.watch("v1/secrets", "", options).await;
+    h.create(MAPS, "a/", map("other", "red")).await.expect("created");
+    // Nothing of this resource happened; the bookmark says so of the newest revision.
+    assert_eq!(next(&mut watch).await, [format!("BOOKMARK @{} false", last + 1)]);
+    assert_eq!(began.elapsed().as_secs(), 60);
+    h.create(MAPS, "a/", map("another", "red")).await.expect("created");
+    assert_eq!(next(&mut watch).await, [format!("BOOKMARK @{} false", last + 2)]);
+    assert_eq!(began.elapsed().as_secs(), 98);
+    assert_eq!(next(&mut watch).await, [""; 0]);
+    assert_eq!(began.elapsed().as_secs(), 100);
+}
+
+#[tokio::test]
+async fn a_watch_of_what_is_forgotten_says_gone() {
+    let h = Harness::new().await;
+    for _ in 0..3 {
+        ten(&h).await;
+        for index in 0..10 {
+            let namespace = if index < 7 { "a" } else { "a-b" };
+            h.delete(MAPS, &format!("{namespace}/m{index}"), DeleteOptions::default()).await.expect("deleted");
+        }
+    }
+    h.store.compact_now(40).expect("compacted");
+    // Another replica that starts now remembers only what the store does.
+    let other = Harness::over(h.store.clone()).await;
+    let old = WatchOptions { resource_version: Some(5), ..WatchOptions::default() };
+    let mut old = other.watch(MAPS, "", old).await;
+    assert_eq!(next(&mut old).await, ["410 Expired: too old resource version: 5 (40)"]);
+    let new = WatchOptions { resource_version: Some(58), ..WatchOptions::default() };
+    let mut new = other.watch(MAPS, "", new).await;
+    assert_eq!(next(&mut new).await, ["DELETED m8@59", "DELETED m9@60"]);
+}
