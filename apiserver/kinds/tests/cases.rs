@@ -1,0 +1,302 @@
+//! Validation against what a kube-apiserver v1.36 answered: every measured case goes through decoding, defaulting
+//! and the kind's hooks, as the registry would run them, and must end in the same code and causes.
+//!
+//! The cases are not part of this repository: `CASES_DIR` names their folder, else they are looked for beside the
+//! checkout; where they are absent the test says so and passes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use api_codec::decode::{FieldValidation, conform};
+use api_codec::default::apply_defaults;
+use api_codec::patch::{PatchKind, apply};
+use api_kinds::{Kind, meta};
+use api_machinery::{ApiError, ErrorList, Value, object};
+use api_schema::{Resource, Schema};
+use serde_json::{Map, json};
+
+/// At least so many pass. It only rises.
+const FLOOR: usize = 0;
+
+/// Decided elsewhere than in the pure crates.
+const EXCLUDED: [(&str, &str); 14] = [
+    ("c122", "admission: ServiceAccount"),
+    ("c123", "admission: ServiceAccount"),
+    ("c127", "admission: Priority"),
+    ("c128", "admission: Priority"),
+    ("c130", "admission: RuntimeClass"),
+    ("c132", "admission: RuntimeClass"),
+    ("c225", "upstream's default forbids privileged containers; we allow them, as every installer sets it"),
+    ("c710", "token requests are checked where tokens are issued"),
+    ("c711", "token requests are checked where tokens are issued"),
+    ("c712", "reviews are checked by the server"),
+    ("u005", "upstream says it twice, as it checks metadata twice"),
+    ("u007", "the registry compares names with the URL"),
+    ("c035", "managedFields belong to the registry"),
+    ("u008", "the registry resets creationTimestamp"),
+];
+
+fn folder() -> Option<PathBuf> {
+    let given = std::env::var_os("CASES_DIR").map(PathBuf::from);
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/api-surface/validation");
+    Some(given.unwrap_or(beside)).filter(|folder| folder.join("cases.jsonl").is_file())
+}
+
+/// What came out: code, and causes in order of their text.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    code: u64,
+    causes: Vec<String>,
+}
+
+impl Outcome {
+    fn of(code: u64, mut causes: Vec<String>) -> Self {
+        causes.sort();
+        Self { code, causes }
+    }
+    fn expected(case: &Value) -> Self {
+        let causes = case["expect"]["causes"].as_array().map_or(&[][..], Vec::as_slice);
+        let causes = causes.iter().map(|cause| format!("{} {}", text(&cause[0]), text(&cause[1]))).collect();
+        Self::of(case["expect"]["code"].as_u64().unwrap_or(0), causes)
+    }
+    fn refused(error: &ApiError) -> Self {
+        let causes = error.details.iter().flat_map(|details| &details.causes);
+        Self::of(error.code.into(), causes.map(|cause| format!("{} {}", cause.field, cause.reason.as_str())).collect())
+    }
+    fn judged(errors: &ErrorList, code: u64) -> Self {
+        let causes = errors.causes().iter().map(|cause| format!("{} {}", cause.field, cause.reason.as_str()));
+        Self::of(if errors.is_empty() { code } else { 422 }, causes.collect())
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("")
+}
+
+/// The abbreviations of large values.
+fn expand(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => expand_map(map),
+        Value::Array(list) => list.iter().map(expand).collect(),
+        other => other.clone(),
+    }
+}
+
+fn expand_map(map: &Map<String, Value>) -> Value {
+    let repeated = |pair: &Value| text(&pair[0]).repeat(usize::try_from(pair[1].as_u64().unwrap_or(0)).unwrap_or(0));
+    if let Some(pair) = map.get("$repeat") {
+        return repeated(pair).into();
+    }
+    if let Some(pair) = map.get("$key_repeat") {
+        return json!({repeated(pair): map.get("$value")});
+    }
+    if let Some(count) = map.get("$list").and_then(Value::as_u64) {
+        return (0..count).map(|index| numbered(&map["first"], &map["last"], index, count)).collect();
+    }
+    if let Some(count) = map.get("$map").and_then(Value::as_u64) {
+        let items = (0..count).map(|index| numbered(&map["first"], &map["last"], index, count));
+        let merged: Map<String, Value> =
+            items.filter_map(|item| item.as_object().cloned()).flatten().collect();
+        return Value::Object(merged);
+    }
+    map.iter().map(|(key, value)| (key.clone(), expand(value))).collect()
+}
+
+/// The item at an index, between a first and a last one that differ in a trailing number.
+fn numbered(first: &Value, last: &Value, index: u64, count: u64) -> Value {
+    let swap = |from: &str, to: &str| match to.strip_suffix(&(count - 1).to_string()) {
+        Some(stem) if from == format!("{stem}0") => format!("{stem}{index}"),
+        _ => from.to_owned(),
+    };
+    match (first, last) {
+        (Value::String(from), Value::String(to)) => swap(from, to).into(),
+        (Value::Object(from), Value::Object(to)) => from
+            .iter()
+            .zip(to)
+            .map(|((key, value), (last_key, last_value))| (swap(key, last_key), numbered(value, last_value, index, count)))
+            .collect(),
+        (from, _) => from.clone(),
+    }
+}
+
+/// Sets a dotted path, where numbers are places in lists.
+fn set(place: &mut Value, path: &str, value: Value) {
+    let mut place = place;
+    for step in path.split('.') {
+        place = match step.parse::<usize>() {
+            Ok(index) if place.is_array() => &mut place[index],
+            _ => {
+                if !place.is_object() {
+                    *place = json!({});
+                }
+                &mut place[step]
+            }
+        };
+    }
+    *place = value;
+}
+
+fn delete(place: &mut Value, path: &str) {
+    let (parent, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let pointer: String = parent.split('.').filter(|step| !step.is_empty()).map(|step| format!("/{step}")).collect();
+    if let Some(map) = place.pointer_mut(&pointer).and_then(Value::as_object_mut) {
+        map.remove(last);
+    }
+}
+
+struct Target {
+    resource: &'static Resource,
+    kind: &'static dyn Kind,
+    namespace: String,
+}
+
+impl Target {
+    /// From `/apis/GROUP/VERSION[/namespaces/NS]/RESOURCE`.
+    fn of(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let (group, version, rest) = match parts[..] {
+            ["api", version, ref rest @ ..] => ("", version, rest),
+            ["apis", group, version, ref rest @ ..] => (group, version, rest),
+            _ => return None,
+        };
+        let (namespace, plural) = match rest {
+            ["namespaces", namespace, plural] => (*namespace, *plural),
+            [plural] => ("", *plural),
+            _ => return None,
+        };
+        let resource = Schema::builtin().resource(group, version, plural)?;
+        Some(Self { resource, kind: api_kinds::of(&resource.group_resource()), namespace: namespace.to_owned() })
+    }
+
+    fn has_status(&self) -> bool {
+        self.resource.subresource("status").is_some()
+    }
+
+    fn decode(&self, value: &mut Value) -> Result<(), ApiError> {
+        let schema = Schema::builtin();
+        let type_id = self.resource.type_id.expect("a resource with cases has a type");
+        conform(schema, type_id, value, Vec::new(), FieldValidation::Ignore)?;
+        apply_defaults(schema, self.resource, value);
+        self.kind.default(value);
+        Ok(())
+    }
+
+    /// As POST does.
+    fn create(&self, value: &mut Value) -> Result<ErrorList, ApiError> {
+        self.decode(value)?;
+        let fields = object::meta_mut(value);
+        if !self.namespace.is_empty() {
+            fields.insert("namespace".to_owned(), self.namespace.as_str().into());
+        }
+        fields.insert("uid".to_owned(), "0b5f1a7e-0000-4000-8000-000000000001".into());
+        if object::name(value).is_empty() && !object::generate_name(value).is_empty() {
+            let name = meta::generated_name(object::generate_name(value), "bcdfg");
+            object::meta_mut(value).insert("name".to_owned(), name.into());
+        }
+        let is_new_pod = self.resource.plural == "pods";
+        self.kind.prepare_create(value, self.has_status());
+        let mut errors = ErrorList::new();
+        // Reviews have no metadata to speak of.
+        if self.resource.has_verb("get") {
+            meta::validate(self.kind, value, self.resource.namespaced, &mut errors);
+        }
+        let mut judged = value.clone();
+        if is_new_pod {
+            object::meta_mut(&mut judged).remove("uid");
+        }
+        self.kind.validate(&judged, &mut errors);
+        Ok(errors)
+    }
+
+    /// As PATCH does.
+    fn update(&self, old: &Value, patch: &Value) -> Result<ErrorList, ApiError> {
+        let schema = Schema::builtin();
+        let type_id = self.resource.type_id.expect("a resource with cases has a type");
+        let mut new = apply(schema, type_id, PatchKind::Merge, patch, old)?;
+        self.decode(&mut new)?;
+        self.kind.prepare_update(&mut new, old, self.has_status());
+        let mut errors = ErrorList::new();
+        meta::validate_update(&new, old, &mut errors);
+        self.kind.validate(&new, &mut errors);
+        self.kind.validate_update(&new, old, &mut errors);
+        Ok(errors)
+    }
+}
+
+/// What the rest of the server would have added before it is changed.
+fn settle(value: &mut Value) {
+    let fields = object::meta_mut(value);
+    fields.insert("resourceVersion".to_owned(), "1".into());
+    if value["kind"] == "Service" && value["spec"]["clusterIP"].is_null() {
+        value["spec"]["clusterIP"] = "10.96.0.10".into();
+        value["spec"]["clusterIPs"] = json!(["10.96.0.10"]);
+    }
+}
+
+fn run(case: &Value, base: &Value) -> Option<Outcome> {
+    let target = Target::of(text(&base["path"]))?;
+    let mut value = base["object"].clone();
+    for field in ["set", "pre"] {
+        for (path, set_to) in case[field].as_object().into_iter().flatten() {
+            set(&mut value, path, expand(set_to));
+        }
+    }
+    for path in case["del"].as_array().into_iter().flatten() {
+        delete(&mut value, text(path));
+    }
+    let created = match target.create(&mut value) {
+        Ok(errors) => Outcome::judged(&errors, 201),
+        Err(error) => return Some(Outcome::refused(&error)),
+    };
+    if case["op"] == "create" || created.code != 201 {
+        return Some(check_result(case, &value, created));
+    }
+    settle(&mut value);
+    Some(match target.update(&value, &expand(&case["patch"])) {
+        Ok(errors) => Outcome::judged(&errors, 200),
+        Err(error) => Outcome::refused(&error),
+    })
+}
+
+/// A created object must also be as it was measured where that is told.
+fn check_result(case: &Value, value: &Value, outcome: Outcome) -> Outcome {
+    for (path, wanted) in case["expect"]["result"].as_object().into_iter().flatten() {
+        let pointer = |path: &str| format!("/{}", path.replace('.', "/"));
+        let found = match path.strip_suffix(".length") {
+            Some(path) => value.pointer(&pointer(path)).and_then(Value::as_str).map(|text| text.len().into()),
+            None => value.pointer(&pointer(path)).cloned(),
+        };
+        if found.as_ref() != Some(wanted) {
+            return Outcome::of(0, vec![format!("{path} is {found:?}")]);
+        }
+    }
+    outcome
+}
+
+#[test]
+fn cases() {
+    let Some(folder) = folder() else { return println!("skipped: the measured cases are not here") };
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a readable file");
+    let bases: BTreeMap<String, Value> = serde_json::from_str(&read("bases.json")).expect("JSON");
+    let (mut passed, mut failed, mut all) = (0, Vec::new(), 0);
+    for line in read("cases.jsonl").lines() {
+        let case: Value = serde_json::from_str(line).expect("JSON");
+        all += 1;
+        let id = text(&case["id"]);
+        if EXCLUDED.iter().any(|(excluded, _)| *excluded == id) {
+            continue;
+        }
+        let found = run(&case, &bases[text(&case["resource"])]);
+        let expected = Outcome::expected(&case);
+        if found.as_ref() == Some(&expected) {
+            passed += 1;
+        } else {
+            failed.push(format!("{id} {}: wanted {expected:?}, found {found:?}", text(&case["resource"])));
+        }
+    }
+    for failure in &failed {
+        println!("{failure}");
+    }
+    println!("{passed} of {all} measured cases pass, {} do not, {} are decided elsewhere", failed.len(), EXCLUDED.len());
+    assert!(passed >= FLOOR, "{passed} cases pass, there were {FLOOR}: see above");
+}
