@@ -8,7 +8,7 @@ use api_schema::{Field, Holder, Schema, Shape, Type, TypeId};
 use crate::path::Place;
 use crate::scalar;
 
-/// `fieldValidation` of a request. Upstream's default for built-in kinds is `Warn`... when the parameter is absent it is `Warn`.
+/// `fieldValidation` of a request; `Warn` when the parameter is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldValidation {
     Ignore,
@@ -145,31 +145,26 @@ impl Spot<'_> {
 }
 
 impl Walk<'_> {
-    /// Every field of an object, in one pass that also drops what does not stay.
+    /// Every field of an object. What does not stay is dropped in a second pass, which most objects do not need.
     fn message(&self, one: &Type, value: &mut Value, place: &Place<'_>, findings: &mut Findings) -> Result<(), String> {
         let Value::Object(map) = value else { return Ok(()) };
-        let mut failed = None;
-        map.retain(|name, value| {
-            if failed.is_some() {
-                return true;
-            }
+        let mut all_stay = true;
+        for (name, value) in map.iter_mut() {
             let Some(field) = one.field(name) else {
                 findings.unknown(place, name);
-                return false;
+                all_stay = false;
+                continue;
             };
-            if value.is_null() {
-                return false;
+            if !value.is_null() {
+                let spot = Spot { place: Place::Field(place, name), owner: one, go_type: &field.go_type };
+                self.value(&field.shape, value, &spot, findings)?;
             }
-            let spot = Spot { place: Place::Field(place, name), owner: one, go_type: &field.go_type };
-            match self.value(&field.shape, value, &spot, findings) {
-                Ok(()) => !left_out(field, value),
-                Err(error) => {
-                    failed = Some(error);
-                    true
-                }
-            }
-        });
-        failed.map_or(Ok(()), Err)
+            all_stay &= stays(field, value);
+        }
+        if !all_stay {
+            map.retain(|name, value| one.field(name).is_some_and(|field| stays(field, value)));
+        }
+        Ok(())
     }
 
     fn value(&self, shape: &Shape, value: &mut Value, spot: &Spot<'_>, findings: &mut Findings) -> Result<(), String> {
@@ -249,6 +244,10 @@ fn zero(shape: &Shape) -> Value {
         Shape::Message(_) => Value::Object(serde_json::Map::new()),
         _ => Value::Null,
     }
+}
+
+fn stays(field: &Field, value: &Value) -> bool {
+    !value.is_null() && !left_out(field, value)
 }
 
 /// Whether Go leaves the field out when it writes this value.
