@@ -1,10 +1,12 @@
 //! One version of one object: its bytes, and what is made of them on demand.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use api_machinery::{ObjectKey, Value};
 use bytes::Bytes;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use store_api::Revision;
 
@@ -14,13 +16,15 @@ pub struct Object {
     pub revision: Revision,
     /// Ready to send: JSON in the stored version, with `metadata.resourceVersion`.
     pub json: Bytes,
+    labels: OnceLock<BTreeMap<String, String>>,
     value: OnceLock<Arc<Value>>,
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Object {
     pub fn new(key: ObjectKey, revision: Revision, json: Bytes) -> Self {
-        Self { key, revision, json, value: OnceLock::new(), typed: OnceLock::new() }
+        let (labels, value, typed) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { key, revision, json, labels, value, typed }
     }
 
     /// The object from its stored bytes. `None` when they are not JSON of an object at all.
@@ -41,6 +45,12 @@ impl Object {
         Self::new(self.key.clone(), revision, json)
     }
 
+    /// `metadata.labels`, read without parsing the rest: selectors are asked of every object, and most
+    /// objects are never looked at otherwise.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        self.labels.get_or_init(|| read_labels(&self.json))
+    }
+
     /// Parsed once, then shared. `null` when the bytes are not JSON, which the codec never writes.
     pub fn value(&self) -> Arc<Value> {
         self.value.get_or_init(|| Arc::new(parse(&self.json))).clone()
@@ -55,6 +65,19 @@ impl Object {
         });
         any.clone().downcast().ok()
     }
+}
+
+fn read_labels(json: &[u8]) -> BTreeMap<String, String> {
+    #[derive(Deserialize)]
+    struct Labelled {
+        metadata: Option<Metadata>,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        labels: Option<BTreeMap<String, String>>,
+    }
+    let read: Labelled = serde_json::from_slice(json).unwrap_or(Labelled { metadata: None });
+    read.metadata.and_then(|metadata| metadata.labels).unwrap_or_default()
 }
 
 fn parse(json: &[u8]) -> Value {

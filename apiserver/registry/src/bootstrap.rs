@@ -93,7 +93,9 @@ impl Registry {
         let mut addresses = addresses.to_vec();
         addresses.sort();
         addresses.dedup();
-        for wanted in [endpoints(&addresses), endpoint_slice(&addresses)] {
+        let slices = endpoint_slices(&addresses);
+        let keep: Vec<String> = slices.iter().map(|slice| object::name(slice).to_owned()).collect();
+        for wanted in std::iter::once(endpoints(&addresses)).chain(slices) {
             self.ensure(&wanted, &|old| {
                 let mut new = old.clone();
                 for field in ["subsets", "addressType", "endpoints", "ports"] {
@@ -102,6 +104,25 @@ impl Registry {
                 new
             })
             .await?;
+        }
+        self.drop_slices(&keep).await
+    }
+
+    /// Deletes slices of ports that no API server has any more.
+    async fn drop_slices(&self, keep: &[String]) -> Result<()> {
+        let Some(resource) = self.schema.resource("discovery.k8s.io", "v1", "endpointslices") else { return Ok(()) };
+        let info = RequestInfo::internal(USER);
+        for slice in self.cache.list(&resource.storage, Some("default")).objects {
+            let ours = slice.labels().get("kubernetes.io/service-name").is_some_and(|name| name == "kubernetes");
+            let name = slice.key.name.to_string();
+            if !ours || keep.contains(&name) {
+                continue;
+            }
+            let target = Target { resource, namespace: "default", name: &name, subresource: "" };
+            match self.delete(&info, &target, crate::DeleteOptions::default()).await {
+                Err(error) if error.reason == Reason::NotFound => {}
+                other => other.map(|_| ())?,
+            }
         }
         Ok(())
     }
@@ -258,18 +279,21 @@ fn endpoints(addresses: &[SocketAddr]) -> Value {
     })
 }
 
-/// A slice has one set of ports: the first port's addresses. Replicas on one machine differ by port and have
-/// the others in Endpoints only.
-fn endpoint_slice(addresses: &[SocketAddr]) -> Value {
-    let (port, ips) = by_port(addresses).into_iter().next().unwrap_or((SECURE_PORT, Vec::new()));
-    let endpoints: Vec<Value> =
-        ips.into_iter().map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}})).collect();
-    json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {
-            "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"},
-        },
-        "addressType": "IPv4", "endpoints": endpoints,
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    })
+/// A slice has one set of ports: replicas on one machine differ by port, so each port has its own. The first
+/// has upstream's name.
+fn endpoint_slices(addresses: &[SocketAddr]) -> Vec<Value> {
+    let slice = |index: usize, port: u16, ips: Vec<String>| {
+        let name = if index == 0 { "kubernetes".to_owned() } else { format!("kubernetes-{port}") };
+        let endpoints: Vec<Value> =
+            ips.into_iter().map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}})).collect();
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "addressType": "IPv4", "endpoints": endpoints,
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        })
+    };
+    by_port(addresses).into_iter().enumerate().map(|(index, (port, ips))| slice(index, port, ips)).collect()
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use api_cache::Object;
 use api_machinery::{Value, object};
 use api_schema::Resource;
-use bytes::Bytes;
 use serde_json::{Map, json};
 
 /// (events.k8s.io/v1, core/v1)
@@ -75,8 +74,9 @@ pub(crate) fn object(resource: &Resource, object: Arc<Object>) -> Arc<Object> {
         return object;
     }
     let value = from_storage(resource, (*object.value()).clone());
-    let json = Bytes::from(value.to_string());
-    Arc::new(Object::new(object.key.clone(), object.revision, json))
+    let stored = api_codec::stored::encode(&value);
+    let sent = Object::from_stored(object.key.clone(), object.revision, &stored);
+    sent.map_or(object, Arc::new)
 }
 
 fn rename<const N: usize>(value: &mut Value, fields: [(&str, &str); N]) {

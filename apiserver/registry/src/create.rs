@@ -62,11 +62,12 @@ impl Registry {
             let name = ids::generated_name(object::generate_name(&value), ids::random());
             object::meta_mut(&mut value).insert("name".to_owned(), name.into());
         }
-        prepare(scope, &mut value, &ids::uid());
+        prepare(scope, &mut value);
         let asked = claims::held(&scope.resource.storage, &value);
         self.allocate(&scope.resource.storage, &mut value).await?;
         let name = object::name(&value).to_owned();
         validate(scope, &name, &value)?;
+        metadata::set_uid(&mut value, &ids::uid());
         self.admission.validate(&scope.attributes(Operation::Create, &name, None), Some(&value), self).await?;
         let key = scope.key(&name);
         if scope.info.dry_run {
@@ -120,8 +121,8 @@ impl Registry {
 }
 
 /// Everything the server sets, and what clients may not set dropped.
-fn prepare(scope: &Scope<'_>, value: &mut Value, uid: &str) {
-    metadata::fill_system_fields(value, scope.kind, uid, scope.now);
+fn prepare(scope: &Scope<'_>, value: &mut Value) {
+    metadata::fill_system_fields(value, scope.kind, scope.now);
     scope.kind.default(value);
     scope.kind.prepare_create(value, scope.has_status());
 }

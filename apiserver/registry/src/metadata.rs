@@ -29,7 +29,7 @@ pub(crate) fn check_name(value: &Value, name: &str) -> Result<(), ApiError> {
     let given = object::name(value);
     if given.is_empty() {
         return Err(ApiError::bad_request(format!(
-            "the name of the object ( based on URL) was undeterminable: name must be provided for {name:?}"
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
         )));
     }
     if given != name {
@@ -62,14 +62,17 @@ pub(crate) fn wipe_system_fields(value: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What the server sets on a new object.
-pub(crate) fn fill_system_fields(value: &mut Value, kind: &dyn Kind, uid: &str, now: Timestamp) {
+/// What the server sets on a new object, but for its uid: while that is absent, validation sees that it is new.
+pub(crate) fn fill_system_fields(value: &mut Value, kind: &dyn Kind, now: Timestamp) {
     let meta = meta_mut(value);
-    meta.insert("uid".to_owned(), uid.into());
     meta.insert("creationTimestamp".to_owned(), time::seconds(now).into());
     if kind.has_generation() {
         meta.insert("generation".to_owned(), 1.into());
     }
+}
+
+pub(crate) fn set_uid(value: &mut Value, uid: &str) {
+    meta_mut(value).insert("uid".to_owned(), uid.into());
 }
 
 pub(crate) fn set_resource_version(value: &mut Value, revision: Revision) {

@@ -97,7 +97,12 @@ fn approve(value: &mut Value, old: &Value, now: Timestamp) {
     keep_field(value, old, "spec");
     let conditions = value.pointer_mut("/status/conditions").map(Value::take);
     keep_field(value, old, "status");
-    let Some(Value::Array(mut conditions)) = conditions else { return };
+    let Some(Value::Array(mut conditions)) = conditions else {
+        if let Some(status) = value.get_mut("status").and_then(Value::as_object_mut) {
+            status.remove("conditions");
+        }
+        return;
+    };
     let now = Value::from(api_machinery::time::seconds(now));
     for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
         for field in ["lastUpdateTime", "lastTransitionTime"] {

@@ -69,11 +69,24 @@ pub(crate) fn source(options: &ListOptions) -> Result<Source, ApiError> {
 }
 
 impl Registry {
-    /// A revision that this replica's cache shows and that is not older than anything acknowledged before.
-    pub(crate) async fn barrier(&self) -> Result<Revision, ApiError> {
+    /// Waits until this replica's cache shows everything acknowledged before.
+    pub(crate) async fn barrier(&self) -> Result<(), ApiError> {
         let revision = self.store.read_barrier().await.map_err(from_store)?;
-        self.cache.wait_for(revision, FRESHNESS_TIMEOUT).await.map_err(from_cache)?;
-        Ok(revision)
+        self.cache.wait_for(revision, FRESHNESS_TIMEOUT).await.map_err(from_cache)
+    }
+
+    /// The same for reads that the store can answer: `Some(revision)` when the cache lags behind it.
+    async fn barrier_or_lag(&self, resource: &Resource) -> Result<Option<Revision>, ApiError> {
+        let revision = self.store.read_barrier().await.map_err(from_store)?;
+        let lag = self.cache.wait_for(revision, FRESHNESS_TIMEOUT).await.is_err().then_some(revision);
+        let labels = [
+            ("group", resource.gv.group.to_string()),
+            ("resource", resource.plural.clone()),
+            ("success", lag.is_none().to_string()),
+            ("fallback", lag.is_some().to_string()),
+        ];
+        metrics::counter!("apiserver_watch_cache_consistent_read_total", &labels).increment(1);
+        Ok(lag)
     }
 
     pub(crate) async fn get_object(
@@ -82,19 +95,17 @@ impl Registry {
         key: &ObjectKey,
         version: Option<Revision>,
     ) -> Result<Arc<Object>, ApiError> {
-        let not_found = || ApiError::not_found(&resource.group_resource(), &key.name);
         let object = match version {
-            None => match self.barrier().await {
-                Ok(_) => self.cache.get(key),
-                // The cache lags: the store answers itself.
-                Err(_) => return self.get_stored(key).await?.ok_or_else(not_found),
+            None => match self.barrier_or_lag(resource).await? {
+                None => self.cache.get(key),
+                Some(_) => self.get_stored(key).await?,
             },
             Some(version) => {
                 self.cache.wait_for(version, FRESHNESS_TIMEOUT).await.map_err(from_cache)?;
                 self.cache.get(key)
             }
         };
-        object.ok_or_else(not_found)
+        object.ok_or_else(|| ApiError::not_found(&resource.group_resource(), &key.name))
     }
 
     async fn get_stored(&self, key: &ObjectKey) -> Result<Option<Arc<Object>>, ApiError> {
@@ -108,10 +119,9 @@ impl Registry {
         let limit = if source == Source::Any { 0 } else { options.limit };
         let selection = Selection::new(kind, options.label_selector, options.field_selector)?;
         let listing = match source {
-            Source::Linearizable => match self.barrier().await {
-                Ok(_) => self.candidates(target, &selection),
-                Err(_) => {
-                    let revision = self.store.read_barrier().await.map_err(from_store)?;
+            Source::Linearizable => match self.barrier_or_lag(target.resource).await? {
+                None => self.candidates(target, &selection),
+                Some(revision) => {
                     return self.list_stored(target, &selection, limit, ReadAt::Revision(revision), None).await;
                 }
             },

@@ -35,7 +35,7 @@ impl Selection {
             return true;
         }
         self.fields.matches(|field| self.field(object, field))
-            && (self.labels.is_everything() || self.labels.matches_object(&object.value()))
+            && (self.labels.is_everything() || self.labels.matches_map(object.labels()))
     }
 
     fn field(&self, object: &Object, field: &str) -> String {

@@ -77,7 +77,7 @@ impl Registry {
         let selection = Selection::new(kind, options.label_selector, options.field_selector)?;
         let with_state = options.send_initial_events || matches!(options.resource_version, None | Some(0));
         let ready = match options.resource_version {
-            None => self.barrier().await.map(|_| ()),
+            None => self.barrier().await,
             Some(0) => Ok(()),
             Some(version) => self.cache.wait_for(version, FRESHNESS_TIMEOUT).await.map_err(from_cache),
         };

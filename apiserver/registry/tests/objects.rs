@@ -272,3 +272,82 @@ async fn a_lost_answer_has_one_effect() {
     h.merge(MAPS, "default/x", json!({"data": {"a": "2"}})).await.expect("patched");
     assert_eq!(h.registry.store.applied_revision(), written.revision + 1);
 }
+
+#[tokio::test]
+async fn a_leader_that_is_over_writes_nothing() {
+    let h = Harness::new().await;
+    let fence = store_api::Fence { key: "/leaders/x".into(), epoch: 7 };
+    let info = RequestInfo { fence: Some(fence), ..Harness::info() };
+    let refused = refusal(h.registry.create(&info, &target(MAPS, "default/"), Body::Value(map("x"))).await);
+    assert!(refused.starts_with("409 Conflict: the write was refused: fenced"), "{refused}");
+    assert!(refusal(h.get(MAPS, "default/x").await).starts_with("404"));
+}
+
+#[tokio::test]
+async fn autoscalers_of_both_versions_are_one() {
+    let h = Harness::new().await;
+    let (v1, v2) = ("autoscaling/v1/horizontalpodautoscalers", "autoscaling/v2/horizontalpodautoscalers");
+    let reference = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let memory = json!({"type": "Resource", "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 70}}});
+    let spec = json!({"scaleTargetRef": reference, "maxReplicas": 5, "targetCPUUtilizationPercentage": 60});
+    h.create(v1, "default/", json!({"metadata": {"name": "x"}, "spec": spec})).await.expect("created");
+    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}});
+    assert_eq!(h.get(v2, "default/x").await.expect("there")["spec"]["metrics"], json!([cpu]));
+    h.merge(v2, "default/x", json!({"spec": {"metrics": [cpu, memory]}})).await.expect("patched");
+    // A write through v1 keeps what v1 has no field for.
+    h.merge(v1, "default/x", json!({"spec": {"targetCPUUtilizationPercentage": 50}})).await.expect("patched");
+    let object = h.get(v2, "default/x").await.expect("there");
+    assert_eq!(object["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 50);
+    assert_eq!(object["spec"]["metrics"][1], memory);
+    assert_eq!(object["metadata"].get("annotations"), None);
+}
+
+#[tokio::test]
+async fn ephemeral_containers_and_resize_change_only_their_part() {
+    let h = Harness::new().await;
+    let pods = "v1/pods";
+    let body = json!({"metadata": {"name": "p"}, "spec": {"containers": [
+        {"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}}]}});
+    let mut at_once = body.clone();
+    at_once["spec"]["ephemeralContainers"] = json!([{"name": "debug", "image": "i"}]);
+    assert!(refusal(h.create(pods, "default/", at_once).await).contains("cannot be set on create"));
+    h.create(pods, "default/", body).await.expect("created");
+    let patch =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"ephemeralContainers": [{"name": "debug", "image": "i"}]}});
+    let debugged = h.merge(pods, "default/p#ephemeralcontainers", patch).await.expect("added");
+    assert_eq!(debugged.object["spec"]["ephemeralContainers"][0]["name"], "debug");
+    assert_eq!(debugged.object["metadata"].get("labels"), None);
+    let gone = h.merge(pods, "default/p#ephemeralcontainers", json!({"spec": {"ephemeralContainers": null}})).await;
+    assert!(refusal(gone).contains("may not be removed"));
+    let resize = json!([
+        {"op": "replace", "path": "/spec/containers/0/resources/requests/cpu", "value": "200m"},
+        {"op": "replace", "path": "/spec/containers/0/image", "value": "other"},
+    ]);
+    let resized = h.json_patch(pods, "default/p#resize", resize).await.expect("resized");
+    assert_eq!(resized.object["spec"]["containers"][0]["resources"]["requests"]["cpu"], "200m");
+    assert_eq!(resized.object["spec"]["containers"][0]["image"], "i");
+}
+
+#[tokio::test]
+async fn approval_changes_conditions_only() {
+    let h = Harness::new().await;
+    let path = "certificates.k8s.io/v1/certificatesigningrequests";
+    let kind = api_kinds::of(&api_machinery::GroupResource::new("certificates.k8s.io", "certificatesigningrequests"));
+    let created = h.create(path, "", kind.sample()).await.expect("created");
+    let name = object::name(&created.object);
+    let mut approved = (*created.object).clone();
+    approved["spec"]["signerName"] = "other.example/x".into();
+    approved["status"] = json!({"certificate": "eA==", "conditions": [
+        {"type": "Approved", "status": "True", "reason": "R", "message": "M"}]});
+    let place = format!("{name}#approval");
+    let written = h.update(path, &place, approved).await.expect("approved");
+    assert_eq!(written.object["spec"], created.object["spec"]);
+    assert_eq!(written.object["status"].get("certificate"), None);
+    assert_eq!(written.object["status"]["conditions"][0]["lastUpdateTime"], "2027-01-15T08:00:00Z");
+    let mut withdrawn = (*written.object).clone();
+    withdrawn["status"]["conditions"] = json!([]);
+    assert!(
+        refusal(h.update(path, &place, withdrawn).await)
+            .contains("updates may not remove a condition of type \"Approved\"")
+    );
+}
