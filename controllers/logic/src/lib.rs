@@ -12,6 +12,7 @@ pub mod controller;
 pub mod graph;
 pub mod hash;
 pub mod meta;
+pub mod observed;
 pub mod patch;
 pub mod plan;
 pub mod pods;

@@ -249,6 +249,22 @@ impl Plan {
         }
         changed
     }
+    /// The same for the status together with annotations, for kinds whose status subresource takes both.
+    pub fn change_status_and_annotations<T: Metadata<Ty = ObjectMeta> + Serialize>(&mut self, old: &T, new: &T) {
+        let (before, after) = (to_value(old), to_value(new));
+        let annotations = crate::patch::diff(&before["metadata"]["annotations"], &after["metadata"]["annotations"]);
+        let status = crate::patch::diff(&before["status"], &after["status"]);
+        if annotations.is_none() && status.is_none() {
+            return;
+        }
+        let mut body = json!({ "metadata": { "uid": old.metadata().uid } });
+        body["metadata"]
+            .as_object_mut()
+            .expect("made above")
+            .extend(annotations.map(|own| ("annotations".to_owned(), own)));
+        body.as_object_mut().expect("made above").extend(status.map(|own| ("status".to_owned(), own)));
+        self.push(Action::Patch { target: Target::of(old), subresource: "status", patch: PatchType::Merge, body });
+    }
     pub fn delete<T: Metadata<Ty = ObjectMeta>>(&mut self, object: &T) {
         self.push(Action::delete(object, DeleteOptions::default()));
     }

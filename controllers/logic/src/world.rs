@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::graph::Graph;
 use crate::meta::Meta;
+use crate::observed::Observed;
 
 /// Namespace (empty when cluster-scoped) and name: a key of a table and of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -184,6 +185,8 @@ macro_rules! world {
             $(pub $table: Table<$kind>,)*
             /// Owners and dependents over all resources, metadata only.
             pub graph: Graph,
+            /// When signs of life and the like were seen.
+            pub observed: Observed,
         }
 
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

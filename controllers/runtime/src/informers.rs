@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Wrote;
+use crate::clock;
 
 /// How long a worker waits for the cache to show its own writes before it says so in the log.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
@@ -152,7 +153,7 @@ impl Informers {
         let decoded: Vec<_> = events.iter().map(|event| (key_of(&event.object), decode(kind, event))).collect();
         let changes: Vec<_> = {
             let mut world = self.world.write();
-            decoded.into_iter().map(|(key, object)| world.apply(kind, key, object)).collect()
+            decoded.into_iter().map(|(key, object)| apply(&mut world, kind, key, object)).collect()
         };
         let world = self.world.read();
         changes.iter().for_each(|change| listener.changed(&world, change));
@@ -169,7 +170,7 @@ impl Informers {
             let mut world = self.world.write();
             let gone: Vec<_> = world.keys_of(kind).into_iter().filter(|key| !present.contains(key)).collect();
             let gone = gone.into_iter().map(|key| (key, None));
-            gone.chain(decoded).map(|(key, object)| world.apply(kind, key, object)).collect()
+            gone.chain(decoded).map(|(key, object)| apply(&mut world, kind, key, object)).collect()
         };
         let world = self.world.read();
         changes.iter().for_each(|change| listener.changed(&world, change));
@@ -283,6 +284,12 @@ impl Informers {
             None => world.graph.item(uid).is_none_or(|item| item.is_deleting()),
         }
     }
+}
+
+fn apply(world: &mut World, kind: Kind, key: Key, object: Option<world::Decoded>) -> Changed {
+    let change = world.apply(kind, key, object);
+    world.observed.note(&change.view(), clock::now());
+    change
 }
 
 fn decode(kind: Kind, event: &CacheEvent) -> Option<world::Decoded> {

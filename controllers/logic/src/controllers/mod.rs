@@ -2,11 +2,16 @@
 
 mod claim;
 pub mod deployment;
+pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
+pub mod node_ipam;
+pub mod node_lifecycle;
+pub mod pod_gc;
 pub mod replicaset;
 pub mod root_ca;
 pub mod serviceaccount;
+pub mod taint_eviction;
 
 use crate::controller::Controller;
 
@@ -25,5 +30,11 @@ pub fn all(settings: &Settings) -> Vec<Box<dyn Controller>> {
         Box::new(root_ca::RootCaPublisher { pem: settings.root_ca_pem.clone() }),
         Box::new(deployment::DeploymentController),
         Box::new(replicaset::ReplicaSetController),
+        Box::new(endpoints::EndpointSliceController),
+        Box::new(endpoints::EndpointsController),
+        Box::new(node_ipam::NodeIpamController::default()),
+        Box::new(node_lifecycle::NodeLifecycleController),
+        Box::new(taint_eviction::TaintEvictionController),
+        Box::new(pod_gc::PodGarbageCollector { terminated_pods: pod_gc::TERMINATED_PODS }),
     ]
 }

@@ -168,15 +168,15 @@ impl<'a> Sync<'a> {
         self.finish()
     }
 
-    /// Writes status and revision when they differ from what is stored.
+    /// Writes status and revision when they differ from what is stored. The revision travels with the status:
+    /// written through the resource itself it would make a new generation.
     fn finish(mut self) -> Plan {
         let mut new = Deployment::clone(self.deployment);
         new.status = Some(self.status);
         if let Some(revision) = self.revision {
             new.annotate(REVISION, revision);
         }
-        self.plan.change(&**self.deployment, &new, "");
-        self.plan.change(&**self.deployment, &new, "status");
+        self.plan.change_status_and_annotations(&**self.deployment, &new);
         self.plan
     }
 }
