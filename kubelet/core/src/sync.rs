@@ -304,7 +304,7 @@ impl Step<'_> {
             self.actions.push(Action::Wait { name, waiting, until });
             return;
         }
-        let attempt = latest.map_or(0, |c| c.attempt + 1);
+        let attempt = latest.map_or_else(|| restarts_told(self.pod, &name), |c| c.attempt + 1);
         self.actions.push(Action::StartContainer { kind, name, attempt, crashed });
     }
 
@@ -326,4 +326,13 @@ impl Step<'_> {
 
 pub(crate) fn has_post_start(spec: &Spec) -> bool {
     spec.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some())
+}
+
+/// The number of the first incarnation on a runtime that has lost the earlier ones, as after a reboot.
+fn restarts_told(pod: &Pod, name: &str) -> u32 {
+    let Some(status) = &pod.status else { return 0 };
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    let told = lists.into_iter().flatten().flatten().find(|s| s.name == name);
+    let ran = told.filter(|s| s.container_id.as_deref().is_some_and(|id| !id.is_empty()));
+    ran.and_then(|s| u32::try_from(s.restart_count).ok()).map_or(0, |count| count + 1)
 }

@@ -287,7 +287,11 @@ impl ContainerRuntime for FakeRuntime {
             return Err(CriError::Runtime(format!("more than {MAX_CONTAINERS_PER_SANDBOX} containers in a sandbox")));
         }
         let id = state.id();
-        let image = config.image.unwrap_or_default();
+        let mut image = config.image.unwrap_or_default();
+        if !image.user_specified_image.is_empty() {
+            // By the name that scripts and people know it by, not its id.
+            image.image = image.user_specified_image.clone();
+        }
         let listed = cri::Container {
             id: id.clone(),
             pod_sandbox_id: sandbox.to_owned(),

@@ -1,0 +1,190 @@
+//! A node on a real containerd of its own, against a small API server. Skipped, saying so, where that
+//! cannot run.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use kubelet_agent::containerd::{Containerd, ContainerdConfig, containerd_usable};
+use kubelet_agent::{AgentConfig, Runtime};
+use serde_json::{Value, json};
+use support::{Cluster, ready};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_util::sync::CancellationToken;
+
+const CIDR: &str = "10.199.77.0/24";
+const BRIDGE: &str = "kontiki-t0";
+const POD: &str = "/api/v1/namespaces/d/pods/web";
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn config(cluster: &Cluster, server: std::net::SocketAddr, socket: &Path, port: u16) -> AgentConfig {
+    AgentConfig {
+        node_name: "real".to_owned(),
+        node_ip: "127.0.0.1".parse().expect("an address"),
+        kubeconfig: cluster.kubeconfig("real", server),
+        servers: Vec::new(),
+        runtime: Runtime::Cri { socket: socket.to_owned() },
+        root_dir: cluster.dir.join("kubelet"),
+        port,
+        serving_certificate: Some(cluster.certificate("serving", "system:node:real", "system:nodes")),
+        client_ca: Some(cluster.dir.join("ca.crt")),
+        pod_cidr: CIDR.to_owned(),
+        cgroup_root: "/kontiki-test".to_owned(),
+        labels: Vec::new(),
+        max_pods: 10,
+    }
+}
+
+fn web() -> Value {
+    json!({"spec": {
+        "nodeName": "real", "serviceAccountName": "default", "terminationGracePeriodSeconds": 5,
+        "volumes": [
+            {"name": "conf", "configMap": {"name": "conf"}},
+            {"name": "mem", "emptyDir": {"medium": "Memory"}},
+            {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]}},
+        ],
+        "initContainers": [{
+            "name": "prepare", "image": kubelet_agent::images::SAMPLE, "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", "echo $(GREETING) > /mem/greeting"], "env": [{"name": "GREETING", "value": "hello"}],
+            "volumeMounts": [{"name": "mem", "mountPath": "/mem"}],
+        }],
+        "containers": [{
+            "name": "web", "image": kubelet_agent::images::SAMPLE, "imagePullPolicy": "IfNotPresent",
+            "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+            "resources": {"limits": {"memory": "64Mi", "cpu": "200m"}},
+            "readinessProbe": {"httpGet": {"port": 8080, "path": "/"}, "periodSeconds": 1},
+            "livenessProbe": {"exec": {"command": ["cat", "/conf/key"]}, "periodSeconds": 1},
+            "volumeMounts": [
+                {"name": "conf", "mountPath": "/conf"}, {"name": "mem", "mountPath": "/mem"}, {"name": "token", "mountPath": "/token"},
+            ],
+        }],
+    }})
+}
+
+/// Calls the kubelet as the API server does, or as somebody else.
+struct Caller<'a> {
+    cluster: &'a Cluster,
+    port: u16,
+    certificate: &'a str,
+}
+
+impl Caller<'_> {
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        let dir = &self.cluster.dir;
+        let (certificate, key) = (dir.join(format!("{}.crt", self.certificate)), dir.join(format!("{}.key", self.certificate)));
+        let tls = pki::reload::client_config(&dir.join("ca.crt"), Some((&certificate, &key)), &[]).expect("TLS");
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").expect("a name");
+        tokio_rustls::TlsConnector::from(tls).connect(name, stream).await.expect("TLS")
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let stream = self.connect().await;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+        tokio::spawn(connection);
+        let request = http::Request::get(path).header("host", "k").body(Empty::<Bytes>::new()).expect("a request");
+        let response = sender.send_request(request).await.expect("an answer");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Runs a command over a WebSocket, gives it `input`, closes its stdin; stdout and the final status.
+    async fn exec(&self, command: &[&str], input: &str) -> (String, Value) {
+        let words: String = command.iter().map(|w| format!("&command={w}")).collect();
+        let url = format!("ws://k/exec/d/web/web?input=1&output=1&error=1{words}");
+        let mut request = url.into_client_request().expect("a request");
+        request.headers_mut().insert("sec-websocket-protocol", "v5.channel.k8s.io".parse().expect("a protocol"));
+        let (mut socket, _) = tokio_tungstenite::client_async(request, self.connect().await).await.expect("upgraded");
+        let mut message = vec![0];
+        message.extend_from_slice(input.as_bytes());
+        socket.send(Message::binary(message)).await.expect("sent");
+        socket.send(Message::binary(vec![255, 0])).await.expect("closed stdin");
+        let (mut output, mut status) = (Vec::new(), Value::Null);
+        while let Some(Ok(message)) = socket.next().await {
+            match message.into_data().split_first() {
+                Some((1, bytes)) => output.extend_from_slice(bytes),
+                Some((3, bytes)) => status = serde_json::from_slice(bytes).expect("a status"),
+                _ => {}
+            }
+        }
+        (String::from_utf8_lossy(&output).into_owned(), status)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_on_containerd() {
+    if let Err(why) = containerd_usable() {
+        println!("skipped: {why}");
+        return;
+    }
+    let cluster = Cluster::new("containerd");
+    let state = cluster.state.clone();
+    let server = cluster.serve("api").await;
+    let mut runtime = ContainerdConfig::new(cluster.dir.join("containerd"), CIDR.to_owned());
+    runtime.bridge = BRIDGE.to_owned();
+    let containerd = Containerd::start(runtime).await.expect("containerd starts");
+    let port = free_port();
+    let config = config(&cluster, server.address, &containerd.socket(), port);
+    state.put("/api/v1/namespaces/d/configmaps/conf", json!({"data": {"key": "value"}}));
+
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(kubelet_agent::run(config.clone(), stop.clone()));
+    state.wait("/api/v1/nodes/real", "ready", ready).await;
+    state.put(POD, web());
+    let pod = state.wait(POD, "ready", ready).await.expect("a pod");
+    let ip = pod["status"]["podIP"].as_str().expect("an address").to_owned();
+    assert!(ip.starts_with("10.199.77."), "{ip}");
+
+    let caller = Caller { cluster: &cluster, port, certificate: "api" };
+    let (status, log) = caller.get("/containerLogs/d/web/web").await;
+    assert_eq!(status, 200);
+    assert!(log.contains("web serves http on port 8080"), "{log}");
+    let (output, status) = caller.exec(&["sh", "-c", "cat;cat%20/mem/greeting%20/conf/key%20/token/token;echo%20$IP"], "in\n").await;
+    assert_eq!(output, format!("in\nhello\nvaluea-token{ip}\n"));
+    assert_eq!(status["status"], "Success");
+    let (_, status) = caller.exec(&["sh", "-c", "exit%203"], "").await;
+    assert_eq!((&status["reason"], &status["details"]["causes"][0]["message"]), (&json!("NonZeroExitCode"), &json!("3")));
+    cluster.certificate("nobody", "system:node:other", "system:nodes");
+    let nobody = Caller { cluster: &cluster, port, certificate: "nobody" };
+    assert_eq!(nobody.get("/pods").await.0, 403);
+
+    // The agent starts again: the container goes on and the pod never stops to be ready.
+    stop.cancel();
+    running.await.expect("joined").expect("ended well");
+    let again = CancellationToken::new();
+    let running = tokio::spawn(kubelet_agent::run(config, again.clone()));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = state.get(POD).expect("a pod");
+    assert_eq!(after["status"]["containerStatuses"][0]["containerID"], pod["status"]["containerStatuses"][0]["containerID"]);
+    assert!(ready(Some(&after)));
+
+    // A failing liveness probe restarts the container.
+    let (_, status) = caller.exec(&["sh", "-c", "kill%20-9%201%20;%20kill%201"], "").await;
+    assert!(status.is_object() || status.is_null());
+    let restarted = |p: Option<&Value>| p.is_some_and(|p| p["status"]["containerStatuses"][0]["restartCount"] == 1) && ready(p);
+    state.wait(POD, "restarted", restarted).await;
+
+    state.delete(POD, 5);
+    state.wait(POD, "gone", |p| p.is_none()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let left = std::fs::read_dir(cluster.dir.join("kubelet/pods")).map_or(0, |d| d.count());
+    assert_eq!(left, 0, "files of the pod are left");
+    again.cancel();
+    running.await.expect("joined").expect("ended well");
+    containerd.remove_all_pods().await.expect("pods removed");
+    containerd.stop().await;
+    let _ = std::process::Command::new("ip").args(["link", "delete", BRIDGE]).status();
+}
