@@ -234,3 +234,38 @@ async fn tokens() {
     let other = json!({"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "u"}}});
     assert!(refusal(h.create("v1/serviceaccounts", at, other).await).starts_with("409"));
 }
+
+/// The whole write path with the default admission plugins, from an empty store to an evicted pod.
+#[tokio::test]
+async fn under_default_admission() {
+    let h = Harness::admitting().await;
+    h.registry.bootstrap().await.expect("done");
+    h.create("v1/serviceaccounts", "default/", json!({"metadata": {"name": "robot"}})).await.expect("created");
+    h.create("v1/nodes", "", json!({"metadata": {"name": "n"}})).await.expect("created");
+    running_pod(&h, "p").await;
+    let pod = h.get(PODS, "default/p").await.expect("there");
+    assert_eq!(pod["spec"]["tolerations"].as_array().map(Vec::len), Some(2), "{pod}");
+    assert_eq!(pod["spec"]["priority"], 0);
+    h.create(SERVICES, "default/", service("web", json!({}))).await.expect("created");
+    h.create(PODS, "default/p#eviction", json!({})).await.expect("evicted");
+    let refused = refusal(h.create("v1/configmaps", "nowhere/", json!({"metadata": {"name": "x"}})).await);
+    assert_eq!(refused, r#"404 NotFound: namespaces "nowhere" not found"#);
+    let refused = refusal(h.delete("v1/namespaces", "kube-system", DeleteOptions::default()).await);
+    assert!(refused.starts_with("403 Forbidden"), "{refused}");
+    h.create("v1/namespaces", "", json!({"metadata": {"name": "ending"}})).await.expect("created");
+    h.delete("v1/namespaces", "ending", DeleteOptions::default()).await.expect("marked");
+    let refused = refusal(h.create("v1/configmaps", "ending/", json!({"metadata": {"name": "x"}})).await);
+    assert!(refused.starts_with("403 Forbidden") && refused.contains("being terminated"), "{refused}");
+}
+
+#[tokio::test]
+async fn replicas_bootstrap_at_once() {
+    let one = Harness::new().await;
+    let (two, three) = (Harness::over(one.store.clone()).await, Harness::over(one.store.clone()).await);
+    let all = tokio::join!(one.registry.bootstrap(), two.registry.bootstrap(), three.registry.bootstrap());
+    assert_eq!((all.0, all.1, all.2), (Ok(()), Ok(()), Ok(())));
+    let roles =
+        two.list("rbac.authorization.k8s.io/v1/clusterroles", "", ListOptions::default()).await.expect("listed");
+    assert_eq!(roles.objects.len(), 70);
+    assert_eq!(claims(&three).await, ["serviceips/10.96.0.1"]);
+}

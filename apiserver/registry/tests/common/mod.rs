@@ -61,7 +61,16 @@ impl Harness {
         Self::over(MemStore::new()).await
     }
 
+    /// With the plugins that are on by default.
+    pub(crate) async fn admitting() -> Self {
+        Self::with(MemStore::new(), Chain::standard()).await
+    }
+
     pub(crate) async fn over(store: MemStore) -> Self {
+        Self::with(store, Chain { plugins: Vec::new() }).await
+    }
+
+    async fn with(store: MemStore, admission: Chain) -> Self {
         let keys = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000)));
         let audiences = vec!["https://kubernetes.default.svc.cluster.local".to_owned()];
@@ -75,7 +84,7 @@ impl Harness {
         };
         let dynamic = store.clone().into_dyn();
         let cache = Cache::start(dynamic.clone(), CacheConfig::default()).await.expect("a cache");
-        let registry = Registry::new(Schema::builtin(), dynamic, cache, Chain { plugins: Vec::new() }, config);
+        let registry = Registry::new(Schema::builtin(), dynamic, cache, admission, config);
         Self { store, registry, clock, _keys: keys }
     }
 
