@@ -25,6 +25,8 @@ mod snapshot;
 mod start;
 mod state_machine;
 mod store;
+#[cfg(test)]
+mod suite_test;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
 mod tls;

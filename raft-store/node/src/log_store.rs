@@ -84,7 +84,8 @@ impl Shared {
             return Ok(newest);
         }
         let mut entries = blocking(|| self.read_disk(start, on_disk, max_bytes))?;
-        let reaches = entries.last().map_or(start, |entry| entry.log_id.index() + 1);
+        // Nothing there: the log begins later, or was purged meanwhile.
+        let reaches = entries.last().map_or(on_disk, |entry| entry.log_id.index() + 1);
         if reaches == on_disk && size(&entries) < max_bytes {
             entries.extend(newest);
         }

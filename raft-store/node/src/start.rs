@@ -93,8 +93,8 @@ fn check(config: &NodeConfig) -> Result<(), StoreError> {
         format!("cluster id {:?} is not a DNS label", config.cluster_id)
     } else if config.id == 0 {
         "node id 0 means no node".into()
-    } else if timeout.start < config.heartbeat * 2 || timeout.end <= timeout.start {
-        "the election timeout must be a range of at least twice the heartbeat".into()
+    } else if timeout.end <= timeout.start || timeout.end < config.heartbeat * 5 {
+        "the election timeout must be a range that ends at five heartbeats or later".into()
     } else {
         return Ok(());
     };
@@ -103,11 +103,12 @@ fn check(config: &NodeConfig) -> Result<(), StoreError> {
 
 fn raft_config(config: &NodeConfig) -> Result<Config, StoreError> {
     let millis = |duration: Duration| duration.as_millis() as u64;
+    let timeout = election_timeout(config);
     let config = Config {
         cluster_name: config.cluster_id.clone(),
         heartbeat_interval: millis(config.heartbeat),
-        election_timeout_min: millis(config.election_timeout.start),
-        election_timeout_max: millis(config.election_timeout.end),
+        election_timeout_min: millis(timeout.start),
+        election_timeout_max: millis(timeout.end),
         enable_pre_vote: Some(true),
         // A restarted leader stands for election like everyone.
         enable_leader_restore: Some(false),
@@ -124,13 +125,21 @@ fn raft_config(config: &NodeConfig) -> Result<Config, StoreError> {
     config.validate().map_err(|error| StoreError::Invalid(format!("raft configuration: {error}")))
 }
 
+/// openraft waits for the leader's lease, which is its longest timeout, and then for a timeout; ours is
+/// the whole silence before an election. So half of it is the lease.
+fn election_timeout(config: &NodeConfig) -> std::ops::Range<Duration> {
+    let lease = config.election_timeout.end / 2;
+    let shortest = config.election_timeout.start.saturating_sub(lease);
+    shortest.max(config.heartbeat * 2).min(lease.saturating_sub(Duration::from_millis(1)))..lease
+}
+
 fn open(config: &NodeConfig, incarnation: String) -> Result<Disk, StoreError> {
     let dir = &config.data_dir;
     let failed = |error: io::Error| StoreError::Fatal(format!("{}: {error}", dir.display()));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let identity = identity::claim(dir, config.id, &config.cluster_id, incarnation)?;
-    let log = open_locked(&dir.join("log"), RaftLog::open)?;
-    let state = open_locked(&dir.join("state"), StateMachine::open)?;
+    let log = open_locked(dir, RaftLog::open)?;
+    let state = open_locked(dir, StateMachine::open)?;
     let snapshots = Snapshots::open(&dir.join("snapshots")).map_err(failed)?;
     let log = LogStore::open(Arc::new(log))?;
     let effects = Effects::new(Arc::new(state), snapshots)?;
@@ -142,7 +151,9 @@ fn open_locked<T>(dir: &Path, open: impl Fn(&Path) -> Result<T, StoreError>) -> 
     let started = std::time::Instant::now();
     loop {
         match open(dir) {
-            Err(error) if error.to_string().contains("LOCK") && started.elapsed() < LOCK_PATIENCE => {
+            Err(error)
+                if error.to_string().contains("is using this data directory") && started.elapsed() < LOCK_PATIENCE =>
+            {
                 std::thread::sleep(Duration::from_millis(50));
             }
             result => return result,

@@ -242,6 +242,17 @@ impl Effects {
     }
 }
 
+impl SnapshotFile {
+    /// Reads the whole file: it is undamaged and holds what its meta says.
+    pub(crate) fn verify(&self) -> Result<(), io::Error> {
+        let info = store_engine::verify_snapshot(&self.path).map_err(io::Error::other)?;
+        match meta_of(&info)? == self.meta {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("the snapshot holds another state than {}", self.meta))),
+        }
+    }
+}
+
 fn meta_of(info: &SnapshotInfo) -> Result<SnapshotMeta, io::Error> {
     let (last_log_id, last_membership) =
         decode_state(info.log_id.as_deref(), info.membership.as_deref()).map_err(io::Error::other)?;

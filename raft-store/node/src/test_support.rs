@@ -264,6 +264,21 @@ impl Cluster {
         }
     }
 
+    /// The replica that the others of `without` call leader; waits for one.
+    pub async fn leader_among_others(&self, without: NodeId) -> NodeId {
+        let started = Instant::now();
+        loop {
+            let leads = |(id, store): (NodeId, &Arc<RaftStore>)| {
+                (id != without && store.status().leader == Some(id)).then_some(id)
+            };
+            if let Some(leader) = self.running().find_map(leads) {
+                return leader;
+            }
+            assert!(started.elapsed() < PATIENCE, "no leader besides {without}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// A running replica that does not lead.
     pub async fn follower(&self) -> NodeId {
         let leader = self.leader().await;
@@ -301,7 +316,12 @@ impl Cluster {
     /// Removes the data of a replica that does not run.
     pub fn wipe(&self, id: NodeId) {
         assert!(self.nodes[&id].store.is_none(), "the replica runs");
-        std::fs::remove_dir_all(&self.nodes[&id].config.data_dir).expect("removed");
+        // The databases close a moment after their last owner has gone, and may still write.
+        let (started, dir) = (Instant::now(), &self.nodes[&id].config.data_dir);
+        while let Err(error) = std::fs::remove_dir_all(dir) {
+            assert!(started.elapsed() < PATIENCE, "cannot remove {}: {error}", dir.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Cuts a replica off from all others, both ways.
@@ -331,7 +351,8 @@ impl Cluster {
 /// Waits until nothing in the process holds the replica any more.
 async fn gone(replica: Weak<crate::replica::Replica>) {
     let started = Instant::now();
-    while replica.strong_count() > 0 && started.elapsed() < Duration::from_secs(5) {
+    while replica.strong_count() > 0 {
+        assert!(started.elapsed() < PATIENCE, "{} owners still hold the stopped replica", replica.strong_count());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

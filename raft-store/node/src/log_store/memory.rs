@@ -135,7 +135,9 @@ impl Memory {
                 self.bytes -= codec::entry_size(&entry);
             }
         }
-        self.last = last.max(self.purged);
+        if self.last.next_index() > from {
+            self.last = last.max(self.purged);
+        }
         self.written = self.written.min(from.saturating_sub(1));
     }
 

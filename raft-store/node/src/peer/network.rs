@@ -56,6 +56,9 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     }
 }
 
+/// Before a stream that could not be opened is tried again: a dead peer must not cost a core.
+const FAILED_SESSION_PAUSE: Duration = Duration::from_millis(50);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Heartbeat,
@@ -169,7 +172,14 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 counted.fetch_add(1, Ordering::Relaxed);
                 codec::append_to_proto(&request)
             });
-            let answers = self.open_stream(requests).await?;
+            let answers = match self.open_stream(requests).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    // openraft asks for the next session at once, whatever this one said.
+                    tokio::time::sleep(FAILED_SESSION_PAUSE).await;
+                    return Err(error);
+                }
+            };
             if self.purpose == Purpose::Heartbeat {
                 metrics::histogram!("kontiki_raft_peer_rtt_seconds", "peer" => self.peer.id.to_string())
                     .record(started.elapsed().as_secs_f64());

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{INCARNATION, snapshot_transfer};
+use crate::blocking::blocking;
 use crate::codec;
 use crate::forward::to_outcome;
 use crate::membership::{Change, Changed};
@@ -154,6 +155,8 @@ impl RaftService for PeerService {
         let (vote, meta) = snapshot_transfer::receive(&mut request.into_inner(), path.clone()).await?;
         tracing::info!(from, %meta, "snapshot received");
         let file = snapshots.received(path, meta.clone()).map_err(|error| Status::internal(error.to_string()))?;
+        // From here on a damaged file would end this replica.
+        blocking(|| file.verify()).map_err(|error| Status::data_loss(error.to_string()))?;
         let snapshot = openraft::Snapshot { meta, snapshot: file };
         let installed = self.replica.raft.install_full_snapshot(vote, snapshot).await;
         let vote = installed.map_err(|fatal| stopped(&fatal))?.vote;

@@ -1,0 +1,5 @@
+//! Whole clusters in one process: what a store promises, also when replicas fail.
+
+mod conformance;
+mod failures;
+mod members;
