@@ -256,5 +256,13 @@ fn the_story_of_a_rollout() {
                 .clone();
         story = story.replace(&name, image.as_str().unwrap_or(""));
     }
-    expect![[r#""#]].assert_eq(&story);
+    expect![[r#"
+        ScalingReplicaSet Scaled up replica set web:1 from 0 to 3
+        ScalingReplicaSet Scaled up replica set web:2 from 0 to 1
+        ScalingReplicaSet Scaled down replica set web:1 from 3 to 2
+        ScalingReplicaSet Scaled up replica set web:2 from 1 to 2
+        ScalingReplicaSet Scaled down replica set web:1 from 2 to 1
+        ScalingReplicaSet Scaled up replica set web:2 from 2 to 3
+        ScalingReplicaSet Scaled down replica set web:1 from 1 to 0"#]]
+    .assert_eq(&story);
 }

@@ -1,7 +1,7 @@
 //! Who runs the controllers: a key in the store that lives as long as its holder's lease.
 //!
 //! The revision that created the key is the epoch of a leadership; every write of the leader carries it
-//! and is refused once another leads. A leader that cannot renew stops by itself before its lease is over.
+//! and is refused once another leads.
 
 use std::time::Duration;
 
@@ -20,7 +20,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Replicas that do not lead the store leave the one that does this head start.
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// Lease durations without a renewal after which a holder stops by itself.
+const GIVE_UP_AFTER: u32 = 3;
+
 /// A leadership that was won.
+#[derive(Clone)]
 pub(crate) struct Held {
     pub(crate) epoch: Revision,
     lease: LeaseId,
@@ -99,28 +103,26 @@ impl Elector {
         }
     }
 
-    /// Renews until `stop`, or until the lease cannot be relied on any more.
+    /// Renews until `stop`, until the lease has ended, or until renewing has failed for long. While renewals
+    /// fail (the store elects a leader, say) the leadership goes on: the fence, not the clock, keeps two
+    /// leaders from writing.
     pub(crate) async fn hold(&self, held: &Held, stop: &CancellationToken) {
         let mut renewed = held.won;
-        while !stop.is_cancelled() {
-            let _ = tokio::time::timeout(self.ttl / 3, stop.cancelled()).await;
-            if stop.is_cancelled() {
+        while renewed.elapsed() < self.ttl * GIVE_UP_AFTER {
+            if tokio::time::timeout(self.ttl / 3, stop.cancelled()).await.is_ok() {
                 return;
             }
             let began = Instant::now();
-            // Given up a little before the lease can end, counted from before the renewal was sent.
-            let left = (renewed + self.ttl * 9 / 10).saturating_duration_since(began);
-            match tokio::time::timeout(left, self.store.lease_renew(held.lease)).await {
+            match tokio::time::timeout(self.ttl, self.store.lease_renew(held.lease)).await {
                 Ok(Ok(())) => renewed = began,
                 Ok(Err(StoreError::LeaseNotFound(_))) => {
                     return tracing::warn!(epoch = held.epoch, "the leadership is over: its lease has ended");
                 }
-                Ok(Err(error)) if renewed.elapsed() < self.ttl * 9 / 10 => {
-                    tracing::debug!(%error, "the leadership could not be renewed yet");
-                }
-                _ => return tracing::warn!(epoch = held.epoch, "the leadership is given up: it could not be renewed"),
+                Ok(Err(error)) => tracing::debug!(%error, "the leadership could not be renewed yet"),
+                Err(_) => tracing::debug!("renewing the leadership takes long"),
             }
         }
+        tracing::warn!(epoch = held.epoch, "the leadership is given up: it could not be renewed");
     }
 
     /// Ends the leadership now, so that another replica takes over at once.

@@ -43,17 +43,22 @@ const WIND_DOWN: Duration = Duration::from_secs(2);
 /// Competes for leadership and, while leading, runs every controller and the scheduler. Returns when stopped,
 /// with leadership given up.
 pub async fn run(registry: Arc<Registry>, config: ControllersConfig, stop: CancellationToken) {
-    let elector = Elector {
+    let elector = Arc::new(Elector {
         store: registry.store.clone(),
         identity: config.identity.clone(),
         ttl: Duration::from_secs(config.lease_seconds.max(1)),
-    };
+    });
     while let Some(held) = stop.run_until_cancelled(elector.win()).await {
         tracing::info!(identity = config.identity, epoch = held.epoch, "leading: controllers and scheduler start");
         let leading = stop.child_token();
         let tasks = TaskTracker::new();
+        // On a task of its own: renewing must not wait for the first lists.
+        let (holder, own, token) = (elector.clone(), held.clone(), leading.clone());
+        let holding = tokio::spawn(async move { holder.hold(&own, &token).await });
+        // When this future is dropped without a stop, for instance because its runtime goes, renewing ends too.
+        let _guard = leading.clone().drop_guard();
         tokio::select! {
-            () = elector.hold(&held, &leading) => {}
+            _ = holding => {}
             () = lead(&registry, &config, &held, &leading, &tasks) => {}
         }
         leading.cancel();
@@ -89,7 +94,13 @@ async fn lead(
     let scheduler = scheduling::Scheduling::new(registry, fence.clone(), recorder);
     let dispatcher =
         Dispatcher { controllers: controllers.clone(), garbage: garbage.clone(), scheduler: scheduler.listener() };
-    informers.follow(Arc::new(dispatcher), stop);
+    let (first, token) = (informers.clone(), stop.clone());
+    // The first lists decode every object: not on a thread that others need.
+    let listed = tokio::task::spawn_blocking(move || first.follow(Arc::new(dispatcher), &token)).await;
+    if let Err(error) = listed {
+        tracing::error!(%error, "the first lists failed");
+        return;
+    }
     controllers.push(garbage);
     for running in &controllers {
         let client = Client::new(registry.clone(), running.account(), fence.clone());

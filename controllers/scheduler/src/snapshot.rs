@@ -16,8 +16,10 @@ use crate::pod::{PodInfo, Spread};
 pub struct Snapshot {
     pub(crate) nodes: Vec<NodeInfo>,
     slots: HashMap<Arc<str>, usize>,
-    /// Slots of the nodes that exist, alternating between zones.
+    /// Slots of the nodes that exist, alternating between zones; brought up to date before a decision.
     pub(crate) order: Vec<usize>,
+    existing: usize,
+    order_is_old: bool,
     placed: HashMap<Arc<str>, usize>,
     /// Pods with any pod affinity, by uid, with their slot: all others need not be asked.
     pub(crate) with_affinity: HashMap<Arc<str>, (usize, Arc<PodInfo>)>,
@@ -34,10 +36,10 @@ pub struct Snapshot {
 impl Snapshot {
     /// Nodes that exist.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.existing
     }
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.existing == 0
     }
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
         self.slots.get(name).map(|slot| &self.nodes[*slot]).filter(|node| node.exists)
@@ -64,19 +66,22 @@ impl Snapshot {
         self.nodes[slot].set(node);
         self.count_images(slot, 1);
         if !existed || labels != self.nodes[slot].labels {
-            self.topologies.clear();
-            self.arrange();
+            self.existing += usize::from(!existed);
+            self.order_is_old = true;
         }
     }
 
     pub fn remove_node(&mut self, name: &str) {
         let Some(slot) = self.slots.get(name).copied() else { return };
+        if !self.nodes[slot].exists {
+            return;
+        }
+        self.existing -= 1;
         self.count_images(slot, -1);
         let pods = std::mem::take(&mut self.nodes[slot].pods);
         self.nodes[slot] = NodeInfo::placeholder(name);
         pods.into_iter().for_each(|pod| self.nodes[slot].add(pod));
-        self.topologies.clear();
-        self.arrange();
+        self.order_is_old = true;
     }
 
     fn count_images(&mut self, slot: usize, by: isize) {
@@ -91,6 +96,10 @@ impl Snapshot {
 
     /// One node of each zone in turn.
     fn arrange(&mut self) {
+        if !std::mem::take(&mut self.order_is_old) {
+            return;
+        }
+        self.topologies.clear();
         let mut zones: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (slot, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.exists) {
             zones.entry(node.zone()).or_default().push(slot);
@@ -179,6 +188,7 @@ impl Snapshot {
 
     /// Makes sure that what the constraints ask for is counted.
     pub(crate) fn prepare(&mut self, pod: &PodInfo, constraints: &[Spread]) {
+        self.arrange();
         for constraint in constraints {
             let key = CountKey::new(&pod.namespace, &constraint.selector);
             self.counts.ensure(&key, &constraint.selector, &self.nodes);

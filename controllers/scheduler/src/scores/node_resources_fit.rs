@@ -19,5 +19,5 @@ pub(crate) fn score(cycle: &Cycle<'_>, feasible: &[usize], out: &mut [i64]) -> b
 }
 
 fn free(has: i64, used: i64) -> i64 {
-    if used > has { 0 } else { ((i128::from(has - used) * i128::from(MAX)) / i128::from(has)) as i64 }
+    if used > has { 0 } else { (has - used).saturating_mul(MAX) / has }
 }

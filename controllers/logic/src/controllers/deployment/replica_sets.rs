@@ -47,6 +47,11 @@ impl Sets {
     pub(super) fn pods(&self) -> i32 {
         self.all().map(size).sum()
     }
+    /// Pods there are or will be: a set that was just made smaller still has its pods. Upstream counts sizes
+    /// only, and may exceed the surge for a moment.
+    fn standing(&self) -> i32 {
+        self.all().map(|set| size(set).max(set.status.as_ref().map_or(0, |status| status.replicas))).sum()
+    }
     pub(super) fn available(&self) -> i32 {
         self.all().map(available).sum()
     }
@@ -212,7 +217,7 @@ impl Sync<'_> {
         if is_recreate(self.deployment) {
             return wanted;
         }
-        let room = wanted + max_surge(self.deployment) - self.sets.pods();
+        let room = wanted + max_surge(self.deployment) - self.sets.standing();
         size(set) + room.min(wanted - size(set)).max(0)
     }
 

@@ -103,6 +103,13 @@ impl Family<'_> {
             unused = rest;
             self.fill(own, &ports, endpoints, &mut unused, &mut kept);
         }
+        // A slice that is not needed any more becomes one that is.
+        for (old, new) in kept.iter_mut().filter(|(old, _)| old.is_none()) {
+            let Some(recycled) = unused.pop() else { break };
+            new.metadata = EndpointSlice::clone(&recycled).metadata;
+            new.metadata.labels = Some(self.labels());
+            *old = Some(recycled);
+        }
         for (old, new) in kept {
             match old {
                 Some(old) => {
