@@ -67,7 +67,8 @@ pub trait Kind: Send + Sync {
         }
     }
 
-    /// What must hold of a new object, metadata excepted (the registry checks that for all kinds).
+    /// What must hold of a new object, metadata excepted (the registry checks that for all kinds). Called on
+    /// update as well, where the object carries the `resourceVersion` it is based on; a new one has none.
     fn validate(&self, _object: &Value, _errors: &mut ErrorList) {}
 
     /// What must hold of a changed object besides [`Self::validate`]: immutable fields.

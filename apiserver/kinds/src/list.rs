@@ -20,6 +20,10 @@ pub(crate) mod admissionregistration_validatingadmissionpolicybinding;
 pub(crate) mod admissionregistration_validatingwebhookconfiguration;
 #[path = "admissionregistration/webhooks.rs"]
 pub(crate) mod admissionregistration_webhooks;
+#[path = "apiextensions/customresourcedefinition.rs"]
+pub(crate) mod apiextensions_customresourcedefinition;
+#[path = "apiextensions/schema.rs"]
+pub(crate) mod apiextensions_schema;
 #[path = "apiregistration/apiservice.rs"]
 pub(crate) mod apiregistration_apiservice;
 #[path = "apps/controllerrevision.rs"]
@@ -34,6 +38,14 @@ pub(crate) mod apps_replicaset;
 pub(crate) mod apps_statefulset;
 #[path = "apps/workload.rs"]
 pub(crate) mod apps_workload;
+#[path = "authorization/access.rs"]
+pub(crate) mod authorization_access;
+#[path = "authorization/localsubjectaccessreview.rs"]
+pub(crate) mod authorization_localsubjectaccessreview;
+#[path = "authorization/selfsubjectaccessreview.rs"]
+pub(crate) mod authorization_selfsubjectaccessreview;
+#[path = "authorization/subjectaccessreview.rs"]
+pub(crate) mod authorization_subjectaccessreview;
 #[path = "autoscaling/horizontalpodautoscaler.rs"]
 pub(crate) mod autoscaling_horizontalpodautoscaler;
 #[path = "batch/cron.rs"]
@@ -138,6 +150,16 @@ pub(crate) mod rbac_role;
 pub(crate) mod rbac_rolebinding;
 #[path = "rbac/rules.rs"]
 pub(crate) mod rbac_rules;
+#[path = "resource/claim_spec.rs"]
+pub(crate) mod resource_claim_spec;
+#[path = "resource/deviceclass.rs"]
+pub(crate) mod resource_deviceclass;
+#[path = "resource/resourceclaim.rs"]
+pub(crate) mod resource_resourceclaim;
+#[path = "resource/resourceclaimtemplate.rs"]
+pub(crate) mod resource_resourceclaimtemplate;
+#[path = "resource/resourceslice.rs"]
+pub(crate) mod resource_resourceslice;
 #[path = "scheduling/priorityclass.rs"]
 pub(crate) mod scheduling_priorityclass;
 #[path = "storage/csidriver.rs"]
@@ -160,12 +182,16 @@ pub(crate) static KINDS: &[&dyn Kind] = &[
     &admissionregistration_validatingadmissionpolicy::ValidatingAdmissionPolicy,
     &admissionregistration_validatingadmissionpolicybinding::ValidatingAdmissionPolicyBinding,
     &admissionregistration_validatingwebhookconfiguration::ValidatingWebhookConfiguration,
+    &apiextensions_customresourcedefinition::CustomResourceDefinition,
     &apiregistration_apiservice::APIService,
     &apps_controllerrevision::ControllerRevision,
     &apps_daemonset::DaemonSet,
     &apps_deployment::Deployment,
     &apps_replicaset::ReplicaSet,
     &apps_statefulset::StatefulSet,
+    &authorization_localsubjectaccessreview::LocalSubjectAccessReview,
+    &authorization_selfsubjectaccessreview::SelfSubjectAccessReview,
+    &authorization_subjectaccessreview::SubjectAccessReview,
     &autoscaling_horizontalpodautoscaler::HorizontalPodAutoscaler,
     &batch_cronjob::CronJob,
     &batch_job::Job,
@@ -201,6 +227,10 @@ pub(crate) static KINDS: &[&dyn Kind] = &[
     &rbac_clusterrolebinding::ClusterRoleBinding,
     &rbac_role::Role,
     &rbac_rolebinding::RoleBinding,
+    &resource_deviceclass::DeviceClass,
+    &resource_resourceclaim::ResourceClaim,
+    &resource_resourceclaimtemplate::ResourceClaimTemplate,
+    &resource_resourceslice::ResourceSlice,
     &scheduling_priorityclass::PriorityClass,
     &storage_csidriver::CSIDriver,
     &storage_csinode::CSINode,

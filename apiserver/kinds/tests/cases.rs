@@ -16,7 +16,7 @@ use api_schema::{Resource, Schema};
 use serde_json::{Map, json};
 
 /// At least so many pass. It only rises.
-const FLOOR: usize = 0;
+const FLOOR: usize = 594;
 
 /// Decided elsewhere than in the pure crates.
 const EXCLUDED: [(&str, &str); 14] = [
@@ -95,8 +95,7 @@ fn expand_map(map: &Map<String, Value>) -> Value {
     }
     if let Some(count) = map.get("$map").and_then(Value::as_u64) {
         let items = (0..count).map(|index| numbered(&map["first"], &map["last"], index, count));
-        let merged: Map<String, Value> =
-            items.filter_map(|item| item.as_object().cloned()).flatten().collect();
+        let merged: Map<String, Value> = items.filter_map(|item| item.as_object().cloned()).flatten().collect();
         return Value::Object(merged);
     }
     map.iter().map(|(key, value)| (key.clone(), expand(value))).collect()
@@ -113,7 +112,9 @@ fn numbered(first: &Value, last: &Value, index: u64, count: u64) -> Value {
         (Value::Object(from), Value::Object(to)) => from
             .iter()
             .zip(to)
-            .map(|((key, value), (last_key, last_value))| (swap(key, last_key), numbered(value, last_value, index, count)))
+            .map(|((key, value), (last_key, last_value))| {
+                (swap(key, last_key), numbered(value, last_value, index, count))
+            })
             .collect(),
         (from, _) => from.clone(),
     }
@@ -193,18 +194,13 @@ impl Target {
             let name = meta::generated_name(object::generate_name(value), "bcdfg");
             object::meta_mut(value).insert("name".to_owned(), name.into());
         }
-        let is_new_pod = self.resource.plural == "pods";
         self.kind.prepare_create(value, self.has_status());
         let mut errors = ErrorList::new();
         // Reviews have no metadata to speak of.
         if self.resource.has_verb("get") {
             meta::validate(self.kind, value, self.resource.namespaced, &mut errors);
         }
-        let mut judged = value.clone();
-        if is_new_pod {
-            object::meta_mut(&mut judged).remove("uid");
-        }
-        self.kind.validate(&judged, &mut errors);
+        self.kind.validate(value, &mut errors);
         Ok(errors)
     }
 
@@ -297,6 +293,10 @@ fn cases() {
     for failure in &failed {
         println!("{failure}");
     }
-    println!("{passed} of {all} measured cases pass, {} do not, {} are decided elsewhere", failed.len(), EXCLUDED.len());
+    println!(
+        "{passed} of {all} measured cases pass, {} do not, {} are decided elsewhere",
+        failed.len(),
+        EXCLUDED.len()
+    );
     assert!(passed >= FLOOR, "{passed} cases pass, there were {FLOOR}: see above");
 }

@@ -51,6 +51,10 @@ impl Kind for Node {
                 at.forbidden(errors, detail);
             }
         };
+        let (cidrs, old_cidrs) = (root.field("spec.podCIDRs"), child(old, "spec.podCIDRs"));
+        if !is_empty(old_cidrs) && !same(cidrs.value, old_cidrs) {
+            cidrs.invalid(errors, "may not change once set");
+        }
         set_once("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid", errors);
         set_once("spec.providerID", "node updates may not change providerID except from \"\" to valid", errors);
     }

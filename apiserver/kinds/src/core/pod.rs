@@ -39,7 +39,7 @@ impl Kind for Pod {
         core_pod_spec::validate_pod_annotations(&root, errors);
         core_pod_spec::validate(&spec, core_pod_spec::Of::Pod, errors);
         let ephemeral = spec.field("ephemeralContainers");
-        if !ephemeral.is_empty() && object::uid(object).is_empty() {
+        if !ephemeral.is_empty() && object::resource_version(object).is_empty() {
             ephemeral.forbidden(errors, "cannot be set on create");
         }
     }

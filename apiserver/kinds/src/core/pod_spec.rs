@@ -20,13 +20,11 @@ pub(crate) enum Of {
 
 /// What containers have to know of their pod.
 pub(crate) struct Context<'a> {
-    pub(crate) of: Of,
     /// By name.
     pub(crate) volumes: HashMap<&'a str, &'a Value>,
     pub(crate) host_network: bool,
     /// Not `false`.
     pub(crate) host_users: bool,
-    pub(crate) restart_policy: &'a str,
     /// Seconds.
     pub(crate) grace_period: i64,
     pub(crate) claims: Vec<&'a str>,
@@ -38,7 +36,7 @@ const MAX_SEARCH_CHARACTERS: usize = 2048;
 
 pub(crate) fn validate(spec: &At<'_>, of: Of, errors: &mut ErrorList) {
     volume::validate(&spec.field("volumes"), of, errors);
-    let context = context(spec, of);
+    let context = context(spec);
     validate_claims(&spec.field("resourceClaims"), errors);
     container::validate_all(spec, &context, errors);
     resource_name::validate_requirements(&spec.field("resources"), true, errors);
@@ -63,15 +61,12 @@ pub(crate) fn validate(spec: &At<'_>, of: Of, errors: &mut ErrorList) {
     validate_os(&spec.field("os"), errors);
 }
 
-fn context<'a>(spec: &At<'a>, of: Of) -> Context<'a> {
+fn context<'a>(spec: &At<'a>) -> Context<'a> {
     let named = |list: &str| child(spec.value, list).as_array().map_or(&[][..], Vec::as_slice);
-    let text = |field: &str| object::str_at(spec.value, field);
     Context {
-        of,
         volumes: named("volumes").iter().map(|volume| (object::str_at(volume, "name"), volume)).collect(),
         host_network: child(spec.value, "hostNetwork") == &Value::Bool(true),
         host_users: child(spec.value, "hostUsers") != &Value::Bool(false),
-        restart_policy: text("restartPolicy"),
         grace_period: child(spec.value, "terminationGracePeriodSeconds").as_i64().unwrap_or(30),
         claims: named("resourceClaims").iter().map(|claim| object::str_at(claim, "name")).collect(),
     }
