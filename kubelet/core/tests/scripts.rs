@@ -108,7 +108,9 @@ impl World {
                 let sandbox_id = self.observed.sandboxes[0].id.clone();
                 let state = ContainerState::Running { started: now };
                 let (hash, image_id) = (String::new(), "sha256:1".to_owned());
-                self.observed.containers.insert(0, Container { id, name, attempt, sandbox_id, image, image_id, created: now, hash, state });
+                self.observed
+                    .containers
+                    .insert(0, Container { id, name, attempt, sandbox_id, image, image_id, created: now, hash, state });
             }
             Action::StopContainer { name, grace, reason, .. } => {
                 self.say(&format!("stop {name} within {grace}s: {}", reason.message(&name, true)));
@@ -143,8 +145,13 @@ impl World {
     }
 
     fn end_sandbox(&mut self, id: &str) {
-        let names: Vec<_> =
-            self.observed.containers.iter().filter(|c| c.sandbox_id == id && c.running()).map(|c| c.name.clone()).collect();
+        let names: Vec<_> = self
+            .observed
+            .containers
+            .iter()
+            .filter(|c| c.sandbox_id == id && c.running())
+            .map(|c| c.name.clone())
+            .collect();
         names.iter().for_each(|name| self.end(name, 0));
         self.observed.sandboxes.iter_mut().filter(|s| s.id == id).for_each(|s| s.ready = false);
     }
@@ -154,7 +161,8 @@ impl World {
         let container = self.observed.containers.iter_mut().find(|c| c.name == name && c.running()).expect("it runs");
         let ContainerState::Running { started } = container.state else { unreachable!("it runs") };
         let reason = if exit_code == 0 { "Completed" } else { "Error" }.to_owned();
-        container.state = ContainerState::Exited { started: Some(started), finished, exit_code, reason, message: String::new() };
+        container.state =
+            ContainerState::Exited { started: Some(started), finished, exit_code, reason, message: String::new() };
     }
 
     /// Tells the status, and keeps it as the API server would.
@@ -185,8 +193,7 @@ impl World {
 
     fn delete(&mut self) {
         self.say("-- deleted");
-        self.pod.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
+        self.pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
         self.pod.metadata.deletion_grace_period_seconds = Some(30);
         self.settle();
     }
@@ -224,7 +231,13 @@ fn line(status: &ContainerStatus) -> String {
         None => "-".to_owned(),
     };
     let ready = if status.ready { " ready" } else { "" };
-    format!("  {}: {}, before {}, restarts {}{ready}", status.name, state(&status.state), state(&status.last_state), status.restart_count)
+    format!(
+        "  {}: {}, before {}, restarts {}{ready}",
+        status.name,
+        state(&status.state),
+        state(&status.last_state),
+        status.restart_count
+    )
 }
 
 #[test]

@@ -6,6 +6,8 @@ use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::spdy::{self, Frame, Writer};
 use super::streaming::Client;
@@ -69,7 +71,9 @@ where
         result = inward(&mut from_client, &mut writer, &map, &mut due_pongs) => result,
         result = outward(&mut from_server, &mut to_client, &map, &pongs) => result,
     };
-    let _ = to_client.close().await;
+    // Clients take any other ending for a broken connection. One that has left needs none.
+    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = to_client.send(Message::Close(Some(normal))).await;
     result
 }
 

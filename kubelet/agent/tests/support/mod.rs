@@ -131,7 +131,8 @@ impl Cluster {
     /// Serves the state on a port of its own.
     pub async fn serve(&self, name: &str) -> Server {
         let (certificate, key) = self.certificate(name, "kube-apiserver", "system:masters");
-        let tls = pki::reload::server_config(&certificate, &key, &self.dir.join("ca.crt"), false, &[b"h2"]).expect("TLS");
+        let tls =
+            pki::reload::server_config(&certificate, &key, &self.dir.join("ca.crt"), false, &[b"h2"]).expect("TLS");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let state = self.state.clone();
@@ -274,7 +275,9 @@ impl State {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         match (method, &address.name) {
             (Method::GET, None) => self.list_answer(&address, &query),
-            (Method::GET, Some(_)) => self.inner.lock().objects.get(&address.key()).map_or_else(|| refuse(StatusCode::NOT_FOUND), answer),
+            (Method::GET, Some(_)) => {
+                self.inner.lock().objects.get(&address.key()).map_or_else(|| refuse(StatusCode::NOT_FOUND), answer)
+            }
             (Method::POST, Some(_)) if address.sub.as_deref() == Some("token") => answer(&token(body)),
             (Method::POST, None) => {
                 let name = body["metadata"]["name"].as_str().map(str::to_owned);
@@ -292,7 +295,9 @@ impl State {
                 merge(&mut object, &body);
                 answer(&self.store(Address { sub: None, ..address }, object))
             }
-            (Method::DELETE, Some(_)) => self.remove(&address).map_or_else(|| refuse(StatusCode::NOT_FOUND), |o| answer(&o)),
+            (Method::DELETE, Some(_)) => {
+                self.remove(&address).map_or_else(|| refuse(StatusCode::NOT_FOUND), |o| answer(&o))
+            }
             _ => refuse(StatusCode::METHOD_NOT_ALLOWED),
         }
     }
@@ -302,7 +307,9 @@ impl State {
         let items: Vec<_> = inner
             .objects
             .iter()
-            .filter(|(key, object)| Address::parse_key(key).is_some_and(|a| address.holds(&a)) && selected(object, query))
+            .filter(|(key, object)| {
+                Address::parse_key(key).is_some_and(|a| address.holds(&a)) && selected(object, query)
+            })
             .map(|(_, object)| object.clone())
             .collect();
         answer(&json!({"metadata": {"resourceVersion": inner.revision.to_string()}, "items": items}))
