@@ -5,7 +5,6 @@ mod authorize;
 mod body;
 mod chain;
 mod connect;
-mod convert;
 mod discovery;
 mod health;
 mod impersonate;

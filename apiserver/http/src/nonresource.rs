@@ -26,7 +26,7 @@ pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response>
         return own(state, call, tail).await;
     }
     if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
-        let known = paths(state).iter().any(|known| known == path);
+        let known = path == "/" || paths(state).iter().any(|known| known == path);
         return Err(if known { method_not_allowed() } else { ApiError::no_such_path() });
     }
     for (endpoint, checks) in [

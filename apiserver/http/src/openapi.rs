@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use api_codec::openapi;
 use api_machinery::ApiError;
 use api_machinery::error::Result;
 use api_schema::Schema;
@@ -18,13 +19,12 @@ use crate::respond::{self, JSON, Response};
 
 pub(crate) struct OpenApi {
     schema: &'static Schema,
-    v2: OnceLock<Option<Document>>,
+    v2: OnceLock<Document>,
     v3: OnceLock<V3>,
 }
 
-#[derive(Default)]
 struct V3 {
-    index: Option<Document>,
+    index: Document,
     /// By path below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
     documents: BTreeMap<String, Document>,
 }
@@ -34,38 +34,35 @@ impl OpenApi {
         Self { schema, v2: OnceLock::new(), v3: OnceLock::new() }
     }
 
-    fn v2(&self) -> Option<&Document> {
-        self.v2.get_or_init(|| source::v2(self.schema).map(|value| Document::new(value.to_string()))).as_ref()
+    fn v2(&self) -> &Document {
+        self.v2.get_or_init(|| Document::new(openapi::v2(self.schema).to_string()))
     }
 
     fn v3(&self) -> &V3 {
         self.v3.get_or_init(|| {
-            let documents: BTreeMap<String, Document> = source::v3(self.schema)
+            let documents: BTreeMap<String, Document> = openapi::v3(self.schema)
                 .into_iter()
                 .map(|(path, document)| (path, Document::new(document.to_string())))
                 .collect();
-            if documents.is_empty() {
-                return V3::default();
-            }
             let url = |path: &String, document: &Document| {
                 json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", document.etag.trim_matches('"'))})
             };
             let paths: Map<String, _> =
                 documents.iter().map(|(path, document)| (path.clone(), url(path, document))).collect();
-            V3 { index: Some(Document::new(json!({"paths": paths}).to_string())), documents }
+            V3 { index: Document::new(json!({"paths": paths}).to_string()), documents }
         })
     }
 
     pub(crate) fn respond(&self, path: &str, call: &Call) -> Result<Response> {
         let document = match path {
             "/openapi/v2" => self.v2(),
-            "/openapi/v3" => self.v3().index.as_ref(),
+            "/openapi/v3" => &self.v3().index,
             _ => {
                 let document = path.strip_prefix("/openapi/v3/").and_then(|path| self.v3().documents.get(path));
                 return self.versioned(path, document.ok_or_else(ApiError::no_such_path)?, call);
             }
         };
-        serve(document.ok_or_else(ApiError::no_such_path)?, call)
+        serve(document, call)
     }
 
     /// With the right `hash` a document may be kept for ever; with another one the client is sent to the right one.
@@ -105,19 +102,4 @@ fn serve(document: &Document, call: &Call) -> Result<Response> {
     let mut response = tagged(respond::compressed(&output, JSON, document.bytes.clone()), document);
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
     Ok(response)
-}
-
-/// Where the documents come from.
-mod source {
-    use std::collections::BTreeMap;
-
-    use api_machinery::Value;
-    use api_schema::Schema;
-
-    pub(super) fn v2(_schema: &Schema) -> Option<Value> {
-        None
-    }
-    pub(super) fn v3(_schema: &Schema) -> BTreeMap<String, Value> {
-        BTreeMap::new()
-    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_codec::decode::{self, FieldValidation, Format};
-use api_codec::patch::{self, PatchKind};
 use api_codec::table::IncludeObject;
 use api_machinery::error::Result;
 use api_machinery::fields::FieldSelector;
@@ -22,9 +21,6 @@ use crate::respond::{self, Response};
 use crate::served::{Encoder, Served, include_object};
 use crate::state::State;
 use crate::{body, connect, reviews, watch};
-
-/// A conversion's read-patch-write is tried this often before 409.
-const CONVERTED_PATCH_TRIES: usize = 5;
 
 pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response> {
     let served = Served::find(state.server.registry.schema, &call.info)?;
@@ -47,10 +43,11 @@ pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response>
     }
 }
 
-fn target<'a>(served: &Served, call: &'a Call) -> Target<'a> {
+/// Table cells are made of the stored version, so that is what a Table is read in.
+fn target<'a>(served: &Served, call: &'a Call, shape: Shape) -> Target<'a> {
     let name = if call.info.named_in_path { call.info.name.as_str() } else { "" };
     Target {
-        resource: served.stored,
+        resource: if shape == Shape::Table { served.stored } else { served.resource },
         namespace: served.namespace(&call.info),
         name,
         subresource: &call.info.subresource,
@@ -71,7 +68,7 @@ fn encoder(state: &State, served: Served, call: &Call, endpoint: Endpoint) -> Re
 async fn get(state: &Arc<State>, served: Served, call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let version = options::resource_version(call.query.text("resourceVersion"))?;
-    let object = state.server.registry.get(&target(&served, &call), version).await?;
+    let object = state.server.registry.get(&target(&served, &call, encoder.output.shape), version).await?;
     Ok(respond::json(&encoder.output, 200, encoder.object(&object)))
 }
 
@@ -90,12 +87,27 @@ const OWN_FIELDS: [(&str, &str); 11] = [
     ("resource.k8s.io", "resourceslices"),
 ];
 
+/// The stored name of a selectable field: events of `events.k8s.io` are stored as core ones.
+fn stored_field<'a>(group: &str, field: &'a str) -> &'a str {
+    match (group, field) {
+        ("events.k8s.io", "reportingController") => "reportingComponent",
+        ("events.k8s.io", "regarding.kind") => "involvedObject.kind",
+        ("events.k8s.io", "regarding.namespace") => "involvedObject.namespace",
+        ("events.k8s.io", "regarding.name") => "involvedObject.name",
+        ("events.k8s.io", "regarding.uid") => "involvedObject.uid",
+        ("events.k8s.io", "regarding.apiVersion") => "involvedObject.apiVersion",
+        ("events.k8s.io", "regarding.resourceVersion") => "involvedObject.resourceVersion",
+        ("events.k8s.io", "regarding.fieldPath") => "involvedObject.fieldPath",
+        _ => field,
+    }
+}
+
 /// The selector in terms of what is stored; 400 for a field that cannot be selected by.
 fn stored_fields(served: &Served, selector: FieldSelector) -> Result<FieldSelector> {
     let kind = api_kinds::of(&served.stored.group_resource());
     let mut terms = selector.terms;
     for term in &mut terms {
-        let stored = served.conversion.map_or(term.field.as_str(), |conversion| conversion.field(&term.field));
+        let stored = stored_field(&served.resource.gv.group, &term.field);
         let generic = matches!(stored, "metadata.name" | "metadata.namespace");
         if !generic && kind.field(&json!({}), stored).is_none() {
             let own = OWN_FIELDS.contains(&(&*served.resource.gv.group, served.resource.plural.as_str()));
@@ -116,7 +128,7 @@ async fn list(state: &Arc<State>, served: Served, call: Call) -> Result<Response
     let encoder = encoder(state, served, &call, Endpoint::List)?;
     let mut parameters = options::list_parameters(&call.query, false)?;
     parameters.list.field_selector = stored_fields(&served, parameters.list.field_selector)?;
-    let list = state.server.registry.list(&target(&served, &call), parameters.list).await?;
+    let list = state.server.registry.list(&target(&served, &call, encoder.output.shape), parameters.list).await?;
     Ok(list_answer(encoder, list))
 }
 
@@ -150,7 +162,7 @@ async fn watch_resource(state: &Arc<State>, served: Served, call: Call) -> Resul
         send_initial_events: parameters.send_initial_events.unwrap_or(false),
         timeout: Some(parameters.timeout.unwrap_or_else(spread)),
     };
-    let target = Target { name: "", ..target(&served, &call) };
+    let target = Target { name: "", ..target(&served, &call, encoder.output.shape) };
     let handle = state.server.registry.watch(&target, options).await?;
     Ok(watch::respond(handle, encoder, state.stop.clone(), WatchMeter::new(&call.labels)))
 }
@@ -176,31 +188,21 @@ fn caller(call: &Call, parameters: &WriteParameters) -> Result<Caller> {
 }
 
 /// A write's answer: 201 when something was made.
-fn written_answer(encoder: &Encoder, written: &Written, warnings: &[String]) -> Response {
+fn written_answer(encoder: &Encoder, written: &Written) -> Response {
     let code = if written.created { 201 } else { 200 };
     let is_status = written.object.get("kind").is_some_and(|kind| kind == "Status");
     let answer = if is_status { (*written.object).clone() } else { encoder.value(&written.object) };
     let mut response = respond::value(&encoder.output, code, &answer);
-    add_warnings(&mut response, warnings);
     add_warnings(&mut response, &written.warnings);
     response
 }
 
-/// The body of a create or update as the registry takes it, with warnings found while converting.
-async fn object_body(
-    state: &State,
-    served: &Served,
-    call: &mut Call,
-    validation: FieldValidation,
-) -> Result<(Body, Vec<String>)> {
+/// The body of a create or update, for the registry to decode.
+async fn object_body(call: &mut Call) -> Result<Body> {
     let format = negotiate::body_format(call.headers())?;
     let headers = call.request.headers().clone();
     let bytes = body::read(&headers, call.request.body_mut()).await?;
-    let Some(conversion) = served.conversion else {
-        return Ok((Body::Bytes { format, bytes }, Vec::new()));
-    };
-    let (value, warnings) = conformed(state, served, format, &bytes, validation)?;
-    Ok((Body::Value(conversion.to_stored(&value)), warnings))
+    Ok(Body::Bytes { format, bytes })
 }
 
 /// Decodes a body of the kind that is served, strictly.
@@ -241,16 +243,16 @@ async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let parameters = options::write_parameters(&call.query, "CreateOptions")?;
     let caller = caller(&call, &parameters)?;
-    let (body, warnings) = object_body(state, &served, &mut call, parameters.field_validation).await?;
+    let body = object_body(&mut call).await?;
     let written = match legacy_binding(state, &served, &call, &body)? {
         Some((pods, name)) => {
             let target =
                 Target { resource: pods, namespace: &call.info.namespace, name: &name, subresource: "binding" };
             state.server.registry.create(&caller, &target, body).await?
         }
-        None => state.server.registry.create(&caller, &target(&served, &call), body).await?,
+        None => state.server.registry.create(&caller, &target(&served, &call, Shape::Object), body).await?,
     };
-    Ok(written_answer(&encoder, &written, &warnings))
+    Ok(written_answer(&encoder, &written))
 }
 
 /// `POST .../bindings` is `POST .../pods/NAME/binding` with the name in the body.
@@ -275,9 +277,9 @@ async fn update(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let parameters = options::write_parameters(&call.query, "UpdateOptions")?;
     let caller = caller(&call, &parameters)?;
-    let (body, warnings) = object_body(state, &served, &mut call, parameters.field_validation).await?;
-    let written = state.server.registry.update(&caller, &target(&served, &call), body).await?;
-    Ok(written_answer(&encoder, &written, &warnings))
+    let body = object_body(&mut call).await?;
+    let written = state.server.registry.update(&caller, &target(&served, &call, Shape::Object), body).await?;
+    Ok(written_answer(&encoder, &written))
 }
 
 async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
@@ -287,45 +289,10 @@ async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> R
     let caller = caller(&call, &parameters)?;
     let headers = call.request.headers().clone();
     let bytes = body::read(&headers, call.request.body_mut()).await?;
-    let target = target(&served, &call);
-    if served.conversion.is_some() {
-        let (written, warnings) = patch_converted(state, &served, &caller, &target, kind, &bytes).await?;
-        return Ok(written_answer(&encoder, &written, &warnings));
-    }
+    let target = target(&served, &call, Shape::Object);
     let body = Body::Bytes { format: Format::Json, bytes };
     let written = state.server.registry.patch(&caller, &target, kind, body).await?;
-    Ok(written_answer(&encoder, &written, &[]))
-}
-
-/// A patch is written in terms of the served form: read, convert, patch, convert back, write if unchanged.
-async fn patch_converted(
-    state: &State,
-    served: &Served,
-    caller: &Caller,
-    target: &Target<'_>,
-    kind: PatchKind,
-    bytes: &[u8],
-) -> Result<(Written, Vec<String>)> {
-    let registry = &state.server.registry;
-    let (Some(conversion), Some(type_id)) = (served.conversion, served.resource.type_id) else {
-        return Err(ApiError::internal("a conversion of a resource without a type"));
-    };
-    let patch = decode::parse(Format::Json, bytes)?.value;
-    let mut last = None;
-    for _ in 0..CONVERTED_PATCH_TRIES {
-        let current = registry.get(target, None).await?.value();
-        let form = conversion.to_served(&current);
-        let mut patched = patch::apply(registry.schema, type_id, kind, &patch, &form)?;
-        let checked = decode::conform(registry.schema, type_id, &mut patched, Vec::new(), caller.field_validation)?;
-        let own_version = object::resource_version(&patched) != object::resource_version(&form);
-        let body = Body::Value(conversion.to_stored(&patched));
-        match registry.update(caller, target, body).await {
-            // The client's own resourceVersion is a precondition, not ours to retry.
-            Err(error) if error.code == 409 && !own_version => last = Some(error),
-            done => return done.map(|written| (written, checked.warnings)),
-        }
-    }
-    Err(last.unwrap_or_else(|| ApiError::internal("patch was not tried")))
+    Ok(written_answer(&encoder, &written))
 }
 
 /// `DeleteOptions` of the body, if there is one.
@@ -349,8 +316,8 @@ async fn delete(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
     let body = delete_body(&mut call).await?;
     let (options, dry_run) = options::delete_options(&call.query, body.as_ref())?;
     let caller = caller(&call, &delete_parameters(&call, dry_run))?;
-    let written = state.server.registry.delete(&caller, &target(&served, &call), options).await?;
-    Ok(written_answer(&encoder, &written, &[]))
+    let written = state.server.registry.delete(&caller, &target(&served, &call, Shape::Object), options).await?;
+    Ok(written_answer(&encoder, &written))
 }
 
 async fn delete_collection(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
@@ -360,7 +327,7 @@ async fn delete_collection(state: &Arc<State>, served: Served, mut call: Call) -
     let body = delete_body(&mut call).await?;
     let (options, dry_run) = options::delete_options(&call.query, body.as_ref())?;
     let caller = caller(&call, &delete_parameters(&call, dry_run))?;
-    let target = target(&served, &call);
+    let target = target(&served, &call, encoder.output.shape);
     let list = state.server.registry.delete_collection(&caller, &target, parameters.list, options).await?;
     Ok(list_answer(encoder, list))
 }

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::convert::{self, Conversion};
 use crate::negotiate::{Output, Shape};
 use crate::request_info::RequestInfo;
 use crate::respond::Pieces;
@@ -20,9 +19,8 @@ use crate::respond::Pieces;
 #[derive(Clone, Copy)]
 pub(crate) struct Served {
     pub resource: &'static Resource,
-    /// The one whose objects are stored; the same unless a conversion is between.
+    /// The version objects are stored in: what table cells are made of. The same for all but two resources.
     pub stored: &'static Resource,
-    pub conversion: Option<&'static dyn Conversion>,
 }
 
 /// 405 as upstream's router words it.
@@ -41,14 +39,9 @@ impl Served {
         let resource = resource.ok_or_else(ApiError::no_such_path)?;
         check_scope(resource, info)?;
         check_verb(resource, info)?;
-        let conversion = convert::of(resource);
-        let stored = match conversion {
-            Some(_) => {
-                schema.resource(&resource.storage_gv.group, &resource.storage_gv.version, &resource.storage.resource)
-            }
-            None => None,
-        };
-        Ok(Self { resource, stored: stored.unwrap_or(resource), conversion })
+        let stored =
+            schema.resource(&resource.storage_gv.group, &resource.storage_gv.version, &resource.storage.resource);
+        Ok(Self { resource, stored: stored.unwrap_or(resource) })
     }
 
     /// The namespace objects are stored under: empty for cluster-scoped ones, whatever the path says.
@@ -99,20 +92,13 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn new(served: Served, output: Output, include: IncludeObject, now: Timestamp) -> Self {
-        let head = json!({"apiVersion": served.stored.gv.to_string(), "kind": served.stored.kind}).to_string();
+        let head = json!({"apiVersion": served.resource.gv.to_string(), "kind": served.resource.kind}).to_string();
         let prefix = head.strip_suffix('}').map(|head| format!("{head},")).unwrap_or_default();
         Self { served, output, include, now, prefix: prefix.into_bytes().into() }
     }
 
     fn is_verbatim(&self) -> bool {
-        self.output.shape == Shape::Object && self.served.conversion.is_none()
-    }
-
-    fn served_value(&self, stored: &Value) -> Value {
-        match self.served.conversion {
-            Some(conversion) => conversion.to_served(stored),
-            None => stored.clone(),
-        }
+        self.output.shape == Shape::Object
     }
 
     fn partial(&self, value: &Value) -> Value {
@@ -129,7 +115,7 @@ impl Encoder {
     /// One object as a whole answer, from its stored form.
     pub(crate) fn value(&self, stored: &Value) -> Value {
         match self.output.shape {
-            Shape::Object => self.served_value(stored),
+            Shape::Object => stored.clone(),
             Shape::Partial => self.partial(stored),
             Shape::Table => self.table(stored, true),
         }
@@ -155,7 +141,7 @@ impl Encoder {
         match self.include {
             IncludeObject::None => json!({"cells": cells, "object": null}),
             IncludeObject::Metadata => json!({"cells": cells, "object": self.partial(stored)}),
-            IncludeObject::Object => json!({"cells": cells, "object": self.served_value(stored)}),
+            IncludeObject::Object => json!({"cells": cells, "object": stored}),
         }
     }
 
@@ -169,7 +155,7 @@ impl Encoder {
         let whole: Bytes = match self.output.shape {
             Shape::Table => self.row(&value),
             Shape::Partial => self.partial(&value),
-            Shape::Object => self.served_value(&value),
+            Shape::Object => return object.json.slice(1.min(object.json.len())..),
         }
         .to_string()
         .into();

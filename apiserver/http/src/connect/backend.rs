@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::ServerConfig;
 use crate::connect::headers;
+use crate::negotiate::Output;
 use crate::respond::{self, Body, BoxError, Response};
 use crate::serve::either;
 use crate::state::State;
@@ -227,7 +228,7 @@ pub(crate) async fn tunnel(
     let outgoing = request(method, address, target, own, respond::full(""))?;
     let mut answer = state.backends.send(state, address, transport, outgoing).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return refused(answer).await;
+        return Ok(refused(answer).await);
     }
     let switched = answer.headers().get(UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !switched.eq_ignore_ascii_case(protocol) {
@@ -256,18 +257,18 @@ pub(crate) async fn tunnel(
     Ok(response)
 }
 
-/// A backend that does not switch: its refusal, never a redirect.
-async fn refused(answer: http::Response<Incoming>) -> Result<Response> {
+/// A backend that does not switch: its refusal, never a redirect, and the end of the client's connection.
+async fn refused(answer: http::Response<Incoming>) -> Response {
     let code = answer.status().as_u16();
     let text = refusal_text(answer.into_body()).await;
-    match code {
-        400..=599 => Err(ApiError::new(
-            code,
-            reason_of(code),
-            if text.is_empty() { format!("backend answered {code}") } else { text },
-        )),
-        _ => Err(ApiError::new(502, Reason::Unknown, format!("the backend answered {code} to an upgrade request"))),
-    }
+    let error = match code {
+        400..=599 if text.is_empty() => ApiError::new(code, reason_of(code), format!("the backend answered {code}")),
+        400..=599 => ApiError::new(code, reason_of(code), text),
+        _ => ApiError::new(502, Reason::Unknown, format!("the backend answered {code} to an upgrade request")),
+    };
+    let mut response = respond::error(&Output::default(), &error);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// `Status.reason` for a code that a backend chose.

@@ -1,0 +1,279 @@
+//! The API over real connections: verbs, shapes, discovery, identity, watches, the stop.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Client, Running, pod};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const TABLE: (&str, &str) = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verbs_and_shapes() {
+    let server = Running::start().await;
+    let admin = &server.admin;
+
+    let created = admin.post(PODS, &pod("a")).await;
+    assert_eq!(created.code, 201, "{}", created.text());
+    assert_eq!(created.json()["metadata"]["namespace"], "default");
+    assert_eq!(created.header("cache-control"), "no-cache, private");
+    assert!(!created.header("audit-id").is_empty());
+    assert_eq!(admin.post(PODS, &pod("a")).await.status(), "409 AlreadyExists: pods \"a\" already exists");
+    assert_eq!(admin.post(PODS, &pod("b")).await.code, 201);
+
+    let got = admin.get(&format!("{PODS}/a")).await;
+    assert_eq!((got.code, &got.json()["kind"], &got.json()["apiVersion"]), (200, &json!("Pod"), &json!("v1")));
+    assert_eq!(got.json()["metadata"]["resourceVersion"], created.json()["metadata"]["resourceVersion"]);
+
+    let list = admin.get(PODS).await;
+    let value = list.json();
+    assert_eq!((&value["kind"], value["items"].as_array().map(Vec::len)), (&json!("PodList"), Some(2)));
+    assert!(value["items"][0].get("kind").is_none() && value["items"][0]["metadata"]["name"] == "a", "{value}");
+    assert_eq!(list.header("content-length"), list.body.len().to_string());
+    let selected =
+        admin.get("/api/v1/pods?labelSelector=app%3Db&fieldSelector=metadata.namespace%3Ddefault").await.json();
+    assert_eq!(selected["items"][0]["metadata"]["name"], "b");
+    assert_eq!(selected["items"].as_array().map(Vec::len), Some(1));
+
+    let first = admin.get(&format!("{PODS}?limit=1")).await.json();
+    assert_eq!(first["metadata"]["remainingItemCount"], 1);
+    let token = first["metadata"]["continue"].as_str().expect("a token");
+    let second = admin.get(&format!("{PODS}?limit=1&continue={token}")).await.json();
+    assert_eq!((&second["items"][0]["metadata"]["name"], second["metadata"].get("continue")), (&json!("b"), None));
+
+    let table = admin.with(PODS, &[TABLE]).await.json();
+    let columns: Vec<&str> = table["columnDefinitions"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .filter_map(|column| column["name"].as_str())
+        .collect();
+    assert_eq!(&columns[..5], ["Name", "Ready", "Status", "Restarts", "Age"]);
+    assert_eq!(table["rows"][0]["cells"].as_array().map(Vec::len), Some(columns.len()));
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let partial = admin.with(PODS, &[("accept", partial)]).await.json();
+    assert_eq!((&partial["kind"], partial["items"][0].get("spec")), (&json!("PartialObjectMetadataList"), None));
+
+    let yaml = admin.with(&format!("{PODS}/a"), &[("accept", "application/yaml")]).await;
+    assert_eq!(yaml.header("content-type"), "application/yaml");
+    assert!(yaml.text().contains("\nkind: Pod\n"), "{}", yaml.text());
+    let pretty = admin.get(&format!("{PODS}/a?pretty=true")).await;
+    assert!(pretty.text().starts_with("{\n  \"apiVersion\""), "{}", pretty.text());
+
+    let patch = [("content-type", "application/strategic-merge-patch+json")];
+    let patched = admin.send(true, "PATCH", &format!("{PODS}/a"), &patch, r#"{"metadata":{"labels":{"x":"y"}}}"#).await;
+    assert_eq!((patched.code, &patched.json()["metadata"]["labels"]["x"]), (200, &json!("y")));
+    let mut value = patched.json();
+    value["metadata"]["labels"]["x"] = json!("z");
+    let put = admin.send(true, "PUT", &format!("{PODS}/a"), &[], value.to_string()).await;
+    assert_eq!((put.code, &put.json()["metadata"]["labels"]["x"]), (200, &json!("z")), "{}", put.text());
+    let stale = admin.send(true, "PUT", &format!("{PODS}/a"), &[], value.to_string()).await;
+    assert!(
+        stale.status().starts_with("409 Conflict: Operation cannot be fulfilled on pods \"a\""),
+        "{}",
+        stale.status()
+    );
+
+    let body = r#"{"kind":"DeleteOptions","apiVersion":"v1","gracePeriodSeconds":0}"#;
+    let deleted = admin.send(true, "DELETE", &format!("{PODS}/a"), &[], body).await;
+    assert_eq!(deleted.code, 200, "{}", deleted.text());
+    assert_eq!(admin.get(&format!("{PODS}/a")).await.status(), "404 NotFound: pods \"a\" not found");
+    assert_eq!(admin.send(true, "DELETE", &format!("{PODS}?gracePeriodSeconds=0"), &[], "").await.code, 200);
+    assert_eq!(admin.get(PODS).await.json()["items"], json!([]));
+
+    let head = admin.send(false, "HEAD", "/api/v1/namespaces/default", &[], "").await;
+    assert_eq!((head.code, head.body.len()), (200, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_versions_of_stored_objects() {
+    let server = Running::start().await;
+    let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"}, "type": "Normal",
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "c", "reportingInstance": "i", "action": "a",
+        "reason": "r", "note": "hello", "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}});
+    let created = server.admin.post("/apis/events.k8s.io/v1/namespaces/default/events", &event).await;
+    assert_eq!((created.code, &created.json()["note"]), (201, &json!("hello")), "{}", created.text());
+    let core = server.admin.get("/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dp").await.json();
+    assert_eq!(core["items"][0]["message"], "hello");
+    let new = server.admin.get("/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Dp").await.json();
+    assert_eq!((&new["kind"], &new["items"][0]["regarding"]["name"]), (&json!("EventList"), &json!("p")));
+    let table = server.admin.with("/apis/events.k8s.io/v1/events", &[TABLE]).await.json();
+    assert!(table["rows"][0]["cells"].as_array().is_some_and(|cells| cells.contains(&json!("hello"))), "{table}");
+}
+
+/// Reads JSON lines of a watch.
+struct Lines(Incoming, Vec<u8>);
+impl Lines {
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.1.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.1.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).expect("a JSON line"));
+            }
+            let frame =
+                tokio::time::timeout(Duration::from_secs(20), self.0.frame()).await.expect("a frame in time")?;
+            self.1.extend_from_slice(&frame.expect("a good frame").into_data().expect("data"));
+        }
+    }
+}
+
+async fn watch(client: &Client, target: &str, headers: &[(&str, &str)]) -> Lines {
+    let response = client.open(true, client.request("GET", target, headers, "")).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    Lines(response.into_body(), Vec::new())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches() {
+    let server = Running::start().await;
+    let admin = &server.admin;
+    admin.post(PODS, &pod("a")).await;
+    let list = "watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let mut lines = watch(admin, &format!("{PODS}?{list}"), &[]).await;
+    let added = lines.next().await.expect("the initial event");
+    assert_eq!(
+        (&added["type"], &added["object"]["kind"], &added["object"]["metadata"]["name"]),
+        (&json!("ADDED"), &json!("Pod"), &json!("a"))
+    );
+    let bookmark = lines.next().await.expect("the bookmark");
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    let after = bookmark["object"]["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+
+    let mut tables = watch(admin, &format!("{PODS}?watch=1&resourceVersion={after}"), &[TABLE]).await;
+    let mut resumed =
+        watch(admin, &format!("/api/v1/watch/namespaces/default/pods/b?resourceVersion={after}"), &[]).await;
+    admin.post(PODS, &pod("b")).await;
+    admin.send(true, "DELETE", &format!("{PODS}/b?gracePeriodSeconds=0"), &[], "").await;
+    for lines in [&mut lines, &mut resumed] {
+        let kinds = [lines.next().await.expect("ADDED"), lines.next().await.expect("DELETED")];
+        assert_eq!(kinds.map(|event| event["type"].clone()), [json!("ADDED"), json!("DELETED")]);
+    }
+    let (first, second) = (tables.next().await.expect("ADDED"), tables.next().await.expect("DELETED"));
+    assert_eq!(first["object"]["kind"], "Table");
+    assert!(first["object"]["columnDefinitions"].as_array().is_some_and(|columns| !columns.is_empty()));
+    assert_eq!(second["object"]["columnDefinitions"], json!([]));
+
+    let mut short = watch(admin, &format!("{PODS}?watch=1&timeoutSeconds=1&resourceVersion={after}"), &[]).await;
+    while short.next().await.is_some() {}
+
+    // A stop ends watches cleanly, and the server with them.
+    server.stop.cancel();
+    assert_eq!(lines.next().await, None);
+    let served = tokio::time::timeout(Duration::from_secs(10), server.served).await.expect("it stops");
+    served.expect("no panic").expect("no error");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn identity() {
+    let server = Running::start().await;
+    let stranger = server.stranger();
+    let bearer = |token: &str| format!("Bearer {token}");
+    let get = async |target: &str, headers: &[(&str, &str)]| stranger.with(target, headers).await.status();
+    assert_eq!(
+        get(PODS, &[]).await,
+        "403 Forbidden: pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+    );
+    assert_eq!(get(PODS, &[("authorization", "Bearer nobody")]).await, "401 Unauthorized: Unauthorized");
+    assert_eq!(
+        get("/metrics", &[]).await,
+        "403 Forbidden: forbidden: User \"system:anonymous\" cannot get path \"/metrics\""
+    );
+    assert_eq!(stranger.get("/readyz").await.text(), "ok");
+    let reader = bearer("reader");
+    assert_eq!(stranger.with(PODS, &[("authorization", &reader)]).await.code, 200);
+    assert_eq!(stranger.with("/api/v1/pods", &[("authorization", &reader)]).await.code, 403);
+    // What does not exist is refused the same way as what does: no oracle.
+    let secret = get("/api/v1/namespaces/default/secrets/x", &[("authorization", &reader)]).await;
+    let nothing = get("/api/v1/namespaces/default/nothings/x", &[("authorization", &reader)]).await;
+    assert!(secret.starts_with("403") && nothing.starts_with("403"), "{secret} {nothing}");
+
+    let impersonator = bearer("impersonator");
+    let acting = |user: &'static str| [("authorization", impersonator.clone()), ("impersonate-user", user.to_owned())];
+    for (user, code) in [("reader", 200), ("admin", 403)] {
+        let headers = acting(user);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(stranger.with(PODS, &headers).await.code, code, "{user}");
+    }
+
+    // GET with only `get` on pods/exec runs nothing: `create` is needed.
+    let exec = get(&format!("{PODS}/a/exec?command=sh"), &[("authorization", &bearer("runner"))]).await;
+    assert!(exec.contains("cannot create resource \"pods/exec\""), "{exec}");
+
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "delete", "resource": "pods", "namespace": "default"}}});
+    let answer = server.admin.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await;
+    assert_eq!((answer.code, &answer.json()["status"]["allowed"]), (201, &json!(true)), "{}", answer.text());
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": "reader", "resourceAttributes": {"verb": "delete", "resource": "pods", "namespace": "default"}}});
+    let answer = server.admin.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await;
+    assert_eq!(answer.json()["status"]["allowed"], false);
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = server.admin.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await;
+    assert_eq!(answer.json()["status"]["userInfo"]["username"], "admin", "{}", answer.text());
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "reader"}});
+    let answer = server.admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
+    assert_eq!(answer.json()["status"]["user"]["username"], "reader", "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn discovery_and_health() {
+    let server = Running::start().await;
+    let admin = &server.admin;
+    assert_eq!(admin.get("/api").await.json()["versions"], json!(["v1"]));
+    assert_eq!(admin.get("/apis/").await.json()["kind"], "APIGroupList");
+    let apps = admin.get("/apis/apps/v1").await;
+    let scale = apps.json()["resources"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|entry| entry["name"] == "deployments/scale")
+        .cloned();
+    assert_eq!(
+        scale.map(|entry| (entry["group"].clone(), entry["version"].clone(), entry["kind"].clone())),
+        Some((json!("autoscaling"), json!("v1"), json!("Scale")))
+    );
+    let etag = apps.header("etag").to_owned();
+    assert_eq!(admin.with("/apis/apps/v1", &[("if-none-match", &etag)]).await.code, 304);
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    for (path, group) in [("/api", Value::Null), ("/apis", json!("apps"))] {
+        let answer = admin.with(path, &[("accept", accept)]).await;
+        assert_eq!(
+            answer.header("content-type"),
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        );
+        let items = answer.json()["items"].as_array().cloned().unwrap_or_default();
+        assert!(items.iter().any(|item| item["metadata"].get("name").cloned().unwrap_or_default() == group), "{path}");
+    }
+    let version = admin.get("/version").await.json();
+    assert!(version["gitVersion"].as_str().is_some_and(|text| text.starts_with("v1.36.")), "{version}");
+    assert!(admin.get("/readyz?verbose").await.text().ends_with("[+]shutdown ok\nreadyz check passed\n"));
+    assert_eq!(admin.get("/livez/etcd").await.text(), "ok");
+    assert_eq!(admin.get("/livez/other").await.code, 404);
+    assert_eq!(admin.get("/configz").await.code, 404);
+    assert_eq!(admin.get("/metrics").await.text(), "up 1\n");
+    assert_eq!(admin.get("/kontiki/v1/status").await.json(), json!({"replicas": []}));
+    assert!(
+        admin.get("/").await.json()["paths"].as_array().is_some_and(|paths| paths.contains(&json!("/apis/apps/v1")))
+    );
+    assert!(admin.get("/openid/v1/jwks").await.json()["keys"].is_array());
+
+    let index = admin.get("/openapi/v3").await.json();
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a link").to_owned();
+    let document = admin.with(&url, &[("accept-encoding", "gzip")]).await;
+    assert!(document.header("cache-control").contains("immutable"), "{:?}", document.headers);
+    assert_eq!((document.header("content-encoding"), document.header("etag").is_empty()), ("gzip", false));
+    let etag = document.header("etag").to_owned();
+    assert_eq!(admin.with(&url, &[("if-none-match", &etag)]).await.code, 304);
+    assert_eq!(admin.get("/openapi/v3/apis/apps/v1?hash=old").await.header("location"), url);
+    let document = admin.get(&url).await.json();
+    assert!(document["components"]["schemas"].get("io.k8s.api.apps.v1.Deployment").is_some());
+    assert_eq!(admin.get("/openapi/v3/apis/nothing/v1").await.code, 404);
+    assert_eq!(admin.get("/openapi/v2").await.json()["swagger"], "2.0");
+}
