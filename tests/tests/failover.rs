@@ -18,6 +18,8 @@ const WRITERS: usize = 32;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const CONTROLLERS_WITHIN: Duration = Duration::from_secs(3);
 const WRITES_PER_SECOND: f64 = 500.0;
+/// Each writer begins a write at most this often: together a third more than the rate that is asked for.
+const PACE: Duration = Duration::from_millis(48);
 /// Before and after the fault.
 const CALM: Duration = Duration::from_secs(3);
 const COME_BACK: Duration = Duration::from_secs(60);
@@ -88,7 +90,7 @@ async fn round(cluster: &Cluster, run: &str, fault: Fault) -> Report {
     let outage = tokio::spawn(availability::run(clients.clone(), started, stop.clone()));
     let writers = {
         let (clients, run, stop) = (clients.clone(), run.to_owned(), stop.clone());
-        tokio::spawn(async move { set::run(&clients, NAMESPACE, &run, WRITERS, started, stop).await })
+        tokio::spawn(async move { set::run(&clients, NAMESPACE, &run, WRITERS, PACE, started, stop).await })
     };
     tokio::time::sleep(CALM).await;
     let before = started.elapsed();
@@ -160,7 +162,7 @@ async fn controllers_act(clients: &[kube::Client], run: &str) -> Duration {
     };
     let patience = Duration::from_millis(500);
     loop {
-        assert!(started.elapsed() < Duration::from_secs(60), "no Deployment could be made");
+        assert!(started.elapsed() < Duration::from_secs(60), "{run}: no Deployment could be made");
         let api: Api<Deployment> = Api::namespaced(next(), NAMESPACE);
         match tokio::time::timeout(patience, api.create(&PostParams::default(), &object)).await {
             Ok(Ok(_)) => break,
@@ -169,7 +171,7 @@ async fn controllers_act(clients: &[kube::Client], run: &str) -> Duration {
         }
     }
     loop {
-        assert!(started.elapsed() < Duration::from_secs(60), "no ReplicaSet was made");
+        assert!(started.elapsed() < Duration::from_secs(60), "{run}: no ReplicaSet was made");
         let api: Api<ReplicaSet> = Api::namespaced(next(), NAMESPACE);
         let options = ListParams::default().labels(&format!("app={run}"));
         if let Ok(Ok(list)) = tokio::time::timeout(patience, api.list(&options)).await

@@ -205,11 +205,7 @@ fn patch(kubectl: &Kubectl, _real: bool) {
         r#"[{"op":"remove","path":"/metadata/annotations/x"}]"#,
     ]);
     assert_eq!(get("{.metadata.annotations.x}"), "");
-    let edited = kubectl
-        .command(&["edit", "deployment", "a"])
-        .env("EDITOR", "sed -i s/minReadySeconds.*//;s/^spec:/spec:\\n\\ \\ minReadySeconds:\\ 1/")
-        .output();
-    assert!(edited.expect("kubectl runs").status.success());
+    edit(kubectl, "s/^spec:/spec:\\n  minReadySeconds: 1/");
     assert_eq!(get("{.spec.minReadySeconds}"), "1");
     kubectl.ok(&[
         "patch",
@@ -222,6 +218,17 @@ fn patch(kubectl: &Kubectl, _real: bool) {
     kubectl.ok(&["set", "image", "deployment/a", "web=kontiki.local/sample:1"]);
     kubectl.ok(&["set", "env", "deployment/a", "MORE-"]);
     kubectl.ok(&["rollout", "status", "deployment/a", "--timeout=60s"]);
+}
+
+/// `kubectl edit` with an editor that runs one sed expression.
+fn edit(kubectl: &Kubectl, expression: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let editor = dir.path().join("editor");
+    std::fs::write(&editor, format!("#!/bin/sh\nexec sed -i '{expression}' \"$1\"\n")).expect("writes");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&editor, executable).expect("can be made executable");
+    let output = kubectl.command(&["edit", "deployment", "a"]).env("EDITOR", &editor).output().expect("kubectl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn label(kubectl: &Kubectl, _real: bool) {

@@ -1,4 +1,4 @@
-//! Creates objects under names never used before, through all replicas, as fast as they are acknowledged.
+//! Creates objects under names never used before, through all replicas.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,18 +17,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// After an answer that says nothing was done, or none at all.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs `writers` writers until stopped; each goes to the next replica after a failure.
+/// Runs `writers` writers until stopped; each begins a write at most every `pace`, and goes to the next replica
+/// after a failure.
 pub async fn run(
     clients: &[kube::Client],
     namespace: &str,
     run: &str,
     writers: usize,
+    pace: Duration,
     started: Instant,
     stop: CancellationToken,
 ) -> Vec<Write> {
     let tasks: Vec<_> = (0..writers)
         .map(|writer| {
-            tokio::spawn(one(clients.to_vec(), namespace.to_owned(), run.to_owned(), writer, started, stop.clone()))
+            tokio::spawn(one(
+                clients.to_vec(),
+                namespace.to_owned(),
+                run.to_owned(),
+                writer,
+                pace,
+                started,
+                stop.clone(),
+            ))
         })
         .collect();
     let mut all = Vec::new();
@@ -43,13 +53,16 @@ async fn one(
     namespace: String,
     run: String,
     writer: usize,
+    pace: Duration,
     started: Instant,
     stop: CancellationToken,
 ) -> Vec<Write> {
+    let mut turn = tokio::time::interval(pace);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut writes = Vec::new();
     let mut replica = writer;
     for sequence in 0.. {
-        if stop.is_cancelled() {
+        if stop.run_until_cancelled(turn.tick()).await.is_none() {
             break;
         }
         let name = format!("{run}-{writer}-{sequence}");

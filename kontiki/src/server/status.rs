@@ -42,7 +42,10 @@ fn members(status: &StoreStatus) -> Vec<Value> {
     status.members.iter().map(member).collect()
 }
 
-/// Addresses for the endpoints of the `kubernetes` Service.
+/// Addresses for the endpoints of the `kubernetes` Service. Endpoints may not name loopback addresses (they
+/// would mean another machine on every node), so a cluster that only listens there has none.
 pub(crate) fn api_addresses(status: &StoreStatus) -> Vec<std::net::SocketAddr> {
-    status.members.iter().filter_map(|member| member.api_url.strip_prefix("https://")?.parse().ok()).collect()
+    let address = |url: &str| url.strip_prefix("https://")?.parse::<std::net::SocketAddr>().ok();
+    let all = status.members.iter().filter_map(|member| address(&member.api_url));
+    all.filter(|address| !address.ip().is_loopback()).collect()
 }

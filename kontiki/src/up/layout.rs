@@ -37,6 +37,8 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn new(dir: &Path, replicas: u16, port_base: u16) -> Result<Self, Failure> {
         let authorities = Authorities::load_or_create(&dir.join("pki"), crate::now())?;
+        // Made once, before replicas that share the directory could each make their own.
+        pki::tokens::TokenIssuer::load_or_create(&dir.join("pki"), "", Vec::new())?;
         let file = dir.join("cluster-id");
         let cluster_id = match fs::read_to_string(&file) {
             Ok(id) => id.trim().to_owned(),

@@ -15,6 +15,8 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use store_api::NodeId;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::pool::{Peer, Peers};
@@ -40,7 +42,7 @@ pub(crate) struct NetworkFactory {
 impl NetworkFactory {
     fn network(&self, target: NodeId, node: &MemberNode, purpose: Purpose) -> Network {
         let peer = self.peers.get(target, &node.peer_addr);
-        Network { me: self.me, peer, peers: self.peers.clone(), purpose }
+        Network { me: self.me, peer, peers: self.peers.clone(), purpose, heartbeats: None }
     }
 }
 
@@ -71,6 +73,13 @@ pub(crate) struct Network {
     peer: Arc<Peer>,
     peers: Arc<Peers>,
     purpose: Purpose,
+    heartbeats: Option<Heartbeats>,
+}
+
+/// One stream for all heartbeats to a peer: opening one for each costs more than the heartbeat.
+struct Heartbeats {
+    requests: mpsc::Sender<kontiki_proto::raft::AppendRequest>,
+    answers: Streaming<kontiki_proto::raft::AppendResponse>,
 }
 
 impl Network {
@@ -118,6 +127,36 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Sends one heartbeat and waits for its answer. The stream is put back only after the answer: when
+    /// openraft gives up waiting, the stream goes with the answer that nobody will read.
+    async fn heartbeat(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Rpc<StreamAppendResult<TypeConfig>> {
+        let mut stream = match self.heartbeats.take() {
+            Some(stream) => stream,
+            None => {
+                let (requests, queue) = mpsc::channel(1);
+                Heartbeats { requests, answers: self.open_stream(ReceiverStream::new(queue)).await? }
+            }
+        };
+        let started = Instant::now();
+        let sent = stream.requests.send(codec::append_to_proto(&request)).await;
+        sent.map_err(|_| unreachable_peer("the stream of heartbeats has ended"))?;
+        let answer = tokio::time::timeout(STREAM_STALL, stream.answers.message()).await;
+        let answer = answer.map_err(|_| unreachable_peer("no answer to a heartbeat in time"))?;
+        let Some(answer) = answer.map_err(|status| failed(&status))? else {
+            return Err(unreachable_peer("the stream of heartbeats has ended"));
+        };
+        metrics::histogram!("kontiki_raft_peer_rtt_seconds", "peer" => self.peer.id.to_string())
+            .record(started.elapsed().as_secs_f64());
+        let result = codec::appended_from_proto(answer).map_err(bad_answer)?;
+        // The receiver ends the stream after it refused.
+        if result.is_ok() {
+            self.heartbeats = Some(stream);
+        }
+        Ok(result)
+    }
+}
+
 fn unreachable_peer(why: &str) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::from_string(why))
 }
@@ -158,14 +197,18 @@ impl RaftNetworkV2<TypeConfig> for Network {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         _option: RPCOption,
     ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let started = Instant::now();
+            if self.purpose == Purpose::Heartbeat {
+                let Some(request) = input.next().await else { return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>) };
+                let result = self.heartbeat(request).await?;
+                return Ok(Box::pin(stream::iter([Ok(result)])) as BoxStream<'s, _>);
+            }
             let sent = Arc::new(AtomicU64::new(0));
             let counted = sent.clone();
             let requests = input.map(move |request| {
@@ -180,10 +223,6 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     return Err(error);
                 }
             };
-            if self.purpose == Purpose::Heartbeat {
-                metrics::histogram!("kontiki_raft_peer_rtt_seconds", "peer" => self.peer.id.to_string())
-                    .record(started.elapsed().as_secs_f64());
-            }
             let answers = Answers { answers, sent, got: 0 };
             let results = stream::unfold(Some(answers), |answers| async move {
                 let mut answers = answers?;
