@@ -217,8 +217,7 @@ fn validate_scale(scale: &At<'_>, errors: &mut ErrorList) {
             if required {
                 path.required(errors, "");
             }
-        } else if !path.str().starts_with(prefix) && !(field == "labelSelectorPath" && path.str().starts_with(".spec."))
-        {
+        } else if !(path.str().starts_with(prefix) || (!required && path.str().starts_with(".spec."))) {
             path.invalid(errors, &format!("should be a json path under {}", prefix.trim_end_matches('.')));
         }
     }

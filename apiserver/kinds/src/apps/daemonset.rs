@@ -41,7 +41,7 @@ impl Kind for DaemonSet {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        workload::validate_selector(&spec, false, errors);
+        workload::validate_selector(&spec, "daemonset", false, errors);
         workload::validate_template_selected_if_said(&spec, errors);
         workload::validate_template(&spec, errors);
         spec.field("minReadySeconds").not_negative(errors);

@@ -52,7 +52,7 @@ impl Kind for Deployment {
         let root = At::root(object);
         let spec = root.field("spec");
         spec.field("replicas").not_negative(errors);
-        workload::validate_selector(&spec, true, errors);
+        workload::validate_selector(&spec, "deployment", true, errors);
         workload::validate_template_selected(&spec, errors);
         workload::validate_template(&spec, errors);
         validate_strategy(&spec.field("strategy"), errors);

@@ -28,7 +28,7 @@ impl Kind for ReplicaSet {
         let spec = root.field("spec");
         spec.field("replicas").not_negative(errors);
         spec.field("minReadySeconds").not_negative(errors);
-        workload::validate_selector(&spec, true, errors);
+        workload::validate_selector(&spec, "replicaset", true, errors);
         workload::validate_template_selected(&spec, errors);
         workload::validate_template(&spec, errors);
     }

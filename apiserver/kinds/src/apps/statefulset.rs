@@ -45,7 +45,7 @@ impl Kind for StatefulSet {
         spec.field("minReadySeconds").not_negative(errors);
         spec.field("ordinals.start").not_negative(errors);
         spec.field("serviceName").format_if_set(errors, names::dns1123_subdomain);
-        workload::validate_selector(&spec, true, errors);
+        workload::validate_selector(&spec, "statefulset", true, errors);
         workload::validate_template_selected_if_said(&spec, errors);
         workload::validate_template(&spec, errors);
     }

@@ -17,8 +17,8 @@ pub(crate) fn default_template(object: &mut Value) {
     }
 }
 
-/// `spec.selector`, which must be there, say something and select `spec.template`; `required_error` is of an absent one.
-pub(crate) fn validate_selector(spec: &At<'_>, absent_is_required: bool, errors: &mut ErrorList) {
+/// `spec.selector`, which must be there, say something and select `spec.template`; upstream's DaemonSets say nothing of an absent one.
+pub(crate) fn validate_selector(spec: &At<'_>, workload: &str, absent_is_required: bool, errors: &mut ErrorList) {
     let selector = spec.field("selector");
     if !selector.present() {
         if absent_is_required {
@@ -27,7 +27,7 @@ pub(crate) fn validate_selector(spec: &At<'_>, absent_is_required: bool, errors:
     } else {
         selectors::label_selector(&selector, errors);
         if selectors::says_nothing(selector.value) {
-            selector.invalid(errors, "empty selector is invalid for deployment");
+            selector.invalid(errors, &format!("empty selector is invalid for {workload}"));
         }
     }
 }

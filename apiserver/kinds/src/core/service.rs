@@ -133,8 +133,6 @@ fn normalize_cluster_ips(object: &mut Value, old: Option<&Value>) {
     let Some(old) = old else {
         if !ip.is_empty() && is_empty(ips) {
             object["spec"]["clusterIPs"] = json!([ip]);
-        } else if ip.is_empty() && !is_empty(ips) {
-            // Left to validation, as upstream does.
         }
         return;
     };
