@@ -1,4 +1,4 @@
-//! Strict decoding of request bodies: JSON and YAML.
+//! Strict decoding of request bodies.
 
 use std::cell::RefCell;
 
@@ -20,6 +20,8 @@ pub enum FieldValidation {
 pub enum Format {
     Json,
     Yaml,
+    /// In its envelope, and of a built-in kind: see [`crate::protobuf`].
+    Protobuf,
 }
 
 /// Nothing larger is read into memory (upstream: 3 MiB).
@@ -27,7 +29,7 @@ pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 /// More findings of one body are not reported, as upstream.
 const MAX_FINDINGS: usize = 100;
 
-/// Reads bytes as JSON or YAML without a schema. Refuses what is too deep, duplicate keys go to `duplicates`
+/// Reads bytes of any format. Refuses what is too deep, duplicate keys go to `duplicates`
 /// (as upstream's paths, in order). 400 with upstream's text when malformed, 413 when larger than [`MAX_BODY_BYTES`].
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, ApiError> {
     if bytes.len() > MAX_BODY_BYTES {
@@ -37,6 +39,10 @@ pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, ApiError> {
     let (value, what) = match format {
         Format::Json => (crate::parse::json(bytes, &duplicates), "json"),
         Format::Yaml => (crate::parse::yaml(bytes, &duplicates), "yaml"),
+        Format::Protobuf => {
+            let (_, value) = crate::protobuf::decode(Schema::builtin(), bytes)?;
+            return Ok(Parsed { value, duplicates: Vec::new() });
+        }
     };
     let refused = |why: String| ApiError::bad_request(format!("couldn't get version/kind; {what} parse error: {why}"));
     Ok(Parsed { value: value.map_err(refused)?, duplicates: duplicates.into_inner() })

@@ -6,6 +6,7 @@ pub mod openapi;
 mod parse;
 pub mod patch;
 mod path;
+pub mod protobuf;
 mod scalar;
 pub mod stored;
 mod strategic;

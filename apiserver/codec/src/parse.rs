@@ -16,8 +16,13 @@ const MAX_DUPLICATES: usize = 100;
 
 /// Reads JSON. The error is upstream's text as far as serde_json knows what is wrong.
 pub(crate) fn json(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Value, String> {
+    json_at(bytes, 0, duplicates)
+}
+
+/// Reads JSON that is `depth` objects and lists inside of something else.
+pub(crate) fn json_at(bytes: &[u8], depth: usize, duplicates: &RefCell<Vec<String>>) -> Result<Value, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let seed = Seed { place: Place::Root, depth: 0, duplicates };
+    let seed = Seed { place: Place::Root, depth, duplicates };
     let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     value.map_err(|error| go_json_error(bytes, &error))
 }
@@ -63,7 +68,7 @@ fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
     format!("invalid character '{shown}' {place}")
 }
 
-const TOO_DEEP: &str = "exceeded max depth";
+pub(crate) const TOO_DEEP: &str = "exceeded max depth";
 
 struct Seed<'a> {
     place: Place<'a>,

@@ -2,6 +2,7 @@
 
 use api_codec::decode::Format;
 use api_codec::patch::PatchKind;
+use api_codec::protobuf;
 use api_machinery::ApiError;
 use api_machinery::error::Result;
 use http::HeaderMap;
@@ -183,12 +184,13 @@ fn unknown_format(known: &str) -> ApiError {
     ApiError::unsupported_media_type(text)
 }
 
-/// Format of an object body; 415 for protobuf and everything else unknown. Without a Content-Type it is JSON.
+/// Format of an object body; 415 for everything unknown. Without a Content-Type it is JSON.
 pub(crate) fn body_format(headers: &HeaderMap) -> Result<Format> {
     match media_type(headers).to_ascii_lowercase().as_str() {
         "" | "application/json" | "text/json" => Ok(Format::Json),
         "application/yaml" | "text/yaml" | "application/x-yaml" => Ok(Format::Yaml),
-        _ => Err(unknown_format("application/json, application/yaml")),
+        protobuf::MEDIA_TYPE => Ok(Format::Protobuf),
+        _ => Err(unknown_format("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
     }
 }
 
@@ -266,7 +268,8 @@ mod tests {
         assert_eq!(body_format(&HeaderMap::new()), Ok(Format::Json));
         assert_eq!(body_format(&of("application/json; charset=utf-8")), Ok(Format::Json));
         assert_eq!(body_format(&of("application/yaml")), Ok(Format::Yaml));
-        assert_eq!(body_format(&of("application/vnd.kubernetes.protobuf")).map_err(|error| error.code), Err(415));
+        assert_eq!(body_format(&of("application/vnd.kubernetes.protobuf")), Ok(Format::Protobuf));
+        assert_eq!(body_format(&of("application/cbor")).map_err(|error| error.code), Err(415));
         assert_eq!(patch_kind(&of("application/strategic-merge-patch+json")), Ok(PatchKind::Strategic));
         assert_eq!(patch_kind(&of("application/apply-patch+yaml")).map_err(|error| error.code), Err(415));
         assert_eq!(patch_kind(&HeaderMap::new()).map_err(|error| error.code), Err(415));

@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use api_codec::decode::Format;
+use api_codec::protobuf;
 use api_machinery::{ApiError, Value};
+use api_schema::Schema;
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -80,15 +82,29 @@ pub(crate) fn json(output: &Output, code: u16, json: Bytes) -> Response {
     }
 }
 
+/// What protobuf has no message for is sent as JSON.
 fn formatted(output: &Output, code: u16, value: &Value) -> Response {
+    if output.format == Format::Protobuf {
+        return match protobuf::encode(Schema::builtin(), value) {
+            Some(bytes) => protobuf_bytes(output, code, bytes.into()),
+            None => json(&Output { format: Format::Json, ..*output }, code, value.to_string().into()),
+        };
+    }
     let (media_type, text) = match output.format {
-        Format::Json => (JSON, serde_json::to_string_pretty(value).map_err(|cause| cause.to_string())),
+        Format::Json | Format::Protobuf => {
+            (JSON, serde_json::to_string_pretty(value).map_err(|cause| cause.to_string()))
+        }
         Format::Yaml => ("application/yaml", serde_saphyr::to_string(value).map_err(|cause| cause.to_string())),
     };
     match text {
         Ok(text) => maybe_gzip(output, with_body(code, media_type, full(Bytes::new())), text.into()),
         Err(cause) => json(&Output::default(), 500, ApiError::internal(cause).to_status().to_string().into()),
     }
+}
+
+/// An object in its envelope.
+pub(crate) fn protobuf_bytes(output: &Output, code: u16, bytes: Bytes) -> Response {
+    maybe_gzip(output, with_body(code, protobuf::MEDIA_TYPE, full(Bytes::new())), bytes)
 }
 
 fn maybe_gzip(output: &Output, mut response: Response, bytes: Bytes) -> Response {
