@@ -94,7 +94,7 @@ impl Replies {
         let place = self.next_place();
         self.restore(place, id, answer);
         let mut forgot = Forgot::default();
-        while self.places.len() > self.max_replies.unwrap_or(MAX_REPLIES) {
+        while self.places.len() > self.max_replies.unwrap_or(MAX_REPLIES).max(1) {
             self.forget_oldest(&mut forgot);
         }
         (place, forgot)
@@ -114,11 +114,9 @@ impl Replies {
         self.floor_places.insert(floor.place, client);
     }
 
-    /// Answers go in order, so the last place is the newest answer's, or else the newest floor's.
+    /// Answers go oldest first and never all, so the newest one's place is the highest there was.
     fn next_place(&self) -> u64 {
-        let last = self.places.last_key_value().map(|(place, _)| *place);
-        let last_floor = self.floor_places.last_key_value().map(|(place, _)| *place);
-        last.max(last_floor).map_or(0, |place| place + 1)
+        self.places.last_key_value().map_or(0, |(place, _)| place + 1)
     }
 
     fn forget_oldest(&mut self, forgot: &mut Forgot) {

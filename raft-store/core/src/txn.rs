@@ -116,26 +116,33 @@ impl<'a> Writes<'a> {
 
     /// Deletes a key and answers what it was.
     pub(crate) fn delete(&mut self, key: &Bytes) -> Result<Option<KeyValue>, StoreError> {
-        let Some(previous) = self.get(key)? else { return Ok(None) };
+        let previous = self.get(key)?;
+        Ok(previous.map(|previous| self.delete_known(previous)))
+    }
+
+    fn delete_known(&mut self, previous: KeyValue) -> KeyValue {
         let kv = KeyValue {
-            key: key.clone(),
+            key: previous.key.clone(),
             value: Bytes::new(),
             create_revision: 0,
             mod_revision: self.state.revision() + 1,
             version: 0,
             lease: 0,
         };
-        self.move_lease(key, previous.lease, 0);
-        self.newest.insert(key.clone(), None);
+        self.move_lease(&previous.key, previous.lease, 0);
+        self.newest.insert(previous.key.clone(), None);
         self.events.push(Event::Delete { kv, previous: previous.clone() });
-        Ok(Some(previous))
+        previous
     }
 
-    /// No key in the range was put in this entry ([`Txn::check`]), so the state before it knows them all.
+    /// No key in the range was put in this entry ([`Txn::check`]), so the state before it knows them all,
+    /// and those written since were deleted.
     fn delete_range(&mut self, start: &Bytes, end: &Bytes) -> Result<Vec<KeyValue>, StoreError> {
         let mut deleted = Vec::new();
         for kv in self.state.range(start, end)? {
-            deleted.extend(self.delete(&kv.key)?);
+            if !self.newest.contains_key(&kv.key) {
+                deleted.push(self.delete_known(kv));
+            }
         }
         Ok(deleted)
     }

@@ -8,9 +8,9 @@ use store_api::*;
 use store_core::{Command, Reply};
 use store_engine::{ApplyEntry, ApplyPayload, StateMachine};
 
-const REVISIONS: u64 = 3_000;
+const REVISIONS: u64 = 5_000;
 /// Revisions kept readable: few, so that reads often meet the mark.
-const HISTORY: u64 = 4;
+const HISTORY: u64 = 1;
 
 fn apply(state: &StateMachine, commands: Vec<Command>) {
     let entry = |command| ApplyEntry { log_id: Bytes::new(), payload: ApplyPayload::Command(command) };
@@ -125,7 +125,9 @@ fn every_answer_is_of_its_revision() {
                 check_events(other.compacted(), &events);
             }
         });
-        for n in 1..=REVISIONS {
+        // Longer on a machine where the readers get little time.
+        let seen_enough = || reads.load(Ordering::Relaxed) > 100 && compacted.load(Ordering::Relaxed) > 10;
+        for n in (1..=REVISIONS * 20).take_while(|n| *n <= REVISIONS || !seen_enough()) {
             let mut commands = vec![write(n)];
             if n > HISTORY {
                 commands.push(Command::Compact { revision: n - HISTORY });
@@ -137,5 +139,5 @@ fn every_answer_is_of_its_revision() {
     let (reads, compacted) = (reads.into_inner(), compacted.into_inner());
     println!("{reads} reads answered, {compacted} were compacted");
     assert!(reads > 100 && compacted > 10, "{reads} reads, {compacted} compacted");
-    assert_eq!(state.revision(), REVISIONS);
+    assert!(state.revision() >= REVISIONS);
 }

@@ -223,3 +223,26 @@ fn one_process_at_a_time() {
     let _state = open(dir.path());
     assert!(refusal(dir.path()).contains("another process is using this data directory"));
 }
+
+/// Compaction and garbage collection leave one version of each key that exists, and nothing of the others.
+#[test]
+fn nothing_is_left_of_what_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path());
+    for n in 0..10 {
+        let key = format!("key/{}", n % 3);
+        state.apply(&[entry(n, Command::Txn(Txn::put(key.clone(), "v")))]).unwrap();
+        if n % 3 == 0 {
+            state.apply(&[entry(n, Command::Txn(Txn::delete(key)))]).unwrap();
+        }
+    }
+    let revision = state.revision();
+    state.apply(&[entry(99, Command::Compact { revision })]).unwrap();
+    while state.collect_garbage(1).unwrap() {}
+    assert!(!state.collect_garbage(1).unwrap());
+    drop(state);
+    let db = rocksdb::DB::open_default(dir.path().join("state/db-1")).unwrap();
+    let left = db.iterator(rocksdb::IteratorMode::Start).map(|record| record.unwrap().0);
+    let left: Vec<String> = left.map(|key| String::from_utf8_lossy(&key[..key.len().min(6)]).into_owned()).collect();
+    assert_eq!(left, ["m", "vkey/1", "vkey/2"]);
+}

@@ -217,3 +217,63 @@ fn only_the_owner_can_read_it() {
     assert_eq!((mode("log"), mode("log/db")), (0o700, 0o700));
     assert_eq!((mode("log/MARK"), mode("log/LOCK"), mode("log/FORMAT")), (0o600, 0o600, 0o600));
 }
+
+/// Changes records as RocksDB never would: a bad block that passes its checksum, a bug, an administrator.
+#[test]
+fn entries_are_checked_one_by_one() {
+    let base = tempfile::tempdir().unwrap();
+    let log = open(base.path());
+    log.append(&entries(1..=6)).unwrap();
+    log.sync().unwrap();
+    log.append(&entries(7..=9)).unwrap();
+    drop(log);
+    let key = |index: u64| [&b"e"[..], &index.to_be_bytes()].concat();
+    let changed = |change: &dyn Fn(&rocksdb::DB)| {
+        let image = image(base.path());
+        change(&rocksdb::DB::open_default(image.path().join("log/db")).unwrap());
+        image
+    };
+    let corrupt = |index| {
+        changed(&|db| {
+            let mut value = db.get(key(index)).unwrap().unwrap();
+            value[7] ^= 1;
+            db.put(key(index), value).unwrap();
+        })
+    };
+    assert!(refusal(corrupt(3).path()).contains("damaged at entry 3"));
+    assert!(refusal(corrupt(6).path()).contains("damaged at entry 6"));
+    assert_eq!(open(corrupt(8).path()).bounds(), Some((1, 7)), "an end that was never durable is dropped");
+
+    let swapped = changed(&|db| db.put(key(3), db.get(key(4)).unwrap().unwrap()).unwrap());
+    assert!(refusal(swapped.path()).contains("damaged at entry 3"), "an entry in another's place");
+    assert!(refusal(changed(&|db| db.delete(key(2)).unwrap()).path()).contains("hole"));
+    let shorter = changed(&|db| (5..=9).for_each(|n| db.delete(key(n)).unwrap()));
+    assert!(refusal(shorter.path()).contains("lost acknowledged entries"));
+    let vote = changed(&|db| db.put(b"v", b"no checksum").unwrap());
+    assert!(open(vote.path()).vote().is_err());
+
+    let log = open(base.path());
+    log.truncate(9).unwrap();
+    log.sync().unwrap();
+    log.append(&[(9, Bytes::from("another 9"))]).unwrap();
+    let read = log.read(0..100).unwrap();
+    assert_eq!((read.len(), &read[8]), (9, &(9, Bytes::from("another 9"))));
+}
+
+/// After a power cut the mark may be low. It is set right, so that it guards what came before too.
+#[test]
+fn a_mark_that_is_low_is_raised() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let mark = dir.path().join("log/MARK");
+    log.append(&entries(1..=2)).unwrap();
+    let low = fs::read(&mark).unwrap();
+    log.sync().unwrap();
+    log.save_vote(b"vote").unwrap();
+    let exact = fs::read(&mark).unwrap();
+    drop(log);
+    fs::write(&mark, &low).unwrap();
+    let log = open(dir.path());
+    assert!(low != exact && fs::read(&mark).unwrap() == exact);
+    assert_eq!((log.bounds(), log.vote()), (Some((1, 2)), Ok(Some(Bytes::from("vote")))));
+}

@@ -75,6 +75,10 @@ fn snapshot_round_trip(state: &StateMachine, dir: &Path) -> Result<StateMachine,
     let file = dir.join("snapshot");
     let built = state.build_snapshot(&file).unwrap();
     prop_assert_eq!(&store_engine::verify_snapshot(&file), &Ok(built.clone()));
+    let collected = dir.join("collected");
+    while state.collect_garbage(100).unwrap() {}
+    state.build_snapshot(&collected).unwrap();
+    prop_assert!(std::fs::read(&collected).unwrap() == std::fs::read(&file).unwrap(), "garbage does not count");
     let other = StateMachine::open(&dir.join("other")).unwrap();
     prop_assert_eq!(&other.install_snapshot(&file), &Ok(built));
     prop_assert_eq!(other.revision_and_hash(), state.revision_and_hash());
@@ -87,7 +91,7 @@ fn snapshot_round_trip(state: &StateMachine, dir: &Path) -> Result<StateMachine,
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 50, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn engine_agrees_with_the_oracle(groups in prop::collection::vec(group(), 1..8)) {
         let dir = tempfile::tempdir().unwrap();

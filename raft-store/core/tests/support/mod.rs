@@ -26,7 +26,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (key(), value(), prop_oneof![3 => Just(0), 2 => 1..5u64])
             .prop_map(|(key, value, lease)| Op::Put { key, value, lease }),
         2 => key().prop_map(|key| Op::Delete { key }),
-        1 => (key(), end).prop_map(|(start, end)| Op::DeleteRange { start, end }),
+        2 => (key(), end).prop_map(|(start, end)| Op::DeleteRange { start, end }),
         1 => key().prop_map(|key| Op::Get { key }),
     ]
 }
@@ -59,7 +59,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         2 => Just(Command::LeaseGrant { request: None, ttl_ms: 3_600_000 }),
         1 => (1..5u64).prop_map(|lease| Command::LeaseRenew { lease }),
         1 => (1..5u64).prop_map(|lease| Command::LeaseRevoke { lease, only_if_renewals: None }),
-        1 => (0..40u64).prop_map(|revision| Command::Compact { revision }),
+        2 => (0..25u64).prop_map(|revision| Command::Compact { revision }),
     ]
 }
 
