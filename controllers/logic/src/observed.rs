@@ -44,7 +44,7 @@ impl Observed {
     }
 
     fn note_lease(&mut self, change: &Change<'_>, now: Timestamp) {
-        let Some(lease) = change.new::<Lease>().filter(|lease| lease.namespace() == NODE_LEASES) else { return };
+        let Some(lease) = change.current::<Lease>().filter(|lease| lease.namespace() == NODE_LEASES) else { return };
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         if change.old::<Lease>().is_none_or(|old| renewed(old) != renewed(lease)) {
             self.heard.insert(lease.name().to_owned(), now);
@@ -52,7 +52,7 @@ impl Observed {
     }
 
     fn note_node(&mut self, change: &Change<'_>, now: Timestamp) {
-        let Some(node) = change.new::<Node>() else {
+        let Some(node) = change.current::<Node>() else {
             if let Some(node) = change.old::<Node>() {
                 self.heard.remove(node.name());
                 self.tainted.retain(|(name, _), _| name != node.name());

@@ -190,6 +190,7 @@ pub enum Action {
 
 /// Steps run one after the other; the first failure ends the plan.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a plan has few steps and lives for one round")]
 pub enum Step {
     One(Action),
     /// At the same time, up to the runtime's bound; all are tried, then the first failure counts.

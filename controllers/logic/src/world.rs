@@ -141,16 +141,16 @@ impl<'a> Change<'a> {
     pub fn old<T: 'static>(&self) -> Option<&'a T> {
         self.old?.downcast_ref()
     }
-    pub fn new<T: 'static>(&self) -> Option<&'a T> {
+    pub fn current<T: 'static>(&self) -> Option<&'a T> {
         self.new?.downcast_ref()
     }
     /// The state after, or for a deletion the last one.
     pub fn any<T: 'static>(&self) -> Option<&'a T> {
-        self.new().or_else(|| self.old())
+        self.current().or_else(|| self.old())
     }
     /// The states before and after.
     pub fn both<T: 'static>(&self) -> impl Iterator<Item = &'a T> {
-        self.old().into_iter().chain(self.new())
+        self.old().into_iter().chain(self.current())
     }
     pub fn is_deletion(&self) -> bool {
         self.new.is_none()

@@ -152,12 +152,12 @@ fn take_in(scheduler: &mut Scheduler, told: Told) {
     let (key, now, view) = (&change.key, clock::now(), change.view());
     match change.kind {
         Kind::Pod => take_in_pod(scheduler, &change),
-        Kind::Node => match view.new::<Node>() {
+        Kind::Node => match view.current::<Node>() {
             Some(node) => scheduler.set_node(node, now),
             None => scheduler.remove_node(&key.name),
         },
-        Kind::Namespace => scheduler.set_namespace(&key.name, view.new::<Namespace>()),
-        Kind::Service => scheduler.set_service(&key.namespace, &key.name, view.new::<Service>()),
+        Kind::Namespace => scheduler.set_namespace(&key.name, view.current::<Namespace>()),
+        Kind::Service => scheduler.set_service(&key.namespace, &key.name, view.current::<Service>()),
         Kind::ReplicaSet => {
             owner(scheduler, &change, |set: &ReplicaSet| set.spec.as_ref().map(|spec| spec.selector.clone()))
         }
@@ -189,7 +189,7 @@ fn take_in_pod(scheduler: &mut Scheduler, change: &Changed) {
 fn owner<T: Meta + 'static>(scheduler: &mut Scheduler, change: &Changed, of: impl Fn(&T) -> Option<LabelSelector>) {
     let view = change.view();
     let Some(object) = view.any::<T>() else { return };
-    let wanted = view.new::<T>().and_then(of).map(|own| selector(Some(&own)));
+    let wanted = view.current::<T>().and_then(of).map(|own| selector(Some(&own)));
     scheduler.set_owner(object.uid(), wanted);
 }
 

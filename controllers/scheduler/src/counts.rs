@@ -84,6 +84,8 @@ pub(crate) struct Topology {
     /// By node slot.
     pub(crate) domain: Vec<Option<u32>>,
     pub(crate) domains: usize,
+    /// That have the label.
+    pub(crate) nodes: usize,
 }
 
 impl Topology {
@@ -94,8 +96,9 @@ impl Topology {
             let next = u32::try_from(ids.len()).unwrap_or(u32::MAX);
             Some(*ids.entry(value).or_insert(next))
         });
-        let domain = domain.collect();
-        Self { domain, domains: ids.len() }
+        let domain: Vec<_> = domain.collect();
+        let nodes = domain.iter().flatten().count();
+        Self { domain, domains: ids.len(), nodes }
     }
     pub(crate) fn of(&self, slot: usize) -> Option<usize> {
         self.domain.get(slot).copied().flatten().map(|id| id as usize)

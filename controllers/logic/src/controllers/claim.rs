@@ -57,7 +57,7 @@ pub(crate) fn keys_of_pod(change: &Change<'_>, kind: &str, adopters: impl Fn(&Po
         Some(Key::new(pod.namespace(), &owner.name))
     });
     let mut keys: Vec<_> = owners.collect();
-    if let Some(orphan) = change.new::<Pod>().filter(|pod| pod.controller().is_none() && !pod.is_deleting()) {
+    if let Some(orphan) = change.current::<Pod>().filter(|pod| pod.controller().is_none() && !pod.is_deleting()) {
         keys.extend(adopters(orphan));
     }
     keys.dedup();

@@ -54,7 +54,7 @@ fn deleting(graph: &Graph, item: &Item) -> Plan {
 fn orphan_dependents(graph: &Graph, item: &Item) -> Plan {
     let mut plan = Plan::nothing();
     let dependents: Vec<_> = graph.dependents(&item.meta.uid).collect();
-    let release = |dependent: &Arc<Item>| remove_owners(dependent, &[item.meta.uid.clone()]);
+    let release = |dependent: &Arc<Item>| remove_owners(dependent, std::slice::from_ref(&item.meta.uid));
     let actions: Vec<_> = dependents.iter().take(BATCH).map(|dependent| release(dependent)).collect();
     if !actions.is_empty() {
         plan.steps.push(Step::Together(actions));

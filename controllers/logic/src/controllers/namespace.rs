@@ -28,7 +28,7 @@ impl Controller for NamespaceController {
     }
     fn keys(&self, _world: &World, change: &Change<'_>) -> Vec<Key> {
         let namespace = match change.kind {
-            Kind::Namespace => change.new::<Namespace>().filter(|namespace| namespace.is_deleting()),
+            Kind::Namespace => change.current::<Namespace>().filter(|namespace| namespace.is_deleting()),
             _ => None,
         };
         namespace.map(Key::of).into_iter().collect()

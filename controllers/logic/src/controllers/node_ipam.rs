@@ -44,7 +44,7 @@ impl Controller for NodeIpamController {
                 waiting.map(|node| Key::of(&**node)).collect()
             }
             Kind::Node => {
-                change.new::<Node>().filter(|node| ranges(node).is_empty()).map(Key::of).into_iter().collect()
+                change.current::<Node>().filter(|node| ranges(node).is_empty()).map(Key::of).into_iter().collect()
             }
             _ => Vec::new(),
         }

@@ -45,10 +45,10 @@ impl Controller for NodeLifecycleController {
     }
     fn keys(&self, world: &World, change: &Change<'_>) -> Vec<Key> {
         match change.kind {
-            Kind::Node => change.new::<Node>().map(Key::of).into_iter().collect(),
+            Kind::Node => change.current::<Node>().map(Key::of).into_iter().collect(),
             // Only a node that is not ready waits for its pods to change.
             Kind::Pod => {
-                let node = change.new::<Pod>().filter(|pod| pods::is_ready(pod)).map(pods::node_name);
+                let node = change.current::<Pod>().filter(|pod| pods::is_ready(pod)).map(pods::node_name);
                 let node = node.and_then(|name| world.nodes.get("", name)).filter(|node| !is_ready(node));
                 node.map(|node| Key::of(&**node)).into_iter().collect()
             }

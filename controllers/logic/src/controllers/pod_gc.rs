@@ -44,7 +44,7 @@ impl Controller for PodGarbageCollector {
     fn keys(&self, world: &World, change: &Change<'_>) -> Vec<Key> {
         match change.kind {
             Kind::Pod => {
-                let pod = change.new::<Pod>().filter(|pod| concerns(world, pod));
+                let pod = change.current::<Pod>().filter(|pod| concerns(world, pod));
                 pod.map(Key::of).into_iter().collect()
             }
             Kind::Node if change.is_deletion() => {

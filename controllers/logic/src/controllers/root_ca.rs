@@ -34,7 +34,7 @@ impl Controller for RootCaPublisher {
     /// Queued by namespace.
     fn keys(&self, _world: &World, change: &Change<'_>) -> Vec<Key> {
         match change.kind {
-            Kind::Namespace => change.new::<Namespace>().map(Key::of).into_iter().collect(),
+            Kind::Namespace => change.current::<Namespace>().map(Key::of).into_iter().collect(),
             Kind::ConfigMap => {
                 let map = change.any::<ConfigMap>().filter(|map| map.name() == NAME);
                 map.map(|map| Key::new("", map.namespace())).into_iter().collect()

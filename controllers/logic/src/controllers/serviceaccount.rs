@@ -26,7 +26,7 @@ impl Controller for ServiceAccountController {
     /// Queued by namespace.
     fn keys(&self, _world: &World, change: &Change<'_>) -> Vec<Key> {
         match change.kind {
-            Kind::Namespace => change.new::<Namespace>().map(Key::of).into_iter().collect(),
+            Kind::Namespace => change.current::<Namespace>().map(Key::of).into_iter().collect(),
             Kind::ServiceAccount if change.is_deletion() => {
                 let account = change.old::<ServiceAccount>().filter(|account| account.name() == DEFAULT);
                 account.map(|account| Key::new("", account.namespace())).into_iter().collect()

@@ -28,11 +28,11 @@ impl Controller for TaintEvictionController {
     fn keys(&self, world: &World, change: &Change<'_>) -> Vec<Key> {
         match change.kind {
             Kind::Pod => {
-                let pod = change.new::<Pod>().filter(|pod| !pods::node_name(pod).is_empty() && !pod.is_deleting());
+                let pod = change.current::<Pod>().filter(|pod| !pods::node_name(pod).is_empty() && !pod.is_deleting());
                 pod.map(Key::of).into_iter().collect()
             }
             Kind::Node => {
-                let Some(node) = change.new::<Node>().filter(|node| no_execute(node).next().is_some()) else {
+                let Some(node) = change.current::<Node>().filter(|node| no_execute(node).next().is_some()) else {
                     return Vec::new();
                 };
                 let here = world.pods.iter().filter(|pod| pods::node_name(pod) == node.name());

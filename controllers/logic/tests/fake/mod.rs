@@ -12,18 +12,18 @@ use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub struct Fake {
-    pub world: World,
-    pub objects: BTreeMap<Target, Value>,
-    pub now: Timestamp,
+pub(crate) struct Fake {
+    pub(crate) world: World,
+    pub(crate) objects: BTreeMap<Target, Value>,
+    pub(crate) now: Timestamp,
     /// What was done, one line each, without bodies.
-    pub log: Vec<String>,
-    pub events: Vec<String>,
+    pub(crate) log: Vec<String>,
+    pub(crate) events: Vec<String>,
     controllers: Vec<Box<dyn Controller>>,
     queue: BTreeSet<(usize, Key)>,
     counter: u64,
-    pub reads: BTreeMap<Target, Option<Value>>,
-    pub failure: Option<Failure>,
+    pub(crate) reads: BTreeMap<Target, Option<Value>>,
+    pub(crate) failure: Option<Failure>,
 }
 
 struct Json<'a>(&'a Value);
@@ -35,7 +35,7 @@ impl Source for Json<'_> {
 }
 
 impl Fake {
-    pub fn new(controllers: Vec<Box<dyn Controller>>) -> Self {
+    pub(crate) fn new(controllers: Vec<Box<dyn Controller>>) -> Self {
         let mut world = World::default();
         for (api_version, kind, gvr) in [
             ("v1", "Pod", Kind::Pod.gvr()),
@@ -58,7 +58,7 @@ impl Fake {
         }
     }
 
-    pub fn pass(&mut self, seconds: i64) {
+    pub(crate) fn pass(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
     }
 
@@ -68,7 +68,7 @@ impl Fake {
     }
 
     /// Stores an object of any kind, given its `kind` and `apiVersion`.
-    pub fn put(&mut self, object: Value) -> Target {
+    pub(crate) fn put(&mut self, object: Value) -> Target {
         let (group, version) = match object["apiVersion"].as_str().expect("apiVersion").split_once('/') {
             Some(parts) => parts,
             None => ("", object["apiVersion"].as_str().expect("apiVersion")),
@@ -104,7 +104,7 @@ impl Fake {
         self.objects.insert(target, object);
     }
 
-    pub fn remove(&mut self, target: &Target) {
+    pub(crate) fn remove(&mut self, target: &Target) {
         if self.objects.remove(target).is_some() {
             self.show(target, None);
         }
@@ -124,13 +124,13 @@ impl Fake {
     }
 
     /// What a controller wants, without doing it.
-    pub fn plan(&self, controller: &dyn Controller, namespace: &str, name: &str) -> Plan {
+    pub(crate) fn plan(&self, controller: &dyn Controller, namespace: &str, name: &str) -> Plan {
         let context = Context { now: self.now, failure: self.failure.as_ref(), reads: &self.reads };
         controller.reconcile(&self.world, &Key::new(namespace, name), &context)
     }
 
     /// Runs one queued key. False: nothing is queued.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let Some((index, key)) = self.queue.pop_first() else { return false };
         let context = Context { now: self.now, failure: self.failure.as_ref(), reads: &self.reads };
         let plan = self.controllers[index].reconcile(&self.world, &key, &context);
@@ -139,11 +139,11 @@ impl Fake {
     }
 
     /// Queues a key by hand, as a delay or a resync would.
-    pub fn wake(&mut self, controller: usize, namespace: &str, name: &str) {
+    pub(crate) fn wake(&mut self, controller: usize, namespace: &str, name: &str) {
         self.queue.insert((controller, Key::new(namespace, name)));
     }
 
-    pub fn perform(&mut self, plan: &Plan) {
+    pub(crate) fn perform(&mut self, plan: &Plan) {
         for step in &plan.steps {
             match step {
                 Step::One(action) => self.act(action),
@@ -191,26 +191,26 @@ impl Fake {
         }
     }
 
-    pub fn of(&self, kind: Kind) -> Vec<&Value> {
+    pub(crate) fn of(&self, kind: Kind) -> Vec<&Value> {
         self.objects.iter().filter(|(target, _)| target.gvr == kind.gvr()).map(|(_, object)| object).collect()
     }
 
     /// Changes an object as a user or a kubelet does.
-    pub fn edit(&mut self, target: &Target, patch: Value) {
+    pub(crate) fn edit(&mut self, target: &Target, patch: Value) {
         let mut object = self.objects[target].clone();
         merge(&mut object, &patch);
         self.store(target.clone(), object);
     }
 
     /// Makes a pod ready.
-    pub fn make_ready(&mut self, target: &Target) {
+    pub(crate) fn make_ready(&mut self, target: &Target) {
         let now = api_machinery::time::seconds(self.now);
         let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": now});
         self.edit(target, json!({"status": {"phase": "Running", "conditions": [ready]}}));
     }
 }
 
-pub fn merge(object: &mut Value, patch: &Value) {
+pub(crate) fn merge(object: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *object = patch.clone();
         return;

@@ -28,20 +28,20 @@ impl Clock for WallClock {
     }
 }
 
-pub struct Cluster {
-    pub store: DynStore,
-    pub registry: Arc<Registry>,
-    pub stop: CancellationToken,
+pub(crate) struct Cluster {
+    pub(crate) store: DynStore,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) stop: CancellationToken,
     keys: Arc<tempfile::TempDir>,
 }
 
 /// One replica that competes for the leadership.
-pub struct Replica {
-    pub stop: CancellationToken,
-    pub task: JoinHandle<()>,
+pub(crate) struct Replica {
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<()>,
 }
 
-pub fn resource(path: &str) -> &'static Resource {
+pub(crate) fn resource(path: &str) -> &'static Resource {
     let parts: Vec<_> = path.split('/').collect();
     let found = match parts.as_slice() {
         [version, plural] => Schema::builtin().resource("", version, plural),
@@ -52,7 +52,7 @@ pub fn resource(path: &str) -> &'static Resource {
 }
 
 /// `v1/pods` and `namespace/name:subresource`, of which all parts may be empty.
-pub fn target<'a>(path: &str, place: &'a str) -> Target<'a> {
+pub(crate) fn target<'a>(path: &str, place: &'a str) -> Target<'a> {
     let (place, subresource) = place.split_once(':').unwrap_or((place, ""));
     let (namespace, name) = place.split_once('/').unwrap_or(("", place));
     Target { resource: resource(path), namespace, name, subresource }
@@ -71,23 +71,21 @@ async fn registry_over(store: &DynStore, keys: &tempfile::TempDir) -> Arc<Regist
     Registry::new(Schema::builtin(), store.clone(), cache, Chain::standard(), config)
 }
 
-pub fn info() -> RequestInfo {
+pub(crate) fn info() -> RequestInfo {
     RequestInfo::internal("system:test")
 }
 
 impl Cluster {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let store: DynStore = Arc::new(MemStore::new());
         let keys = Arc::new(tempfile::tempdir().expect("a directory"));
         let registry = registry_over(&store, &keys).await;
-        if let Err(error) = registry.bootstrap().await {
-            eprintln!("bootstrap: {error}");
-        }
+        registry.bootstrap().await.expect("bootstrapped");
         Self { store, registry, stop: CancellationToken::new(), keys }
     }
 
     /// Another replica with a cache of its own.
-    pub async fn replica(&self, identity: &str) -> Replica {
+    pub(crate) async fn replica(&self, identity: &str) -> Replica {
         let registry = registry_over(&self.store, &self.keys).await;
         let config = ControllersConfig {
             identity: identity.to_owned(),
@@ -100,7 +98,7 @@ impl Cluster {
     }
 
     /// Nodes on which every pod becomes ready at once, and ends at once when deleted.
-    pub async fn nodes(&self, count: usize) {
+    pub(crate) async fn nodes(&self, count: usize) {
         for index in 0..count {
             let name = format!("node-{index}");
             let amounts = json!({"cpu": "4", "memory": "8Gi", "pods": "110", "ephemeral-storage": "100Gi"});
@@ -109,42 +107,46 @@ impl Cluster {
             self.create("v1/nodes", "", node).await;
             self.heartbeat(&name).await;
         }
+        self.pretend();
+    }
+
+    pub(crate) fn pretend(&self) {
         let registry = self.registry.clone();
         let stop = self.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(pretend(registry)).await });
     }
 
-    pub async fn heartbeat(&self, node: &str) {
+    pub(crate) async fn heartbeat(&self, node: &str) {
         let now = api_machinery::time::seconds(self.registry.config.clock.now());
         let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "",
             "lastHeartbeatTime": now, "lastTransitionTime": now});
         self.merge("v1/nodes", &format!("{node}:status"), json!({"status": {"conditions": [ready]}})).await;
     }
 
-    pub async fn create(&self, path: &str, place: &str, body: Value) -> Arc<Value> {
+    pub(crate) async fn create(&self, path: &str, place: &str, body: Value) -> Arc<Value> {
         let written = self.registry.create(&info(), &target(path, place), Body::Value(body)).await;
         written.unwrap_or_else(|error| panic!("create {path} {place}: {error}")).object
     }
-    pub async fn merge(&self, path: &str, place: &str, body: Value) -> Arc<Value> {
+    pub(crate) async fn merge(&self, path: &str, place: &str, body: Value) -> Arc<Value> {
         let written = self.registry.patch(&info(), &target(path, place), PatchKind::Merge, Body::Value(body)).await;
         written.unwrap_or_else(|error| panic!("patch {path} {place}: {error}")).object
     }
-    pub async fn delete(&self, path: &str, place: &str, policy: Option<&str>) {
+    pub(crate) async fn delete(&self, path: &str, place: &str, policy: Option<&str>) {
         let options = DeleteOptions { propagation_policy: policy.map(str::to_owned), ..DeleteOptions::default() };
         let deleted = self.registry.delete(&info(), &target(path, place), options).await;
         deleted.unwrap_or_else(|error| panic!("delete {path} {place}: {error}"));
     }
-    pub async fn get(&self, path: &str, place: &str) -> Option<Arc<Value>> {
+    pub(crate) async fn get(&self, path: &str, place: &str) -> Option<Arc<Value>> {
         self.registry.get(&target(path, place), None).await.ok().map(|object| object.value())
     }
-    pub async fn list(&self, path: &str, namespace: &str) -> Vec<Arc<Value>> {
+    pub(crate) async fn list(&self, path: &str, namespace: &str) -> Vec<Arc<Value>> {
         let place = Target { resource: resource(path), namespace, name: "", subresource: "" };
         let list = self.registry.list(&place, ListOptions::default()).await.expect("a list");
         list.objects.iter().map(|object| object.value()).collect()
     }
 
     /// Waits until `done` holds; panics with what there is when it takes too long.
-    pub async fn eventually<F: Future<Output = bool>>(&self, what: &str, done: impl Fn() -> F) {
+    pub(crate) async fn eventually<F: Future<Output = bool>>(&self, what: &str, done: impl Fn() -> F) {
         let waited = tokio::time::timeout(Duration::from_secs(20), async {
             while !done().await {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -155,7 +157,7 @@ impl Cluster {
         }
     }
 
-    pub async fn picture(&self) -> String {
+    pub(crate) async fn picture(&self) -> String {
         let mut text = String::new();
         for path in ["apps/v1/deployments", "apps/v1/replicasets", "v1/pods", "v1/namespaces"] {
             for found in self.list(path, "").await {
@@ -170,14 +172,14 @@ impl Cluster {
     }
 }
 
-pub fn deployment(name: &str, replicas: u32, image: &str) -> Value {
+pub(crate) fn deployment(name: &str, replicas: u32, image: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
             "template": {"metadata": {"labels": {"app": name}},
                 "spec": {"containers": [{"name": "c", "image": image}]}}}})
 }
 
-pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|own| own["type"] == kind)
 }
 

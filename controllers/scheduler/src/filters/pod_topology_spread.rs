@@ -12,7 +12,7 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Domain<'a> {
     pub(crate) topology: &'a Topology,
     /// By domain; `None` where no node counts.
-    pub(crate) counts: Vec<Option<u32>>,
+    counts: Vec<Option<u32>>,
     least: i64,
     max_skew: i64,
     /// The pod counts for its own constraint.
@@ -77,6 +77,56 @@ pub(crate) fn domains<'a>(
         }
     };
     known.iter().map(|(constraint, topology)| build((constraint, topology))).collect()
+}
+
+/// Matching pods in the domain of each node, for scoring.
+pub(crate) enum Soft<'a> {
+    Domains(Domain<'a>),
+    /// Every node is a domain of its own (a host): there is nothing to sum up.
+    Nodes {
+        topology: &'a Topology,
+        per_node: &'a [u32],
+    },
+}
+
+impl<'a> Soft<'a> {
+    pub(crate) fn all(snapshot: &'a Snapshot, pod: &PodInfo, constraints: &[&Spread], all_keys: bool) -> Vec<Self> {
+        let own = |constraint: &&Spread| {
+            let topology = snapshot.topology(&constraint.topology_key)?;
+            let per_node = snapshot.counts.get(&CountKey::new(&pod.namespace, &constraint.selector))?;
+            if topology.domains == topology.nodes {
+                return Some(Soft::Nodes { topology, per_node });
+            }
+            domains(snapshot, pod, &[*constraint], all_keys).pop().map(Soft::Domains)
+        };
+        constraints.iter().filter_map(own).collect()
+    }
+    fn topology(&self) -> &'a Topology {
+        match self {
+            Soft::Domains(domain) => domain.topology,
+            Soft::Nodes { topology, .. } => topology,
+        }
+    }
+    /// `None`: the node has not the label.
+    pub(crate) fn count(&self, slot: usize) -> Option<u32> {
+        let id = self.topology().of(slot)?;
+        Some(match self {
+            Soft::Domains(domain) => domain.counts[id].unwrap_or(0),
+            Soft::Nodes { per_node, .. } => per_node.get(slot).copied().unwrap_or(0),
+        })
+    }
+    /// Domains among these nodes.
+    pub(crate) fn domains_of(&self, slots: &[usize]) -> usize {
+        let ids = slots.iter().filter_map(|slot| self.topology().of(*slot));
+        match self {
+            Soft::Nodes { .. } => ids.count(),
+            Soft::Domains(domain) => {
+                let mut seen = vec![false; domain.counts.len()];
+                ids.for_each(|id| seen[id] = true);
+                seen.iter().filter(|seen| **seen).count()
+            }
+        }
+    }
 }
 
 pub(crate) fn filter(cycle: &Cycle<'_>, slot: usize) -> Option<Rejection> {

@@ -59,7 +59,8 @@ fn keys_of_set(world: &World, change: &Change<'_>) -> Vec<Key> {
         Some(Key::new(set.namespace(), &owner.name))
     });
     let mut keys: Vec<_> = owners.collect();
-    if let Some(orphan) = change.new::<ReplicaSet>().filter(|set| set.controller().is_none() && !set.is_deleting()) {
+    if let Some(orphan) = change.current::<ReplicaSet>().filter(|set| set.controller().is_none() && !set.is_deleting())
+    {
         let all = world.deployments.of_namespace(orphan.namespace());
         let matching = all.filter(|deployment| selector(Some(&spec(deployment).selector)).matches_map(orphan.labels()));
         keys.extend(matching.map(|deployment| Key::of(&**deployment)));

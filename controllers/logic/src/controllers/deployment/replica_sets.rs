@@ -143,7 +143,7 @@ impl Sync<'_> {
     }
 
     fn create_new_set(&mut self, next: i64) -> bool {
-        let mut set = self.new_set(next);
+        let mut set = self.new_set();
         if self.world.replica_sets.get(set.namespace(), set.name()).is_some() {
             // The hash is taken by a set of other content (or one that is not ours): try another.
             self.status.collision_count = Some(self.status.collision_count.unwrap_or(0) + 1);
@@ -185,7 +185,7 @@ impl Sync<'_> {
         conditions::set(&mut self.status, report);
     }
 
-    fn new_set(&self, _next: i64) -> ReplicaSet {
+    fn new_set(&self) -> ReplicaSet {
         let mut template = spec(self.deployment).template.clone();
         let hash = content_hash(&template_value(template.clone()), self.status.collision_count);
         let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();

@@ -36,7 +36,7 @@ fn is_headless(service: &Service) -> bool {
 /// Services that select a pod, as it was or as it is.
 fn services_of_pod(world: &World, change: &Change<'_>) -> Vec<Key> {
     let Some(pod) = change.any::<Pod>() else { return Vec::new() };
-    if change.old::<Pod>().zip(change.new::<Pod>()).is_some_and(|(old, new)| same_for_endpoints(old, new)) {
+    if change.old::<Pod>().zip(change.current::<Pod>()).is_some_and(|(old, new)| same_for_endpoints(old, new)) {
         return Vec::new();
     }
     let selecting = world.services.of_namespace(pod.namespace()).filter(|service| {

@@ -1,0 +1,48 @@
+//! Many pods: `cargo test -p controller-runtime --test scale -- --ignored --nocapture` prints how fast.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use api_machinery::{GroupResource, object};
+use common::{Cluster, deployment};
+
+const NODES: usize = 200;
+const PODS: usize = 2_000;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, not a check"]
+async fn two_thousand_pods() {
+    let cluster = Cluster::start().await;
+    let _replica = cluster.replica("one").await;
+    cluster.nodes(NODES).await;
+    cluster
+        .eventually("service account", || async {
+            cluster.get("v1/serviceaccounts", "default/default").await.is_some()
+        })
+        .await;
+    let began = Instant::now();
+    cluster.create("apps/v1/deployments", "default/", deployment("web", 2_000, "web:1")).await;
+    let pods = GroupResource::new("", "pods");
+    let (mut created, mut bound) = (None, None);
+    loop {
+        let all = cluster.registry.cache.list(&pods, Some("default")).objects;
+        let on_nodes = all.iter().filter(|pod| !object::str_at(&pod.value(), "spec.nodeName").is_empty()).count();
+        if all.len() == PODS && created.is_none() {
+            created = Some(began.elapsed());
+        }
+        if on_nodes == PODS && bound.is_none() {
+            bound = Some(began.elapsed());
+        }
+        let found = cluster.get("apps/v1/deployments", "default/web").await.expect("there");
+        if found["status"]["availableReplicas"] == PODS {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(300), "{on_nodes} of {} bound", all.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!(
+        "{PODS} pods on {NODES} nodes: created after {created:?}, bound after {bound:?}, available after {:?}",
+        began.elapsed()
+    );
+}
