@@ -1,9 +1,12 @@
 //! May they: asks the authorizer and words the refusal as upstream does.
 
+use std::time::Instant;
+
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_machinery::error::Result;
 use api_machinery::{ApiError, GroupResource, UserInfo};
 
+use crate::metrics;
 use crate::request_info::RequestInfo;
 
 /// Whether the user may make this request. 403 otherwise, before anything is looked up.
@@ -21,9 +24,9 @@ pub(crate) fn request(authorizer: &dyn Authorizer, user: &UserInfo, info: &Reque
 
 /// 403 with upstream's text unless allowed.
 pub(crate) fn check(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Result<()> {
+    let started = Instant::now();
     let decision = authorizer.authorize(attributes);
-    let label = if decision.allowed() { "allowed" } else { "denied" };
-    metrics::counter!("apiserver_authorization_decisions_total", "type" => "RBAC", "decision" => label).increment(1);
+    metrics::authorized(&decision, started.elapsed());
     match decision {
         Decision::Allow { .. } => Ok(()),
         Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(refusal(attributes, &reason)),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api_auth::authz::Decision;
 use api_machinery::UserInfo;
 use api_schema::Schema;
 use metrics::{counter, gauge, histogram};
@@ -162,4 +163,15 @@ impl WatchMeter {
 pub(crate) fn authenticated(result: &'static str, took: Duration) {
     counter!("authentication_attempts", "result" => result).increment(1);
     histogram!("authentication_duration_seconds", "result" => result).record(took.as_secs_f64());
+}
+
+/// Counts a decision of the authorizer.
+pub(crate) fn authorized(decision: &Decision, took: Duration) {
+    let result = match decision {
+        Decision::Allow { .. } => "allowed",
+        Decision::Deny { .. } => "denied",
+        Decision::NoOpinion { .. } => "no-opinion",
+    };
+    counter!("authorization_attempts_total", "result" => result).increment(1);
+    histogram!("authorization_duration_seconds", "result" => result).record(took.as_secs_f64());
 }

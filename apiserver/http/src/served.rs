@@ -64,7 +64,7 @@ fn check_verb(resource: &Resource, info: &RequestInfo) -> Result<()> {
     let has = |verb: &str| resource.has_verb(verb);
     if !info.subresource.is_empty() {
         let sub = resource.subresource(&info.subresource).ok_or_else(ApiError::no_such_path)?;
-        return match sub.verbs.iter().any(|verb| *verb == info.verb) && !info.watch_prefix {
+        return match sub.verbs.contains(&info.verb) && !info.watch_prefix {
             true => Ok(()),
             false => Err(method_not_allowed()),
         };

@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::ServerConfig;
 use crate::connect::headers;
+use crate::metrics::LongRunning;
 use crate::negotiate::Output;
 use crate::respond::{self, Body, BoxError, Response};
 use crate::serve::either;
@@ -217,6 +218,7 @@ pub(crate) async fn tunnel(
     address: SocketAddr,
     transport: Transport,
     target: &str,
+    counted: LongRunning,
 ) -> Result<Response> {
     let Some(protocol) = headers::upgrade(client.headers()) else {
         return Err(ApiError::bad_request("Upgrade request required"));
@@ -243,6 +245,7 @@ pub(crate) async fn tunnel(
     let (client, backend) = (hyper::upgrade::on(&mut client), hyper::upgrade::on(&mut answer));
     let end = either(&state.stop, &state.abort);
     state.tasks.spawn(async move {
+        let _counted = counted;
         let copied = async {
             let (client, backend) = tokio::try_join!(client, backend).map_err(std::io::Error::other)?;
             tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(backend)).await

@@ -26,7 +26,8 @@ pub(crate) async fn respond(state: &Arc<State>, call: Call) -> Result<Response> 
         None => tail.to_owned(),
     };
     if headers::upgrade(call.headers()).is_some() {
-        return backend::tunnel(state, call.request, address, transport, &target).await;
+        let counted = call.labels.long_running();
+        return backend::tunnel(state, call.request, address, transport, &target, counted).await;
     }
     let mut own = headers::for_backend(call.headers());
     forwarded(&mut own, call.headers(), &base, tail);
@@ -99,9 +100,11 @@ fn forwarded(own: &mut HeaderMap, client: &HeaderMap, base: &str, tail: &str) {
 /// A redirect within the backend stays within the proxied path.
 fn rewrite_location(headers: &mut HeaderMap, base: &str) {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if location.starts_with('/') && !location.starts_with("//") {
-        if let Ok(value) = HeaderValue::from_str(&format!("{base}{location}")) {
-            headers.insert(LOCATION, value);
-        }
+    let rewritten = HeaderValue::from_str(&format!("{base}{location}"));
+    if location.starts_with('/')
+        && !location.starts_with("//")
+        && let Ok(value) = rewritten
+    {
+        headers.insert(LOCATION, value);
     }
 }

@@ -10,14 +10,12 @@ use crate::chain::Call;
 use crate::connect::backend::{self, Transport};
 use crate::connect::log::choose_container;
 use crate::connect::{address, pod, seen};
-use crate::metrics::LongRunning;
 use crate::path::percent_encode;
 use crate::query::Query;
 use crate::respond::Response;
 use crate::state::State;
 
 pub(crate) async fn respond(state: &Arc<State>, call: Call) -> Result<Response> {
-    let _counted: LongRunning = call.labels.long_running();
     let pod = pod(state, &call).await?;
     let (namespace, pod_name) = (percent_encode(&call.info.namespace), percent_encode(name(&pod)));
     let container = |query: &Query| choose_container(&pod, query.text("container")).map(|name| percent_encode(&name));
@@ -33,7 +31,7 @@ pub(crate) async fn respond(state: &Arc<State>, call: Call) -> Result<Response> 
         return Err(ApiError::bad_request(format!("pod {} does not have a host assigned", name(&pod))));
     }
     let address = address::kubelet(&*seen(state, "nodes", "", node)?)?;
-    backend::tunnel(state, call.request, address, Transport::Kubelet, &target).await
+    backend::tunnel(state, call.request, address, Transport::Kubelet, &target, call.labels.long_running()).await
 }
 
 /// `PodExecOptions` and `PodAttachOptions` in the kubelet's words.
