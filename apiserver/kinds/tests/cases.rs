@@ -16,7 +16,7 @@ use api_schema::{Resource, Schema};
 use serde_json::{Map, json};
 
 /// At least so many pass. It only rises.
-const FLOOR: usize = 594;
+const FLOOR: usize = 598;
 
 /// Decided elsewhere than in the pure crates.
 const EXCLUDED: [(&str, &str); 14] = [

@@ -76,21 +76,27 @@ fn validate_selector_requirement(expression: &Value, path: &Path, errors: &mut E
     }
 }
 
+/// Whether upstream finds a version in an `apiVersion`; what it cannot parse has none.
+fn has_version(api_version: &str) -> bool {
+    match api_version.split_once('/') {
+        Some((_, version)) => !version.is_empty() && !version.contains('/'),
+        None => !api_version.is_empty(),
+    }
+}
+
+/// `path` is that of the list: upstream does not say which of the references is wrong.
 fn validate_owner_reference(owner: &Value, path: &Path, errors: &mut ErrorList) {
     let text = |field: &str| owner.get(field).and_then(Value::as_str).unwrap_or("");
     let api_version = text("apiVersion");
-    if api_version.is_empty() {
-        errors.required(&path.child("apiVersion"), "must not be empty");
-    } else if api_version.matches('/').count() > 1 || api_version.ends_with('/') {
-        let bad = Value::from(api_version);
-        errors.invalid(&path.child("apiVersion"), &bad, "must be <group>/<version> or <version>");
+    if !has_version(api_version) {
+        errors.invalid(&path.child("apiVersion"), &Value::from(api_version), "version must not be empty");
     }
     for field in ["kind", "name", "uid"] {
         if text(field).is_empty() {
-            errors.required(&path.child(field), "must not be empty");
+            errors.invalid(&path.child(field), &Value::from(""), "must not be empty");
         }
     }
-    if api_version == "v1" && text("kind") == "Event" {
+    if matches!(api_version, "v1" | "/v1") && text("kind") == "Event" {
         errors.invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner");
     }
 }
@@ -98,8 +104,8 @@ fn validate_owner_reference(owner: &Value, path: &Path, errors: &mut ErrorList) 
 fn validate_owner_references(object: &Value, path: &Path, errors: &mut ErrorList) {
     let owners = object::owner_references(object);
     let mut controller: Option<String> = None;
-    for (index, owner) in owners.iter().enumerate() {
-        validate_owner_reference(owner, &path.index(index), errors);
+    for owner in owners {
+        validate_owner_reference(owner, path, errors);
         if owner.get("controller") != Some(&Value::Bool(true)) {
             continue;
         }
@@ -277,11 +283,11 @@ mod tests {
             (
                 json!({"name": "a", "namespace": "b", "ownerReferences": [{"apiVersion": "a/b/c"}, {"apiVersion": "v1", "kind": "Event", "name": "e", "uid": "u"}]}),
                 &[
-                    "metadata.ownerReferences[0].apiVersion FieldValueInvalid",
-                    "metadata.ownerReferences[0].kind FieldValueRequired",
-                    "metadata.ownerReferences[0].name FieldValueRequired",
-                    "metadata.ownerReferences[0].uid FieldValueRequired",
-                    "metadata.ownerReferences[1] FieldValueInvalid",
+                    "metadata.ownerReferences.apiVersion FieldValueInvalid",
+                    "metadata.ownerReferences.kind FieldValueInvalid",
+                    "metadata.ownerReferences.name FieldValueInvalid",
+                    "metadata.ownerReferences.uid FieldValueInvalid",
+                    "metadata.ownerReferences FieldValueInvalid",
                 ],
             ),
         ];
