@@ -2,12 +2,16 @@
 //!
 //! The revision that created the key is the epoch of a leadership; every write of the leader carries it
 //! and is refused once another leads.
+//!
+//! The replica that leads the store takes the leadership over from any other: its writes need no hop, and
+//! when a leader dies the election of the store's next leader also decides who runs the controllers, without
+//! waiting for a lease to end. The fence makes that safe at any moment.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use store_api::{
-    Compare, DynStore, Event, Fence, LeaseId, Op, ReadAt, Revision, StoreError, Txn, WatchRequest, prefix_end,
+    Compare, DynStore, Event, Fence, LeaseId, NodeId, Op, ReadAt, Revision, StoreError, Txn, WatchRequest, prefix_end,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// The key all replicas compete for.
 pub const LEADERSHIP_KEY: &str = "/leases/leadership/controllers";
 
-/// A vacancy is looked for at least so often, should a watch miss it.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a replica looks whether it leads the store by now, or a watch missed a vacancy.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Replicas that do not lead the store leave the one that does this head start.
 const HEAD_START: Duration = Duration::from_millis(250);
 
@@ -60,16 +64,25 @@ impl Elector {
 
     async fn try_win(&self) -> Result<Option<Held>, StoreError> {
         let key = Bytes::from_static(LEADERSHIP_KEY.as_bytes());
-        if self.store.get(&key, ReadAt::Local).await?.kv.is_some() {
-            return Ok(None);
-        }
         let status = self.store.status();
-        if status.leader != Some(status.id) {
+        let leads_store = status.leader == Some(status.id);
+        if let Some(current) = self.store.get(&key, ReadAt::Local).await?.kv {
+            if !leads_store || holder(&current.value) == Some(status.id) {
+                return Ok(None);
+            }
+            tracing::info!(from = holder(&current.value), "taking the leadership over: this replica leads the store");
+            match self.store.lease_revoke(current.lease).await {
+                Ok(()) | Err(StoreError::LeaseNotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !leads_store {
             tokio::time::sleep(HEAD_START).await;
         }
         let won = Instant::now();
         let lease = self.store.lease_grant(self.ttl).await?;
-        let put = Op::Put { key: key.clone(), value: Bytes::from(self.identity.clone()), lease };
+        let value = Bytes::from(format!("{} {}", status.id, self.identity));
+        let put = Op::Put { key: key.clone(), value, lease };
         let txn = Txn { compare: vec![Compare::absent(key.clone())], success: vec![put], ..Txn::default() };
         let outcome = self.store.txn(txn).await;
         if let Ok(reply) = &outcome
@@ -132,6 +145,11 @@ impl Elector {
             tracing::debug!(%error, "the leadership was not released; it ends by itself");
         }
     }
+}
+
+/// The replica that holds the key: `NODE_ID IDENTITY`.
+fn holder(value: &[u8]) -> Option<NodeId> {
+    std::str::from_utf8(value).ok()?.split(' ').next()?.parse().ok()
 }
 
 #[cfg(test)]
