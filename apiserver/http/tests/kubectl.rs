@@ -106,8 +106,8 @@ async fn commands() {
         ("explain deployment.spec.replicas", ""),
         ("create -f -", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\ndata: {a: 1}\n"),
         ("apply -f -", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\ndatta: {}\n"),
-        ("delete deploy web --cascade=orphan --wait=false", ""),
-        ("delete cm settings --wait=true", ""),
+        ("delete deploy web --cascade=orphan --wait=false -o name", ""),
+        ("delete cm settings --wait=true -o name", ""),
     ] {
         out.push_str(&format!("$ kubectl {arguments}\n{}\n", kubectl.run(arguments, input).await.trim_end()));
     }
@@ -152,9 +152,9 @@ async fn commands() {
         $ kubectl wait --for=jsonpath={.spec.replicas}=5 deploy/web --timeout=10s
         deployment.apps/web condition met
         $ kubectl auth can-i create pods
-        Error from server (UnsupportedMediaType): the body of the request was in an unknown format - accepted media types include: application/json, application/yaml
+        yes
         $ kubectl auth whoami -o jsonpath={.status.userInfo.username}
-        Error from server (UnsupportedMediaType): the body of the request was in an unknown format - accepted media types include: application/json, application/yaml
+        admin
         $ kubectl api-versions
         admissionregistration.k8s.io/v1
         apiextensions.k8s.io/v1
@@ -192,10 +192,10 @@ async fn commands() {
         Error from server (BadRequest): error when creating "STDIN": ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field ConfigMap.data of type string
         $ kubectl apply -f -
         Error from server (BadRequest): error when creating "STDIN": ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "datta"
-        $ kubectl delete deploy web --cascade=orphan --wait=false
-        deployment.apps "web" deleted
-        $ kubectl delete cm settings --wait=true
-        configmap "settings" deleted
+        $ kubectl delete deploy web --cascade=orphan --wait=false -o name
+        deployment.apps/web
+        $ kubectl delete cm settings --wait=true -o name
+        configmap/settings
     "#]].assert_eq(&out);
     let table = kubectl.run("api-resources --no-headers", "").await;
     assert!(
