@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use image::{contents, cut, files, flip, image, wal};
+use image::{contents, cut, files, flip, image, scratch, wal};
 use store_api::*;
 use store_core::{Command, Lease};
 use store_engine::{ApplyEntry, ApplyPayload, StateMachine, verify_snapshot};
@@ -71,7 +71,7 @@ fn refusal(dir: &Path) -> String {
 /// Whatever part of the unsynced write-ahead log a power cut leaves, the state is one of those between groups.
 #[test]
 fn a_group_is_there_wholly_or_not_at_all() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let state = open(dir.path());
     let mut known = vec![see(&state).unwrap()];
     for n in 1..=6 {
@@ -100,7 +100,7 @@ fn a_group_is_there_wholly_or_not_at_all() {
 /// After a snapshot was built the log may be purged, so a state that is older must not pass for whole.
 #[test]
 fn what_a_snapshot_made_durable_must_be_there() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let state = open(dir.path());
     state.apply(&group(1)).unwrap();
     state.apply(&group(2)).unwrap();
@@ -121,7 +121,7 @@ fn what_a_snapshot_made_durable_must_be_there() {
 /// whole, or it is an earlier one that the log leads on from.
 #[test]
 fn flipped_bits_never_give_wrong_answers() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut known = Vec::new();
     for n in 1..=6 {
         // Opened anew halfway, so that there are table files too.
@@ -156,13 +156,13 @@ fn flipped_bits_never_give_wrong_answers() {
 
 #[test]
 fn a_damaged_snapshot_is_refused_and_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let state = open(dir.path());
     state.apply(&group(1)).unwrap();
     let file = dir.path().join("snapshot");
     let info = state.build_snapshot(&file).unwrap();
     assert_eq!(verify_snapshot(&file).as_ref(), Ok(&info));
-    let other = tempfile::tempdir().unwrap();
+    let other = scratch();
     let target = open(other.path());
     target.apply(&group(5)).unwrap();
     let before = see(&target).unwrap();
@@ -195,7 +195,7 @@ fn a_damaged_snapshot_is_refused_and_changes_nothing() {
 
 #[test]
 fn another_format_is_refused_untouched() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     open(dir.path()).apply(&group(1)).unwrap();
     fs::write(dir.path().join("state/FORMAT"), "kontiki state 2\n").unwrap();
     let before = contents(dir.path());
@@ -205,7 +205,7 @@ fn another_format_is_refused_untouched() {
 
 #[test]
 fn the_pointer_is_not_guessed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     open(dir.path()).apply(&group(1)).unwrap();
     let pointer = dir.path().join("state/CURRENT");
     let content = fs::read_to_string(&pointer).unwrap();
@@ -219,7 +219,7 @@ fn the_pointer_is_not_guessed() {
 
 #[test]
 fn one_process_at_a_time() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let _state = open(dir.path());
     assert!(refusal(dir.path()).contains("another process is using this data directory"));
 }
@@ -227,7 +227,7 @@ fn one_process_at_a_time() {
 /// Compaction and garbage collection leave one version of each key that exists, and nothing of the others.
 #[test]
 fn nothing_is_left_of_what_is_gone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let state = open(dir.path());
     for n in 0..10 {
         let key = format!("key/{}", n % 3);

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
-use image::{contents, cut, files, flip, image, wal};
+use image::{contents, cut, files, flip, image, scratch, wal};
 use store_api::StoreError;
 use store_engine::RaftLog;
 
@@ -36,7 +36,7 @@ fn refusal(dir: &Path) -> String {
 
 #[test]
 fn keeps_what_it_is_given() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let log = open(dir.path());
     assert_eq!((log.bounds(), log.vote(), log.committed(), log.last_purged()), (None, Ok(None), Ok(None), Ok(None)));
     log.append(&[]).unwrap();
@@ -63,7 +63,7 @@ fn keeps_what_it_is_given() {
 
 #[test]
 fn has_no_holes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let log = open(dir.path());
     let refused = |entries: &[(u64, Bytes)]| matches!(log.append(entries), Err(StoreError::Invalid(_)));
     log.append(&entries(5..=6)).unwrap();
@@ -84,7 +84,7 @@ fn has_no_holes() {
 
 #[test]
 fn a_power_cut_takes_at_most_what_was_not_synced() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let log = open(dir.path());
     log.append(&entries(1..=5)).unwrap();
     log.sync().unwrap();
@@ -117,7 +117,7 @@ fn a_power_cut_takes_at_most_what_was_not_synced() {
 /// Flips bits all over the files: every one is refused, or changes nothing that was made durable.
 #[test]
 fn flipped_bits_are_noticed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     {
         // Opened twice, so that there are table files too.
         let log = open(dir.path());
@@ -155,7 +155,7 @@ fn flipped_bits_are_noticed() {
 
 #[test]
 fn a_damaged_or_missing_mark_refuses() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     open(dir.path()).append(&entries(1..=2)).unwrap();
     let mark = dir.path().join("log/MARK");
     let content = fs::read(&mark).unwrap();
@@ -170,7 +170,7 @@ fn a_damaged_or_missing_mark_refuses() {
 #[test]
 fn a_first_start_that_was_interrupted_is_begun_again() {
     for keep in ["LOCK", "FORMAT.tmp", "FORMAT", "MARK.tmp", "MARK"] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         drop(open(dir.path()));
         fs::remove_dir_all(dir.path().join("log/db")).unwrap();
         for file in
@@ -187,7 +187,7 @@ fn a_first_start_that_was_interrupted_is_begun_again() {
 
 #[test]
 fn another_format_is_refused_untouched() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     open(dir.path()).append(&entries(1..=2)).unwrap();
     fs::write(dir.path().join("log/FORMAT"), "kontiki raft log 2\n").unwrap();
     let before = contents(dir.path());
@@ -200,7 +200,7 @@ fn another_format_is_refused_untouched() {
 
 #[test]
 fn one_process_at_a_time() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let log = open(dir.path());
     assert!(refusal(dir.path()).contains("another process is using this data directory"));
     drop(log);
@@ -209,7 +209,7 @@ fn one_process_at_a_time() {
 
 #[test]
 fn only_the_owner_can_read_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     fs::create_dir(dir.path().join("log")).unwrap();
     fs::set_permissions(dir.path().join("log"), fs::Permissions::from_mode(0o755)).unwrap();
     let _log = open(dir.path());
@@ -221,7 +221,7 @@ fn only_the_owner_can_read_it() {
 /// Changes records as RocksDB never would: a bad block that passes its checksum, a bug, an administrator.
 #[test]
 fn entries_are_checked_one_by_one() {
-    let base = tempfile::tempdir().unwrap();
+    let base = scratch();
     let log = open(base.path());
     log.append(&entries(1..=6)).unwrap();
     log.sync().unwrap();
@@ -263,7 +263,7 @@ fn entries_are_checked_one_by_one() {
 /// After a power cut the mark may be low. It is set right, so that it guards what came before too.
 #[test]
 fn a_mark_that_is_low_is_raised() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let log = open(dir.path());
     let mark = dir.path().join("log/MARK");
     log.append(&entries(1..=2)).unwrap();

@@ -45,6 +45,11 @@ fn log_id(index: u64) -> Bytes {
     Bytes::copy_from_slice(&index.to_be_bytes())
 }
 
+/// In memory where there is such a thing: this is about what is computed, not about the disk.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn events(state: &StateMachine, after: Revision) -> Result<Vec<Event>, StoreError> {
     let revisions = state.events(after, Revision::MAX, usize::MAX)?;
     Ok(revisions.into_iter().flat_map(|(_, events)| events).collect())
@@ -94,8 +99,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 50, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn engine_agrees_with_the_oracle(groups in prop::collection::vec(group(), 1..8)) {
-        let dir = tempfile::tempdir().unwrap();
-        let one_by_one = tempfile::tempdir().unwrap();
+        let dir = scratch();
+        let one_by_one = scratch();
         let oracle = Oracle::new();
         let mut state = StateMachine::open(dir.path()).unwrap();
         let single = StateMachine::open(one_by_one.path()).unwrap();
@@ -126,10 +131,10 @@ proptest! {
                 Between::CollectSome => drop(state.collect_garbage(2).unwrap()),
                 Between::CollectAll => while state.collect_garbage(3).unwrap() {},
                 Between::Snapshot => {
-                    let scratch = tempfile::tempdir().unwrap();
-                    let other = snapshot_round_trip(&state, scratch.path())?;
+                    let files = scratch();
+                    let other = snapshot_round_trip(&state, files.path())?;
                     compare(&other, &oracle)?;
-                    state.install_snapshot(&scratch.path().join("snapshot")).unwrap();
+                    state.install_snapshot(&files.path().join("snapshot")).unwrap();
                 }
             }
             compare(&state, &oracle)?;

@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+/// A directory in memory where there is such a thing: these tests open hundreds of databases, and what a
+/// crash leaves they make themselves, so a disk would only be slow.
+pub(crate) fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
 /// A copy of a directory that may be in use.
 pub(crate) fn image(of: &Path) -> TempDir {
-    let copy = tempfile::tempdir().expect("a directory");
+    let copy = scratch();
     copy_into(of, copy.path());
     copy
 }
