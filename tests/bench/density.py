@@ -1,0 +1,108 @@
+"""Makes the Deployment of density.sh, waits for it, and prints what it took. Only Python's standard library."""
+
+import base64
+import json
+import os
+import re
+import ssl
+import sys
+import tempfile
+import time
+import urllib.request
+
+NAME = "density"
+PATH = "/apis/apps/v1/namespaces/default/deployments"
+
+
+def kubeconfig(path):
+    """Server, CA, certificate and key of a kubeconfig that kontiki wrote."""
+    text = open(path).read()
+    field = lambda name: re.search(name + r": \"?([^\s\"]+)", text).group(1)
+    decoded = lambda name: base64.b64decode(field(name + "-data"))
+    return field("server"), decoded("certificate-authority"), decoded("client-certificate"), decoded("client-key")
+
+
+class Api:
+    def __init__(self, path):
+        self.server, ca, certificate, key = kubeconfig(path)
+        self.context = ssl.create_default_context(cadata=ca.decode())
+        with tempfile.NamedTemporaryFile() as pair:
+            pair.write(certificate + b"\n" + key)
+            pair.flush()
+            self.context.load_cert_chain(pair.name)
+
+    def call(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.server + path, data=data, method=method)
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, context=self.context, timeout=60) as answer:
+            return answer.read().decode()
+
+    def json(self, method, path, body=None):
+        return json.loads(self.call(method, path, body))
+
+
+def deployment(replicas):
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": NAME},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": NAME}},
+                 "template": {"metadata": {"labels": {"app": NAME}},
+                              "spec": {"containers": [{"name": "c", "image": "kontiki.local/sample:1",
+                                                       "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}}]}}},
+    }
+
+
+def quantile(buckets, wanted):
+    """Upper bound of the bucket that holds the quantile; buckets are (bound, cumulative count)."""
+    total = buckets[-1][1]
+    for bound, count in buckets:
+        if count >= wanted * total:
+            return bound
+    return float("inf")
+
+
+def latencies(apis):
+    """Verb to (count, p50, p99) over all replicas."""
+    pattern = re.compile(r'apiserver_request_duration_seconds_bucket\{([^}]*)\} (\S+)')
+    counts = {}
+    for api in apis:
+        for labels, count in pattern.findall(api.call("GET", "/metrics")):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            bound = float(labels["le"].replace("+Inf", "inf"))
+            verb = counts.setdefault(labels.get("verb", ""), {})
+            verb[bound] = verb.get(bound, 0) + float(count)
+    found = {}
+    for verb, buckets in sorted(counts.items()):
+        ordered = sorted(buckets.items())
+        if verb not in ("WATCH", "CONNECT") and ordered[-1][1] > 0:
+            found[verb] = (int(ordered[-1][1]), quantile(ordered, 0.5), quantile(ordered, 0.99))
+    return found
+
+
+def resident(pid):
+    pages = int(open(f"/proc/{pid}/statm").read().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main():
+    dir, pods = sys.argv[1], int(sys.argv[2])
+    apis = [Api(f"{dir}/admin-{number}.kubeconfig") for number in (1, 2, 3)]
+    started = time.monotonic()
+    apis[0].call("POST", PATH, deployment(pods))
+    ready = 0
+    while ready < pods:
+        if time.monotonic() - started > 600:
+            sys.exit(f"only {ready} of {pods} pods were ready after 600 s")
+        time.sleep(0.5)
+        ready = apis[0].json("GET", f"{PATH}/{NAME}").get("status", {}).get("readyReplicas", 0)
+    seconds = time.monotonic() - started
+    print(f"pods: {pods} ready after {seconds:.1f} s, {pods / seconds:.0f} pods/s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"{'verb':<18} {'requests':>9} {'p50 s <=':>9} {'p99 s <=':>9}")
+    for verb, (count, middle, high) in latencies(apis).items():
+        print(f"{verb:<18} {count:>9} {middle:>9} {high:>9}")
+    for line in open(f"{dir}/pids"):
+        name, pid = line.split()
+        print(f"{name}: {resident(pid):.0f} MiB resident")
+
+
+main()
