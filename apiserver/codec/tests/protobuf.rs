@@ -7,6 +7,9 @@ use api_codec::decode::{FieldValidation, conform};
 use api_codec::protobuf::{decode, encode};
 use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::{Schema, TypeId};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::json;
 
 struct Sample {
     name: String,
@@ -95,4 +98,202 @@ fn golden_samples_both_ways() {
     }
     println!("{good} samples equal both ways; not served, so not tried: {unknown:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every kind of change that a wire or an attacker may make.
+fn change(bytes: &mut Vec<u8>, at: usize, with: u8, how: u8) {
+    match how % 5 {
+        0 => bytes[at] = with,
+        1 => bytes[at] ^= 1 << (with % 8),
+        2 => bytes.insert(at, with),
+        3 => drop(bytes.remove(at)),
+        _ => bytes.truncate(at.max(1)),
+    }
+}
+
+#[test]
+fn broken_samples_are_refused_or_read() {
+    let samples = samples();
+    if samples.is_empty() {
+        return;
+    }
+    let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new_with_rng(
+        config,
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+    );
+    let changes = proptest::collection::vec((any::<Index>(), any::<u8>(), any::<u8>()), 1..6);
+    let schema = Schema::builtin();
+    let (mut read, mut refused) = (0, 0);
+    let checked = runner.run(&(any::<Index>(), changes), |(sample, changes)| {
+        let mut bytes = sample.get(&samples).pb.clone();
+        for (at, with, how) in changes {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            change(&mut bytes, at, with, how);
+        }
+        match decode(schema, &bytes) {
+            Ok((_, value)) => {
+                // What was read is an object that JSON can carry and protobuf can hold.
+                let text = value.to_string();
+                prop_assert_eq!(&serde_json::from_str::<Value>(&text).expect("is JSON"), &value);
+                prop_assert!(encode(schema, &value).is_some() || !encodable(&value), "{}", text);
+            }
+            Err(error) => {
+                prop_assert_eq!((error.code, error.reason.as_str()), (400, "BadRequest"), "{}", &error.message);
+            }
+        }
+        Ok(())
+    });
+    checked.expect("holds");
+    for sample in &samples {
+        for length in 0..sample.pb.len() {
+            match decode(schema, &sample.pb[..length]) {
+                Ok(_) => read += 1,
+                Err(error) => {
+                    assert_eq!(error.code, 400, "{}", error.message);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > read, "{read} {refused}");
+}
+
+/// Not what has numbers that no JSON of ours could have, which is found when it is conformed.
+fn encodable(value: &Value) -> bool {
+    let mut copy = value.clone();
+    let Some(id) = type_of(value) else { return false };
+    conform(Schema::builtin(), id, &mut copy, Vec::new(), FieldValidation::Ignore).is_ok()
+}
+
+/// Appends a field that holds these bytes.
+fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag << 3 | 2];
+    let mut length = bytes.len();
+    while length > 0x7f {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(bytes);
+    out
+}
+
+fn enveloped(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+    [b"k8s\0".to_vec(), field(1, &meta), field(2, raw)].concat()
+}
+
+#[test]
+fn refusals_say_why() {
+    let pod = |raw: &[u8]| enveloped("v1", "Pod", raw);
+    // JSONSchemaProps.items.schema, again and again.
+    let mut deep = Vec::new();
+    for _ in 0..2000 {
+        let items = field(1, &field(1, &deep));
+        deep = [&[0xc2, 1], &items[1..]].concat();
+    }
+    for (bytes, why) in [
+        (Vec::new(), "couldn't get version/kind; protobuf parse error: empty data"),
+        (b"k8s\0".to_vec(), "couldn't get version/kind; protobuf parse error: empty body"),
+        (
+            b"{}".to_vec(),
+            "couldn't get version/kind; protobuf parse error: provided data does not appear to be a protobuf message, \
+             expected prefix [107 56 115 0]",
+        ),
+        (b"k8s\0\x0a\x7f".to_vec(), "couldn't get version/kind; protobuf parse error: unexpected EOF"),
+        (
+            enveloped("v1", "Pood", b""),
+            "Pood in version \"v1\" cannot be handled as a Pood: no kind \"Pood\" is registered for version \"v1\" in \
+             protobuf",
+        ),
+        (
+            pod(&field(1, &[0x0a, 0x05, b'a'])),
+            "Pod in version \"v1\" cannot be handled as a Pod: unexpected EOF (in field metadata)",
+        ),
+        (
+            pod(&field(1, &field(1, b"\xff"))),
+            "Pod in version \"v1\" cannot be handled as a Pod: proto: text is not valid UTF-8 (in field name)",
+        ),
+        (
+            pod(&[0x08, 1]),
+            "Pod in version \"v1\" cannot be handled as a Pod: proto: wrong wireType for a message or text (in field \
+             metadata)",
+        ),
+        (pod(&[0x0c]), "Pod in version \"v1\" cannot be handled as a Pod: proto: wiretype end group for non-group"),
+        (
+            pod(&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+            "Pod in version \"v1\" cannot be handled as a Pod: proto: integer overflow",
+        ),
+    ] {
+        let error = decode(Schema::builtin(), &bytes).expect_err(why);
+        assert_eq!((error.code, error.message.as_str()), (400, why));
+    }
+    let names = field(1, &field(1, b"x"));
+    let schema = field(1, &deep);
+    let crd = enveloped(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        &[names, field(2, &field(7, &field(4, &schema)))].concat(),
+    );
+    let error = decode(Schema::builtin(), &crd).expect_err("is too deep");
+    assert!(error.message.contains("exceeded max depth"), "{}", error.message);
+}
+
+#[test]
+fn what_is_not_written_as_usual_is_read() {
+    let read = |kind: &str, raw: &[u8]| decode(Schema::builtin(), &enveloped("v1", kind, raw)).expect(kind).1;
+    let object = |kind: &str, mut more: Value| {
+        more["apiVersion"] = json!("v1");
+        more["kind"] = json!(kind);
+        more
+    };
+    // Unknown fields of every wire type, and a group, are skipped; parts of a message add up.
+    let unknown = [0xf8, 7, 5, 0xf9, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0xfd, 7, 1, 2, 3, 4, 0xfb, 7, 0x08, 1, 0xfc, 7];
+    let parts = [field(1, &field(1, b"a")), unknown.to_vec(), field(1, &field(3, b"b"))].concat();
+    assert_eq!(read("Pod", &parts), object("Pod", json!({"metadata": {"name": "a", "namespace": "b"}})));
+    // Numbers that come packed: PodSecurityContext.supplementalGroups.
+    let packed = field(2, &field(14, &field(4, &[1, 2, 0xac, 2])));
+    let groups = json!({"spec": {"securityContext": {"supplementalGroups": [1, 2, 300]}}});
+    assert_eq!(read("Pod", &packed), object("Pod", groups));
+    // Entries without a value, and keys of what is bytes.
+    let entry = [field(2, &field(1, b"k")), field(3, &[field(1, b"b"), field(2, &[0, 255])].concat())].concat();
+    let map = json!({"data": {"k": ""}, "binaryData": {"b": "AP8="}});
+    assert_eq!(read("ConfigMap", &entry), object("ConfigMap", map));
+    // No time, and one before 1970.
+    let at = |time: &[u8]| field(1, &field(8, time));
+    assert_eq!(read("Pod", &at(&[])), object("Pod", json!({"metadata": {"creationTimestamp": null}})));
+    let before = json!({"metadata": {"creationTimestamp": "1969-12-31T23:59:59Z"}});
+    let minus_one = [&[0x08][..], &[0xff; 9], &[1]].concat();
+    assert_eq!(read("Pod", &at(&minus_one)), object("Pod", before.clone()));
+    let written = encode(Schema::builtin(), &object("Pod", before.clone())).expect("is encoded");
+    assert_eq!(conformed(decode(Schema::builtin(), &written).expect("reads").1)["metadata"], before["metadata"]);
+}
+
+#[test]
+fn schemas_that_are_something_simpler() {
+    let props = json!({"type": "object", "additionalProperties": false, "items": [{"type": "string"}],
+        "additionalItems": {"type": "integer", "minimum": 1.5, "maximum": 2}, "default": {"a": [1, null]},
+        "dependencies": {"a": ["b", "c"], "d": {"type": "string"}}, "enum": ["x", 1, true],
+        "not": {"additionalProperties": true, "items": {"type": "string"}}});
+    let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "a.b"}, "spec": {"group": "b", "names": {"kind": "A", "plural": "a"}, "scope": "Cluster",
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": props}}]}});
+    let bytes = encode(Schema::builtin(), &crd).expect("is encoded");
+    let back = conformed(decode(Schema::builtin(), &bytes).expect("reads").1);
+    assert_eq!(difference("", &back["spec"], &crd["spec"]), None);
+}
+
+/// Lists are put together without knowing their type: it must be the same in all of them.
+#[test]
+fn lists_are_alike() {
+    for (_, one) in Schema::builtin().types() {
+        if one.short_name().ends_with("List") && !one.proto.is_empty() && one.field("items").is_some() {
+            let tag = |name: &str| one.field(name).map(|field| field.tag);
+            assert_eq!((tag("metadata"), tag("items")), (Some(1), Some(2)), "{}", one.name);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Map;
 
 use super::wire::{Payload, Reader};
-use super::{MAGIC, is_wrapped_list, on_wire, scalar};
+use super::{MAGIC, is_wrapped_list, on_wire, scalar, type_of};
 use crate::parse::{self, MAX_DEPTH, TOO_DEEP};
 
 /// Reads an object from its envelope: its kind, and its value with `apiVersion` and `kind`.
@@ -81,8 +81,7 @@ impl<'a> Envelope<'a> {
         if self.kind.is_empty() {
             return Err("Object 'Kind' is missing in the protobuf envelope".to_owned());
         }
-        let known = schema.type_of_kind(&self.gvk()).filter(|id| !schema.get(*id).proto.is_empty());
-        let Some(id) = known else {
+        let Some(id) = type_of(schema, &self.gvk()) else {
             return Err(format!(
                 "no kind {:?} is registered for version {:?} in protobuf",
                 self.kind, self.api_version

@@ -12,6 +12,7 @@ mod wire;
 use api_machinery::object::str_at;
 use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::{Field, Schema, Type, TypeId};
+use bytes::Bytes;
 
 pub use decode::decode;
 
@@ -41,20 +42,45 @@ fn gvk_of(value: &Value) -> GroupVersionKind {
     GroupVersionKind { group: gv.group, version: gv.version, kind: str_at(value, "kind").into() }
 }
 
-/// The type of an object that protobuf has a message for.
-fn type_of(schema: &Schema, value: &Value) -> Option<TypeId> {
-    schema.type_of_kind(&gvk_of(value)).filter(|id| !schema.get(*id).proto.is_empty())
+/// The type of a kind that protobuf has a message for.
+fn type_of(schema: &Schema, gvk: &GroupVersionKind) -> Option<TypeId> {
+    let found = match &*gvk.group {
+        // What servers wrap around objects is the same in all its versions.
+        "meta.k8s.io" => schema.type_named(&format!("meta.v1.{}", gvk.kind)),
+        _ => schema.type_of_kind(gvk),
+    };
+    found.filter(|id| !schema.get(*id).proto.is_empty())
 }
 
-/// A whole object in its envelope. `None` when protobuf has no message for its kind, or it does not fit its type.
-pub fn encode(schema: &Schema, value: &Value) -> Option<Vec<u8>> {
-    let raw = message(schema, value)?;
-    Some(envelope(str_at(value, "apiVersion"), str_at(value, "kind"), &raw))
+/// An object in its envelope.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded {
+    pub envelope: Bytes,
+    /// Where the message begins.
+    start: usize,
 }
 
-/// [`encode`] without the envelope.
-pub fn message(schema: &Schema, value: &Value) -> Option<Vec<u8>> {
-    message_of(schema, type_of(schema, value)?, value)
+impl Encoded {
+    /// `None` when protobuf has no message for the object's kind, or it does not fit its type.
+    pub fn new(schema: &Schema, object: &Value) -> Option<Self> {
+        let raw = message_of(schema, type_of(schema, &gvk_of(object))?, object)?;
+        let mut out = envelope_head(str_at(object, "apiVersion"), str_at(object, "kind"), raw.len());
+        let start = out.len();
+        out.reserve_exact(raw.len() + TAIL.len());
+        out.extend_from_slice(&raw);
+        out.extend_from_slice(&TAIL);
+        Some(Self { envelope: out.into(), start })
+    }
+
+    /// What lists hold.
+    pub fn message(&self) -> Bytes {
+        self.envelope.slice(self.start..self.envelope.len() - TAIL.len())
+    }
+}
+
+/// The envelope of [`Encoded::new`].
+pub fn encode(schema: &Schema, object: &Value) -> Option<Bytes> {
+    Encoded::new(schema, object).map(|encoded| encoded.envelope)
 }
 
 /// The message of a value of a known type: what lists and other messages hold.
@@ -65,7 +91,7 @@ pub fn message_of(schema: &Schema, type_id: TypeId, value: &Value) -> Option<Vec
 }
 
 /// An envelope up to its message, which is to follow with exactly `length` bytes, and then [`TAIL`].
-pub fn envelope_head(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
+fn envelope_head(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
     let mut meta = Vec::with_capacity(api_version.len() + kind.len() + 8);
     push_field(&mut meta, 1, api_version.as_bytes());
     push_field(&mut meta, 2, kind.as_bytes());
@@ -76,17 +102,32 @@ pub fn envelope_head(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
     out
 }
 
-/// A message in its envelope.
-pub fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
-    let mut out = envelope_head(api_version, kind, raw.len());
-    out.reserve(raw.len() + TAIL.len());
-    out.extend_from_slice(raw);
-    out.extend_from_slice(&TAIL);
+/// What a list of a kind begins with: all but its items, which are to follow with exactly `items_length` bytes and
+/// their [`item_head`]s, and then [`TAIL`]. `metadata` is the `ListMeta`.
+pub fn list_head(
+    schema: &Schema,
+    api_version: &str,
+    kind: &str,
+    metadata: &Value,
+    items_length: usize,
+) -> Option<Vec<u8>> {
+    let metadata = message_of(schema, schema.type_named("meta.v1.ListMeta")?, metadata)?;
+    let mut field = Vec::with_capacity(metadata.len() + 8);
+    push_field(&mut field, 1, &metadata);
+    let mut out = envelope_head(api_version, kind, field.len() + items_length);
+    out.extend_from_slice(&field);
+    Some(out)
+}
+
+/// What is before an item's message in every list.
+pub fn item_head(length: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8);
+    push_head(&mut out, 2, length);
     out
 }
 
 /// Appends the tag and length of a message, text or bytes that are to follow.
-pub fn push_head(out: &mut Vec<u8>, tag: u32, length: usize) {
+fn push_head(out: &mut Vec<u8>, tag: u32, length: usize) {
     push_key(out, tag, wire::DELIMITED);
     push_varint(out, length as u64);
 }
