@@ -62,6 +62,8 @@ pub(crate) mod certificates_certificatesigningrequest;
 pub(crate) mod coordination_lease;
 #[path = "core/affinity.rs"]
 pub(crate) mod core_affinity;
+#[path = "core/componentstatus.rs"]
+pub(crate) mod core_componentstatus;
 #[path = "core/configmap.rs"]
 pub(crate) mod core_configmap;
 #[path = "core/container.rs"]
@@ -197,6 +199,7 @@ pub(crate) static KINDS: &[&dyn Kind] = &[
     &batch_job::Job,
     &certificates_certificatesigningrequest::CertificateSigningRequest,
     &coordination_lease::Lease,
+    &core_componentstatus::ComponentStatus,
     &core_configmap::ConfigMap,
     &core_endpoints::Endpoints,
     &core_event::Event,

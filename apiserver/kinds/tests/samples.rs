@@ -76,7 +76,6 @@ fn served_resources_have_kinds() {
         .collect();
     expect![[r#"
         bindings
-        componentstatuses
         selfsubjectreviews.authentication.k8s.io
         tokenreviews.authentication.k8s.io
         selfsubjectrulesreviews.authorization.k8s.io"#]]
