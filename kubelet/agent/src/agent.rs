@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
+use kubelet_core::admit::{self, NodeView, Pressure, Rejection};
 use kubelet_core::pods;
 use kubelet_cri::{FakeRuntime, RemoteRuntime, SharedRuntime, labels};
 use parking_lot::{Mutex, RwLock};
@@ -47,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) services_known: CancellationToken,
     /// By pod uid.
     pub(crate) workers: Mutex<HashMap<String, Arc<Inbox>>>,
+    /// As last looked at.
+    pub(crate) pressure: Mutex<Pressure>,
     /// Asks for the node's status to be looked at now.
     pub(crate) status_wake: Notify,
     /// Ends all workers' tasks, not their pods.
@@ -77,7 +80,7 @@ impl Node {
             services_known.cancel();
         }
         Ok(Arc::new(Self {
-            events: Recorder::start(client.clone(), config.node_name.clone()),
+            events: Recorder::start(client.clone(), config.node_name.clone(), hollow),
             statuses: Statuses::start(client.clone()),
             objects: Objects::new(client.clone()),
             runtime,
@@ -87,6 +90,7 @@ impl Node {
             services: RwLock::default(),
             services_known,
             workers: Mutex::default(),
+            pressure: Mutex::default(),
             status_wake: Notify::new(),
             stop,
             client,
@@ -133,6 +137,17 @@ impl Node {
         workers.insert(uid, inbox.clone());
         drop(workers);
         worker::spawn(self.clone(), Arc::new(pod), inbox);
+    }
+
+    /// Whether the node takes a pod that it has not seen before.
+    pub(crate) fn admit(&self, pod: &Pod) -> Result<(), Rejection> {
+        let uid = pods::identity(pod).2;
+        let views = self.views();
+        let alive = |p: &&Pod| pods::identity(p).2 != uid && !pods::is_terminal(p);
+        let others: Vec<&Pod> = views.iter().map(|view| &*view.pod).filter(alive).collect();
+        let (labels, allocatable) = (node_status::labels(self), self.machine.allocatable());
+        let node = NodeView { labels: &labels, allocatable: &allocatable, pressure: *self.pressure.lock() };
+        admit::admit(pod, &others, &node)
     }
 
     fn gone(&self, uid: &str) {

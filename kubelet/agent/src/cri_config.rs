@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as api;
-use kubelet_core::{Kind, pods, resources};
+use kubelet_core::{pods, resources};
 use kubelet_cri::{cri, labels};
 
 use crate::agent::Node;
@@ -21,8 +21,8 @@ pub(crate) struct Prepared {
     pub(crate) command: Vec<String>,
     pub(crate) args: Vec<String>,
     pub(crate) mounts: Vec<cri::Mount>,
-    /// Groups that volumes need.
-    pub(crate) groups: Vec<i64>,
+    /// The container whose processes an ephemeral container sees.
+    pub(crate) target: Option<String>,
 }
 
 pub(crate) fn hostname(node: &Node, pod: &api::Pod) -> String {
@@ -69,7 +69,7 @@ fn linux_sandbox(node: &Node, pod: &api::Pod) -> cri::LinuxPodSandboxConfig {
             namespace_options: Some(namespaces(pod)),
             run_as_user: security.run_as_user.map(|value| cri::Int64Value { value }),
             run_as_group: security.run_as_group.map(|value| cri::Int64Value { value }),
-            supplemental_groups: groups(&security, &[]),
+            supplemental_groups: groups(&security),
             privileged,
             seccomp: Some(profile(cri::security_profile::ProfileType::RuntimeDefault, "")),
             ..Default::default()
@@ -114,7 +114,6 @@ fn port_mappings(pod: &api::Pod) -> Vec<cri::PortMapping> {
 pub(crate) fn container(
     node: &Node,
     pod: &api::Pod,
-    kind: Kind,
     spec: &api::Container,
     attempt: u32,
     prepared: Prepared,
@@ -153,7 +152,7 @@ pub(crate) fn container(
         tty: spec.tty.unwrap_or(false),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(linux_resources(node, pod, spec)),
-            security_context: Some(linux_security(pod, kind, spec, &prepared.groups)?),
+            security_context: Some(linux_security(pod, spec, prepared.target.as_deref())?),
         }),
     })
 }
@@ -170,10 +169,9 @@ fn linux_resources(node: &Node, pod: &api::Pod, spec: &api::Container) -> cri::L
     }
 }
 
-fn groups(security: &api::PodSecurityContext, more: &[i64]) -> Vec<i64> {
+fn groups(security: &api::PodSecurityContext) -> Vec<i64> {
     let mut groups: Vec<i64> = security.supplemental_groups.clone().unwrap_or_default();
     groups.extend(security.fs_group);
-    groups.extend(more);
     groups.sort_unstable();
     groups.dedup();
     groups
@@ -181,9 +179,8 @@ fn groups(security: &api::PodSecurityContext, more: &[i64]) -> Vec<i64> {
 
 fn linux_security(
     pod: &api::Pod,
-    _kind: Kind,
     spec: &api::Container,
-    more_groups: &[i64],
+    target: Option<&str>,
 ) -> Result<cri::LinuxContainerSecurityContext, String> {
     let of_pod = pods::spec(pod).and_then(|s| s.security_context.clone()).unwrap_or_default();
     let own = spec.security_context.clone().unwrap_or_default();
@@ -203,11 +200,17 @@ fn linux_security(
             add_ambient_capabilities: Vec::new(),
         }),
         privileged,
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(match target {
+            Some(id) => {
+                let (pid, target_id) = (cri::NamespaceMode::Target as i32, id.to_owned());
+                cri::NamespaceOption { pid, target_id, ..namespaces(pod) }
+            }
+            None => namespaces(pod),
+        }),
         run_as_user: user.map(|value| cri::Int64Value { value }),
         run_as_group: group.map(|value| cri::Int64Value { value }),
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
-        supplemental_groups: groups(&of_pod, more_groups),
+        supplemental_groups: groups(&of_pod),
         no_new_privs: own.allow_privilege_escalation == Some(false),
         masked_paths: list(MASKED),
         readonly_paths: list(READ_ONLY),

@@ -24,6 +24,8 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 pub(crate) struct Recorder {
     node_name: String,
     queue: mpsc::Sender<Note>,
+    /// Of many hollow nodes only warnings are of interest.
+    warnings_only: bool,
 }
 
 struct Note {
@@ -41,10 +43,10 @@ struct Seen {
 }
 
 impl Recorder {
-    pub(crate) fn start(client: Client, node_name: String) -> Self {
+    pub(crate) fn start(client: Client, node_name: String, warnings_only: bool) -> Self {
         let (queue, notes) = mpsc::channel(QUEUE);
         tokio::spawn(send_all(client, node_name.clone(), notes));
-        Self { node_name, queue }
+        Self { node_name, queue, warnings_only }
     }
 
     pub(crate) fn pod(
@@ -91,6 +93,9 @@ impl Recorder {
     }
 
     fn send(&self, about: ObjectReference, normal: bool, reason: &'static str, message: String) {
+        if normal && self.warnings_only {
+            return;
+        }
         let mut message = message;
         if message.len() > 1024 {
             message.truncate((0..=1020).rev().find(|n| message.is_char_boundary(*n)).unwrap_or(0));

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kubelet_core::admit::Pressure;
 
 /// Kubernetes' version whose node behaviour this is.
 pub(crate) const KUBELET_VERSION: &str = "v1.36.2";
@@ -96,18 +97,14 @@ pub(crate) fn filesystem(path: &Path) -> Option<(i64, i64)> {
     Some((bytes(stat.blocks())?, bytes(stat.blocks_available())?))
 }
 
-/// What is short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pressure {
-    pub(crate) memory: bool,
-    pub(crate) disk: bool,
-    pub(crate) pid: bool,
-}
+/// Free space that is enough on any disk: a tenth of a large one is not a shortage.
+const ENOUGH_DISK: i64 = 5 << 30;
 
-/// Upstream's default thresholds: less than 100 MiB of memory, 10 % of disk; and 5 % of process ids.
+/// Upstream's default thresholds: less than 100 MiB of memory, less than 10 % of the disk (and than
+/// [`ENOUGH_DISK`]); and less than 5 % of the process ids.
 pub(crate) fn pressure(root: &Path) -> Pressure {
     let memory = meminfo("MemAvailable:").is_some_and(|available| available < 100 << 20);
-    let disk = filesystem(root).is_some_and(|(total, available)| available < total / 10);
+    let disk = filesystem(root).is_some_and(|(total, available)| available < (total / 10).min(ENOUGH_DISK));
     Pressure { memory, disk, pid: pids_short() }
 }
 

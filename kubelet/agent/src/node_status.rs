@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
+use kubelet_core::admit::Pressure;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Node;
 use crate::api::ApiFailure;
 use crate::clock;
-use crate::machine::{self, Pressure};
+use crate::machine;
 
 /// How often the state of the node is looked at.
 const UPDATE_EVERY: Duration = Duration::from_secs(10);
@@ -68,7 +69,7 @@ fn path(node: &Node) -> String {
     format!("/api/v1/nodes/{}", node.config.node_name)
 }
 
-fn labels(node: &Node) -> std::collections::BTreeMap<String, String> {
+pub(crate) fn labels(node: &Node) -> std::collections::BTreeMap<String, String> {
     let arch = crate::images::architecture();
     let name = node.config.node_name.as_str();
     let fixed = [
@@ -109,6 +110,7 @@ struct Health {
 
 async fn observe(node: &Node) -> Health {
     let pressure = if node.hollow { Pressure::default() } else { machine::pressure(&node.config.root_dir) };
+    *node.pressure.lock() = pressure;
     let not_ready = match node.runtime.status().await {
         Ok(status) => {
             let bad = status.conditions.iter().find(|c| !c.status);

@@ -112,7 +112,8 @@ async fn ensure_image(
     let present = node.runtime.image_status(&tagged).await.map_err(|e| other("ImageInspectError")(e.to_string()))?;
     match images::decide(spec.image_pull_policy.as_deref(), &image, present.is_some()) {
         Decision::Use => {
-            let message = format!("Container image {image:?} already present on machine");
+            let message =
+                format!("Container image {image:?} already present on machine and can be accessed by the pod");
             node.events.pod(pod, about, true, "Pulled", message);
             Ok((present.as_ref().map_or_else(|| tagged.clone(), |i| i.id.clone()), present))
         }
@@ -185,8 +186,17 @@ async fn configure(
         command: expand(&spec.command),
         args: expand(&spec.args),
         mounts,
-        groups: Vec::new(),
+        target: target(node, pod, &request.name),
         env: environment.into_iter().collect(),
     };
-    cri_config::container(node, pod, request.kind, spec, request.attempt, prepared)
+    cri_config::container(node, pod, spec, request.attempt, prepared)
+}
+
+/// The id of the container that an ephemeral container was aimed at.
+fn target(node: &Node, pod: &Pod, name: &str) -> Option<String> {
+    let ephemeral = pods::spec(pod)?.ephemeral_containers.as_deref()?.iter().find(|c| c.name == name)?;
+    let aimed_at = ephemeral.target_container_name.as_deref()?;
+    let (namespace, pod_name, _) = pods::identity(pod);
+    let view = node.pod(namespace, pod_name)?;
+    view.containers.iter().find(|(n, _, _, running)| n == aimed_at && *running).map(|(_, id, ..)| id.clone())
 }

@@ -25,6 +25,8 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// How often volumes of ConfigMaps, secrets and tokens are brought up to date.
 const VOLUMES_EVERY: Duration = Duration::from_secs(30);
 const VOLUMES_RETRY: Duration = Duration::from_secs(2);
+/// Wait before asking a runtime again that did not answer.
+const UNSYNCED: Duration = Duration::from_millis(500);
 /// Wait after a sandbox could not be made.
 const SANDBOX_RETRY: i64 = 2;
 
@@ -110,6 +112,7 @@ pub(crate) fn spawn(node: Arc<Node>, pod: Arc<Pod>, inbox: Arc<Inbox>) {
         probes: HashMap::new(),
         wake: None,
         first_seen,
+        synced: false,
         ran: false,
         deleted: false,
         cleaned: false,
@@ -142,6 +145,8 @@ struct Worker {
     /// When to decide again though nothing happens.
     wake: Option<Timestamp>,
     first_seen: Timestamp,
+    /// What we know of the runtime is what it last was: without that nothing is decided.
+    synced: bool,
     /// The pod's start has been counted.
     ran: bool,
     /// The API server has been asked to remove it.
@@ -154,8 +159,11 @@ impl Worker {
     async fn run(mut self) {
         let stop = self.node.stop.clone();
         self.refresh().await;
+        self.admit();
         loop {
-            self.step().await;
+            if self.synced {
+                self.step().await;
+            }
             if self.gone && self.observed.killed {
                 break;
             }
@@ -169,9 +177,24 @@ impl Worker {
                 Some(done) = self.tasks.join_next() => self.done(done.ok()).await,
                 () = sleep_until(self.wake) => {}
                 () = tokio::time::sleep(quiet) => {}
+                () = tokio::time::sleep(UNSYNCED), if !self.synced => self.refresh().await,
             }
         }
         self.remove().await;
+    }
+
+    /// A pod that is new here may be refused.
+    fn admit(&mut self) {
+        let status = self.pod.status.as_ref();
+        let new = status.is_none_or(|s| s.container_statuses.is_none() && s.start_time.is_none());
+        if !new || !self.observed.sandboxes.is_empty() || self.pod.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        if let Err(rejection) = self.node.admit(&self.pod) {
+            self.node.events.pod(&self.pod, None, false, "FailedAdmission", rejection.message.clone());
+            self.termination = Some(Termination { grace: 0, reason: Some((rejection.reason, rejection.message)) });
+            self.observed.killed = true;
+        }
     }
 
     /// The agent ends; the pod does not.
@@ -201,7 +224,9 @@ impl Worker {
 
     /// Asks the runtime about this pod.
     async fn refresh(&mut self) {
-        if let Err(error) = self.observer.refresh(&self.node, &self.pod, &mut self.observed).await {
+        let refreshed = self.observer.refresh(&self.node, &self.pod, &mut self.observed).await;
+        self.synced = refreshed.is_ok();
+        if let Err(error) = refreshed {
             tracing::debug!(%error, pod = pods::long_name(&self.pod), "asking the runtime about a pod");
         }
     }
@@ -540,7 +565,9 @@ impl Worker {
             status: status.clone(),
         };
         *self.inbox.view.lock() = Some(Arc::new(view));
-        if !self.gone {
+        // Hollow pods come by thousands: only what they settle on is told.
+        let settling = self.node.hollow && (self.observed.pod_in_flight || !self.observed.in_flight.is_empty());
+        if !self.gone && !settling {
             self.node.statuses.report(&self.pod, &status);
         }
     }

@@ -223,6 +223,11 @@ async fn a_pod_on_containerd() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let left = std::fs::read_dir(cluster.dir.join("kubelet/pods")).map_or(0, |d| d.count());
     assert_eq!(left, 0, "files of the pod are left");
+    let events = state.list("/api/v1/namespaces/d/events");
+    let reasons: Vec<&str> = events.iter().filter_map(|e| e["reason"].as_str()).collect();
+    for reason in ["Pulled", "Created", "Started", "Unhealthy", "Killing"] {
+        assert!(reasons.contains(&reason), "no {reason} in {reasons:?}");
+    }
     again.cancel();
     running.await.expect("joined").expect("ended well");
     containerd.remove_all_pods().await.expect("pods removed");

@@ -76,15 +76,7 @@ async fn a_pod_lives_and_dies_and_servers_may_fail() {
     let patches = state.count("PATCH pods/status");
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(state.count("PATCH pods/status"), patches);
-    assert!(patches <= 12, "{patches} status patches for two pods");
-    let reasons: Vec<_> = state
-        .list("/api/v1/namespaces/d/events")
-        .iter()
-        .map(|e| e["reason"].as_str().unwrap_or("").to_owned())
-        .collect();
-    for reason in ["Pulling", "Pulled", "Created", "Started", "Killing"] {
-        assert!(reasons.iter().any(|r| r == reason), "no {reason} in {reasons:?}");
-    }
+    assert!(patches <= 8, "{patches} status patches for two pods");
 
     stop.cancel();
     running.await.expect("joined").expect("ended well");

@@ -3,6 +3,7 @@
 //! The agent observes (containers, probes, failures), asks [`sync_pod`] what to do and [`pod_status`]
 //! what to tell the API server, and does it.
 
+pub mod admit;
 pub mod backoff;
 pub mod conditions;
 pub mod env;

@@ -53,7 +53,7 @@ impl World {
 
     fn say(&mut self, line: &str) {
         let at = self.now.duration_since(self.began).as_secs();
-        writeln!(self.log, "{at:>4}s {line}").expect("writing to a string");
+        writeln!(self.log, "{at}s {line}").expect("writing to a string");
     }
 
     /// Decides and acts until there is nothing to do.
@@ -321,30 +321,30 @@ fn crash_loops_wait_longer_each_time() {
     world.exits("a", 2);
     world.show();
     world.check(expect![[r#"
-           0s create sandbox 0
-           0s start a 0
-           1s -- a exits 1
-           1s start a 1
-           1s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
-           1s   a: running, before ended 1 Error, restarts 1 ready
-          21s -- a exits 1
-          21s a waits until 31s: CrashLoopBackOff
-          21s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
-          21s   a: waiting CrashLoopBackOff, before ended 1 Error, restarts 1
-          40s start a 2
-          40s remove container
-          41s -- a exits 1
-          41s a waits until 61s: CrashLoopBackOff
-          41s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
-          41s   a: waiting CrashLoopBackOff, before ended 1 Error, restarts 2
-          60s a waits until 61s: CrashLoopBackOff
-         120s start a 3
-         120s remove container
-         820s -- a exits 2
-         820s start a 4
-         820s remove container
-         820s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
-         820s   a: running, before ended 2 Error, restarts 4 ready
+        0s create sandbox 0
+        0s start a 0
+        1s -- a exits 1
+        1s start a 1
+        1s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
+        1s   a: running, before ended 1 Error, restarts 1 ready
+        21s -- a exits 1
+        21s a waits until 31s: CrashLoopBackOff
+        21s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
+        21s   a: waiting CrashLoopBackOff, before ended 1 Error, restarts 1
+        40s start a 2
+        40s remove container
+        41s -- a exits 1
+        41s a waits until 61s: CrashLoopBackOff
+        41s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
+        41s   a: waiting CrashLoopBackOff, before ended 1 Error, restarts 2
+        60s a waits until 61s: CrashLoopBackOff
+        120s start a 3
+        120s remove container
+        820s -- a exits 2
+        820s start a 4
+        820s remove container
+        820s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
+        820s   a: running, before ended 2 Error, restarts 4 ready
     "#]]);
 }
 
@@ -362,21 +362,21 @@ fn images_that_cannot_be_pulled() {
     world.pass(20);
     world.show();
     world.check(expect![[r#"
-           0s create sandbox 0
-           0s start a 0
-           0s -- a exits 1
-           0s start a: no image
-           0s a waits until 5s: ErrImagePull
-           0s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
-           0s   a: waiting ErrImagePull, before ended 1 Error, restarts 0
-           5s a waits until 10s: ImagePullBackOff
-           5s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
-           5s   a: waiting ImagePullBackOff, before ended 1 Error, restarts 0
-          10s start a: no image
-          10s a waits until 15s: ErrImagePull
-          30s start a 1
-          30s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
-          30s   a: running, before ended 1 Error, restarts 1 ready
+        0s create sandbox 0
+        0s start a 0
+        0s -- a exits 1
+        0s start a: no image
+        0s a waits until 5s: ErrImagePull
+        0s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
+        0s   a: waiting ErrImagePull, before ended 1 Error, restarts 0
+        5s a waits until 10s: ImagePullBackOff
+        5s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
+        5s   a: waiting ImagePullBackOff, before ended 1 Error, restarts 0
+        10s start a: no image
+        10s a waits until 15s: ErrImagePull
+        30s start a 1
+        30s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
+        30s   a: running, before ended 1 Error, restarts 1 ready
     "#]]);
 }
 
@@ -501,12 +501,12 @@ fn deadlines_end_pods() {
     world.pass(1);
     world.show();
     world.check(expect![[r#"
-           0s create sandbox 0
-           0s start a 0
-          59s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
-          59s   a: running, before -, restarts 0 ready
-          60s kill pod within 30s
-          60s = Failed (DeadlineExceeded) 10.0.0.2 [Initialized PodScheduled]
-          60s   a: ended 0 Completed, before -, restarts 0
+        0s create sandbox 0
+        0s start a 0
+        59s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
+        59s   a: running, before -, restarts 0 ready
+        60s kill pod within 30s
+        60s = Failed (DeadlineExceeded) 10.0.0.2 [Initialized PodScheduled]
+        60s   a: ended 0 Completed, before -, restarts 0
     "#]]);
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,19 +28,19 @@ use tokio::task::AbortHandle;
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 #[expect(clippy::disallowed_methods, reason = "a test's shell")]
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
 /// Certificates of a cluster in a directory of its own.
-pub struct Cluster {
-    pub dir: PathBuf,
+pub(crate) struct Cluster {
+    pub(crate) dir: PathBuf,
     authority: Authority,
-    pub state: Arc<State>,
+    pub(crate) state: Arc<State>,
 }
 
 /// Objects and what happened to them.
-pub struct State {
+pub(crate) struct State {
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
 }
@@ -90,7 +90,7 @@ impl Address {
 }
 
 impl Cluster {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("kontiki-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a directory");
@@ -101,7 +101,7 @@ impl Cluster {
     }
 
     /// `NAME.crt` and `NAME.key` in the directory.
-    pub fn certificate(&self, name: &str, common_name: &str, organization: &str) -> (PathBuf, PathBuf) {
+    pub(crate) fn certificate(&self, name: &str, common_name: &str, organization: &str) -> (PathBuf, PathBuf) {
         let request = CertificateRequest {
             common_name: common_name.to_owned(),
             organizations: vec![organization.to_owned()],
@@ -115,7 +115,7 @@ impl Cluster {
         (self.dir.join(format!("{name}.crt")), self.dir.join(format!("{name}.key")))
     }
 
-    pub fn kubeconfig(&self, node: &str, server: SocketAddr) -> PathBuf {
+    pub(crate) fn kubeconfig(&self, node: &str, server: SocketAddr) -> PathBuf {
         self.certificate(node, &format!("system:node:{node}"), "system:nodes");
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -129,7 +129,7 @@ impl Cluster {
     }
 
     /// Serves the state on a port of its own.
-    pub async fn serve(&self, name: &str) -> Server {
+    pub(crate) async fn serve(&self, name: &str) -> Server {
         let (certificate, key) = self.certificate(name, "kube-apiserver", "system:masters");
         let tls =
             pki::reload::server_config(&certificate, &key, &self.dir.join("ca.crt"), false, &[b"h2"]).expect("TLS");
@@ -165,32 +165,32 @@ impl Drop for Cluster {
     }
 }
 
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     accepting: AbortHandle,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
 impl Server {
     /// As `kill -9` would.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.accepting.abort();
         self.connections.lock().drain(..).for_each(|c| c.abort());
     }
 }
 
 impl State {
-    pub fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
         let address = Address::parse(path)?;
         self.inner.lock().objects.get(&address.key()).cloned()
     }
 
-    pub fn put(&self, path: &str, object: Value) {
+    pub(crate) fn put(&self, path: &str, object: Value) {
         let address = Address::parse(path).expect("a path");
         self.store(address, object);
     }
 
-    pub fn list(&self, path: &str) -> Vec<Value> {
+    pub(crate) fn list(&self, path: &str) -> Vec<Value> {
         let address = Address::parse(path).expect("a path");
         let inner = self.inner.lock();
         let all = inner.objects.iter().filter(|(key, _)| Address::parse_key(key).is_some_and(|a| address.holds(&a)));
@@ -198,12 +198,12 @@ impl State {
     }
 
     /// Requests so far, such as `PATCH pods/status`.
-    pub fn count(&self, what: &str) -> usize {
+    pub(crate) fn count(&self, what: &str) -> usize {
         self.inner.lock().counts.get(what).copied().unwrap_or(0)
     }
 
     /// Deletes as `kubectl delete` does.
-    pub fn delete(&self, path: &str, grace: i64) {
+    pub(crate) fn delete(&self, path: &str, grace: i64) {
         let mut object = self.get(path).expect("an object");
         object["metadata"]["deletionTimestamp"] = json!(api_machinery::time::seconds(now()));
         object["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
@@ -211,7 +211,7 @@ impl State {
     }
 
     /// Waits until the object is as wished.
-    pub async fn wait(&self, path: &str, what: &str, wished: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
+    pub(crate) async fn wait(&self, path: &str, what: &str, wished: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
         let mut changed = self.changed.subscribe();
         let waiting = async {
             loop {
@@ -415,11 +415,7 @@ fn refuse(status: StatusCode) -> Response<Body> {
 }
 
 /// Whether a pod's condition Ready is True.
-pub fn ready(pod: Option<&Value>) -> bool {
+pub(crate) fn ready(pod: Option<&Value>) -> bool {
     let conditions = pod.and_then(|p| p["status"]["conditions"].as_array()).cloned().unwrap_or_default();
     conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
-}
-
-pub fn path(dir: &Path, name: &str) -> PathBuf {
-    dir.join(name)
 }
