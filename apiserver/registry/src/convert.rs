@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api_cache::Object;
 use api_machinery::{Value, object};
-use api_schema::Resource;
+use api_schema::{Resource, Schema, TypeId};
 use serde_json::{Map, json};
 
 /// (events.k8s.io/v1, core/v1)
@@ -66,6 +66,14 @@ pub(crate) fn from_storage(resource: &Resource, mut value: Value) -> Value {
         Some(Pair::Autoscalers) => autoscaler_to_v1(&mut value),
     }
     value
+}
+
+/// The type of what is stored.
+pub(crate) fn stored_type(schema: &Schema, resource: &Resource) -> Option<TypeId> {
+    match pair(resource) {
+        None => resource.type_id,
+        Some(_) => schema.preferred(&resource.storage).and_then(|stored| stored.type_id),
+    }
 }
 
 /// A cached object as it is served.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use api_admission::Operation;
-use api_machinery::{ApiError, ErrorList, ObjectKey, Path, Value, meta, object};
+use api_machinery::{ApiError, ErrorList, ObjectKey, Value, object};
 use store_api::StoreError;
 
 use crate::commit::{Change, Outcome, unchanged};
 use crate::scope::Scope;
-use crate::{Body, Registry, Written, body, claims, convert, ids, metadata};
+use crate::{Body, Registry, Written, body, claims, convert, ids, metadata, requester};
 
 /// Names are generated anew at most so often, as upstream.
 const NAME_TRIES: usize = 8;
@@ -62,7 +62,7 @@ impl Registry {
             let name = ids::generated_name(object::generate_name(&value), ids::random());
             object::meta_mut(&mut value).insert("name".to_owned(), name.into());
         }
-        prepare(scope, &mut value);
+        self.prepare_new(scope, &mut value);
         let asked = claims::held(&scope.resource.storage, &value);
         self.allocate(&scope.resource.storage, &mut value).await?;
         let name = object::name(&value).to_owned();
@@ -110,6 +110,15 @@ impl Registry {
         }
     }
 
+    /// Everything the server sets, and what clients may not set dropped.
+    fn prepare_new(&self, scope: &Scope<'_>, value: &mut Value) {
+        metadata::fill_system_fields(value, scope.kind, scope.now);
+        scope.kind.default(value);
+        scope.kind.prepare_create(value, scope.has_status());
+        requester::record(scope, value);
+        self.complete(scope.resource, value);
+    }
+
     async fn dry_create(&self, scope: &Scope<'_>, key: &ObjectKey, value: Value) -> Result<Try, ApiError> {
         if self.fresh(key).await?.object.is_some() {
             return Ok(Try::NameTaken);
@@ -120,18 +129,12 @@ impl Registry {
     }
 }
 
-/// Everything the server sets, and what clients may not set dropped.
-fn prepare(scope: &Scope<'_>, value: &mut Value) {
-    metadata::fill_system_fields(value, scope.kind, scope.now);
-    scope.kind.default(value);
-    scope.kind.prepare_create(value, scope.has_status());
-}
-
+/// By the rules of the version that was asked for: those of `events.k8s.io` are stricter than those of the
+/// core Events that they are stored as.
 fn validate(scope: &Scope<'_>, name: &str, value: &Value) -> Result<(), ApiError> {
     let mut errors = ErrorList::new();
-    let check = |name: &str| scope.kind.validate_name(name);
-    meta::validate_object_meta(value, scope.resource.namespaced, &check, &Path::new("metadata"), &mut errors);
-    scope.kind.validate(value, &mut errors);
+    api_kinds::meta::validate(scope.kind, value, scope.resource.namespaced, &mut errors);
+    api_kinds::of(&scope.resource.group_resource()).validate(value, &mut errors);
     scope.invalid(name, errors)
 }
 

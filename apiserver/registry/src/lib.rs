@@ -11,6 +11,7 @@ mod bootstrap;
 mod claims;
 mod collection;
 mod commit;
+mod components;
 mod continue_token;
 mod convert;
 mod create;
@@ -22,6 +23,7 @@ mod ids;
 mod metadata;
 mod parts;
 mod read;
+mod requester;
 mod scale;
 mod scope;
 mod select;
@@ -291,11 +293,17 @@ impl Registry {
         if target.subresource == "scale" {
             return self.get_scale(&scope, resource_version).await;
         }
+        if scope.is("", components::PLURAL) {
+            return self.get_component(&scope).await;
+        }
         let object = self.get_object(target.resource, &scope.key(target.name), resource_version).await?;
         Ok(convert::object(target.resource, object))
     }
 
     pub async fn list(&self, target: &Target<'_>, options: ListOptions) -> Result<List> {
+        if scope::is(&target.resource.storage, "", components::PLURAL) {
+            return self.list_components(target, options).await;
+        }
         self.list_objects(target, options).await
     }
 

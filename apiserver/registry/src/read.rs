@@ -266,7 +266,7 @@ impl Taken {
 }
 
 /// The first page of what the cache shows.
-fn page(listing: Listing, selection: &Selection, limit: usize, resource: &Resource) -> List {
+pub(crate) fn page(listing: Listing, selection: &Selection, limit: usize, resource: &Resource) -> List {
     let total = listing.objects.len() as u64;
     let mut taken = Taken { objects: Vec::new(), limit, more: false };
     for object in listing.objects {

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use api_admission::Operation;
+use api_codec::default::fill_zero_values;
 use api_codec::patch::{self, PatchKind};
 use api_machinery::{ApiError, ErrorList, ObjectKey, Path, Value, meta, object};
+use api_schema::Resource;
 use store_api::{Op, Revision, StoreError};
 
 use crate::commit::{Change, Current, Outcome, unchanged};
@@ -98,7 +100,7 @@ impl Registry {
         let value = &mut proposal.value;
         self.admission.admit(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
         check_base(scope, desired, value, old, current.revision)?;
-        prepare(scope, part, value, old);
+        self.prepare_changed(scope, part, value, old);
         let storage = &scope.resource.storage;
         let before = claims::held(storage, old);
         let asked = claims::held(storage, value);
@@ -175,6 +177,26 @@ impl Registry {
         }
     }
 
+    /// Everything the server decides in an update.
+    fn prepare_changed(&self, scope: &Scope<'_>, part: Part, value: &mut Value, old: &Value) {
+        part.restrict(scope.kind, value, old, scope.has_status(), scope.now);
+        metadata::keep_system_fields(value, old);
+        self.complete(scope.resource, value);
+        if matches!(part, Part::Whole | Part::EphemeralContainers | Part::Resize)
+            && scope.kind.has_generation()
+            && scope.kind.generation_grows(value, old)
+        {
+            metadata::grow_generation(value);
+        }
+    }
+
+    /// Writes what upstream's types never leave out, `status: {}` for one, where a hook dropped it.
+    pub(crate) fn complete(&self, resource: &Resource, value: &mut Value) {
+        if let Some(type_id) = convert::stored_type(self.schema, resource) {
+            fill_zero_values(self.schema, type_id, value);
+        }
+    }
+
     fn propose(&self, scope: &Scope<'_>, desired: &Desired<'_>, old: &Value) -> Result<Proposal, ApiError> {
         match desired {
             Desired::Replace(value) => Ok(Proposal { value: value.clone(), warnings: Vec::new() }),
@@ -227,18 +249,6 @@ fn check_base(
     }
 }
 
-/// Everything the server decides in an update.
-fn prepare(scope: &Scope<'_>, part: Part, value: &mut Value, old: &Value) {
-    part.restrict(scope.kind, value, old, scope.has_status(), scope.now);
-    metadata::keep_system_fields(value, old);
-    if matches!(part, Part::Whole | Part::EphemeralContainers | Part::Resize)
-        && scope.kind.has_generation()
-        && scope.kind.generation_grows(value, old)
-    {
-        metadata::grow_generation(value);
-    }
-}
-
 fn validate(scope: &Scope<'_>, part: Part, value: &Value, old: &Value) -> Result<(), ApiError> {
     let mut errors = ErrorList::new();
     meta::validate_object_meta_update(value, old, &Path::new("metadata"), &mut errors);
@@ -279,7 +289,7 @@ impl Registry {
         for _ in 0..TRIES {
             let not_found = || ApiError::not_found(&key.resource, &key.name);
             let old = current.object.clone().ok_or_else(not_found);
-            let new = match old.and_then(|old| edit(&old)) {
+            let mut new = match old.and_then(|old| edit(&old)) {
                 Ok(new) => new,
                 Err(error) if current.fresh => return Err(error),
                 Err(_) => {
@@ -287,6 +297,9 @@ impl Registry {
                     continue;
                 }
             };
+            if let Some(resource) = self.schema.preferred(&key.resource) {
+                self.complete(resource, &mut new);
+            }
             if scope.info.dry_run {
                 return Ok((new, current.revision));
             }
