@@ -4,7 +4,9 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use api_codec::protobuf::Encoded;
 use api_machinery::{ObjectKey, Value};
+use api_schema::Schema;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,13 +20,14 @@ pub struct Object {
     pub json: Bytes,
     labels: OnceLock<BTreeMap<String, String>>,
     value: OnceLock<Arc<Value>>,
+    protobuf: OnceLock<Option<Encoded>>,
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Object {
     pub fn new(key: ObjectKey, revision: Revision, json: Bytes) -> Self {
-        let (labels, value, typed) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { key, revision, json, labels, value, typed }
+        let (labels, value, protobuf, typed) = (OnceLock::new(), OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { key, revision, json, labels, value, protobuf, typed }
     }
 
     /// The object from its stored bytes. `None` when they are not JSON of an object at all.
@@ -54,6 +57,17 @@ impl Object {
     /// Parsed once, then shared. `null` when the bytes are not JSON, which the codec never writes.
     pub fn value(&self) -> Arc<Value> {
         self.value.get_or_init(|| Arc::new(parse(&self.json))).clone()
+    }
+
+    /// In protobuf, encoded once, then shared. `None` for kinds that protobuf has no message for.
+    pub fn protobuf(&self) -> Option<&Encoded> {
+        let encode = |value: &Value| Encoded::new(Schema::builtin(), value);
+        // Not through `value()`: most objects are not looked at otherwise, and values are large.
+        let made = self.protobuf.get_or_init(|| match self.value.get() {
+            Some(value) => encode(value),
+            None => encode(&parse(&self.json)),
+        });
+        made.as_ref()
     }
 
     /// Decoded once into its `k8s-openapi` type, then shared. `None` when the bytes do not fit the type

@@ -100,7 +100,7 @@ pub(crate) enum Endpoint {
     Objects,
     /// A list: also as Table and PartialObjectMetadataList.
     List,
-    /// A stream of events: JSON only.
+    /// A stream of events: not as YAML.
     Watch,
     /// Anything else: no other shapes.
     Plain,
@@ -130,6 +130,7 @@ fn format_of(kind: &str, endpoint: Endpoint) -> Option<Format> {
     match kind {
         "application/json" | "*/*" | "application/*" => Some(Format::Json),
         "application/yaml" if endpoint != Endpoint::Watch => Some(Format::Yaml),
+        protobuf::MEDIA_TYPE => Some(Format::Protobuf),
         _ => None,
     }
 }
@@ -139,15 +140,17 @@ pub(crate) fn output(headers: &HeaderMap, query: &Query, endpoint: Endpoint) -> 
     for clause in accepted(headers) {
         let Some(format) = format_of(clause.kind, endpoint) else { continue };
         let Some((shape, meta_beta)) = shape_of(&clause, endpoint) else { continue };
-        if !matches!(clause.parameter("stream"), "" | "watch") {
+        let streamed = matches!(clause.parameter("stream"), "" | "watch");
+        // Protobuf has no message for tables.
+        if !streamed || format == Format::Protobuf && shape == Shape::Table {
             continue;
         }
         let pretty = endpoint != Endpoint::Watch && wants_pretty(headers, query, &clause);
         return Ok(Output { format, shape, meta_beta, pretty, gzip: accepts_gzip(headers) });
     }
     let known = match endpoint {
-        Endpoint::Watch => "application/json;stream=watch",
-        _ => "application/json, application/yaml",
+        Endpoint::Watch => "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        _ => "application/json, application/yaml, application/vnd.kubernetes.protobuf",
     };
     Err(ApiError::not_acceptable(format!("only the following media types are accepted: {known}")))
 }
@@ -230,8 +233,11 @@ mod tests {
         let kubectl = format!("{TABLE},application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json");
         for (text, endpoint, want) in [
             ("*/*", Objects, Ok((Format::Json, Shape::Object))),
-            ("application/vnd.kubernetes.protobuf,application/json", List, Ok((Format::Json, Shape::Object))),
-            ("application/vnd.kubernetes.protobuf", List, Err(406)),
+            ("application/vnd.kubernetes.protobuf,application/json", List, Ok((Format::Protobuf, Shape::Object))),
+            ("application/vnd.kubernetes.protobuf;q=0.5,application/json", List, Ok((Format::Json, Shape::Object))),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", List, Err(406)),
+            ("application/vnd.kubernetes.protobuf;stream=watch", Watch, Ok((Format::Protobuf, Shape::Object))),
+            ("application/cbor", List, Err(406)),
             ("text/html", List, Err(406)),
             (
                 "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -245,7 +251,7 @@ mod tests {
             (&kubectl, List, Ok((Format::Json, Shape::Table))),
             (&kubectl, Plain, Ok((Format::Json, Shape::Object))),
             (TABLE, Plain, Err(406)),
-            (PARTIAL, Objects, Ok((Format::Json, Shape::Partial))),
+            (PARTIAL, Objects, Ok((Format::Protobuf, Shape::Partial))),
             (PARTIAL, List, Ok((Format::Json, Shape::Object))),
             (
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",

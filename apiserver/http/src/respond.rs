@@ -68,8 +68,12 @@ pub(crate) fn value(output: &Output, code: u16, value: &Value) -> Response {
     }
 }
 
-/// JSON bytes ready to send; read again only where YAML or indentation is asked for.
+/// JSON bytes ready to send; read again only where YAML or indentation is asked for. An object that is in protobuf
+/// already is sent as it is.
 pub(crate) fn json(output: &Output, code: u16, json: Bytes) -> Response {
+    if output.format == Format::Protobuf && json.starts_with(&protobuf::MAGIC) {
+        return protobuf_bytes(output, code, json);
+    }
     if output.format == Format::Json && !output.pretty {
         let mut line = BytesMut::with_capacity(json.len() + 1);
         line.extend_from_slice(&json);
@@ -86,7 +90,7 @@ pub(crate) fn json(output: &Output, code: u16, json: Bytes) -> Response {
 fn formatted(output: &Output, code: u16, value: &Value) -> Response {
     if output.format == Format::Protobuf {
         return match protobuf::encode(Schema::builtin(), value) {
-            Some(bytes) => protobuf_bytes(output, code, bytes.into()),
+            Some(bytes) => protobuf_bytes(output, code, bytes),
             None => json(&Output { format: Format::Json, ..*output }, code, value.to_string().into()),
         };
     }
@@ -137,15 +141,33 @@ pub(crate) fn error(output: &Output, error: &ApiError) -> Response {
     response
 }
 
-/// A list as it is sent: `head`, items without their opening brace, `tail`.
+/// A list as it is sent: `head`, items, `tail`.
 pub(crate) struct Pieces {
     pub head: Bytes,
-    /// Each without its leading `{`.
+    /// JSON ones without their opening brace, protobuf ones with their tag and length.
     pub items: Box<dyn Iterator<Item = Bytes> + Send>,
     pub tail: &'static [u8],
     /// Bytes of all items where that is known without making them.
     pub items_bytes: Option<usize>,
     pub count: usize,
+    /// [`Format::Json`] or [`Format::Protobuf`].
+    pub format: Format,
+}
+
+impl Pieces {
+    /// Before the first item, and before each other.
+    fn separators(&self) -> (&'static [u8], &'static [u8]) {
+        if self.format == Format::Protobuf { (b"", b"") } else { (b"{", b",{") }
+    }
+    /// Bytes of it all where that is known.
+    fn length(&self) -> Option<usize> {
+        let (first, next) = self.separators();
+        let between = match self.count {
+            0 => return Some(self.head.len() + self.tail.len()),
+            count => first.len() + next.len() * (count - 1),
+        };
+        self.items_bytes.map(|bytes| bytes + between + self.head.len() + self.tail.len())
+    }
 }
 
 /// Joins the pieces of a list into frames.
@@ -173,7 +195,8 @@ impl Iterator for Frames {
                 }
                 FrameState::Items { first } => match self.pieces.items.next() {
                     Some(item) => {
-                        self.buffer.extend_from_slice(if first { b"{" } else { b",{" });
+                        let separators = self.pieces.separators();
+                        self.buffer.extend_from_slice(if first { separators.0 } else { separators.1 });
                         self.buffer.extend_from_slice(&item);
                         self.state = FrameState::Items { first: false };
                     }
@@ -221,16 +244,15 @@ impl<I: Iterator<Item = Bytes>> Iterator for Gzip<I> {
 
 /// A list, streamed; compressed when it is large and the client accepts it.
 pub(crate) fn list(output: &Output, pieces: Pieces) -> Response {
-    let (known, count) = (pieces.items_bytes, pieces.count);
-    let length = known.map(|bytes| bytes + pieces.head.len() + pieces.tail.len() + (2 * count).saturating_sub(1));
-    let length = if count == 0 { Some(pieces.head.len() + pieces.tail.len()) } else { length };
+    let (length, format) = (pieces.length(), pieces.format);
     let frames = Frames { pieces, state: FrameState::Head, buffer: BytesMut::new() };
-    if output.format != Format::Json || output.pretty {
+    if format == Format::Json && (output.format != Format::Json || output.pretty) {
         let whole: Vec<u8> = frames.flatten().collect();
         return json(output, 200, whole.into());
     }
     // A length that is not known beforehand stands for something costly, hence large enough.
-    let mut response = with_body(200, JSON, full(Bytes::new()));
+    let media_type = if format == Format::Protobuf { protobuf::MEDIA_TYPE } else { JSON };
+    let mut response = with_body(200, media_type, full(Bytes::new()));
     if output.gzip && length.is_none_or(|length| length >= GZIP_MIN_BYTES) {
         mark_gzip(&mut response);
         *response.body_mut() = streamed(stream::iter(Gzip::new(frames).map(Ok)));
@@ -256,6 +278,7 @@ mod tests {
             items_bytes: Some(items.iter().map(Bytes::len).sum()),
             count: items.len(),
             items: Box::new(items.into_iter()),
+            format: Format::Json,
         }
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use api_cache::Object;
+use api_codec::decode::Format;
+use api_codec::protobuf::{self, Encoded};
 use api_codec::table::{self, Column, IncludeObject};
 use api_machinery::error::Result;
 use api_machinery::{ApiError, Reason, Value, object};
@@ -107,9 +109,23 @@ impl Encoder {
         partial
     }
 
-    /// One object as a whole answer.
+    fn is_protobuf(&self) -> bool {
+        self.output.format == Format::Protobuf
+    }
+
+    /// One object as a whole answer: JSON, or protobuf where that was agreed on and there is such a message.
     pub(crate) fn object(&self, object: &Object) -> Bytes {
-        if self.is_verbatim() { object.json.clone() } else { self.value(&object.value()).to_string().into() }
+        match (self.is_verbatim(), self.is_protobuf()) {
+            (true, true) => object.protobuf().map_or_else(|| object.json.clone(), |encoded| encoded.envelope.clone()),
+            (true, false) => object.json.clone(),
+            (false, _) => self.ready(&self.value(&object.value())),
+        }
+    }
+
+    /// The bytes of what was made here, in the format agreed on as far as there is a message for it.
+    pub(crate) fn ready(&self, value: &Value) -> Bytes {
+        let encoded = self.is_protobuf().then(|| protobuf::encode(Schema::builtin(), value)).flatten();
+        encoded.unwrap_or_else(|| value.to_string().into())
     }
 
     /// One object as a whole answer, from its stored form.
@@ -162,22 +178,59 @@ impl Encoder {
         whole.slice(1..)
     }
 
+    /// `apiVersion` and kind of a list.
+    fn list_type(&self) -> (String, String) {
+        let meta = self.output.meta_version().to_owned();
+        match self.output.shape {
+            Shape::Object => (self.served.resource.gv.to_string(), format!("{}List", self.served.resource.kind)),
+            Shape::Partial => (meta, "PartialObjectMetadataList".to_owned()),
+            Shape::Table => (meta, "Table".to_owned()),
+        }
+    }
+
+    /// The message of an item of a list.
+    fn message(&self, object: &Object) -> Option<Bytes> {
+        match self.is_verbatim() {
+            true => object.protobuf().map(Encoded::message),
+            false => Encoded::new(Schema::builtin(), &self.value(&object.value())).map(|encoded| encoded.message()),
+        }
+    }
+
+    /// A list in protobuf, whose length comes first. `None` when there is no message for it.
+    fn protobuf_list(&self, objects: &[Arc<Object>], metadata: &Value) -> Option<Pieces> {
+        let mut pieces = Vec::with_capacity(2 * objects.len());
+        for object in objects {
+            let message = self.message(object)?;
+            pieces.push(Bytes::from(protobuf::item_head(message.len())));
+            pieces.push(message);
+        }
+        let length = pieces.iter().map(Bytes::len).sum();
+        let (api_version, kind) = self.list_type();
+        let head = protobuf::list_head(Schema::builtin(), &api_version, &kind, metadata, length)?;
+        Some(Pieces {
+            head: head.into(),
+            count: pieces.len(),
+            items: Box::new(pieces.into_iter()),
+            tail: &protobuf::TAIL,
+            items_bytes: Some(length),
+            format: Format::Protobuf,
+        })
+    }
+
     /// A list of objects, made while it is sent.
     pub(crate) fn list(self, objects: Vec<Arc<Object>>, metadata: &Value) -> Pieces {
+        if self.is_protobuf()
+            && let Some(pieces) = self.protobuf_list(&objects, metadata)
+        {
+            return pieces;
+        }
         let items_bytes = self.is_verbatim().then(|| objects.iter().map(|object| self.item(object).len()).sum());
+        let (api_version, kind) = self.list_type();
         let (head, field) = match self.output.shape {
-            Shape::Object => {
-                let kind = format!("{}List", self.served.resource.kind);
-                (json!({"kind": kind, "apiVersion": self.served.resource.gv.to_string()}), "items")
+            Shape::Object | Shape::Partial => (json!({"kind": kind, "apiVersion": api_version}), "items"),
+            Shape::Table => {
+                (json!({"kind": kind, "apiVersion": api_version, "columnDefinitions": self.columns()}), "rows")
             }
-            Shape::Partial => {
-                (json!({"kind": "PartialObjectMetadataList", "apiVersion": self.output.meta_version()}), "items")
-            }
-            Shape::Table => (
-                json!({"kind": "Table", "apiVersion": self.output.meta_version(),
-                "columnDefinitions": self.columns()}),
-                "rows",
-            ),
         };
         let mut head = head.to_string();
         head.pop();
@@ -188,6 +241,7 @@ impl Encoder {
             items: Box::new(objects.into_iter().map(move |object| self.item(&object))),
             tail: b"]}\n",
             items_bytes,
+            format: Format::Json,
         }
     }
 }

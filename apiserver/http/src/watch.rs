@@ -1,7 +1,9 @@
-//! Watch answers: one line of JSON per event, built by concatenating ready bytes.
+//! Watch answers: one line of JSON or one frame of protobuf per event, built by concatenating ready bytes.
 
 use std::time::Duration;
 
+use api_codec::decode::Format;
+use api_codec::protobuf;
 use api_machinery::ApiError;
 use api_registry::{WatchHandle, WatchItem};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,6 +16,7 @@ use crate::negotiate::Shape;
 use crate::respond::{BoxError, Response, streamed, with_body};
 use crate::served::Encoder;
 
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// A frame is sent when it has grown to this (bytes); smaller ones go out at the end of each batch.
 const FRAME_BYTES: usize = 64 * 1024;
 
@@ -28,7 +31,7 @@ impl EventEncoder {
         Self { encoder, columns_sent: false }
     }
 
-    /// Appends `{"type":T,"object":O}\n`.
+    /// Appends `{"type":T,"object":O}\n`, or the same in protobuf.
     pub(crate) fn write(&mut self, item: &WatchItem, out: &mut BytesMut) {
         let (name, object): (&str, Bytes) = match item {
             WatchItem::Added(object) => ("ADDED", self.object(object)),
@@ -36,7 +39,7 @@ impl EventEncoder {
             WatchItem::Deleted(object) => ("DELETED", self.object(object)),
             WatchItem::Bookmark { revision, initial_end } => ("BOOKMARK", self.bookmark(*revision, *initial_end)),
         };
-        frame(name, &object, out);
+        frame(self.encoder.output.format, name, &object, out);
     }
 
     fn object(&mut self, object: &api_cache::Object) -> Bytes {
@@ -66,11 +69,15 @@ impl EventEncoder {
                 "metadata": {"resourceVersion": revision.to_string()}, "columnDefinitions": [],
                 "rows": [{"cells": [], "object": partial(metadata)}]}),
         };
-        object.to_string().into()
+        self.encoder.ready(&object)
     }
 }
 
-fn frame(name: &str, object: &[u8], out: &mut BytesMut) {
+fn frame(format: Format, name: &str, object: &[u8], out: &mut BytesMut) {
+    if format == Format::Protobuf {
+        out.put_slice(&protobuf::watch_frame(name, object));
+        return;
+    }
     out.put_slice(b"{\"type\":\"");
     out.put_slice(name.as_bytes());
     out.put_slice(b"\",\"object\":");
@@ -78,10 +85,10 @@ fn frame(name: &str, object: &[u8], out: &mut BytesMut) {
     out.put_slice(b"}\n");
 }
 
-/// The last line of a watch that failed.
-pub(crate) fn error_frame(error: &ApiError) -> Bytes {
+/// The last event of a watch that failed.
+fn error_frame(encoder: &Encoder, error: &ApiError) -> Bytes {
     let mut out = BytesMut::new();
-    frame("ERROR", error.to_status().to_string().as_bytes(), &mut out);
+    frame(encoder.output.format, "ERROR", &encoder.ready(&error.to_status()), &mut out);
     out.freeze()
 }
 
@@ -110,7 +117,7 @@ impl Watch {
                 Ok(items) => self.pending = items.into_iter(),
                 Err(error) => {
                     self.ended = true;
-                    return Some(error_frame(&error));
+                    return Some(error_frame(&self.encoder.encoder, &error));
                 }
             }
         }
@@ -128,13 +135,14 @@ impl Watch {
 
 /// Streams a watch until its timeout, its error, the client's leaving or the server's stop.
 pub(crate) fn respond(handle: WatchHandle, encoder: Encoder, stop: CancellationToken, meter: WatchMeter) -> Response {
+    let media_type = if encoder.output.format == Format::Protobuf { PROTOBUF } else { crate::respond::JSON };
     let encoder = EventEncoder::new(encoder);
     let watch = Watch { handle, encoder, pending: Vec::new().into_iter(), stop, meter, ended: false };
     let frames = stream::unfold(watch, |mut watch| async move {
         let frame = watch.next().await?;
         Some((Ok::<_, BoxError>(frame), watch))
     });
-    with_body(200, crate::respond::JSON, streamed(frames))
+    with_body(200, media_type, streamed(frames))
 }
 
 /// Watches without `timeoutSeconds` end after between one and two times this, so that they do not all end at once.
