@@ -1,6 +1,6 @@
 //! How fast the store is: three replicas in one process, real disks, real TLS.
 //!
-//! `cargo run --release -p store-node --features test-support --example bench [SECONDS]`
+//! `cargo run --release -p store-node --features test-support --example bench [SECONDS [REPLICAS]]`
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,11 +21,12 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
-fn report(what: &str, mut latencies: Vec<Duration>, elapsed: Duration) {
+fn report(what: &str, mut latencies: Vec<Duration>, elapsed: Duration, cpu_before: Duration) {
     latencies.sort();
     let rate = latencies.len() as f64 / elapsed.as_secs_f64();
+    let cpu = cpu_time().saturating_sub(cpu_before).as_secs_f64() * 1e6 / latencies.len().max(1) as f64;
     println!(
-        "{what:<44} {rate:>9.0}/s   p50 {:>9.3?}   p99 {:>9.3?}   max {:>9.3?}",
+        "{what:<44} {rate:>9.0}/s   p50 {:>9.3?}   p99 {:>9.3?}   max {:>9.3?}   processor {cpu:>5.0} us each",
         percentile(&latencies, 50),
         percentile(&latencies, 99),
         latencies.last().copied().unwrap_or_default()
@@ -37,7 +38,7 @@ async fn write(store: &RaftStore, n: u64) {
 }
 
 async fn sequential(what: &str, store: &RaftStore, time: Duration, read: bool) {
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_time());
     let mut latencies = Vec::new();
     while started.elapsed() < time {
         let one = Instant::now();
@@ -47,11 +48,11 @@ async fn sequential(what: &str, store: &RaftStore, time: Duration, read: bool) {
         }
         latencies.push(one.elapsed());
     }
-    report(what, latencies, started.elapsed());
+    report(what, latencies, started.elapsed(), cpu);
 }
 
 async fn concurrent(what: &str, store: Arc<RaftStore>, clients: u64, time: Duration, read: bool) {
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_time());
     let next = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..clients)
         .map(|_| {
@@ -74,17 +75,37 @@ async fn concurrent(what: &str, store: Arc<RaftStore>, clients: u64, time: Durat
     for task in tasks {
         latencies.extend(task.await.expect("ran"));
     }
-    report(&format!("{what}, {clients} clients"), latencies, started.elapsed());
+    report(&format!("{what}, {clients} clients"), latencies, started.elapsed(), cpu);
+}
+
+/// Processor time of all threads of this process so far.
+fn cpu_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let nanos = threads.filter_map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        stat.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+async fn idle(time: Duration) {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = cpu_time();
+    tokio::time::sleep(time).await;
+    let percent = 100.0 * cpu_time().saturating_sub(before).as_secs_f64() / time.as_secs_f64();
+    println!("{:<44} {percent:>8.1} % of one processor", "idle");
 }
 
 #[tokio::main]
 async fn main() {
     let seconds = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(3);
     let time = Duration::from_secs(seconds);
-    for replicas in [1, 3] {
+    let only = std::env::args().nth(2).and_then(|arg| arg.parse().ok());
+    for replicas in [1, 3].into_iter().filter(|replicas| only.is_none_or(|only: u64| only == *replicas)) {
         println!("{replicas} replica(s), values of {VALUE_BYTES} bytes, {seconds} s each");
         let cluster = Cluster::start(replicas).await;
         let leader = cluster.store(cluster.leader().await);
+        idle(time).await;
         sequential("sequential writes", &leader, time, false).await;
         sequential("sequential linearizable reads", &leader, time, true).await;
         for clients in [64, 256, 1_024] {

@@ -27,6 +27,8 @@ const GARBAGE_STEP_KEYS: usize = 512;
 const GARBAGE_PAUSE: Duration = Duration::from_millis(10);
 const GARBAGE_IDLE: Duration = Duration::from_secs(5);
 const METRICS_TICK: Duration = Duration::from_secs(1);
+/// Looking up the files' sizes walks directories.
+const DISK_TICK: Duration = Duration::from_secs(10);
 const TLS_TICK: Duration = Duration::from_secs(5);
 
 /// Starts everything; all of it ends with `replica.stop`.
@@ -127,10 +129,15 @@ async fn garbage(replica: Arc<Replica>) {
 
 async fn publish_metrics(replica: Arc<Replica>) {
     crate::describe::describe();
+    let mut measured: Option<Instant> = None;
     let mut tick = interval(METRICS_TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tick.tick().await;
+        if measured.is_none_or(|at| at.elapsed() >= DISK_TICK) {
+            measured = Some(Instant::now());
+            blocking(|| replica.measure_disk());
+        }
         crate::describe::publish(&replica);
     }
 }

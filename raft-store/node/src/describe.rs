@@ -1,6 +1,7 @@
 //! The metrics of a replica: names, units, and those that are read off every second.
 
 use std::sync::Once;
+use std::sync::atomic::Ordering;
 
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use openraft::LogIdOptionExt;
@@ -66,6 +67,6 @@ pub(crate) fn publish(replica: &Replica) {
     gauge!("kontiki_raft_members", "kind" => "learner").set(members.saturating_sub(voters) as f64);
     gauge!("kontiki_store_revision").set(effects.applied.revision() as f64);
     gauge!("kontiki_store_compacted_revision").set(effects.engine.compacted() as f64);
-    gauge!("kontiki_store_disk_bytes").set(effects.engine.disk_bytes() as f64);
+    gauge!("kontiki_store_disk_bytes").set(replica.disk_bytes.load(Ordering::Relaxed) as f64);
     gauge!("kontiki_store_watchers").set(effects.hub.watchers() as f64);
 }

@@ -101,7 +101,7 @@ mod tests {
         clocks.before(&Command::LeaseRenew { lease: 1 }, at(195));
         assert!(clocks.revocations(&expired, &[lease(1, 100, 2)], at(200)).is_empty());
         let revoke = Command::LeaseRevoke { lease: 1, only_if_renewals: Some(2) };
-        assert_eq!(clocks.revocations(&[1], &[lease(1, 100, 2)], at(300)), [revoke.clone()]);
+        assert_eq!(clocks.revocations(&[1], &[lease(1, 100, 2)], at(300)), std::slice::from_ref(&revoke));
         clocks.after(&revoke, &Reply::Done, at(301));
         assert_eq!(clocks.expired(at(999), 10), [0u64; 0]);
     }

@@ -65,6 +65,10 @@ impl LogStore {
         self.shared.memory.lock().last().is_some()
     }
 
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.shared.log.disk_bytes()
+    }
+
     async fn submit(&self, job: Job) -> Result<(), io::Error> {
         self.jobs.send(job).await.map_err(|_| io::Error::other("the log's writer has stopped"))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kontiki_proto::raft as proto;
 use openraft::ChangeMembers;
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use store_api::{Member, NodeId, StoreError};
 use store_core::{Command, Reply};
 use tokio::time::{Instant, timeout};
@@ -248,6 +248,10 @@ fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Change
         RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => Changed::NotLeader(to.leader_id),
         // Done or not, the new leader finds out.
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(to)) => Changed::NotLeader(to.leader_id),
+        // Another change is under way: nothing was proposed, and it is over soon.
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            error @ (ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_)),
+        )) => Changed::Failed(StoreError::Unavailable(error.to_string())),
         RaftError::APIError(error) => Changed::Failed(StoreError::Invalid(error.to_string())),
         RaftError::Fatal(error) => Changed::Failed(StoreError::Unavailable(error.to_string())),
     }

@@ -40,6 +40,8 @@ pub(crate) struct Replica {
     /// Of requests that arrive without an id, and of nobody else.
     pub(crate) client: u128,
     pub(crate) requests: AtomicU64,
+    /// Bytes on disk, as last looked up: asking walks directories.
+    pub(crate) disk_bytes: AtomicU64,
     /// New requests are refused.
     pub(crate) stopping: AtomicBool,
     /// Everything this replica started ends.
@@ -79,6 +81,13 @@ impl Replica {
     /// An id for a request that has none.
     pub(crate) fn next_request(&self) -> RequestId {
         RequestId { client: self.client, seq: self.requests.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    pub(crate) fn measure_disk(&self) -> u64 {
+        let snapshot = self.effects.snapshots.current().map_or(0, |file| file.bytes);
+        let bytes = self.effects.engine.disk_bytes() + self.log.disk_bytes() + snapshot;
+        self.disk_bytes.store(bytes, Ordering::Relaxed);
+        bytes
     }
 
     pub(crate) fn check_running(&self) -> Result<(), StoreError> {

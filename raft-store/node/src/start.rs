@@ -69,6 +69,7 @@ pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc
         proposals: Arc::new(Semaphore::new(PROPOSALS_KIB)),
         client: seed,
         requests: AtomicU64::new(1),
+        disk_bytes: AtomicU64::new(0),
         stopping: AtomicBool::new(false),
         stop: stop.clone(),
         config,

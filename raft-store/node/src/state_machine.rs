@@ -27,6 +27,10 @@ const GROUP_ENTRIES: usize = 1_024;
 /// Bytes of entries applied in one batch at most, unless one entry is larger.
 const GROUP_BYTES: usize = 8 << 20;
 
+/// A group that is applied without making room for other tasks.
+const SMALL_ENTRIES: usize = 32;
+const SMALL_BYTES: usize = 256 << 10;
+
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<SnapshotFile>>;
 
 /// What applied entries reach besides the engine.
@@ -137,7 +141,10 @@ impl Machine {
         let mut clocks = self.0.leases.lock();
         group.commands().flatten().for_each(|command| clocks.before(command, now));
         drop(clocks);
-        let applied = blocking(|| self.0.engine.apply(&group.entries)).map_err(io::Error::other)?;
+        let apply = || self.0.engine.apply(&group.entries);
+        // Moving the other tasks of this thread elsewhere costs more than a small group.
+        let small = group.entries.len() <= SMALL_ENTRIES && group.bytes <= SMALL_BYTES;
+        let applied = if small { apply() } else { blocking(apply) }.map_err(io::Error::other)?;
         if applied.len() != group.entries.len() {
             return Err(io::Error::other("the engine did not answer every entry"));
         }

@@ -1,5 +1,6 @@
 //! [`store_api::Store`] on a replica.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,7 +56,7 @@ impl Replica {
             revision: self.effects.applied.revision(),
             compacted_revision: self.effects.engine.compacted(),
             members: members.collect(),
-            disk_bytes: self.effects.engine.disk_bytes(),
+            disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
             state_hash: self.effects.engine.state_hash(),
         }
     }

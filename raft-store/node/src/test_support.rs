@@ -190,6 +190,7 @@ impl Cluster {
         for id in 1..=n {
             cluster.add_node(id).await;
         }
+        assert!((1..=n).all(|id| !cluster.store(id).is_initialized()), "a fresh replica belongs to no cluster");
         let members = (1..=n).map(|id| cluster.member(id, true)).collect();
         cluster.store(1).initialize(members).await.expect("initialized");
         for id in 1..=n {

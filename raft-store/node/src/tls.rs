@@ -213,4 +213,27 @@ mod tests {
             assert_eq!(valid_cluster_id(cluster), want, "{cluster}");
         }
     }
+
+    #[test]
+    fn changed_files_are_used_and_broken_ones_are_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca = crate::test_support::TestCa::new(dir.path());
+        let (certificate, key) = ca.sign("node-1", "node-1.test.kontiki");
+        let files = Files { ca: ca.ca_file(), certificate, key };
+        let me = PeerIdentity { id: 1, cluster: "test".into() };
+        let loaded = read(&files).and_then(|pem| build(pem, &me)).expect("usable");
+        let tls = PeerTls { files, me, loaded: ArcSwap::from_pointee(loaded) };
+        let first = tls.server();
+        tls.reload();
+        assert!(Arc::ptr_eq(&first, &tls.server()), "nothing changed");
+        ca.sign("node-1", "node-2.test.kontiki");
+        tls.reload();
+        assert!(Arc::ptr_eq(&first, &tls.server()), "the certificate of another replica is not used");
+        std::fs::write(dir.path().join("node-1.pem"), "half a fi").expect("written");
+        tls.reload();
+        assert!(Arc::ptr_eq(&first, &tls.server()), "a broken file is not used");
+        ca.sign("node-1", "node-1.test.kontiki");
+        tls.reload();
+        assert!(!Arc::ptr_eq(&first, &tls.server()), "the new certificate is used");
+    }
 }

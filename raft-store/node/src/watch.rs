@@ -194,12 +194,12 @@ impl Watcher {
     fn batch(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
         let in_window = self.hub.window.read().since(self.next);
         match in_window {
-            Some(written) => Ok(self.from_window(&written, published)),
-            None => self.from_disk(published),
+            Some(written) => Ok(self.batch_in_window(&written, published)),
+            None => self.batch_on_disk(published),
         }
     }
 
-    fn from_window(&mut self, written: &[Arc<Written>], published: Revision) -> WatchBatch {
+    fn batch_in_window(&mut self, written: &[Arc<Written>], published: Revision) -> WatchBatch {
         let mut events = Vec::new();
         // A full take means that there is more, up to an unknown revision.
         let mut upto = if written.len() < BATCH_REVISIONS { published.max(self.next) } else { self.next };
@@ -216,11 +216,79 @@ impl Watcher {
         WatchBatch { revision: upto, events }
     }
 
-    fn from_disk(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
+    fn batch_on_disk(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
         let read = blocking(|| self.hub.engine.events(self.next - 1, published, BATCH_EVENTS))?;
         let upto = read.last().map_or(published, |(revision, _)| *revision);
         let events = read.iter().flat_map(|(_, events)| self.range.select(events)).collect();
         self.next = upto + 1;
         Ok(WatchBatch { revision: upto, events })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store_api::{Op, Txn};
+    use store_core::Command;
+    use store_engine::{ApplyEntry, ApplyPayload};
+
+    use super::*;
+
+    fn write(engine: &StateMachine, hubs: &[&Arc<WatchHub>], n: u64) {
+        let put = |key: String| Op::Put { key: key.into(), value: vec![b'x'; 100].into(), lease: 0 };
+        let success = vec![put(format!("a/{}", n % 7)), put(format!("b/{n}"))];
+        let command = Command::Txn(Txn { success, ..Txn::default() });
+        let entry = ApplyEntry { log_id: Bytes::from(n.to_string()), payload: ApplyPayload::Command(command) };
+        let applied = engine.apply(&[entry]).expect("applied");
+        for hub in hubs {
+            hub.publish(applied.iter().map(|applied| (applied.revision, applied.events.clone())), applied[0].revision);
+        }
+    }
+
+    async fn read(hub: &Arc<WatchHub>, start: &'static str, from: Revision, upto: Revision) -> Vec<Event> {
+        let request = WatchRequest { start: start.into(), end: store_api::prefix_end(start.as_bytes()), from };
+        let mut watch = hub.watch(request).expect("watch");
+        let mut events = Vec::new();
+        loop {
+            let batch = watch.next().await.expect("history is there");
+            assert!(batch.events.iter().all(|event| event.kv().mod_revision <= batch.revision));
+            events.extend(batch.events);
+            if batch.revision >= upto {
+                return events;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn window_and_disk_tell_the_same_history() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let engine = Arc::new(StateMachine::open(dir.path()).expect("a state"));
+        let (small, large) = (WatchHub::with_window(engine.clone(), 5_000), WatchHub::new(engine.clone()));
+        for n in 1..=3_000 {
+            write(&engine, &[&small, &large], n);
+        }
+        assert!(small.window.read().written.len() < 20, "the small window forgets");
+        for from in [1, 2, 1_500, 2_990, 3_000] {
+            let expected = read(&large, "a/", from, 3_000).await;
+            assert_eq!(expected.len() as u64, 3_001 - from);
+            assert!(read(&small, "a/", from, 3_000).await == expected, "from {from}");
+        }
+        // After a snapshot took the place of the state, history comes from disk, and new events follow it.
+        large.reset(3_000);
+        write(&engine, &[&small, &large], 3_001);
+        assert!(read(&large, "b/", 2_000, 3_001).await == read(&small, "b/", 2_000, 3_001).await);
+        assert_eq!(read(&large, "b/", 2_000, 3_001).await.len(), 1_002);
+    }
+
+    #[tokio::test]
+    async fn a_closed_hub_ends_its_watches() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let engine = Arc::new(StateMachine::open(dir.path()).expect("a state"));
+        let hub = WatchHub::new(engine);
+        let mut watch = hub.watch(WatchRequest { start: "a".into(), end: Bytes::new(), from: 0 }).expect("watch");
+        assert_eq!(hub.watchers(), 1);
+        hub.close();
+        assert!(matches!(watch.next().await, Err(StoreError::Unavailable(_))));
+        drop(watch);
+        assert_eq!(hub.watchers(), 0);
     }
 }

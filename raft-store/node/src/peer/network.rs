@@ -205,7 +205,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
     {
         Box::pin(async move {
             if self.purpose == Purpose::Heartbeat {
-                let Some(request) = input.next().await else { return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>) };
+                let Some(request) = input.next().await else {
+                    return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>);
+                };
                 let result = self.heartbeat(request).await?;
                 return Ok(Box::pin(stream::iter([Ok(result)])) as BoxStream<'s, _>);
             }
