@@ -47,6 +47,8 @@ impl Clock for WallClock {
 /// `kontiki server`
 pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     crate::logging::init();
+    // Data and keys are for this user only, whatever makes the files.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let metrics = metrics::install()?;
     let (config, joining) = setup::prepare(&args).await?;
     let stop = CancellationToken::new();
