@@ -141,9 +141,9 @@ fn duration_text(nanos: i64) -> String {
     };
     match whole {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{sign}{whole}ns"),
-        ..1_000_000 => format!("{sign}{}µs", decimal(1_000)),
-        ..1_000_000_000 => format!("{sign}{}ms", decimal(1_000_000)),
+        1..1_000 => format!("{sign}{whole}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(1_000_000)),
         _ => {
             let minutes = whole / 60_000_000_000;
             let mut seconds = format!("{}.{:09}", whole / 1_000_000_000 % 60, whole % 1_000_000_000);
