@@ -18,7 +18,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use store_api::StoreError;
 use store_engine::RaftLog;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use self::memory::Memory;
 use self::writer::Job;
@@ -37,7 +37,7 @@ const QUEUED_JOBS: usize = 256;
 #[derive(Clone)]
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
-    jobs: mpsc::Sender<Job>,
+    jobs: Arc<writer::Handle>,
 }
 
 struct Shared {
@@ -49,8 +49,7 @@ impl LogStore {
     /// Reads where the log stands and starts its writer thread, which ends with the last clone.
     pub(crate) fn open(log: Arc<RaftLog>) -> Result<Self, StoreError> {
         let memory = memory::load(&log)?;
-        let (jobs, queue) = mpsc::channel(QUEUED_JOBS);
-        writer::spawn(log.clone(), queue)?;
+        let jobs = Arc::new(writer::Handle::spawn(log.clone(), QUEUED_JOBS)?);
         Ok(Self { shared: Arc::new(Shared { log, memory: parking_lot::Mutex::new(memory) }), jobs })
     }
 
@@ -70,7 +69,7 @@ impl LogStore {
     }
 
     async fn submit(&self, job: Job) -> Result<(), io::Error> {
-        self.jobs.send(job).await.map_err(|_| io::Error::other("the log's writer has stopped"))
+        self.jobs.send(job).await
     }
 
     async fn submit_and_wait(&self, job: impl FnOnce(writer::Done) -> Job) -> Result<(), io::Error> {

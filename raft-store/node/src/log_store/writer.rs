@@ -28,12 +28,40 @@ pub(super) enum Job {
     Purge { to: u64, last_purged: Bytes },
 }
 
-pub(super) fn spawn(log: Arc<RaftLog>, queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
-    std::thread::Builder::new()
-        .name("raft-log".into())
-        .spawn(move || Writer { log, group: Group::default() }.run(queue))
-        .map(drop)
-        .map_err(broken("cannot start the log's writer thread"))
+/// The queue's end towards the thread. Dropping it waits until what is queued is written and the log is let go:
+/// the database must be closed before the process ends, or RocksDB's own globals go first and it aborts.
+pub(super) struct Handle {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Starts the thread; at most `queued` jobs wait for it.
+    pub(super) fn spawn(log: Arc<RaftLog>, queued: usize) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel(queued);
+        let thread = std::thread::Builder::new()
+            .name("raft-log".into())
+            .spawn(move || Writer { log, group: Group::default() }.run(queue))
+            .map_err(broken("cannot start the log's writer thread"))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    pub(super) async fn send(&self, job: Job) -> Result<(), io::Error> {
+        let stopped = || io::Error::other("the log's writer has stopped");
+        let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(job).await.map_err(|_| stopped())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let Some(thread) = self.thread.take() else { return };
+        // The last clone may go down with a callback that runs on the thread itself.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the log's writer thread panicked");
+        }
+    }
 }
 
 /// Appends that will share one fsync.
