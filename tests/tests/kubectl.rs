@@ -122,17 +122,11 @@ fn get(kubectl: &Kubectl, _real: bool) {
 }
 
 fn watch(kubectl: &Kubectl) {
+    let shape = "jsonpath={.type} {.object.metadata.name}{\"\\n\"}";
+    let select = ["--field-selector", "metadata.name=seen"];
     let mut watch = kubectl
-        .command(&[
-            "get",
-            "configmaps",
-            "-w",
-            "--output-watch-events",
-            "-o",
-            "name",
-            "--field-selector",
-            "metadata.name=seen",
-        ])
+        .command(&["get", "configmaps", "-w", "--output-watch-events", "-o", shape])
+        .args(select)
         .stdout(Stdio::piped())
         .spawn()
         .expect("kubectl runs");
@@ -143,8 +137,7 @@ fn watch(kubectl: &Kubectl) {
     let seen: Vec<String> = (0..3).map(|_| lines.next().expect("an event").expect("UTF-8")).collect();
     watch.kill().expect("ends");
     watch.wait().expect("ended");
-    let kinds: Vec<&str> = seen.iter().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(kinds, ["ADDED", "MODIFIED", "DELETED"], "{seen:?}");
+    assert_eq!(seen, ["ADDED seen", "MODIFIED seen", "DELETED seen"]);
 }
 
 fn describe(kubectl: &Kubectl, _real: bool) {
