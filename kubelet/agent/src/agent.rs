@@ -267,7 +267,7 @@ async fn remove_leftovers(node: Arc<Node>, known: HashSet<String>) {
 /// Asks the runtime what runs, and wakes the workers of pods for which that changed.
 async fn keep_relisting(node: Arc<Node>) {
     let every = if node.hollow { HOLLOW_RELIST_EVERY } else { RELIST_EVERY };
-    let mut before: HashMap<String, u64> = HashMap::new();
+    let mut before: Option<HashMap<String, u64>> = None;
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
@@ -304,12 +304,12 @@ async fn keep_relisting(node: Arc<Node>) {
         {
             let workers = node.workers.lock();
             for (uid, inbox) in workers.iter() {
-                if present.get(uid) != before.get(uid) {
+                if before.as_ref().is_none_or(|before| present.get(uid) != before.get(uid)) {
                     inbox.relist();
                 }
             }
         }
-        before = present;
+        before = Some(present);
     }
 }
 

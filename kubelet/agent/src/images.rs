@@ -62,7 +62,9 @@ pub fn sample() -> io::Result<Image> {
     for dir in ["/tmp", "/root", "/proc", "/sys", "/dev"] {
         files.insert(dir.to_owned(), Entry::Directory);
     }
-    Ok(image(SAMPLE, files, &["/bin/sh", "/run.sh"]))
+    // A command and no entrypoint: `kubectl run ... -- COMMAND` replaces it.
+    let command = vec!["/bin/sh".to_owned(), "/run.sh".to_owned()];
+    Ok(Image { command, ..image(SAMPLE, files, &[]) })
 }
 
 /// Writes the pause and the sample image below `dir`; the answer is their tar files.

@@ -22,6 +22,9 @@ use crate::{cgroups, clock, kill, logs, probing, start};
 
 /// How often a pod is looked at though nothing was heard of it.
 const RESYNC: Duration = Duration::from_secs(60);
+/// How often, and for how long, one looks after containers that are meant to end.
+const LOOK_OFTEN: Duration = Duration::from_millis(100);
+const LOOK_OFTEN_FOR: Duration = Duration::from_secs(3);
 /// How often volumes of ConfigMaps, secrets and tokens are brought up to date.
 const VOLUMES_EVERY: Duration = Duration::from_secs(30);
 const VOLUMES_RETRY: Duration = Duration::from_secs(2);
@@ -109,6 +112,7 @@ pub(crate) fn spawn(node: Arc<Node>, pod: Arc<Pod>, inbox: Arc<Inbox>) {
         kill_grace: 0,
         volumes_at: None,
         volumes_busy: false,
+        look_often: None,
         probes: HashMap::new(),
         wake: None,
         first_seen,
@@ -141,6 +145,8 @@ struct Worker {
     kill_grace: i64,
     volumes_at: Option<tokio::time::Instant>,
     volumes_busy: bool,
+    /// Until when containers are expected to end soon.
+    look_often: Option<tokio::time::Instant>,
     probes: HashMap<(String, ProbeKind), AbortHandle>,
     /// When to decide again though nothing happens.
     wake: Option<Timestamp>,
@@ -167,7 +173,7 @@ impl Worker {
             if self.gone && self.observed.killed {
                 break;
             }
-            let quiet = RESYNC.min(self.volumes_wait());
+            let quiet = self.quiet();
             tokio::select! {
                 () = stop.cancelled() => {
                     self.abandon();
@@ -176,11 +182,17 @@ impl Worker {
                 () = self.inbox.wake.notified() => self.hear().await,
                 Some(done) = self.tasks.join_next() => self.done(done.ok()).await,
                 () = sleep_until(self.wake) => {}
-                () = tokio::time::sleep(quiet) => {}
+                () = tokio::time::sleep(quiet) => self.refresh().await,
                 () = tokio::time::sleep(UNSYNCED), if !self.synced => self.refresh().await,
             }
         }
         self.remove().await;
+    }
+
+    /// How long to wait for news before looking for oneself.
+    fn quiet(&self) -> Duration {
+        let soon = self.look_often.is_some_and(|until| tokio::time::Instant::now() < until);
+        if soon { LOOK_OFTEN } else { RESYNC.min(self.volumes_wait()) }
     }
 
     /// A pod that is new here may be refused.
@@ -442,6 +454,9 @@ impl Worker {
                 self.observed.start_failures.remove(&name);
                 self.observed.waiting.remove(&name);
                 self.observed.post_started.insert(started.id);
+                let kind = pods::find_container(&self.pod, &name).map(|(kind, _)| kind);
+                let ends = kind == Some(Kind::Init) || pods::restart_policy(&self.pod) != "Always";
+                self.look_often = (ends && !self.node.hollow).then(|| tokio::time::Instant::now() + LOOK_OFTEN_FOR);
             }
             Err(StartError::Pull(error)) => {
                 let failure = images::pull_failed(&mut self.observed.backoffs, &image, &error, now);

@@ -164,14 +164,8 @@ fn unseen_status(
     observed: &Observed,
     prior: Option<&api::ContainerStatus>,
 ) -> api::ContainerStatus {
-    let was_running = prior.filter(|p| p.state.as_ref().is_some_and(|s| s.terminated.is_some() || s.running.is_some()));
-    if let Some(prior) = was_running {
-        let mut status = prior.clone();
-        if status.state.as_ref().is_some_and(|s| s.running.is_some()) {
-            status.last_state = Some(lost());
-            status.state = Some(waiting_state("ContainerCreating", ""));
-        }
-        return status;
+    if let Some(prior) = prior.filter(|p| p.container_id.as_deref().is_some_and(|id| !id.is_empty())) {
+        return lost_status(spec, observed, prior);
     }
     let initializing = kind == Kind::App && !pods::init_containers(pod).is_empty();
     let default = if initializing { "PodInitializing" } else { "ContainerCreating" };
@@ -186,6 +180,24 @@ fn unseen_status(
         volume_mounts: mounts(spec),
         ..api::ContainerStatus::default()
     }
+}
+
+/// It ran once, and the runtime has forgotten it: after a reboot, or because someone removed it.
+fn lost_status(spec: &api::Container, observed: &Observed, prior: &api::ContainerStatus) -> api::ContainerStatus {
+    let mut status = prior.clone();
+    let state = prior.state.as_ref();
+    if state.is_some_and(|s| s.terminated.is_some()) {
+        return status;
+    }
+    if state.is_some_and(|s| s.running.is_some()) {
+        status.last_state = Some(lost());
+    }
+    let waiting = observed.waiting.get(&spec.name);
+    status.state = Some(match waiting {
+        Some(waiting) => waiting_state(&waiting.reason, &waiting.message),
+        None => waiting_state("ContainerCreating", ""),
+    });
+    status
 }
 
 fn readiness(kind: Kind, spec: &api::Container, observed: &Observed, status: &mut api::ContainerStatus) {

@@ -510,3 +510,21 @@ fn deadlines_end_pods() {
         60s   a: ended 0 Completed, before -, restarts 0
     "#]]);
 }
+
+#[test]
+fn a_rebooted_node_starts_its_pods_again() {
+    let mut world = World::new(json!({"containers": [{"name": "a", "image": "i"}]}));
+    world.say("-- reboot");
+    world.observed = Observed { volumes_ready: true, ..Observed::default() };
+    world.settle();
+    world.show();
+    world.check(expect![[r#"
+        0s create sandbox 0
+        0s start a 0
+        0s -- reboot
+        0s create sandbox 0
+        0s start a 1
+        0s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
+        0s   a: running, before -, restarts 1 ready
+    "#]]);
+}
