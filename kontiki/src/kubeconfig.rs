@@ -28,7 +28,9 @@ impl Kubeconfig {
                 "client-key-data": STANDARD.encode(&self.key_pem)}}],
             "contexts": [{"name": "kontiki", "context": {"cluster": "kontiki", "user": user}}],
         });
-        pki::write_private(path, &serde_saphyr::to_string(&document)?)?;
+        // One line per field, however long: people and scripts take single fields out of these files.
+        let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+        pki::write_private(path, &serde_saphyr::to_string_with_options(&document, options)?)?;
         Ok(())
     }
 
@@ -66,4 +68,27 @@ fn data(section: &Value, field: &str, dir: &Path) -> Result<String, Failure> {
     let name = section[field].as_str().ok_or_else(|| format!("the kubeconfig has no {field}"))?;
     let file: PathBuf = dir.join(name);
     std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_what_it_writes_one_line_a_field() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("k");
+        let written = Kubeconfig {
+            server: "https://127.0.0.1:6443".into(),
+            ca_pem: "ca".repeat(300),
+            certificate_pem: "certificate".repeat(100),
+            key_pem: "key".into(),
+        };
+        written.write(&path, "admin").expect("writes");
+        let read = Kubeconfig::read(&path).expect("reads");
+        assert_eq!((read.server, read.ca_pem, read.key_pem), (written.server, written.ca_pem, written.key_pem));
+        let text = std::fs::read_to_string(&path).expect("text");
+        let line = text.lines().find(|line| line.contains("client-certificate-data:")).expect("the field");
+        assert!(line.len() > 1000, "{line}");
+    }
 }
