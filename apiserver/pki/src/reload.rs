@@ -75,10 +75,12 @@ fn invalid(error: impl std::fmt::Display) -> PkiError {
     PkiError::Invalid(error.to_string())
 }
 
+type Load<T> = Box<dyn Fn(&[PathBuf]) -> Result<Arc<T>, PkiError> + Send + Sync>;
+
 /// How a value is made from files.
 struct Source<T: ?Sized> {
     paths: Vec<PathBuf>,
-    load: Box<dyn Fn(&[PathBuf]) -> Result<Arc<T>, PkiError> + Send + Sync>,
+    load: Load<T>,
 }
 
 /// A value made from files, and again when they change.

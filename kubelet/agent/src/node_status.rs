@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
 use kubelet_core::admit::Pressure;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Node;
@@ -18,6 +19,8 @@ use crate::machine;
 
 /// How often the state of the node is looked at.
 const UPDATE_EVERY: Duration = Duration::from_secs(10);
+/// How often hollow nodes see whether the API server agrees with them.
+const HOLLOW_COMPARE_EVERY: Duration = Duration::from_secs(40);
 /// How often an unchanged status is told again.
 const REPORT_EVERY: Duration = Duration::from_secs(300);
 const LEASE_SECONDS: i32 = 40;
@@ -29,7 +32,7 @@ const MAX_IMAGES: usize = 50;
 
 /// Registers the node, trying until a server takes it.
 pub(crate) async fn register(node: &Node) -> Result<(), ApiFailure> {
-    let conditions = conditions(node, &[], &observe(node).await, clock::now());
+    let conditions = conditions(&[], &observe(node).await, clock::now());
     let object = api::Node {
         metadata: ObjectMeta {
             name: Some(node.config.node_name.clone()),
@@ -129,7 +132,7 @@ async fn observe(node: &Node) -> Health {
     Health { pressure, not_ready }
 }
 
-fn conditions(_node: &Node, before: &[api::NodeCondition], health: &Health, now: Timestamp) -> Vec<api::NodeCondition> {
+fn conditions(before: &[api::NodeCondition], health: &Health, now: Timestamp) -> Vec<api::NodeCondition> {
     let make = |kind: &str,
                 bad: bool,
                 (good_reason, good_message): (&str, &str),
@@ -183,9 +186,17 @@ fn conditions(_node: &Node, before: &[api::NodeCondition], health: &Health, now:
     ]
 }
 
+/// What was last told of the node.
+struct Told {
+    digest: Value,
+    at: Instant,
+    /// When the API server's view was last compared with ours.
+    compared: Instant,
+}
+
 /// Keeps the node's status up to date until stopped.
 pub(crate) async fn keep_status(node: Arc<Node>, stop: CancellationToken) {
-    let mut told: Option<(Value, tokio::time::Instant)> = None;
+    let mut told: Option<Told> = None;
     loop {
         let wait = match update(&node, &mut told).await {
             Ok(()) => UPDATE_EVERY,
@@ -204,33 +215,65 @@ pub(crate) async fn keep_status(node: Arc<Node>, stop: CancellationToken) {
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = node.status_wake.notified() => {}
+            () = node.status_wake.notified() => told = None,
             () = stop.cancelled() => return,
         }
     }
 }
 
-async fn update(node: &Node, told: &mut Option<(Value, tokio::time::Instant)>) -> Result<(), ApiFailure> {
+async fn update(node: &Node, told: &mut Option<Told>) -> Result<(), ApiFailure> {
     let health = observe(node).await;
     let images = images(node).await;
     // Compared without heartbeats: they always change.
     let digest = json!({
         "pressure": format!("{:?}", health.pressure), "notReady": health.not_ready, "images": images,
     });
-    if told.as_ref().is_some_and(|(last, at)| *last == digest && at.elapsed() < REPORT_EVERY) {
+    let compare_every = if node.hollow { HOLLOW_COMPARE_EVERY } else { UPDATE_EVERY };
+    let unchanged = told.as_ref().is_some_and(|t| t.digest == digest && t.at.elapsed() < REPORT_EVERY);
+    if unchanged && told.as_ref().is_some_and(|t| t.compared.elapsed() < compare_every) {
         return Ok(());
     }
     let present: api::Node = node.client.get(&path(node)).await?;
     let before = present.status.and_then(|s| s.conditions).unwrap_or_default();
-    let conditions = conditions(node, &before, &health, clock::now());
+    let conditions = conditions(&before, &health, clock::now());
+    // The node lifecycle controller may have called us unreachable meanwhile.
+    let agreed = |wanted: &api::NodeCondition| before.iter().any(|c| c.type_ == wanted.type_ && c.status == wanted.status);
+    if unchanged && conditions.iter().all(agreed) {
+        if let Some(told) = told {
+            told.compared = Instant::now();
+        }
+        return Ok(());
+    }
+    announce(node, &before, &conditions);
     let status = api::NodeStatus { conditions: Some(conditions), images: Some(images), ..status(node) };
     let mut status = serde_json::to_value(status).map_err(|e| ApiFailure::Decode(e.to_string()))?;
     if let Some(addresses) = status.get_mut("addresses").and_then(Value::as_array_mut) {
         addresses.insert(0, json!({"$patch": "replace"}));
     }
     node.client.patch::<Value>(&format!("{}/status", path(node)), &json!({"status": status})).await?;
-    *told = Some((digest, tokio::time::Instant::now()));
+    *told = Some(Told { digest, at: Instant::now(), compared: Instant::now() });
     Ok(())
+}
+
+/// An event for each condition that turned.
+fn announce(node: &Node, before: &[api::NodeCondition], after: &[api::NodeCondition]) {
+    for condition in after {
+        let old = before.iter().find(|c| c.type_ == condition.type_);
+        if old.is_some_and(|old| old.status == condition.status) {
+            continue;
+        }
+        let reason = match (condition.type_.as_str(), condition.status.as_str()) {
+            ("Ready", "True") => "NodeReady",
+            ("Ready", _) => "NodeNotReady",
+            ("MemoryPressure", "True") => "NodeHasInsufficientMemory",
+            ("MemoryPressure", _) => "NodeHasSufficientMemory",
+            ("DiskPressure", "True") => "NodeHasDiskPressure",
+            ("DiskPressure", _) => "NodeHasNoDiskPressure",
+            ("PIDPressure", "True") => "NodeHasInsufficientPID",
+            _ => "NodeHasSufficientPID",
+        };
+        node.events.node(true, reason, format!("Node {} status is now: {reason}", node.config.node_name));
+    }
 }
 
 async fn images(node: &Node) -> Vec<api::ContainerImage> {
@@ -249,12 +292,20 @@ async fn images(node: &Node) -> Vec<api::ContainerImage> {
 /// Renews the node's lease until stopped.
 pub(crate) async fn keep_lease(node: Arc<Node>, stop: CancellationToken) {
     let mut lease: Option<Lease> = None;
+    let mut failed = false;
     loop {
         let wait = match renew(&node, &mut lease).await {
-            Ok(()) => LEASE_EVERY,
+            Ok(()) => {
+                if std::mem::take(&mut failed) {
+                    // We may have been called dead: the node's status says otherwise at once.
+                    node.status_wake.notify_one();
+                }
+                LEASE_EVERY
+            }
             Err(error) => {
                 tracing::debug!(%error, "renewing the node's lease");
                 lease = None;
+                failed = true;
                 LEASE_RETRY
             }
         };
@@ -302,7 +353,7 @@ async fn renew(node: &Node, lease: &mut Option<Lease>) -> Result<(), ApiFailure>
                 owner_references: Some(vec![owner]),
                 ..Default::default()
             };
-            node.client.post::<Lease>(LEASES, &Lease { metadata, spec: Some(spec(None)), ..Default::default() }).await?
+            node.client.post::<Lease>(LEASES, &Lease { metadata, spec: Some(spec(None)) }).await?
         }
     };
     *lease = Some(renewed);

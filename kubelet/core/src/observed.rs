@@ -153,7 +153,7 @@ impl Observed {
 
     /// Newest first, as the other functions expect.
     pub fn sort(&mut self) {
-        self.sandboxes.sort_by(|a, b| (b.created, b.attempt).cmp(&(a.created, a.attempt)));
-        self.containers.sort_by(|a, b| (b.created, b.attempt).cmp(&(a.created, a.attempt)));
+        self.sandboxes.sort_by_key(|one| std::cmp::Reverse((one.created, one.attempt)));
+        self.containers.sort_by_key(|one| std::cmp::Reverse((one.created, one.attempt)));
     }
 }

@@ -51,6 +51,7 @@ fn wish(request: &Request<Incoming>) -> Wish {
     wish
 }
 
+#[expect(clippy::result_large_err, reason = "the error is the answer itself, moved once")]
 fn running(node: &Node, namespace: &str, name: &str, container: &str) -> Result<(Arc<View>, String), Answer> {
     let view = node.pod(namespace, name).ok_or_else(|| text(StatusCode::NOT_FOUND, "pod does not exist"))?;
     let found = view.containers.iter().find(|(n, _, _, running)| n == container && *running);

@@ -63,7 +63,6 @@ async fn request(source: &Source<'_>, audience: &str, seconds: i64, now: Timesta
                 name: Some(name.to_owned()),
                 uid: Some(uid.to_owned()),
             }),
-            ..Default::default()
         }),
         ..Default::default()
     };
