@@ -237,7 +237,8 @@ async fn update(node: &Node, told: &mut Option<Told>) -> Result<(), ApiFailure> 
     let before = present.status.and_then(|s| s.conditions).unwrap_or_default();
     let conditions = conditions(&before, &health, clock::now());
     // The node lifecycle controller may have called us unreachable meanwhile.
-    let agreed = |wanted: &api::NodeCondition| before.iter().any(|c| c.type_ == wanted.type_ && c.status == wanted.status);
+    let agreed =
+        |wanted: &api::NodeCondition| before.iter().any(|c| c.type_ == wanted.type_ && c.status == wanted.status);
     if unchanged && conditions.iter().all(agreed) {
         if let Some(told) = told {
             told.compared = Instant::now();
