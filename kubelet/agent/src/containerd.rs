@@ -41,6 +41,10 @@ impl ContainerdConfig {
         self.dir.join("containerd.sock")
     }
 
+    fn pid_file(&self) -> PathBuf {
+        self.dir.join("containerd.pid")
+    }
+
     fn config_file(&self) -> PathBuf {
         self.dir.join("config.toml")
     }
@@ -234,9 +238,15 @@ impl Containerd {
         self.config.socket()
     }
 
-    /// The process id, when it is a child of ours.
+    /// The process id: of our child, or of the one that an earlier agent started on this directory.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().and_then(Child::id)
+        if let Some(child) = &self.child {
+            return child.id();
+        }
+        let pid = fs::read_to_string(self.config.pid_file()).ok()?.trim().parse().ok()?;
+        // The number may have gone to somebody else since.
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        command.split('\0').any(|word| Path::new(word) == self.config.config_file()).then_some(pid)
     }
 
     fn spawn(&mut self) -> Result<(), String> {
@@ -249,6 +259,8 @@ impl Containerd {
         command.arg("--config").arg(self.config.config_file()).process_group(0);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = Command::from(command).spawn().map_err(|e| format!("starting containerd: {e}"))?;
+        // For an agent that takes over what an earlier one started, and is to end it too.
+        write(&self.config.pid_file(), &format!("{}\n", child.id().unwrap_or(0)))?;
         self.child = Some(child);
         Ok(())
     }
@@ -312,14 +324,23 @@ impl Containerd {
         results.into_iter().collect::<Result<(), _>>().map_err(|e| e.to_string())
     }
 
-    /// Ends containerd itself, if it is a child of ours. Pods go on without it.
+    /// Ends containerd itself, be it a child of ours or of an earlier agent's. Pods go on without it.
     pub async fn stop(mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
-        }
-        if tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
-            let _ = child.kill().await;
+        let Some(pid) = self.pid().and_then(|pid| i32::try_from(pid).ok()) else { return };
+        let signal = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_ok();
+        signal(nix::sys::signal::Signal::SIGTERM);
+        let gone = async {
+            match &mut self.child {
+                Some(child) => drop(child.wait().await),
+                None => {
+                    while self.pid().is_some() {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
+            signal(nix::sys::signal::Signal::SIGKILL);
         }
     }
 }

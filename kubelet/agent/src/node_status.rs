@@ -190,8 +190,8 @@ fn conditions(before: &[api::NodeCondition], health: &Health, now: Timestamp) ->
 struct Told {
     digest: Value,
     at: Instant,
-    /// When the API server's view was last compared with ours.
-    compared: Instant,
+    /// When the API server's view was last compared with ours; `None`: it is due.
+    compared: Option<Instant>,
 }
 
 /// Keeps the node's status up to date until stopped.
@@ -215,7 +215,11 @@ pub(crate) async fn keep_status(node: Arc<Node>, stop: CancellationToken) {
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = node.status_wake.notified() => told = None,
+            () = node.status_wake.notified() => {
+                if let Some(told) = &mut told {
+                    told.compared = None;
+                }
+            }
             () = stop.cancelled() => return,
         }
     }
@@ -230,7 +234,7 @@ async fn update(node: &Node, told: &mut Option<Told>) -> Result<(), ApiFailure> 
     });
     let compare_every = if node.hollow { HOLLOW_COMPARE_EVERY } else { UPDATE_EVERY };
     let unchanged = told.as_ref().is_some_and(|t| t.digest == digest && t.at.elapsed() < REPORT_EVERY);
-    if unchanged && told.as_ref().is_some_and(|t| t.compared.elapsed() < compare_every) {
+    if unchanged && told.as_ref().and_then(|t| t.compared).is_some_and(|at| at.elapsed() < compare_every) {
         return Ok(());
     }
     let present: api::Node = node.client.get(&path(node)).await?;
@@ -241,7 +245,7 @@ async fn update(node: &Node, told: &mut Option<Told>) -> Result<(), ApiFailure> 
         |wanted: &api::NodeCondition| before.iter().any(|c| c.type_ == wanted.type_ && c.status == wanted.status);
     if unchanged && conditions.iter().all(agreed) {
         if let Some(told) = told {
-            told.compared = Instant::now();
+            told.compared = Some(Instant::now());
         }
         return Ok(());
     }
@@ -252,7 +256,7 @@ async fn update(node: &Node, told: &mut Option<Told>) -> Result<(), ApiFailure> 
         addresses.insert(0, json!({"$patch": "replace"}));
     }
     node.client.patch::<Value>(&format!("{}/status", path(node)), &json!({"status": status})).await?;
-    *told = Some(Told { digest, at: Instant::now(), compared: Instant::now() });
+    *told = Some(Told { digest, at: Instant::now(), compared: Some(Instant::now()) });
     Ok(())
 }
 

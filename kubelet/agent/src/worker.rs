@@ -248,7 +248,7 @@ impl Worker {
         let now = clock::now();
         self.decide_termination(now);
         let terminal = self.termination.is_some() || self.observed.killed;
-        if !terminal {
+        if !terminal && !pods::is_terminal(&self.pod) {
             self.keep_volumes();
         }
         let desired = Desired { pod: &self.pod, terminating: self.termination.as_ref() };

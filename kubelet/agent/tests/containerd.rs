@@ -218,11 +218,19 @@ async fn a_pod_on_containerd() {
         |p: Option<&Value>| p.is_some_and(|p| p["status"]["containerStatuses"][0]["restartCount"] == 1) && ready(p);
     state.wait(POD, "restarted", restarted).await;
 
+    // Called unreachable, as after a partition, the node says that it is not.
+    let mut node = state.get("/api/v1/nodes/real").expect("a node");
+    for condition in node["status"]["conditions"].as_array_mut().expect("conditions") {
+        condition["status"] = json!("Unknown");
+    }
+    state.put("/api/v1/nodes/real", node);
+
     state.delete(POD, 5);
     state.wait(POD, "gone", |p| p.is_none()).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let left = std::fs::read_dir(cluster.dir.join("kubelet/pods")).map_or(0, |d| d.count());
     assert_eq!(left, 0, "files of the pod are left");
+    state.wait("/api/v1/nodes/real", "ready again", ready).await;
     let events = state.list("/api/v1/namespaces/d/events");
     let reasons: Vec<&str> = events.iter().filter_map(|e| e["reason"].as_str()).collect();
     for reason in ["Pulled", "Created", "Started", "Unhealthy", "Killing"] {
