@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod kubeconfig;
 mod logging;
+mod prometheus;
 mod server;
 mod status;
 mod token;

@@ -51,6 +51,8 @@ const MAX_PODS: u32 = 110;
 
 pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     crate::logging::init();
+    let metrics = crate::prometheus::install()?;
+    kubelet_agent::set_metrics_renderer(move || metrics.render());
     let file = args.config.clone().unwrap_or_else(|| args.data_dir.join("agent.yaml"));
     if !file.exists() {
         join::join(&args, &file).await?;
@@ -81,7 +83,8 @@ async fn serve(config: AgentConfiguration, stop: CancellationToken) -> Result<()
                 Containerd::start(ContainerdConfig::new(config.data_dir.join("containerd"), pod_cidr)).await?;
             let runtime = Runtime::Cri { socket: containerd.socket() };
             let result = kubelet_agent::run(the_one(configs(&runtime))?, stop).await;
-            if config.stop_pods_on_exit {
+            // Not after a failure: the pods may be those of another agent on the same directory.
+            if config.stop_pods_on_exit && result.is_ok() {
                 containerd.remove_all_pods().await?;
             }
             containerd.stop().await;

@@ -5,7 +5,6 @@ pub(crate) mod args;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
-mod metrics;
 mod objects;
 mod rbac;
 pub(crate) mod setup;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::config::ServerConfiguration;
+use crate::prometheus::{self, Metrics};
 pub(crate) use admin::{AGENTS, SERVERS};
 use args::ServerArgs;
 use health::{CacheCheck, Flag, FlagCheck, StoreCheck};
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     crate::logging::init();
     // Data and keys are for this user only, whatever makes the files.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    let metrics = metrics::install()?;
+    let metrics = prometheus::install()?;
     let (config, joining) = setup::prepare(&args).await?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
@@ -73,7 +73,7 @@ pub(crate) async fn stop_on_signal(stop: CancellationToken) {
 async fn serve(
     config: ServerConfiguration,
     joining: Option<setup::Joining>,
-    metrics: metrics::Metrics,
+    metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let identity = Identity::ensure(&config, crate::now())?;
@@ -190,7 +190,7 @@ fn http_server(
     rbac: Arc<Rbac>,
     raft: Arc<RaftStore>,
     bootstrapped: Flag,
-    metrics: metrics::Metrics,
+    metrics: Metrics,
 ) -> Result<api_http::Server, Failure> {
     let objects: Arc<dyn api_auth::Objects> = Arc::new(objects::CachedObjects(registry.clone()));
     let accounts =

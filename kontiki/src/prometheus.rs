@@ -16,9 +16,13 @@ const SECONDS: [f64; 20] = [
 const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
 pub(crate) fn install() -> Result<Metrics, Failure> {
-    let builder = PrometheusBuilder::new()
+    let mut builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_sizes".to_owned()), &BYTES)?;
+    // Upstream's own bounds, where dashboards rely on them.
+    for (name, bounds) in api_http::metrics::BUCKETS {
+        builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), bounds)?;
+    }
     Ok(Metrics(builder.install_recorder()?))
 }
 
