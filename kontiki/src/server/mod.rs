@@ -80,7 +80,7 @@ async fn serve(
     tokio::spawn(identity::keep_fresh(config.clone(), stop.clone()));
     let raft = start_store(&config, &identity).await?;
     if let Some(joining) = joining {
-        joining.client.post("/kontiki/v1/join/server/ready", &joining.body).await?.ok()?;
+        joining.become_member().await?;
     }
     wait_for_quorum(&raft, &stop).await;
     if stop.is_cancelled() {

@@ -21,6 +21,24 @@ pub(crate) struct Joining {
 
 /// Adding a member waits until it has caught up.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
+/// Members are added one at a time: while another is, or a leader is elected, the server asks to come back.
+const JOIN_TRIES: u32 = 120;
+const JOIN_PAUSE: Duration = Duration::from_secs(1);
+
+impl Joining {
+    /// Asks to be made a member, patiently.
+    pub(crate) async fn become_member(&self) -> Result<(), Failure> {
+        for _ in 1..JOIN_TRIES {
+            let answer = self.client.post("/kontiki/v1/join/server/ready", &self.body).await?;
+            if answer.status != 503 {
+                return answer.ok().map(|_| ());
+            }
+            tracing::info!(why = answer.ok().err().map(|error| error.to_string()), "not a member yet; asking again");
+            tokio::time::sleep(JOIN_PAUSE).await;
+        }
+        self.client.post("/kontiki/v1/join/server/ready", &self.body).await?.ok().map(|_| ())
+    }
+}
 
 /// The configuration to run with, and what is left to do for a join.
 pub(crate) async fn prepare(args: &ServerArgs) -> Result<(ServerConfiguration, Option<Joining>), Failure> {
