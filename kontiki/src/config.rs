@@ -67,6 +67,31 @@ fn history_seconds() -> u64 {
 
 impl ServerConfiguration {
     pub(crate) const KIND: &'static str = "ServerConfiguration";
+
+    /// A replica without initial members, with the defaults for everything that is not named here.
+    pub(crate) fn new(
+        id: u64,
+        cluster_id: &str,
+        data_dir: PathBuf,
+        pki_dir: PathBuf,
+        api: Endpoint,
+        peer: Endpoint,
+    ) -> Self {
+        Self {
+            api_version: API_VERSION.to_owned(),
+            kind: Self::KIND.to_owned(),
+            id,
+            cluster_id: cluster_id.to_owned(),
+            data_dir,
+            pki_dir,
+            api,
+            peer,
+            initial_members: Vec::new(),
+            service_cidr: service_cidr(),
+            node_ports: node_ports(),
+            history_seconds: history_seconds(),
+        }
+    }
 }
 
 /// A worker node, or many hollow ones in one process (`kind: AgentConfiguration`).
@@ -141,20 +166,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("server.yaml");
         let endpoint = Endpoint { listen: "127.0.0.1:6443".parse().expect("address"), advertise: "a:6443".into() };
-        let config = ServerConfiguration {
-            api_version: API_VERSION.into(),
-            kind: ServerConfiguration::KIND.into(),
-            id: 1,
-            cluster_id: "c".into(),
-            data_dir: "/d".into(),
-            pki_dir: "/p".into(),
-            api: endpoint.clone(),
-            peer: endpoint,
-            initial_members: vec![InitialMember { id: 1, peer: "a:1".into(), api: "https://a:6443".into() }],
-            service_cidr: service_cidr(),
-            node_ports: node_ports(),
-            history_seconds: 300,
-        };
+        let mut config = ServerConfiguration::new(1, "c", "/d".into(), "/p".into(), endpoint.clone(), endpoint);
+        config.initial_members = vec![InitialMember { id: 1, peer: "a:1".into(), api: "https://a:6443".into() }];
         write(&path, &config).expect("writes");
         let again: ServerConfiguration = read(&path).expect("reads");
         assert_eq!(format!("{again:?}"), format!("{config:?}"));

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
+use api_admission::View;
 use api_machinery::{ApiError, GroupResource, ObjectKey, Value};
 use api_registry::Registry;
 use async_trait::async_trait;
 
 pub(crate) struct CachedObjects(pub(crate) Arc<Registry>);
-
-/// How long a look-up waits for this replica to catch up.
-const REFRESH: std::time::Duration = std::time::Duration::from_secs(3);
 
 #[async_trait]
 impl api_auth::Objects for CachedObjects {
@@ -23,8 +21,6 @@ impl api_auth::Objects for CachedObjects {
     }
 
     async fn refresh(&self) -> Result<(), ApiError> {
-        let unavailable = |error: &dyn std::fmt::Display| ApiError::unavailable(error.to_string()).retry_after(1);
-        let revision = self.0.store.read_barrier().await.map_err(|error| unavailable(&error))?;
-        self.0.cache.wait_for(revision, REFRESH).await.map_err(|error| unavailable(&error))
+        View::refresh(&*self.0).await
     }
 }

@@ -69,29 +69,17 @@ fn read(file: &Path) -> Result<ServerConfiguration, Failure> {
     Ok(config)
 }
 
-fn configuration(args: &ServerArgs, advertise: IpAddr, id: u64, cluster_id: String) -> ServerConfiguration {
+fn configuration(args: &ServerArgs, advertise: IpAddr, id: u64, cluster_id: &str) -> ServerConfiguration {
     let endpoint = |port: u16| Endpoint {
         listen: SocketAddr::new(advertise, port),
         advertise: SocketAddr::new(advertise, port).to_string(),
     };
-    ServerConfiguration {
-        api_version: API_VERSION.to_owned(),
-        kind: ServerConfiguration::KIND.to_owned(),
-        id,
-        cluster_id,
-        data_dir: args.data_dir.clone(),
-        pki_dir: args.data_dir.join("pki"),
-        api: endpoint(args.api_port),
-        peer: endpoint(args.peer_port),
-        initial_members: Vec::new(),
-        service_cidr: "10.96.0.0/16".to_owned(),
-        node_ports: (30000, 32767),
-        history_seconds: 300,
-    }
+    let (data_dir, pki_dir) = (args.data_dir.clone(), args.data_dir.join("pki"));
+    ServerConfiguration::new(id, cluster_id, data_dir, pki_dir, endpoint(args.api_port), endpoint(args.peer_port))
 }
 
 fn init(args: &ServerArgs, advertise: IpAddr, file: &Path) -> Result<ServerConfiguration, Failure> {
-    let mut config = configuration(args, advertise, 1, new_cluster_id());
+    let mut config = configuration(args, advertise, 1, &new_cluster_id());
     let api = format!("https://{}", config.api.advertise);
     config.initial_members = vec![InitialMember { id: 1, peer: config.peer.advertise.clone(), api: api.clone() }];
     let authorities = super::identity::Authorities::load_or_create(&config.pki_dir, crate::now())?;
@@ -153,7 +141,7 @@ async fn join(
     let answer = client.post("/kontiki/v1/join/server", &json!({})).await?.ok()?;
     let id = answer["id"].as_u64().ok_or("the server sent no id")?;
     let cluster_id = answer["clusterID"].as_str().ok_or("the server sent no cluster id")?;
-    let mut config = configuration(args, advertise, id, cluster_id.to_owned());
+    let mut config = configuration(args, advertise, id, cluster_id);
     if let Some(cidr) = answer["serviceCIDR"].as_str() {
         config.service_cidr = cidr.to_owned();
     }

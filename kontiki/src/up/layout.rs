@@ -80,20 +80,11 @@ impl Layout {
             })
             .collect();
         for number in 1..=self.replicas {
-            let config = ServerConfiguration {
-                api_version: API_VERSION.to_owned(),
-                kind: ServerConfiguration::KIND.to_owned(),
-                id: number.into(),
-                cluster_id: self.cluster_id.clone(),
-                data_dir: self.dir.join(format!("replica-{number}")),
-                pki_dir: self.dir.join("pki"),
-                api: endpoint(self.api_port(number)),
-                peer: self.peer(number),
-                initial_members: members.clone(),
-                service_cidr: "10.96.0.0/16".to_owned(),
-                node_ports: (30000, 32767),
-                history_seconds: 300,
-            };
+            let data_dir = self.dir.join(format!("replica-{number}"));
+            let (pki_dir, api) = (self.dir.join("pki"), endpoint(self.api_port(number)));
+            let (id, peer) = (number.into(), self.peer(number));
+            let mut config = ServerConfiguration::new(id, &self.cluster_id, data_dir, pki_dir, api, peer);
+            config.initial_members = members.clone();
             config::write(&self.server_file(number), &config)?;
             let name = format!("admin-{number}.kubeconfig");
             write_admin(&self.authorities.cluster, &self.api_url(number), &self.dir.join(name))?;
