@@ -15,7 +15,6 @@ run:
 # Everything: checks, unit tests, and whole-system tests with real clients.
 test:
 	@deploy/setup.sh test
-	cargo build --locked --release --workspace --bins
 	tests/run.sh
 
 build:

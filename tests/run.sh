@@ -20,6 +20,10 @@ if [ ! -x "$KONTIKI_TOOLS/python/bin/python" ]; then
     echo "tests: the Python client cannot be installed here; its test is skipped" >&2
 fi
 
+# The program and the tests in one go: cargo unites the features of what it builds together, and apart every
+# crate of ours would be compiled twice.
+cargo build --locked --release --workspace --bins --tests
+
 if cargo nextest --version >/dev/null 2>&1; then
   exec cargo nextest run --locked --release --workspace --no-fail-fast "$@"
 fi

@@ -53,12 +53,16 @@ def deployment(replicas):
 
 
 def quantile(buckets, wanted):
-    """Upper bound of the bucket that holds the quantile; buckets are (bound, cumulative count)."""
+    """Where the quantile lies inside its bucket, by straight line between the bounds as Prometheus' histogram_quantile."""
     total = buckets[-1][1]
+    below, before = 0.0, 0.0
     for bound, count in buckets:
         if count >= wanted * total:
-            return bound
-    return float("inf")
+            if bound == float("inf"):
+                return below
+            return below + (bound - below) * (wanted * total - before) / max(count - before, 1)
+        below, before = bound, count
+    return below
 
 
 def latencies(apis):
@@ -97,9 +101,9 @@ def main():
         ready = apis[0].json("GET", f"{PATH}/{NAME}").get("status", {}).get("readyReplicas", 0)
     seconds = time.monotonic() - started
     print(f"pods: {pods} ready after {seconds:.1f} s, {pods / seconds:.0f} pods/s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print(f"{'verb':<18} {'requests':>9} {'p50 s <=':>9} {'p99 s <=':>9}")
+    print(f"{'verb':<18} {'requests':>9} {'p50 ms':>9} {'p99 ms':>9}")
     for verb, (count, middle, high) in latencies(apis).items():
-        print(f"{verb:<18} {count:>9} {middle:>9} {high:>9}")
+        print(f"{verb:<18} {count:>9} {middle * 1000:>9.1f} {high * 1000:>9.1f}")
     for line in open(f"{dir}/pids"):
         name, pid = line.split()
         print(f"{name}: {resident(pid):.0f} MiB resident")
