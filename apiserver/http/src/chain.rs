@@ -115,11 +115,17 @@ fn timed_out() -> ApiError {
     ApiError::new(504, Reason::Timeout, text)
 }
 
+/// Of `Authorization: Bearer`. What is not UTF-8 is still a token, one that no method knows: it is refused and
+/// does not make its sender anonymous.
+fn bearer_token(headers: &HeaderMap) -> Option<String> {
+    let header = String::from_utf8_lossy(headers.get(AUTHORIZATION)?.as_bytes());
+    let (scheme, token) = header.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
 fn credentials(peer: &Peer, headers: &HeaderMap) -> Credentials {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let token = token.map(|(_, token)| token.trim().to_owned()).filter(|token| !token.is_empty());
-    Credentials { client_certificate: peer.certificate.clone(), bearer_token: token }
+    Credentials { client_certificate: peer.certificate.clone(), bearer_token: bearer_token(headers) }
 }
 
 /// 401 when credentials are bad, or none are known and anonymous requests are off.
@@ -167,6 +173,27 @@ pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
         }
         if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
             response.headers_mut().append("warning", value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_tokens() {
+        let read = |value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_bytes(value).expect("a header value"));
+            bearer_token(&headers)
+        };
+        assert_eq!(read(b"Bearer abc"), Some("abc".to_owned()));
+        assert_eq!(read(b"bearer  abc "), Some("abc".to_owned()));
+        assert_eq!(read("Bearer schlüssel".as_bytes()), Some("schlüssel".to_owned()));
+        assert!(read(b"Bearer k\xfcche").is_some(), "not UTF-8 is not anonymous");
+        for none in ["Bearer", "Bearer ", "Basic abc", ""] {
+            assert_eq!(read(none.as_bytes()), None, "{none:?}");
         }
     }
 }

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use api_auth::authz::{Authorizer, AuthzAttributes};
 use api_machinery::error::Result;
 use api_machinery::{ApiError, UserInfo};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::authorize;
 use crate::path::percent_decode;
 
+const AUTHENTICATED: &str = "system:authenticated";
+const UNAUTHENTICATED: &str = "system:unauthenticated";
+const PREFIX: &str = "impersonate-";
 const EXTRA: &str = "impersonate-extra-";
 
 /// Whom a request wants to be.
@@ -21,26 +24,34 @@ struct Wish {
     extra: BTreeMap<String, Vec<String>>,
 }
 
-fn texts<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> + 'a {
-    let values = headers.get_all(name).iter();
-    values.filter_map(|value| value.to_str().ok()).filter(|text| !text.is_empty()).map(str::to_owned)
+/// Every value of a header, from its bytes: names are not ASCII only. 400 for what is not UTF-8; dropping it would
+/// make a request act as its asker.
+fn texts(headers: &HeaderMap, name: &str) -> Result<Vec<String>> {
+    let text = |value: &HeaderValue| String::from_utf8(value.as_bytes().to_vec());
+    let all: std::result::Result<_, _> = headers.get_all(name).iter().map(text).collect();
+    all.map_err(|_| ApiError::bad_request(format!("malformed {name} header: not UTF-8")))
 }
 
-/// `None` without such headers; 400 for groups, uid or extra without a user.
+fn first(headers: &HeaderMap, name: &str) -> Result<String> {
+    Ok(texts(headers, name)?.into_iter().next().unwrap_or_default())
+}
+
+/// `None` without such headers; 400 for any of them without a user, also when the user's own is empty.
 fn read(headers: &HeaderMap) -> Result<Option<Wish>> {
+    if !headers.keys().any(|name| name.as_str().starts_with(PREFIX)) {
+        return Ok(None);
+    }
     let mut wish = Wish {
-        user: texts(headers, "impersonate-user").next().unwrap_or_default(),
-        uid: texts(headers, "impersonate-uid").next().unwrap_or_default(),
-        groups: texts(headers, "impersonate-group").collect(),
+        user: first(headers, "impersonate-user")?,
+        uid: first(headers, "impersonate-uid")?,
+        groups: texts(headers, "impersonate-group")?,
         extra: BTreeMap::new(),
     };
     for name in headers.keys().filter(|name| name.as_str().starts_with(EXTRA)) {
         let key = &name.as_str()[EXTRA.len()..];
-        let key = percent_decode(key).ok_or_else(|| ApiError::bad_request("malformed Impersonate-Extra header"))?;
-        wish.extra.insert(key.to_ascii_lowercase(), texts(headers, name.as_str()).collect());
-    }
-    if wish == Wish::default() {
-        return Ok(None);
+        // A malformed escape is taken as it is written, as upstream.
+        let key = percent_decode(key).unwrap_or_else(|| key.to_owned());
+        wish.extra.entry(key).or_default().extend(texts(headers, name.as_str())?);
     }
     if wish.user.is_empty() {
         return Err(ApiError::bad_request(
@@ -90,10 +101,13 @@ fn become_user(wish: Wish) -> UserInfo {
         groups.push("system:serviceaccounts".to_owned());
         groups.push(format!("system:serviceaccounts:{namespace}"));
     }
-    let everyone = if wish.user == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
-    if !groups.iter().any(|group| group == everyone) {
-        groups.push(everyone.to_owned());
-    }
+    let has = |wanted: &str| groups.iter().any(|group| group == wanted);
+    let everyone = match wish.user.as_str() {
+        "system:anonymous" => Some(UNAUTHENTICATED).filter(|group| !has(group)),
+        // Whoever asks to be in the group of strangers is not in the other one.
+        _ => Some(AUTHENTICATED).filter(|group| !has(group) && !has(UNAUTHENTICATED)),
+    };
+    groups.extend(everyone.map(str::to_owned));
     UserInfo { name: wish.user, uid: wish.uid, groups, extra: wish.extra }
 }
 
@@ -130,8 +144,12 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a header value"));
         }
+        act_as(&map)
+    }
+
+    fn act_as(headers: &HeaderMap) -> std::result::Result<UserInfo, u16> {
         let asker = UserInfo { name: "asker".to_owned(), ..UserInfo::default() };
-        impersonate(&Named, asker, &map).map_err(|error| error.code)
+        impersonate(&Named, asker, headers).map_err(|error| error.code)
     }
 
     #[test]
@@ -158,5 +176,42 @@ mod tests {
             assert_eq!(act(&refused), Err(403), "{refused:?}");
         }
         assert_eq!(act(&[("impersonate-group", "ok")]), Err(400));
+    }
+
+    #[test]
+    fn no_name_is_lost_on_the_way() {
+        let user = act(&[("impersonate-user", "okjörg"), ("impersonate-group", "ok-größe")]).expect("granted");
+        assert_eq!((user.name.as_str(), user.groups[0].as_str()), ("okjörg", "ok-größe"));
+        assert_eq!(act(&[("impersonate-user", "jörg")]), Err(403));
+        let latin1 = HeaderValue::from_bytes(b"okj\xf6rg").expect("a header value");
+        for name in ["impersonate-user", "impersonate-group", "impersonate-uid", "impersonate-extra-scope"] {
+            let mut headers = HeaderMap::new();
+            if name != "impersonate-user" {
+                headers.insert("impersonate-user", HeaderValue::from_static("ok"));
+            }
+            headers.append(name, latin1.clone());
+            assert_eq!(act_as(&headers), Err(400), "{name}");
+        }
+        for empty in ["impersonate-user", "impersonate-group", "impersonate-uid", "impersonate-extra-scope"] {
+            assert_eq!(act(&[(empty, "")]), Err(400), "{empty} alone does not stay the asker");
+        }
+    }
+
+    #[test]
+    fn strangers_stay_strangers() {
+        let groups = |group: &str| {
+            let user = act(&[("impersonate-user", "ok"), ("impersonate-group", group)]);
+            user.map(|user| user.groups)
+        };
+        // `system:...` is not granted by the test's rules: seen at the part that makes the user.
+        assert_eq!(groups(UNAUTHENTICATED), Err(403));
+        let wish = |user: &str, groups: &[&str]| Wish {
+            user: user.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            ..Wish::default()
+        };
+        assert_eq!(become_user(wish("ok", &[UNAUTHENTICATED])).groups, [UNAUTHENTICATED]);
+        assert_eq!(become_user(wish("system:anonymous", &[])).groups, [UNAUTHENTICATED]);
+        assert_eq!(become_user(wish("ok", &[])).groups, [AUTHENTICATED]);
     }
 }
