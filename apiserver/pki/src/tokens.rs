@@ -1,11 +1,14 @@
 //! ServiceAccount tokens: ES256 JWTs with upstream's claims; several keys, one of them signing.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use parking_lot::Mutex;
 use rcgen::{KeyPair, PublicKeyData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,8 +38,9 @@ pub struct Verified {
     pub expires: i64,
 }
 
-/// A token may be used so many seconds before `nbf` and after `exp`, for clocks that differ.
-const LEEWAY_SECONDS: i64 = 10;
+/// Upstream's: a token may be used so many seconds before `nbf` and after `exp`, for clocks that differ, and after
+/// the deletion of what it is bound to began.
+pub const LEEWAY_SECONDS: i64 = 60;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -73,9 +77,6 @@ impl Named {
     fn of(pair: &Option<(String, String)>) -> Option<Self> {
         pair.as_ref().map(|(name, uid)| Self { name: name.clone(), uid: uid.clone() })
     }
-    fn pair(self) -> (String, String) {
-        (self.name, self.uid)
-    }
 }
 
 struct Key {
@@ -90,6 +91,40 @@ pub struct TokenIssuer {
     api_audiences: Vec<String>,
     /// In order of file names; the last signs.
     keys: Vec<Key>,
+    seen: Mutex<Seen>,
+}
+
+/// Claims whose signature was found good. Clients send the same token with every request, and the signature is
+/// what costs.
+#[derive(Default)]
+struct Seen {
+    young: HashMap<TokenHash, Arc<Claims>>,
+    old: HashMap<TokenHash, Arc<Claims>>,
+}
+
+/// SHA-256: the cache holds no token.
+type TokenHash = [u8; 32];
+
+/// Tokens per generation of [`Seen`].
+const MAX_SEEN: usize = 2_048;
+
+impl Seen {
+    /// What is asked for again survives the next generation.
+    fn get(&mut self, hash: &TokenHash) -> Option<Arc<Claims>> {
+        if let Some(claims) = self.young.get(hash) {
+            return Some(claims.clone());
+        }
+        let claims = self.old.remove(hash)?;
+        self.put(*hash, claims.clone());
+        Some(claims)
+    }
+
+    fn put(&mut self, hash: TokenHash, claims: Arc<Claims>) {
+        if self.young.len() >= MAX_SEEN {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(hash, claims);
+    }
 }
 
 impl Key {
@@ -123,7 +158,7 @@ impl TokenIssuer {
             paths.push(path);
         }
         let keys = paths.iter().map(|path| Key::from_pem(&files::read(path)?)).collect::<Result<_, _>>()?;
-        Ok(Self { issuer: issuer.to_owned(), api_audiences, keys })
+        Ok(Self { issuer: issuer.to_owned(), api_audiences, keys, seen: Mutex::default() })
     }
 
     pub fn issuer(&self) -> &str {
@@ -172,48 +207,64 @@ impl TokenIssuer {
     /// Checks signature, issuer, times and that one of `audiences` fits. Only ES256 with one of our keys is
     /// accepted, whatever the header says. That the account, pod or secret still exists is the caller's to check.
     pub fn verify(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Verified, PkiError> {
+        let hash: TokenHash = Sha256::digest(token).into();
+        let seen = self.seen.lock().get(&hash);
+        let claims = match seen {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.signed_claims(token)?);
+                self.seen.lock().put(hash, claims.clone());
+                claims
+            }
+        };
+        self.fitting(&claims, audiences, now)
+    }
+
+    /// What a key of ours has signed.
+    fn signed_claims(&self, token: &str) -> Result<Claims, PkiError> {
         let header = jsonwebtoken::decode_header(token).map_err(|error| PkiError::Invalid(error.to_string()))?;
-        let refuse = |why: &str| Err(PkiError::Invalid(why.to_owned()));
         let mut validation = Validation::new(Algorithm::ES256);
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
         validation.set_required_spec_claims::<&str>(&[]);
         let named = header.kid.as_deref();
-        let claims = self
-            .keys
-            .iter()
-            .filter(|key| named.is_none_or(|id| id == key.id))
-            .find_map(|key| jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).ok())
-            .map(|data| data.claims);
-        let Some(claims) = claims else { return refuse("no key of ours signed this token") };
+        let mut fitting = self.keys.iter().filter(|key| named.is_none_or(|id| id == key.id));
+        let claims = fitting.find_map(|key| jsonwebtoken::decode(token, &key.decoding, &validation).ok());
+        let none = || PkiError::Invalid("no key of ours signed this token".to_owned());
+        claims.map(|data| data.claims).ok_or_else(none)
+    }
+
+    fn fitting(&self, claims: &Claims, audiences: &[String], now: Timestamp) -> Result<Verified, PkiError> {
+        let refuse = |why: &str| Err(PkiError::Invalid(why.to_owned()));
         if claims.iss != self.issuer {
             return refuse("the token is of another issuer");
         }
         let seconds = now.as_second();
-        if seconds > claims.exp + LEEWAY_SECONDS {
+        if seconds > claims.exp.saturating_add(LEEWAY_SECONDS) {
             return refuse("the token has expired");
         }
-        if seconds + LEEWAY_SECONDS < claims.nbf {
+        if seconds + LEEWAY_SECONDS < claims.nbf.max(claims.iat) {
             return refuse("the token is not valid yet");
         }
-        let fitting: Vec<String> = claims.aud.into_iter().filter(|audience| audiences.contains(audience)).collect();
+        let fitting: Vec<String> = claims.aud.iter().filter(|audience| audiences.contains(audience)).cloned().collect();
         if fitting.is_empty() {
             return refuse("the token is for another audience");
         }
-        let private = claims.kubernetes;
+        let private = &claims.kubernetes;
+        let pair = |named: &Option<Named>| named.as_ref().map(|named| (named.name.clone(), named.uid.clone()));
         let subject = Subject {
-            namespace: private.namespace,
-            service_account: private.serviceaccount.name,
-            service_account_uid: private.serviceaccount.uid,
-            pod: private.pod.map(Named::pair),
-            node: private.node.map(Named::pair),
-            secret: private.secret.map(Named::pair),
+            namespace: private.namespace.clone(),
+            service_account: private.serviceaccount.name.clone(),
+            service_account_uid: private.serviceaccount.uid.clone(),
+            pod: pair(&private.pod),
+            node: pair(&private.node),
+            secret: pair(&private.secret),
         };
         if claims.sub != format!("system:serviceaccount:{}:{}", subject.namespace, subject.service_account) {
             return refuse("subject and private claims differ");
         }
-        Ok(Verified { subject, audiences: fitting, id: claims.jti, expires: claims.exp })
+        Ok(Verified { subject, audiences: fitting, id: claims.jti.clone(), expires: claims.exp })
     }
 
     /// The document of `/openid/v1/jwks`.
@@ -296,5 +347,38 @@ mod tests {
         let both = issuer(dir.path());
         assert!(both.verify(&old, &audience, at(1)).is_ok());
         assert_eq!(both.jwks()["keys"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_signature_is_checked_once() {
+        let dir = tempfile::tempdir().expect("dir");
+        let ours = issuer(dir.path());
+        let audience = vec!["api".to_owned()];
+        let token = ours.issue(&subject(), &audience, 600, at(0), "a").expect("issues");
+        let held = || ours.seen.lock().young.values().map(Arc::as_ptr).collect::<Vec<_>>();
+        ours.verify(&token, &audience, at(1)).expect("verifies");
+        let first = held();
+        ours.verify(&token, &audience, at(2)).expect("verifies");
+        assert_eq!((first.len(), &first), (1, &held()), "the second time took what the first had found");
+        // What depends on the request is looked at each time.
+        assert!(ours.verify(&token, &audience, at(700)).is_err() && ours.verify(&token, &[], at(3)).is_err());
+        assert!(ours.verify(&format!("{token}x"), &audience, at(3)).is_err());
+        assert_eq!(held().len(), 1, "what is bad is not held");
+    }
+
+    #[test]
+    fn what_is_seen_is_bounded_and_what_is_used_stays() {
+        let dir = tempfile::tempdir().expect("dir");
+        let ours = issuer(dir.path());
+        let token = ours.issue(&subject(), &["api".to_owned()], 600, at(0), "a").expect("issues");
+        let claims = Arc::new(ours.signed_claims(&token).expect("ours"));
+        let mut seen = Seen::default();
+        let hash = |number: usize| -> TokenHash { Sha256::digest(number.to_string()).into() };
+        for number in 0..10 * MAX_SEEN {
+            seen.put(hash(number), claims.clone());
+            assert!(seen.get(&hash(0)).is_some(), "after {number}");
+            assert!(seen.young.len() + seen.old.len() <= 2 * MAX_SEEN);
+        }
+        assert!(seen.get(&hash(1)).is_none());
     }
 }
