@@ -205,6 +205,7 @@ mod tests {
             ("PATCH", "/apis/apps/v1/namespaces/d/deployments/x/scale", "patch apps/v1 ns=d deployments/scale name=x"),
             ("GET", "/api/v1/nodes/n1/proxy/stats/summary", "get /v1 ns= nodes/proxy name=n1"),
             ("OPTIONS", "/api/v1/pods", " /v1 ns= pods/ name="),
+            ("OPTIONS", "/api/v1/nodes/n1/proxy/stats", " /v1 ns= nodes/proxy name=n1"),
         ] {
             assert_eq!(shown(method, target), want, "{method} {target}");
         }

@@ -66,7 +66,9 @@ fn check_verb(resource: &Resource, info: &RequestInfo) -> Result<()> {
     let has = |verb: &str| resource.has_verb(verb);
     if !info.subresource.is_empty() {
         let sub = resource.subresource(&info.subresource).ok_or_else(ApiError::no_such_path)?;
-        return match sub.verbs.contains(&info.verb) && !info.watch_prefix {
+        // Whoever is proxied to decides about methods, OPTIONS included, which is no verb.
+        let proxied = sub.name == "proxy" && info.verb.is_empty();
+        return match (proxied || sub.verbs.contains(&info.verb)) && !info.watch_prefix {
             true => Ok(()),
             false => Err(method_not_allowed()),
         };

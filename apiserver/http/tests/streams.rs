@@ -231,6 +231,23 @@ async fn proxies() {
     let location = format!("{PODS}/web:{port}/proxy/elsewhere");
     assert_eq!((redirected.code, redirected.header("location")), (302, location.as_str()));
 
+    // Every method passes, and what has no final slash is sent to where links work.
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        asked.lock().expect("not poisoned").clear();
+        let answer = server.admin.send(true, method, &format!("{PODS}/web:{port}/proxy/some/path"), &[], "").await;
+        let line = asked.lock().expect("not poisoned").remove(0);
+        assert!(answer.code == 200 && line.starts_with(&format!("{method} /some/path ")), "{method}: {line}");
+        let short = server.admin.send(true, method, &format!("{PODS}/web:{port}/proxy?x=1"), &[], "").await;
+        if matches!(method, "GET" | "HEAD") {
+            let location = format!("{PODS}/web:{port}/proxy/?x=1");
+            assert_eq!((short.code, short.header("location")), (301, location.as_str()), "{method}");
+        } else {
+            let line = asked.lock().expect("not poisoned").remove(0);
+            assert!(short.code == 200 && line.starts_with(&format!("{method} /?x=1 ")), "{method}: {line}");
+        }
+    }
+    assert_eq!(server.admin.send(true, "TRACE", &format!("{PODS}/web:{port}/proxy/x"), &[], "").await.code, 405);
+
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"name": "http", "port": 80}]}});
     let made = server.admin.post("/api/v1/namespaces/default/services", &service).await;
     assert_eq!(made.code, 201, "{}", made.text());

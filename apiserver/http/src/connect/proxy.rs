@@ -5,20 +5,31 @@ use std::sync::Arc;
 
 use api_machinery::error::Result;
 use api_machinery::{ApiError, GroupResource, Reason, Value};
-use http::HeaderMap;
 use http::header::{HeaderValue, LOCATION};
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::chain::Call;
 use crate::connect::address::{self, Named};
 use crate::connect::backend::{self, Transport};
 use crate::connect::{headers, seen};
-use crate::respond::{BoxError, Response};
+use crate::respond::{self, BoxError, Response};
+use crate::served::method_not_allowed;
 use crate::state::State;
 
+/// What upstream routes to a proxy.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
 pub(crate) async fn respond(state: &Arc<State>, call: Call) -> Result<Response> {
+    if !METHODS.contains(call.request.method()) {
+        return Err(method_not_allowed());
+    }
     let named = address::split(&call.info.name)?;
     let (address, transport) = locate(state, &call, &named)?;
+    if let Some(location) = with_slash(&call) {
+        return Ok(moved(&location));
+    }
     let base = call.path.text.clone();
     let tail = call.path.proxy_tail.as_deref().filter(|tail| !tail.is_empty()).unwrap_or("/");
     let target = match call.request.uri().query() {
@@ -42,6 +53,25 @@ pub(crate) async fn respond(state: &Arc<State>, call: Call) -> Result<Response> 
     headers::strip_hop_by_hop(&mut head.headers);
     rewrite_location(&mut head.headers, &base);
     Ok(http::Response::from_parts(head, backend::passed(body)))
+}
+
+/// Where a page is that is named without its final slash: its relative links would lead elsewhere.
+fn with_slash(call: &Call) -> Option<HeaderValue> {
+    let reads = matches!(*call.request.method(), Method::GET | Method::HEAD);
+    let names_nothing = call.path.proxy_tail.as_deref().is_none_or(str::is_empty);
+    if !reads || !names_nothing || headers::upgrade(call.headers()).is_some() {
+        return None;
+    }
+    let uri = call.request.uri();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    HeaderValue::from_str(&format!("{}/{query}", uri.path())).ok()
+}
+
+fn moved(location: &HeaderValue) -> Response {
+    let mut response = http::Response::new(respond::full(""));
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(LOCATION, location.clone());
+    response
 }
 
 fn locate(state: &State, call: &Call, named: &Named<'_>) -> Result<(SocketAddr, Transport)> {
