@@ -19,6 +19,7 @@ mod query;
 mod request_info;
 mod resources;
 mod respond;
+mod review_validation;
 mod reviews;
 mod serve;
 mod served;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api_auth::authn::Credentials;
+use api_auth::authn::Audiences;
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_machinery::error::Result;
 use api_machinery::object::str_at;
-use api_machinery::{ApiError, ErrorList, GroupKind, Path, UserInfo, Value};
+use api_machinery::{ApiError, UserInfo, Value, object};
 use serde_json::{Map, json};
 
 use crate::chain::{Call, add_warnings};
@@ -16,7 +16,7 @@ use crate::resources::{conformed, review_output};
 use crate::respond::{self, Response};
 use crate::served::Served;
 use crate::state::State;
-use crate::{body, negotiate, options};
+use crate::{body, negotiate, options, review_validation};
 
 /// Whether a request is for a resource that is answered here.
 pub(crate) fn is_review(info: &RequestInfo) -> bool {
@@ -52,7 +52,7 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
         "selfsubjectrulesreviews" => rules_review(authorizer, &review, &call.user)?,
         "selfsubjectaccessreviews" => access_review(authorizer, &served, &review, Some(&call.user))?,
         "localsubjectaccessreviews" => {
-            check_namespace(&review, &call.info.namespace)?;
+            settle_namespace(&mut review, &call.info.namespace)?;
             access_review(authorizer, &served, &review, None)?
         }
         _ => access_review(authorizer, &served, &review, None)?,
@@ -61,6 +61,18 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
     let mut response = respond::value(&output, 201, &review);
     add_warnings(&mut response, &warnings);
     Ok(response)
+}
+
+/// A review in a namespace is of that namespace, whether it says so or not.
+fn settle_namespace(review: &mut Value, namespace: &str) -> Result<()> {
+    let own = str_at(review, "metadata.namespace");
+    if !own.is_empty() && own != namespace {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the provided object does not match the namespace sent on the request: {namespace}"
+        )));
+    }
+    object::meta_mut(review).insert("namespace".to_owned(), namespace.into());
+    Ok(())
 }
 
 fn user_json(user: &UserInfo) -> Value {
@@ -82,27 +94,26 @@ fn strings(value: Option<&Value>) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// Tokens are checked for the audiences that are asked about, this server's own when none are.
 async fn token_review(state: &State, review: &Value) -> Result<Value> {
     let token = str_at(review, "spec.token");
     if token.is_empty() {
         return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
     }
     let own = state.server.registry.config.tokens.api_audiences();
-    let wanted = strings(review.pointer("/spec/audiences"));
-    let audiences: Vec<&String> = match wanted.is_empty() {
-        true => own.iter().collect(),
-        false => own.iter().filter(|audience| wanted.contains(audience)).collect(),
-    };
-    if audiences.is_empty() {
-        return Ok(json!({"error": "token audiences do not include any of the requested ones", "user": {}}));
-    }
-    let credentials = Credentials { client_certificate: None, bearer_token: Some(token.to_owned()) };
-    Ok(match state.server.authenticator.authenticate(&credentials).await {
-        Ok(Some(user)) => json!({"authenticated": true, "user": user_json(&user), "audiences": audiences}),
-        Ok(None) => json!({"user": {}}),
+    let asked = strings(review.pointer("/spec/audiences"));
+    let wanted = if asked.is_empty() { own } else { &asked };
+    Ok(match state.server.authenticator.review(token, Audiences { wanted, own }).await {
+        Ok(Some((user, audiences))) => {
+            json!({"authenticated": true, "user": user_json(&user), "audiences": audiences})
+        }
+        Ok(None) => json!({"error": BAD_TOKEN, "user": {}}),
+        Err(error) if error.code == 401 => json!({"error": BAD_TOKEN, "user": {}}),
         Err(error) => json!({"error": error.message, "user": {}}),
     })
 }
+
+const BAD_TOKEN: &str = "invalid bearer token";
 
 fn rules_review(authorizer: &dyn Authorizer, review: &Value, user: &UserInfo) -> Result<Value> {
     let namespace = str_at(review, "spec.namespace");
@@ -110,45 +121,13 @@ fn rules_review(authorizer: &dyn Authorizer, review: &Value, user: &UserInfo) ->
         return Err(ApiError::bad_request("no namespace on request"));
     }
     let (resource_rules, non_resource_rules) = authorizer.rules_for(user, namespace);
-    Ok(json!({"resourceRules": resource_rules, "nonResourceRules": non_resource_rules, "incomplete": false}))
-}
-
-fn check_namespace(review: &Value, namespace: &str) -> Result<()> {
-    if review.pointer("/spec/resourceAttributes").is_some()
-        && str_at(review, "spec.resourceAttributes.namespace") != namespace
-    {
-        return Err(ApiError::bad_request(format!(
-            "spec.resourceAttributes.namespace must match namespace: {namespace}"
-        )));
+    let mut status = json!({"resourceRules": resource_rules, "nonResourceRules": non_resource_rules,
+        "incomplete": false});
+    if let Some(why) = authorizer.rules_incomplete(user) {
+        status["incomplete"] = true.into();
+        status["evaluationError"] = why.into();
     }
-    Ok(())
-}
-
-fn validate(served: &Served, review: &Value, has_user: bool) -> Result<()> {
-    let spec = Path::new("spec");
-    let mut errors = ErrorList::new();
-    let of = |field: &str| review.pointer(&format!("/spec/{field}")).filter(|value| !value.is_null());
-    match (of("resourceAttributes"), of("nonResourceAttributes")) {
-        (Some(_), Some(other)) => errors.invalid(
-            &spec.child("nonResourceAttributes"),
-            other,
-            "cannot be specified in combination with resourceAttributes",
-        ),
-        (None, None) => errors.invalid(
-            &spec.child("resourceAttributes"),
-            &Value::Null,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        ),
-        _ => {}
-    }
-    if !has_user && str_at(review, "spec.user").is_empty() && strings(of("groups")).is_empty() {
-        errors.invalid(&spec.child("user"), &"".into(), "at least one of user or group must be specified");
-    }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    let kind = GroupKind { group: served.resource.gv.group.clone(), kind: served.resource.kind.as_str().into() };
-    Err(ApiError::invalid(&kind, "", errors))
+    Ok(status)
 }
 
 fn reviewed_user(review: &Value) -> UserInfo {
@@ -173,7 +152,7 @@ fn reviewed_attributes(review: &Value, user: UserInfo) -> AuthzAttributes {
         verb: text("verb"),
         resource_request,
         group: text("group"),
-        version: text("version"),
+        version: Some(text("version")).filter(|version| !version.is_empty()).unwrap_or_else(|| "*".to_owned()),
         resource: text("resource"),
         subresource: text("subresource"),
         namespace: text("namespace"),
@@ -189,7 +168,7 @@ fn access_review(
     review: &Value,
     user: Option<&UserInfo>,
 ) -> Result<Value> {
-    validate(served, review, user.is_some())?;
+    review_validation::check(served.resource, review)?;
     let user = user.cloned().unwrap_or_else(|| reviewed_user(review));
     let decision = authorizer.authorize(&reviewed_attributes(review, user));
     let mut status = json!({"allowed": decision.allowed()});
@@ -198,6 +177,9 @@ fn access_review(
     }
     if !decision.reason().is_empty() {
         status["reason"] = decision.reason().into();
+    }
+    if let Some(ignored) = review_validation::ignored(review) {
+        status["evaluationError"] = ignored.into();
     }
     Ok(status)
 }

@@ -220,6 +220,28 @@ async fn identity() {
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "reader"}});
     let answer = server.admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
     assert_eq!(answer.json()["status"]["user"]["username"], "reader", "{}", answer.text());
+    assert_eq!(answer.json()["status"]["audiences"], json!(["https://kubernetes.default.svc"]));
+    // This token names no audience: it is for this server, and for nobody else.
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "spec": {"token": "reader", "audiences": ["vault"]}});
+    let answer = server.admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
+    assert_eq!(answer.json()["status"]["authenticated"], Value::Null, "{}", answer.text());
+
+    // One's own namespace is asked about, whether it is said twice or not; and nothing but resources.
+    let local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews";
+    let asked = |attributes: Value| {
+        let mut spec = json!({"user": "reader"});
+        spec.as_object_mut().expect("an object").extend(attributes.as_object().expect("an object").clone());
+        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "LocalSubjectAccessReview", "spec": spec})
+    };
+    for (attributes, code) in [
+        (json!({"resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "default"}}), 201),
+        (json!({"resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "other"}}), 422),
+        (json!({"nonResourceAttributes": {"verb": "get", "path": "/healthz"}}), 422),
+    ] {
+        let answer = server.admin.post(local, &asked(attributes)).await;
+        assert_eq!(answer.code, code, "{}", answer.text());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -201,8 +201,8 @@ async fn watches_and_metadata() {
     let (_, object) = metadata.next().await;
     assert_eq!((&object["metadata"]["labels"]["app"], object.get("spec")), (&json!("b"), None));
 
-    let mut old = Frames::open(admin, &format!("{PODS}?watch=1&resourceVersion=999999999"), ACCEPT.1).await;
-    let (event, status) = old.next().await;
+    let future = format!("{PODS}?{query}&resourceVersion=999999999");
+    let (event, status) = Frames::open(admin, &future, ACCEPT.1).await.next().await;
     assert_eq!((event.as_str(), &status["kind"]), ("ERROR", &json!("Status")));
 
     let list = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";

@@ -72,6 +72,10 @@ pub trait Authorizer: Send + Sync {
     fn authorize(&self, attributes: &AuthzAttributes) -> Decision;
     /// The rules of a user in a namespace, for SelfSubjectRulesReview: (resource rules, non-resource rules) as JSON.
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Value>, Vec<Value>);
+    /// Why [`Self::rules_for`] is not all that decides about this user.
+    fn rules_incomplete(&self, _user: &UserInfo) -> Option<String> {
+        None
+    }
 }
 
 /// Members of `system:masters` may do everything, before any other authorizer is asked.
@@ -118,5 +122,8 @@ impl Authorizer for Union {
             all.1.extend(paths);
         }
         all
+    }
+    fn rules_incomplete(&self, user: &UserInfo) -> Option<String> {
+        self.authorizers.iter().find_map(|authorizer| authorizer.rules_incomplete(user))
     }
 }
