@@ -3,6 +3,8 @@
 //! Directives: `$patch` (replace, delete, merge), `$retainKeys`, `$setElementOrder/FIELD`,
 //! `$deleteFromPrimitiveList/FIELD`. Behaviour and error texts are upstream's (`util/strategicpatch`).
 
+use std::collections::{HashMap, HashSet};
+
 use api_machinery::Value;
 use api_schema::{PatchStrategy, Schema, Shape, Type};
 use serde_json::Map;
@@ -108,7 +110,8 @@ impl<'a> Merge<'a> {
                 let meta = self.meta(known, &key);
                 let list = std::mem::take(current);
                 *current = if deletes {
-                    list.into_iter().filter(|value| !patch.contains(value)).collect()
+                    let gone: HashSet<Value> = patch.into_iter().collect();
+                    list.into_iter().filter(|value| !gone.contains(value)).collect()
                 } else {
                     self.list(list, patch, &meta, &key)?
                 };
@@ -138,12 +141,9 @@ impl<'a> Merge<'a> {
         }
         let Some(first) = original.first().or(patch.first()) else { return Ok(original) };
         if !first.is_object() {
-            let mut merged = original.clone();
-            for value in &patch {
-                if !merged.contains(value) {
-                    merged.push(value.clone());
-                }
-            }
+            let mut known: HashSet<&Value> = original.iter().collect();
+            let new = patch.iter().filter(|value| known.insert(value));
+            let merged = original.iter().chain(new).cloned().collect();
             return Ok(in_order(merged, &patch, &original, None));
         }
         let key = meta.merge_key.ok_or_else(|| format!("cannot merge lists without merge key for {field}"))?;
@@ -152,14 +152,18 @@ impl<'a> Merge<'a> {
         }
         let (original, patch) = special_elements(original, patch, key)?;
         let mut merged = original.clone();
+        let mut places = Places::new(&original, Some(key)).0;
         for element in &patch {
             let value = element.get(key).ok_or_else(|| no_merge_key(element, key))?;
-            let found = merged.iter_mut().find(|one| one.get(key) == Some(value));
+            let found = places.get(value).and_then(|place| merged.get_mut(*place));
             match (found, element.clone()) {
                 (Some(Value::Object(current)), Value::Object(element)) => {
                     *current = self.map(std::mem::take(current), element, meta.inside)?;
                 }
-                (_, element) => merged.extend(without_directives(element)),
+                (_, element) => {
+                    places.entry(value).or_insert(merged.len());
+                    merged.extend(without_directives(element));
+                }
             }
         }
         Ok(in_order(merged, &patch, &original, Some(key)))
@@ -203,8 +207,8 @@ impl<'a> Merge<'a> {
 fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), String> {
     let Some(directive) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let bad = || "invalid patch format of retainKeys".to_owned();
-    let kept = directive.as_array().ok_or_else(bad)?;
-    let is_kept = |key: &str| kept.iter().any(|one| one.as_str() == Some(key));
+    let kept: HashSet<&str> = directive.as_array().ok_or_else(bad)?.iter().filter_map(Value::as_str).collect();
+    let is_kept = |key: &str| kept.contains(key);
     let plain = |key: &str| !key.starts_with(DELETE_FROM) && !key.starts_with(SET_ORDER);
     if patch.iter().any(|(key, value)| !value.is_null() && plain(key) && !is_kept(key)) {
         return Err(bad());
@@ -220,19 +224,19 @@ fn special_elements(
     key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>), String> {
     let mut plain = Vec::with_capacity(patch.len());
-    let mut replace = false;
+    let (mut gone, mut replace) = (HashSet::new(), false);
     for element in patch {
         match element.get(DIRECTIVE).map(|directive| (directive, directive.as_str())) {
             None => plain.push(element),
             Some((_, Some("delete"))) => {
-                let value = element.get(key).ok_or_else(|| no_merge_key(&element, key))?;
-                original.retain(|one| one.get(key) != Some(value));
+                gone.insert(element.get(key).ok_or_else(|| no_merge_key(&element, key))?.clone());
             }
             Some((_, Some("replace"))) => replace = true,
             Some((_, Some("merge"))) => return Err("merging lists cannot yet be specified in the patch".to_owned()),
             Some((directive, _)) => return Err(format!("unknown patch type: {directive} in map: {element}")),
         }
     }
+    original.retain(|one| one.get(key).is_none_or(|value| !gone.contains(value)));
     // What replaces is no patch any more: nothing of the original is left.
     if replace { Ok((plain, Vec::new())) } else { Ok((original, plain)) }
 }
@@ -252,30 +256,47 @@ fn without_directives(value: Value) -> Option<Value> {
     }
 }
 
-/// Where the first element that is the same (by key, or by value) stands.
-fn position(list: &[Value], element: &Value, key: Option<&str>) -> Option<usize> {
+/// Where the first element stands that is the same by its key, or by its value. Lists are long where somebody
+/// wants them to be, so nothing here looks through one list for every element of another.
+struct Places<'a, 'k>(HashMap<&'a Value, usize>, Option<&'k str>);
+
+fn identity<'a>(element: &'a Value, key: Option<&str>) -> Option<&'a Value> {
     match key {
-        Some(key) => {
-            let value = element.get(key)?;
-            list.iter().position(|one| one.get(key) == Some(value))
+        Some(key) => element.get(key),
+        None => Some(element),
+    }
+}
+
+impl<'a, 'k> Places<'a, 'k> {
+    fn new(list: &'a [Value], key: Option<&'k str>) -> Self {
+        let mut places = HashMap::with_capacity(list.len());
+        for (place, element) in list.iter().enumerate() {
+            if let Some(identity) = identity(element, key) {
+                places.entry(identity).or_insert(place);
+            }
         }
-        None => list.iter().position(|one| one == element),
+        Self(places, key)
+    }
+
+    fn of(&self, element: &Value) -> Option<usize> {
+        self.0.get(identity(element, self.1)?).copied()
     }
 }
 
 /// What `order` names comes in that order; the others keep their order of `live` and are put before the first
 /// named element that follows them there.
 fn in_order(merged: Vec<Value>, order: &[Value], live: &[Value], key: Option<&str>) -> Vec<Value> {
+    let (order, live) = (Places::new(order, key), Places::new(live, key));
     let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|element| position(order, element, key).is_some());
-    named.sort_by_key(|element| position(order, element, key));
-    others.sort_by_key(|element| position(live, element, key).unwrap_or(usize::MAX));
+        merged.into_iter().partition(|element| order.of(element).is_some());
+    named.sort_by_cached_key(|element| order.of(element));
+    others.sort_by_cached_key(|element| live.of(element).unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + others.len());
     let mut others = others.into_iter().peekable();
     for element in named {
-        let place = position(live, &element, key);
+        let place = live.of(&element);
         while let Some(other) = others.peek() {
-            let before = position(live, other, key).zip(place).is_some_and(|(other, place)| other < place);
+            let before = live.of(other).zip(place).is_some_and(|(other, place)| other < place);
             if !before {
                 break;
             }

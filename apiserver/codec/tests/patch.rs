@@ -221,3 +221,63 @@ fn strategic_merge_patch() {
         assert_eq!(result.as_ref().map_err(String::as_str), expect.as_ref().map_err(|text| *text), "{what}");
     }
 }
+
+/// Nothing may look through one list for every element of another: bodies hold hundreds of thousands.
+#[test]
+fn long_lists_are_merged_in_linear_time() {
+    const ELEMENTS: usize = 50_000;
+    let began = std::time::Instant::now();
+    let list = |from: usize, of: &dyn Fn(usize) -> Value| -> Value { (from..from + ELEMENTS).map(of).collect() };
+    let named = |n: usize| json!({"name": format!("c{n}"), "image": "i"});
+    let name_only = |n: usize| json!({"name": format!("c{n}")});
+    let gone = |n: usize| json!({"name": format!("c{n}"), "$patch": "delete"});
+    let text = |n: usize| Value::from(format!("example.org/{n}"));
+    for (name, current, patch, length) in [
+        (
+            "core.v1.PodSpec",
+            json!({"containers": list(0, &named)}),
+            json!({"containers": list(10, &named)}),
+            ELEMENTS + 10,
+        ),
+        (
+            "core.v1.PodSpec",
+            json!({"containers": list(0, &named)}),
+            json!({"containers": [{"name": "c1", "image": "j"}], "$setElementOrder/containers": list(0, &name_only)}),
+            ELEMENTS,
+        ),
+        ("core.v1.PodSpec", json!({"containers": list(0, &named)}), json!({"containers": list(10, &gone)}), 10),
+        (
+            "meta.v1.ObjectMeta",
+            json!({"finalizers": list(0, &text)}),
+            json!({"finalizers": list(10, &text)}),
+            ELEMENTS + 10,
+        ),
+        (
+            "meta.v1.ObjectMeta",
+            json!({"finalizers": list(0, &text)}),
+            json!({"$deleteFromPrimitiveList/finalizers": list(10, &text)}),
+            10,
+        ),
+    ] {
+        let patched = patched(PatchKind::Strategic, name, patch, current).expect("applies");
+        let (field, list) = patched.as_object().and_then(|map| map.iter().next()).expect("a list");
+        assert_eq!(list.as_array().map(Vec::len), Some(length), "{field}");
+    }
+    // Many times what it takes; a look at every pair takes minutes.
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
+/// What a patch makes can be read again: one level more could not.
+#[test]
+fn json_patches_end_where_reading_ends() {
+    let current = json!({"data": {}});
+    for (levels, applies) in [(125, true), (126, false)] {
+        let nested = (0..levels).fold(Value::from(1), |inner, _| json!([inner]));
+        let patch = json!([{"op": "add", "path": "/data/x", "value": nested}]);
+        let outcome = patched(PatchKind::Json, "core.v1.ConfigMap", patch, current.clone());
+        assert_eq!(outcome.is_ok(), applies, "{levels}");
+        if let Ok(value) = outcome {
+            assert!(serde_json::from_str::<Value>(&value.to_string()).is_ok(), "{levels}");
+        }
+    }
+}

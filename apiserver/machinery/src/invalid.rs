@@ -1,9 +1,15 @@
 //! Field errors: where, what kind, which value, why. Formats are upstream's
 //! (`k8s.io/apimachinery/pkg/util/validation/field`).
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
+
+/// Findings kept of one object. A body of 3 MiB can hold hundreds of thousands; nobody reads so many.
+const MAX_CAUSES: usize = 1_000;
+/// Bytes of the messages kept. Each may show a value as large as the body.
+const MAX_CAUSE_BYTES: usize = 1 << 20;
 
 /// A place in an object: `spec.containers[0].name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +60,10 @@ pub enum CauseType {
     Internal,
     /// Not of a field: creation in a namespace that is going away.
     NamespaceTerminating,
+    /// Not of a field: a PodDisruptionBudget refuses an eviction.
+    DisruptionBudget,
+    /// Not of a field: no replica has reached that resourceVersion.
+    ResourceVersionTooLarge,
 }
 
 impl CauseType {
@@ -70,6 +80,8 @@ impl CauseType {
             CauseType::TypeInvalid => "FieldValueTypeInvalid",
             CauseType::Internal => "InternalError",
             CauseType::NamespaceTerminating => "NamespaceTerminating",
+            CauseType::DisruptionBudget => "DisruptionBudget",
+            CauseType::ResourceVersionTooLarge => "ResourceVersionTooLarge",
         }
     }
 }
@@ -85,13 +97,21 @@ pub struct Cause {
 
 impl Cause {
     pub fn to_json(&self) -> Value {
-        json!({"reason": self.reason.as_str(), "message": self.message, "field": self.field})
+        let parts = [("reason", self.reason.as_str()), ("message", &self.message), ("field", &self.field)];
+        let set = parts.into_iter().filter(|(_, text)| !text.is_empty());
+        Value::Object(set.map(|(name, text)| (name.to_owned(), text.into())).collect::<Map<_, _>>())
     }
 }
 
-/// Collects field errors in the order they are found.
+/// Collects field errors in the order they are found. Past a bound they are only counted.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ErrorList(Vec<Cause>);
+pub struct ErrorList {
+    causes: Vec<Cause>,
+    /// Of the messages in `causes`.
+    bytes: usize,
+    /// Found, and not kept.
+    dropped: usize,
+}
 
 /// A bad value as upstream prints it: strings quoted, everything else as JSON.
 fn shown(value: &Value) -> String {
@@ -106,64 +126,121 @@ impl ErrorList {
         Self::default()
     }
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
+    /// All that was found, kept or not.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.causes.len() + self.dropped
     }
-    pub fn append(&mut self, mut other: ErrorList) {
-        self.0.append(&mut other.0);
+    pub fn append(&mut self, other: ErrorList) {
+        for cause in other.causes {
+            self.keep(|| cause);
+        }
+        self.dropped += other.dropped;
     }
-    fn push(&mut self, reason: CauseType, field: &Path, message: String) {
-        self.0.push(Cause { reason, message, field: field.to_string() });
+    /// Made only when it is kept: to show a value costs as much as the value is large.
+    fn keep(&mut self, make: impl FnOnce() -> Cause) {
+        if self.causes.len() >= MAX_CAUSES || self.bytes >= MAX_CAUSE_BYTES {
+            self.dropped += 1;
+            return;
+        }
+        let cause = make();
+        self.bytes += cause.message.len() + cause.field.len();
+        self.causes.push(cause);
+    }
+    fn push(&mut self, reason: CauseType, field: &Path, message: impl FnOnce() -> String) {
+        self.keep(|| Cause { reason, message: message(), field: field.to_string() });
     }
     pub fn required(&mut self, field: &Path, detail: &str) {
-        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
-        self.push(CauseType::Required, field, message);
+        self.push(CauseType::Required, field, || {
+            if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") }
+        });
     }
     pub fn invalid(&mut self, field: &Path, bad: &Value, detail: &str) {
-        self.push(CauseType::Invalid, field, format!("Invalid value: {}: {detail}", shown(bad)));
+        self.push(CauseType::Invalid, field, || format!("Invalid value: {}: {detail}", shown(bad)));
     }
     /// `supported` in the order upstream sorts it: by byte.
     pub fn not_supported(&mut self, field: &Path, bad: &Value, supported: &[&str]) {
-        let mut sorted: Vec<String> = supported.iter().map(|value| crate::quote::quoted(value)).collect();
-        sorted.sort();
-        let message = format!("Unsupported value: {}: supported values: {}", shown(bad), sorted.join(", "));
-        self.push(CauseType::NotSupported, field, message);
+        self.push(CauseType::NotSupported, field, || {
+            let mut sorted: Vec<String> = supported.iter().map(|value| crate::quote::quoted(value)).collect();
+            sorted.sort();
+            format!("Unsupported value: {}: supported values: {}", shown(bad), sorted.join(", "))
+        });
     }
     pub fn duplicate(&mut self, field: &Path, bad: &Value) {
-        self.push(CauseType::Duplicate, field, format!("Duplicate value: {}", shown(bad)));
+        self.push(CauseType::Duplicate, field, || format!("Duplicate value: {}", shown(bad)));
     }
     pub fn not_found(&mut self, field: &Path, bad: &Value) {
-        self.push(CauseType::NotFound, field, format!("Not found: {}", shown(bad)));
+        self.push(CauseType::NotFound, field, || format!("Not found: {}", shown(bad)));
     }
     pub fn forbidden(&mut self, field: &Path, detail: &str) {
-        self.push(CauseType::Forbidden, field, format!("Forbidden: {detail}"));
+        self.push(CauseType::Forbidden, field, || format!("Forbidden: {detail}"));
     }
     pub fn too_long(&mut self, field: &Path, max_bytes: usize) {
-        self.push(CauseType::TooLong, field, format!("Too long: may not be more than {max_bytes} bytes"));
+        self.push(CauseType::TooLong, field, || format!("Too long: may not be more than {max_bytes} bytes"));
     }
     pub fn too_many(&mut self, field: &Path, actual: usize, max: usize) {
-        self.push(CauseType::TooMany, field, format!("Too many: {actual}: must have at most {max} items"));
+        self.push(CauseType::TooMany, field, || format!("Too many: {actual}: must have at most {max} items"));
     }
     pub fn type_invalid(&mut self, field: &Path, bad: &Value, detail: &str) {
-        self.push(CauseType::TypeInvalid, field, format!("Invalid value: {}: {detail}", shown(bad)));
+        self.push(CauseType::TypeInvalid, field, || format!("Invalid value: {}: {detail}", shown(bad)));
     }
     /// Joined as upstream's aggregate error: one plainly, several in brackets, repeats left out.
     pub fn message(&self) -> String {
-        let mut texts: Vec<String> = Vec::with_capacity(self.0.len());
-        for cause in &self.0 {
-            let text = format!("{}: {}", cause.field, cause.message);
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
+        let mut seen = HashSet::new();
+        let all = self.causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message));
+        let mut texts: Vec<String> = all.filter(|text| seen.insert(text.clone())).collect();
+        if self.dropped > 0 {
+            texts.push(format!("and {} more", self.dropped));
         }
         if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) }
     }
     pub fn causes(&self) -> &[Cause] {
-        &self.0
+        &self.causes
     }
     pub fn into_causes(self) -> Vec<Cause> {
-        self.0
+        self.causes
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_joined_and_repeats_left_out() {
+        let mut errors = ErrorList::new();
+        errors.required(&Path::new("a"), "");
+        assert_eq!(errors.message(), "a: Required value");
+        errors.required(&Path::new("a"), "");
+        errors.invalid(&Path::new("b"), &"x".into(), "why");
+        assert_eq!(errors.message(), r#"[a: Required value, b: Invalid value: "x": why]"#);
+        assert_eq!(errors.causes().len(), 3);
+    }
+
+    #[test]
+    fn what_is_kept_is_bound_and_everything_is_counted() {
+        const FOUND: usize = 300_000;
+        let mut errors = ErrorList::new();
+        for index in 0..FOUND {
+            errors.invalid(&Path::new("labels"), &index.into(), "why");
+        }
+        assert_eq!((errors.len(), errors.causes().len()), (FOUND, MAX_CAUSES));
+        assert!(errors.message().ends_with("and 299000 more]"), "the rest is counted");
+    }
+
+    #[test]
+    fn a_large_value_is_shown_once() {
+        let large = Value::from("x".repeat(3 << 20));
+        let mut errors = ErrorList::new();
+        for _ in 0..FEW {
+            errors.invalid(&Path::new("data"), &large, "why");
+        }
+        assert_eq!((errors.len(), errors.causes().len()), (FEW, 1));
+        let mut both = ErrorList::new();
+        both.append(errors);
+        assert_eq!((both.len(), both.causes().len()), (FEW, 1));
+    }
+
+    const FEW: usize = 100;
 }

@@ -1,5 +1,7 @@
 //! What must hold of `metadata` whatever the kind (`k8s.io/apimachinery/pkg/api/validation`).
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use crate::invalid::{ErrorList, Path};
@@ -102,9 +104,9 @@ fn validate_owner_reference(owner: &Value, path: &Path, errors: &mut ErrorList) 
 }
 
 fn validate_owner_references(object: &Value, path: &Path, errors: &mut ErrorList) {
-    let owners = object::owner_references(object);
+    let all = object::meta(object).and_then(|meta| meta.get("ownerReferences")).unwrap_or(&Value::Null);
     let mut controller: Option<String> = None;
-    for owner in owners {
+    for owner in object::owner_references(object) {
         validate_owner_reference(owner, path, errors);
         if owner.get("controller") != Some(&Value::Bool(true)) {
             continue;
@@ -116,7 +118,7 @@ fn validate_owner_references(object: &Value, path: &Path, errors: &mut ErrorList
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
                 );
-                errors.invalid(path, &Value::from(owners), &detail);
+                errors.invalid(path, all, &detail);
             }
             None => controller = Some(this),
         }
@@ -206,7 +208,7 @@ pub fn validate_object_meta_update(object: &Value, old: &Value, path: &Path, err
 }
 
 fn validate_no_new_finalizers(object: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
-    let before = object::finalizers(old);
+    let before: HashSet<&str> = object::finalizers(old).into_iter().collect();
     let mut added: Vec<&str> = object::finalizers(object).into_iter().filter(|name| !before.contains(name)).collect();
     added.sort_unstable();
     added.dedup();

@@ -1,5 +1,7 @@
 //! What webhook configurations and admission policies share: rules, match conditions, resources.
 
+use std::collections::HashSet;
+
 use std::collections::BTreeMap;
 
 use api_machinery::{ErrorList, Value, names, object};
@@ -52,6 +54,7 @@ fn validate_resources(list: &At<'_>, errors: &mut ErrorList) {
         return list.required(errors, "");
     }
     let all: Vec<&str> = list.list().iter().filter_map(Value::as_str).collect();
+    let set: HashSet<&str> = all.iter().copied().collect();
     for (index, item) in list.items().enumerate() {
         let text = all.get(index).copied().unwrap_or("");
         if text.is_empty() {
@@ -59,11 +62,9 @@ fn validate_resources(list: &At<'_>, errors: &mut ErrorList) {
             continue;
         }
         let (resource, subresource) = text.split_once('/').unwrap_or((text, ""));
-        let covers_all = all.contains(&"*/*") && text != "*/*";
-        let covered = all.iter().any(|one| {
-            *one == format!("{resource}/*") && *one != text && !subresource.is_empty()
-                || *one == format!("*/{subresource}") && *one != text && !subresource.is_empty()
-        });
+        let covers_all = set.contains("*/*") && text != "*/*";
+        let wider = [format!("{resource}/*"), format!("*/{subresource}")];
+        let covered = !subresource.is_empty() && wider.iter().any(|one| *one != text && set.contains(one.as_str()));
         if covered {
             item.invalid(errors, &format!("if '{resource}/*' is present, must not specify {text}"));
         }
@@ -82,7 +83,7 @@ pub(crate) fn validate_match_conditions(list: &At<'_>, errors: &mut ErrorList) {
     if list.list().len() > MAX_MATCH_CONDITIONS {
         list.too_many(errors, MAX_MATCH_CONDITIONS);
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for condition in list.items() {
         let name = condition.field("name");
         if name.need(errors) {

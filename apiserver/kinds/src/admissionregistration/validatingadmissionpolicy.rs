@@ -1,5 +1,7 @@
 //! ValidatingAdmissionPolicy.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -66,7 +68,7 @@ impl Kind for ValidatingAdmissionPolicy {
 
 /// Also of mutating policies.
 pub(crate) fn validate_variables(variables: &At<'_>, errors: &mut ErrorList) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for variable in variables.items() {
         let name = variable.field("name");
         let text = object::str_at(variable.value, "name");
@@ -78,7 +80,7 @@ pub(crate) fn validate_variables(variables: &At<'_>, errors: &mut ErrorList) {
         if seen.contains(&text) {
             name.duplicate(errors);
         }
-        seen.push(text);
+        seen.insert(text);
         if variable.field("expression").str().trim().is_empty() {
             variable.field("expression").required(errors, "");
         }
@@ -103,7 +105,7 @@ fn validate_annotations(annotations: &At<'_>, errors: &mut ErrorList) {
     if annotations.list().len() > MAX_AUDIT_ANNOTATIONS {
         annotations.invalid(errors, &format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations"));
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for annotation in annotations.items() {
         let key = annotation.field("key");
         let text = object::str_at(annotation.value, "key");
@@ -113,7 +115,7 @@ fn validate_annotations(annotations: &At<'_>, errors: &mut ErrorList) {
         if seen.contains(&text) {
             key.duplicate(errors);
         }
-        seen.push(text);
+        seen.insert(text);
         if annotation.field("valueExpression").str().trim().is_empty() {
             annotation.field("valueExpression").required(errors, "valueExpression is not specified");
         }

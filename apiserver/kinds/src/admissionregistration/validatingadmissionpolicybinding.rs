@@ -1,5 +1,7 @@
 //! ValidatingAdmissionPolicyBinding.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names};
 use jiff::Timestamp;
 use serde_json::json;
@@ -36,7 +38,7 @@ impl Kind for ValidatingAdmissionPolicyBinding {
         if actions.is_empty() {
             return actions.required(errors, "at least one validation action is required");
         }
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for action in actions.items() {
             let text = action.value.as_str().unwrap_or("").to_owned();
             if !["Audit", "Deny", "Warn"].contains(&text.as_str()) {
@@ -45,7 +47,7 @@ impl Kind for ValidatingAdmissionPolicyBinding {
             if seen.contains(&text) {
                 action.duplicate(errors);
             }
-            seen.push(text);
+            seen.insert(text);
         }
         let has = |action: &str| seen.iter().any(|one| one == action);
         if has("Deny") && has("Warn") {

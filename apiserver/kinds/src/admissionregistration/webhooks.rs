@@ -1,5 +1,7 @@
 //! What validating and mutating webhook configurations share.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, names, object};
 use jiff::Timestamp;
 
@@ -16,14 +18,14 @@ pub(crate) fn generation_grows(object: &Value, old: &Value) -> bool {
 
 pub(crate) fn validate(object: &Value, mutating: bool, errors: &mut ErrorList) {
     let root = At::root(object);
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for webhook in root.field("webhooks").items() {
         let name = object::str_at(webhook.value, "name");
         validate_webhook(&webhook, mutating, errors);
         if !name.is_empty() && seen.contains(&name) {
             webhook.field("name").duplicate(errors);
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }
 
@@ -65,14 +67,14 @@ fn validate_versions(versions: &At<'_>, errors: &mut ErrorList) {
     if versions.is_empty() {
         return versions.required(errors, "must specify one of v1, v1beta1");
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for version in versions.items() {
         let text = version.value.as_str().unwrap_or("").to_owned();
         if seen.contains(&text) {
             version.duplicate(errors);
         }
         version.format(errors, names::dns1035_label);
-        seen.push(text);
+        seen.insert(text);
     }
     if !seen.iter().any(|version| version == "v1" || version == "v1beta1") {
         versions.invalid(errors, "must include at least one of v1, v1beta1");

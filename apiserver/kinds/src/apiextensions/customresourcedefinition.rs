@@ -1,5 +1,7 @@
 //! CustomResourceDefinition.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use serde_json::json;
 
@@ -159,7 +161,7 @@ fn validate_versions(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
         versions.required(errors, "must have at least one version");
     }
     let single = versions.list().len() == 1;
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for version in versions.items() {
         let name = object::str_at(version.value, "name");
         for message in names::dns1035_label(name) {
@@ -171,7 +173,7 @@ fn validate_versions(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
         if seen.contains(&name) {
             versions.invalid(errors, "must contain unique version names");
         }
-        seen.push(name);
+        seen.insert(name);
         validate_version(spec, &version, single, errors);
     }
     if stored(root.value).len() != 1 {

@@ -1,5 +1,7 @@
 //! Defaults and validation of job specs: of jobs, and of the template in cron jobs.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, child};
@@ -179,7 +181,7 @@ fn validate_exit_codes(codes: &At<'_>, spec: &Value, errors: &mut ErrorList) {
     } else if values.list().len() > 255 {
         values.too_many(errors, 255);
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     let mut last = i64::MIN;
     let mut ordered = true;
     for value in values.items() {
@@ -192,7 +194,7 @@ fn validate_exit_codes(codes: &At<'_>, spec: &Value, errors: &mut ErrorList) {
         }
         ordered &= number > last || seen.contains(&number);
         last = number;
-        seen.push(number);
+        seen.insert(number);
     }
     if !ordered {
         values.invalid(errors, "must be ordered");

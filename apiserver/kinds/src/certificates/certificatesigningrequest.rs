@@ -1,5 +1,7 @@
 //! CertificateSigningRequest.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object, time};
 use jiff::Timestamp;
 use serde_json::json;
@@ -96,14 +98,14 @@ fn validate_usages(usages: &At<'_>, errors: &mut ErrorList) {
     if usages.is_empty() {
         return usages.required(errors, "");
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for usage in usages.items() {
         let text = usage.value.as_str().unwrap_or("").to_owned();
         usage.one_of(errors, &USAGES);
         if seen.contains(&text) {
             usage.duplicate(errors);
         }
-        seen.push(text);
+        seen.insert(text);
     }
 }
 

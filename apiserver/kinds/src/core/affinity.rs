@@ -1,5 +1,7 @@
 //! Validation of what a pod says about where it may run: affinity, tolerations, spreading.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, POSITIVE};
@@ -149,7 +151,7 @@ fn validate_toleration(toleration: &At<'_>, errors: &mut ErrorList) {
 }
 
 pub(crate) fn validate_spread(constraints: &At<'_>, errors: &mut ErrorList) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for constraint in constraints.items() {
         let (skew, topology, unsatisfiable) =
             (constraint.field("maxSkew"), constraint.field("topologyKey"), constraint.field("whenUnsatisfiable"));
@@ -170,7 +172,7 @@ pub(crate) fn validate_spread(constraints: &At<'_>, errors: &mut ErrorList) {
             let shown = Value::from(format!("{{{}, {}}}", pair.0, pair.1));
             errors.duplicate(&constraint.path().child("{topologyKey, whenUnsatisfiable}"), &shown);
         }
-        seen.push(pair);
+        seen.insert(pair);
         let domains = constraint.field("minDomains");
         domains.at_least(errors, 1, POSITIVE);
         if domains.present() && unsatisfiable.str() != "DoNotSchedule" {

@@ -1,5 +1,7 @@
 //! Validation of containers, init containers and ephemeral containers.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, child};
@@ -20,7 +22,7 @@ pub(crate) fn validate_all(spec: &At<'_>, context: &Context<'_>, errors: &mut Er
     if containers.is_empty() {
         containers.required(errors, "");
     }
-    let mut names_seen = Vec::new();
+    let mut names_seen = HashSet::new();
     for container in containers.items() {
         validate_common(&container, context, &mut names_seen, errors);
         validate_regular(&container, context, errors);
@@ -41,7 +43,7 @@ pub(crate) fn validate_all(spec: &At<'_>, context: &Context<'_>, errors: &mut Er
 fn validate_common<'a>(
     container: &At<'a>,
     context: &Context<'_>,
-    names_seen: &mut Vec<&'a str>,
+    names_seen: &mut HashSet<&'a str>,
     errors: &mut ErrorList,
 ) {
     let name = container.field("name");
@@ -51,7 +53,7 @@ fn validate_common<'a>(
         if names_seen.contains(&text) {
             name.duplicate(errors);
         }
-        names_seen.push(text);
+        names_seen.insert(text);
     }
     validate_image(&container.field("image"), errors);
     container.field("terminationMessagePolicy").need_one_of(errors, &TERMINATION_POLICIES);
@@ -79,7 +81,7 @@ fn validate_image(image: &At<'_>, errors: &mut ErrorList) {
 }
 
 fn validate_claims(claims: &At<'_>, context: &Context<'_>, errors: &mut ErrorList) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for claim in claims.items() {
         let name = object::str_at(claim.value, "name");
         let request = object::str_at(claim.value, "request");
@@ -90,12 +92,12 @@ fn validate_claims(claims: &At<'_>, context: &Context<'_>, errors: &mut ErrorLis
         } else if !context.claims.contains(&name) {
             errors.not_found(&claim.path(), &Value::from(name));
         }
-        seen.push((name, request));
+        seen.insert((name, request));
     }
 }
 
 fn validate_ports(ports: &At<'_>, context: &Context<'_>, errors: &mut ErrorList) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for port in ports.items() {
         let (name, number, host) = (port.field("name"), port.field("containerPort"), port.field("hostPort"));
         if !name.is_empty() {
@@ -104,7 +106,7 @@ fn validate_ports(ports: &At<'_>, context: &Context<'_>, errors: &mut ErrorList)
             if names::port_name(text).is_empty() && seen.contains(&text) {
                 name.duplicate(errors);
             }
-            seen.push(text);
+            seen.insert(text);
         }
         if number.int().unwrap_or(0) == 0 {
             number.required(errors, "");
@@ -123,7 +125,7 @@ fn validate_ports(ports: &At<'_>, context: &Context<'_>, errors: &mut ErrorList)
 
 /// No two containers of a pod may take one port of the host.
 fn host_port_conflicts<'a>(containers: impl Iterator<Item = At<'a>>, errors: &mut ErrorList) {
-    let mut taken: Vec<(String, String, i64)> = Vec::new();
+    let mut taken: HashSet<(String, String, i64)> = HashSet::new();
     for container in containers {
         for port in container.field("ports").items() {
             let host = port.field("hostPort");
@@ -134,7 +136,7 @@ fn host_port_conflicts<'a>(containers: impl Iterator<Item = At<'a>>, errors: &mu
                 let shown = format!("{}/{}/{}", key.0, key.1, key.2);
                 errors.duplicate(&host.path(), &Value::from(shown));
             } else {
-                taken.push(key);
+                taken.insert(key);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! LimitRange.
 
+use std::collections::{BTreeSet, HashSet};
+
 use api_machinery::{ErrorList, GroupResource, Value, object};
 use serde_json::{Map, json};
 
@@ -37,7 +39,7 @@ impl Kind for LimitRange {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for limit in root.field("spec.limits").items() {
             let kind = object::str_at(limit.value, "type");
             if kind.is_empty() {
@@ -46,7 +48,7 @@ impl Kind for LimitRange {
             if seen.contains(&kind) {
                 limit.field("type").duplicate(errors);
             }
-            seen.push(kind);
+            seen.insert(kind);
             validate_limit(&limit, kind, errors);
         }
     }
@@ -71,14 +73,8 @@ fn fill(limit: &mut Value, field: &str, from: &str) {
 
 fn validate_limit(limit: &At<'_>, kind: &str, errors: &mut ErrorList) {
     const FIELDS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
-    let mut names: Vec<&str> = Vec::new();
-    for field in FIELDS {
-        for name in child(limit.value, field).as_object().into_iter().flatten().map(|(name, _)| name.as_str()) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-    }
+    let lists = FIELDS.iter().filter_map(|field| child(limit.value, field).as_object());
+    let names: BTreeSet<&str> = lists.flat_map(|list| list.keys().map(String::as_str)).collect();
     for field in FIELDS {
         let amounts = limit.field(field);
         for (name, amount) in amounts.entries() {

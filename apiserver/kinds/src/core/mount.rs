@@ -1,5 +1,7 @@
 //! Validation of volume mounts and devices of a container.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, object};
 
 use crate::at::{At, child};
@@ -8,7 +10,7 @@ use crate::list::core_pod_spec::Context;
 
 pub(crate) fn validate(container: &At<'_>, context: &Context<'_>, errors: &mut ErrorList) {
     let (mounts, devices) = (container.field("volumeMounts"), container.field("volumeDevices"));
-    let mut paths = Vec::new();
+    let mut paths = HashSet::new();
     for mount in mounts.items() {
         validate_mount(&mount, context, errors);
         validate_mount_modes(&mounts, &mount, container, errors);
@@ -16,7 +18,7 @@ pub(crate) fn validate(container: &At<'_>, context: &Context<'_>, errors: &mut E
         if !path.is_empty() && paths.contains(&path) {
             mount.field("mountPath").invalid(errors, "must be unique");
         }
-        paths.push(path);
+        paths.insert(path);
     }
     validate_devices(&devices, &mounts, context, errors);
 }
@@ -73,7 +75,8 @@ fn validate_mount_modes(mounts: &At<'_>, mount: &At<'_>, container: &At<'_>, err
 }
 
 fn validate_devices(devices: &At<'_>, mounts: &At<'_>, context: &Context<'_>, errors: &mut ErrorList) {
-    let (mut names, mut paths) = (Vec::new(), Vec::new());
+    let (mut names, mut paths) = (HashSet::new(), HashSet::new());
+    let mounted: HashSet<&str> = mounts.list().iter().map(|mount| object::str_at(mount, "name")).collect();
     for device in devices.items() {
         let (name, path) = (device.field("name"), device.field("devicePath"));
         let (name_text, path_text) = (object::str_at(device.value, "name"), object::str_at(device.value, "devicePath"));
@@ -98,10 +101,10 @@ fn validate_devices(devices: &At<'_>, mounts: &At<'_>, context: &Context<'_>, er
             path.invalid(errors, "must be unique");
         }
         formats::no_backsteps(&path, errors);
-        if mounts.list().iter().any(|mount| object::str_at(mount, "name") == name_text) {
+        if mounted.contains(name_text) {
             name.invalid(errors, "must not already exist in volumeMounts");
         }
-        names.push(name_text);
-        paths.push(path_text);
+        names.insert(name_text);
+        paths.insert(path_text);
     }
 }

@@ -1,5 +1,7 @@
 //! Node.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -115,7 +117,7 @@ fn address(object: &Value, kind: &str) -> Value {
 
 /// The path is upstream's: `metadata.taints`.
 fn validate_taints(taints: &At<'_>, errors: &mut ErrorList) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for taint in taints.items() {
         let (key, effect) = (taint.field("key"), taint.field("effect"));
         key.format(errors, names::qualified_name);
@@ -125,7 +127,7 @@ fn validate_taints(taints: &At<'_>, errors: &mut ErrorList) {
         if seen.contains(&pair) {
             taint.duplicate(errors);
         }
-        seen.push(pair);
+        seen.insert(pair);
     }
 }
 

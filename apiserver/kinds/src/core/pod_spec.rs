@@ -1,6 +1,6 @@
 //! Validation of pod specs: of pods, and of templates in everything that makes pods.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use api_machinery::{ErrorList, Value, names, object};
 
@@ -27,7 +27,7 @@ pub(crate) struct Context<'a> {
     pub(crate) host_users: bool,
     /// Seconds.
     pub(crate) grace_period: i64,
-    pub(crate) claims: Vec<&'a str>,
+    pub(crate) claims: HashSet<&'a str>,
 }
 
 const MAX_NAMESERVERS: usize = 3;
@@ -73,7 +73,7 @@ fn context<'a>(spec: &At<'a>) -> Context<'a> {
 }
 
 fn validate_claims(claims: &At<'_>, errors: &mut ErrorList) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for claim in claims.items() {
         let (name, text) = (claim.field("name"), object::str_at(claim.value, "name"));
         if name.need(errors) {
@@ -82,7 +82,7 @@ fn validate_claims(claims: &At<'_>, errors: &mut ErrorList) {
             }
             name.format(errors, names::dns1123_label);
         }
-        seen.push(text);
+        seen.insert(text);
         let (own, template) = (claim.field("resourceClaimName"), claim.field("resourceClaimTemplateName"));
         if own.present() == template.present() {
             let detail = match own.present() {
@@ -167,7 +167,7 @@ fn validate_gates(spec: &At<'_>, errors: &mut ErrorList) {
     for gate in spec.field("readinessGates").items() {
         gate.field("conditionType").format(errors, names::qualified_name);
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for gate in spec.field("schedulingGates").items() {
         let name = object::str_at(gate.value, "name");
         for message in names::qualified_name(name) {
@@ -176,7 +176,7 @@ fn validate_gates(spec: &At<'_>, errors: &mut ErrorList) {
         if seen.contains(&name) {
             errors.duplicate(&gate.path(), &Value::from(name));
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }
 

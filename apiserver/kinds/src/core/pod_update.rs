@@ -1,5 +1,7 @@
 //! What may change of a pod once it exists.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, object};
 use serde_json::Map;
 
@@ -61,10 +63,10 @@ fn validate_deadline(at: &At<'_>, old: &Value, errors: &mut ErrorList) {
 
 /// Gates may only be taken away.
 fn validate_gates(gates: &At<'_>, old: &Value, errors: &mut ErrorList) {
-    let had = |name: &str| old.as_array().into_iter().flatten().any(|gate| object::str_at(gate, "name") == name);
+    let had: HashSet<&str> = old.as_array().into_iter().flatten().map(|gate| object::str_at(gate, "name")).collect();
     for gate in gates.items() {
         let name = gate.field("name");
-        if !had(name.str()) {
+        if !had.contains(name.str()) {
             name.forbidden(errors, "only deletion is allowed, but found new scheduling gate");
         }
     }
@@ -76,9 +78,9 @@ fn validate_tolerations(at: &At<'_>, old: &Value, errors: &mut ErrorList) {
         let map = toleration.as_object().cloned().unwrap_or_default();
         map.into_iter().filter(|(field, value)| field != "tolerationSeconds" && !is_empty(value)).collect()
     };
+    let new: HashSet<_> = at.list().iter().map(without_seconds).collect();
     for old in old.as_array().into_iter().flatten() {
-        let kept = at.list().iter().any(|new| same(new, old) || without_seconds(new) == without_seconds(old));
-        if !kept {
+        if !new.contains(&without_seconds(old)) {
             return at.forbidden(errors, "existing toleration can not be modified except its tolerationSeconds");
         }
     }

@@ -1,5 +1,7 @@
 //! Validation of security contexts.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, object};
 
 use crate::at::{At, child};
@@ -49,7 +51,7 @@ fn validate_namespaces(spec: &At<'_>, context: &At<'_>, errors: &mut ErrorList) 
 }
 
 fn validate_sysctls(spec: &At<'_>, sysctls: &At<'_>, errors: &mut ErrorList) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for sysctl in sysctls.items() {
         let name = sysctl.field("name");
         let text = object::str_at(sysctl.value, "name");
@@ -69,7 +71,7 @@ fn validate_sysctls(spec: &At<'_>, sysctls: &At<'_>, errors: &mut ErrorList) {
         if of_ipc && spec.field("hostIPC").flag() {
             name.invalid(errors, "may not be specified when 'hostIPC' is true");
         }
-        seen.push(text);
+        seen.insert(text);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Service.
 
+use std::collections::HashSet;
+
 use api_machinery::ErrorList;
 use api_machinery::{GroupResource, Value, names, object};
 use jiff::Timestamp;
@@ -229,7 +231,7 @@ fn drop_of_other_type(object: &mut Value, old: &Value) {
 }
 
 fn drop_node_ports(object: &mut Value, old: &Value) {
-    let had: Vec<i64> = cells::list(old, "spec.ports").iter().map(|port| cells::int(port, "nodePort")).collect();
+    let had: HashSet<i64> = cells::list(old, "spec.ports").iter().map(|port| cells::int(port, "nodePort")).collect();
     let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
         if port.get("nodePort").and_then(Value::as_i64).is_some_and(|own| had.contains(&own)) {

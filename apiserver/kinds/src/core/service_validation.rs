@@ -1,5 +1,7 @@
 //! Validation of Services.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, IMMUTABLE, child, is_empty};
@@ -64,20 +66,20 @@ fn validate_of_type(spec: &At<'_>, headless: bool, errors: &mut ErrorList) {
 fn validate_ports(spec: &At<'_>, errors: &mut ErrorList) {
     let ports = spec.field("ports");
     let kind = spec.field("type");
-    let (mut names_seen, mut seen, mut node_ports) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut names_seen, mut seen, mut node_ports) = (HashSet::new(), HashSet::new(), HashSet::new());
     for port in ports.items() {
         let name = object::str_at(port.value, "name");
         validate_port(&port, ports.list().len() > 1, errors);
         if !name.is_empty() && names_seen.contains(&name) {
             port.field("name").duplicate(errors);
         }
-        names_seen.push(name);
+        names_seen.insert(name);
         let protocol = object::str_at(port.value, "protocol");
         let number = child(port.value, "port").as_i64().unwrap_or(0);
         if seen.contains(&(protocol, number)) {
             port.duplicate(errors);
         }
-        seen.push((protocol, number));
+        seen.insert((protocol, number));
         let node_port = port.field("nodePort");
         let Some(node) = node_port.int().filter(|node| *node != 0) else { continue };
         if kind.str() == "ClusterIP" || kind.str() == "ExternalName" {
@@ -86,7 +88,7 @@ fn validate_ports(spec: &At<'_>, errors: &mut ErrorList) {
         if node_ports.contains(&(protocol, node)) {
             node_port.duplicate(errors);
         }
-        node_ports.push((protocol, node));
+        node_ports.insert((protocol, node));
     }
 }
 
@@ -163,15 +165,15 @@ fn validate_families(spec: &At<'_>, errors: &mut ErrorList) {
     if policy.str() == "RequireDualStack" {
         policy.invalid(errors, "this cluster is not configured for dual-stack services");
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for family in spec.field("ipFamilies").items() {
         let text = family.value.as_str().unwrap_or("");
         if !["IPv4", "IPv6"].contains(&text) {
             family.unsupported(errors, &["IPv4", "IPv6"]);
-        } else if seen.contains(&text.to_owned()) {
+        } else if seen.contains(text) {
             family.duplicate(errors);
         }
-        seen.push(text.to_owned());
+        seen.insert(text.to_owned());
     }
 }
 

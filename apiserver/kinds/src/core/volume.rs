@@ -1,5 +1,7 @@
 //! Validation of the volumes of a pod.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::At;
@@ -15,7 +17,7 @@ const HOST_PATH_TYPES: [&str; 8] =
 const TOKEN_SECONDS: (i64, i64) = (600, 1 << 32);
 
 pub(crate) fn validate(volumes: &At<'_>, of: Of, errors: &mut ErrorList) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for volume in volumes.items() {
         let name = volume.field("name");
         let text = object::str_at(volume.value, "name");
@@ -27,7 +29,7 @@ pub(crate) fn validate(volumes: &At<'_>, of: Of, errors: &mut ErrorList) {
         if !text.is_empty() && seen.contains(&text) {
             name.duplicate(errors);
         }
-        seen.push(text);
+        seen.insert(text);
         validate_source(&volume, of, errors);
     }
 }

@@ -1,5 +1,7 @@
 //! EndpointSlice.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -81,13 +83,13 @@ fn validate_endpoints(endpoints: &At<'_>, address_type: &str, errors: &mut Error
         endpoint.field("hostname").format_if_set(errors, names::dns1123_label);
         endpoint.field("nodeName").format_if_set(errors, names::dns1123_subdomain);
         for hints in [endpoint.field("hints.forZones"), endpoint.field("hints.forNodes")] {
-            let mut seen = Vec::new();
+            let mut seen = HashSet::new();
             for hint in hints.items() {
                 let (name, text) = (hint.field("name"), object::str_at(hint.value, "name"));
                 if seen.contains(&text) {
                     name.duplicate(errors);
                 }
-                seen.push(text);
+                seen.insert(text);
                 name.format(errors, names::label_value);
             }
         }
@@ -117,7 +119,7 @@ fn validate_ports(ports: &At<'_>, errors: &mut ErrorList) {
     if ports.list().len() > MAX_PORTS {
         return ports.too_many(errors, MAX_PORTS);
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for port in ports.items() {
         let name = port.field("name");
         if !seen.insert(object::str_at(port.value, "name")) {

@@ -1,5 +1,7 @@
 //! Validation of device claims: of claims, and of templates of them. Expressions are compiled where they are run.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, POSITIVE};
@@ -12,7 +14,7 @@ const MAX_EXPRESSION: usize = 10 * 1024;
 pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
     let devices = spec.field("devices");
     let requests = devices.field("requests");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     if requests.list().len() > MAX {
         requests.too_many(errors, MAX);
     }
@@ -22,7 +24,7 @@ pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
         if seen.contains(&name) {
             errors.duplicate(&request.path(), &Value::from(name));
         }
-        seen.push(name);
+        seen.insert(name);
     }
     for list in ["constraints", "config"] {
         let list = devices.field(list);

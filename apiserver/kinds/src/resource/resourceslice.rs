@@ -1,5 +1,7 @@
 //! ResourceSlice.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -84,14 +86,14 @@ fn validate_devices(devices: &At<'_>, errors: &mut ErrorList) {
     if devices.list().len() > MAX_DEVICES {
         return devices.too_many(errors, MAX_DEVICES);
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for device in devices.items() {
         let name = object::str_at(device.value, "name");
         device.field("name").format(errors, names::dns1123_label);
         if seen.contains(&name) {
             device.field("name").duplicate(errors);
         }
-        seen.push(name);
+        seen.insert(name);
         let (attributes, capacity) = (device.field("attributes"), device.field("capacity"));
         let count = attributes.entries().count() + capacity.entries().count();
         if count > MAX_PROPERTIES {

@@ -1,5 +1,7 @@
 //! CSIDriver.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -36,13 +38,13 @@ impl Kind for CSIDriver {
         for mode in modes.items() {
             modes.with(mode.value).one_of(errors, &["Ephemeral", "Persistent"]);
         }
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for request in spec.field("tokenRequests").items() {
             let audience = object::str_at(request.value, "audience");
             if seen.contains(&audience) {
                 request.field("audience").duplicate(errors);
             }
-            seen.push(audience);
+            seen.insert(audience);
             request.field("expirationSeconds").between(errors, 600, 1 << 32);
         }
     }

@@ -1,5 +1,7 @@
 //! CSINode.
 
+use std::collections::{HashMap, HashSet};
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -28,23 +30,24 @@ impl Kind for CSINode {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for driver in root.field("spec.drivers").items() {
             validate_driver(&driver, errors);
             let name = object::str_at(driver.value, "name");
             if seen.contains(&name) {
                 driver.field("name").duplicate(errors);
             }
-            seen.push(name);
+            seen.insert(name);
         }
     }
     /// A driver of a node stays what it is while it is there.
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let old_drivers = cells::list(child(old, "spec"), "drivers");
+        let old_drivers = cells::list(child(old, "spec"), "drivers").iter();
+        let old_drivers: HashMap<&str, &Value> = old_drivers.map(|one| (object::str_at(one, "name"), one)).collect();
         for driver in root.field("spec.drivers").items() {
             let name = object::str_at(driver.value, "name");
-            let before = old_drivers.iter().find(|one| object::str_at(one, "name") == name);
+            let before = old_drivers.get(name).copied();
             let mut now = driver.value.clone();
             if let (Some(before), Some(map)) = (before, now.as_object_mut()) {
                 map.insert("allocatable".to_owned(), child(before, "allocatable").clone());
@@ -66,16 +69,16 @@ fn validate_driver(driver: &At<'_>, errors: &mut ErrorList) {
         id.invalid(errors, &format!("must be {MAX_NODE_ID} characters or less"));
     }
     driver.field("allocatable.count").not_negative(errors);
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for key in driver.field("topologyKeys").items() {
         let text = key.value.as_str().unwrap_or("");
         if text.is_empty() {
             key.required(errors, "");
         }
-        if seen.contains(&text.to_owned()) {
+        if seen.contains(text) {
             key.duplicate(errors);
         }
-        seen.push(text.to_owned());
+        seen.insert(text.to_owned());
         key.format_if_set(errors, names::qualified_name);
     }
 }
