@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod default;
+pub mod depth;
 pub mod openapi;
 mod parse;
 pub mod patch;

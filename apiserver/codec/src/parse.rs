@@ -7,10 +7,9 @@ use api_machinery::Value;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number};
 
+use crate::depth::MAX_DEPTH;
 use crate::path::Place;
 
-/// Objects and lists within each other. JSON is bound by serde_json at 128 already.
-pub(crate) const MAX_DEPTH: usize = 128;
 /// Duplicate keys beyond these are not reported one by one, as upstream.
 const MAX_DUPLICATES: usize = 100;
 

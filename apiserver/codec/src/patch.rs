@@ -4,7 +4,7 @@ use api_machinery::{ApiError, Reason, Value};
 use api_schema::{Schema, TypeId};
 use json_patch::{Patch, PatchOperation};
 
-use crate::parse::MAX_DEPTH;
+use crate::depth::{MAX_DEPTH, depth};
 use crate::strategic::{Known, Merge};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,15 +83,6 @@ fn json(patch: &Value, current: &Value) -> Result<Value, ApiError> {
         json_patch::patch_unsafe(&mut object, std::slice::from_ref(operation)).map_err(|_| does_not_apply())?;
     }
     Ok(object)
-}
-
-/// How many objects and lists are within each other.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
-        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }
 
 fn merge(patch: &Value, current: &Value) -> Result<Value, ApiError> {

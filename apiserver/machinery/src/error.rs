@@ -196,6 +196,13 @@ impl ApiError {
         self
     }
 
+    /// With one more of `details.causes`.
+    #[must_use]
+    pub fn because(mut self, cause: Cause) -> Self {
+        self.details.get_or_insert_default().causes.push(cause);
+        self
+    }
+
     /// The `Status` object of the answer.
     pub fn to_status(&self) -> Value {
         let mut status = json!({

@@ -10,14 +10,19 @@ pub fn meta(object: &Value) -> Option<&Map<String, Value>> {
     object.get("metadata")?.as_object()
 }
 
-/// `metadata`, made when absent. `object` must be a JSON object.
+/// `metadata`, made when absent. What is no JSON object, which the codec refuses and the store must not hold,
+/// becomes one: a bad object is no reason to stop whoever looks at it.
 pub fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
-    let map = object.as_object_mut().expect("an API object is a JSON object: the codec refuses anything else");
-    let meta = map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-    if !meta.is_object() {
-        *meta = Value::Object(Map::new());
+    let meta = as_map(object).entry("metadata").or_insert(Value::Null);
+    as_map(meta)
+}
+
+/// The map of a value, which becomes an empty one when it is anything else.
+fn as_map(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
     }
-    meta.as_object_mut().expect("set just above")
+    value.as_object_mut().expect("set just above")
 }
 
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {
@@ -66,4 +71,24 @@ pub fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
 }
 pub fn str_at<'a>(object: &'a Value, path: &str) -> &'a str {
     at(object, path).and_then(Value::as_str).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metadata_is_there_whatever_the_value_was() {
+        for (mut value, expect) in [
+            (json!({"kind": "Pod"}), json!({"kind": "Pod", "metadata": {"name": "a"}})),
+            (json!({"metadata": "text"}), json!({"metadata": {"name": "a"}})),
+            (Value::Null, json!({"metadata": {"name": "a"}})),
+            (json!([1]), json!({"metadata": {"name": "a"}})),
+        ] {
+            meta_mut(&mut value).insert("name".to_owned(), "a".into());
+            assert_eq!(value, expect);
+        }
+    }
 }

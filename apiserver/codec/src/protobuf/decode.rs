@@ -10,7 +10,8 @@ use serde_json::Map;
 
 use super::wire::{Payload, Reader};
 use super::{MAGIC, is_wrapped_list, on_wire, scalar, type_of};
-use crate::parse::{self, MAX_DEPTH, TOO_DEEP};
+use crate::depth::MAX_DEPTH;
+use crate::parse::{self, TOO_DEEP};
 
 /// Reads an object from its envelope: its kind, and its value with `apiVersion` and `kind`.
 ///
@@ -97,7 +98,7 @@ impl<'a> Envelope<'a> {
 
 /// One object or list further in. JSON that deep is not read either.
 fn deeper(depth: usize) -> Result<usize, String> {
-    if depth + 1 < MAX_DEPTH { Ok(depth + 1) } else { Err(TOO_DEEP.to_owned()) }
+    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(TOO_DEEP.to_owned()) }
 }
 
 struct Decoder<'a> {
