@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_cache::Object;
+use api_codec::depth::{MAX_DEPTH, depth};
 use api_machinery::{ApiError, ObjectKey, Value};
 use bytes::Bytes;
 use store_api::{Compare, KeyValue, Op, OpReply, ReadAt, Revision, StoreError, Txn};
@@ -29,13 +31,26 @@ pub(crate) struct Current {
 impl Current {
     pub(crate) fn from_kv(kv: Option<KeyValue>) -> Result<Self, ApiError> {
         let Some(kv) = kv else { return Ok(Self { object: None, revision: 0, fresh: true }) };
-        let mut value: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
+        let mut value: Value = serde_json::from_slice(&kv.value).map_err(|_| unreadable())?;
         if !value.is_object() {
-            return Err(ApiError::internal("the store holds what is not an object"));
+            return Err(unreadable());
         }
         set_resource_version(&mut value, kv.mod_revision);
         Ok(Self { object: Some(Arc::new(value)), revision: kv.mod_revision, fresh: true })
     }
+
+    fn from_cache(object: &Object) -> Result<Self, ApiError> {
+        let value = object.value();
+        if !value.is_object() {
+            return Err(unreadable());
+        }
+        Ok(Self { object: Some(value), revision: object.revision, fresh: false })
+    }
+}
+
+/// Nothing that this server writes is, but the store is not only written by this server.
+fn unreadable() -> ApiError {
+    ApiError::internal("the store holds what is not an object")
 }
 
 /// What becomes of a transaction.
@@ -56,7 +71,12 @@ pub(crate) struct Change {
 const MAX_OBJECT_BYTES: usize = 1024 * 1024 * 3 / 2;
 
 impl Change {
+    /// The one way into the store: what is too deep or too large to be read again is refused here, wherever it
+    /// comes from.
     pub(crate) fn put(key: &ObjectKey, value: &Value, lease: store_api::LeaseId) -> Result<Op, ApiError> {
+        if depth(value) > MAX_DEPTH {
+            return Err(ApiError::bad_request(format!("the object is too deep: limit is {MAX_DEPTH} levels")));
+        }
         let value = api_codec::stored::encode(value);
         if value.len() > MAX_OBJECT_BYTES {
             return Err(ApiError::too_large(format!("Request entity too large: limit is {MAX_OBJECT_BYTES}")));
@@ -69,7 +89,7 @@ impl Registry {
     /// The object from the cache when it is there, else from the store.
     pub(crate) async fn current(&self, key: &ObjectKey) -> Result<Current, ApiError> {
         match self.cache.get(key) {
-            Some(object) => Ok(Current { object: Some(object.value()), revision: object.revision, fresh: false }),
+            Some(object) => Current::from_cache(&object),
             None => self.fresh(key).await,
         }
     }

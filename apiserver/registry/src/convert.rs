@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use api_cache::Object;
+use api_codec::decode::{self, FieldValidation};
 use api_machinery::{Value, object};
 use api_schema::{Resource, Schema, TypeId};
 use serde_json::{Map, json};
@@ -44,17 +45,31 @@ pub(crate) fn is_needed(resource: &Resource) -> bool {
     pair(resource).is_some()
 }
 
-pub(crate) fn to_storage(resource: &Resource, mut value: Value) -> Value {
+pub(crate) fn to_storage(schema: &Schema, resource: &Resource, mut value: Value) -> Value {
     match pair(resource) {
         None => {}
         Some(Pair::Events) => {
             value["apiVersion"] = "v1".into();
             rename(&mut value, EVENT_FIELDS);
         }
-        Some(Pair::Autoscalers) => autoscaler_to_v2(&mut value),
+        Some(Pair::Autoscalers) => {
+            let stored = stored_type(schema, resource);
+            autoscaler_to_v2(&mut value, &|part, field, item| conformed(schema, stored?, part, field, item));
+        }
     }
     value
 }
+
+/// What an annotation says is to become of a field, as the field's type has it: the client wrote it, and no
+/// decoding has looked at it. `None` when it does not fit; upstream leaves it out then.
+fn conformed(schema: &Schema, stored: TypeId, part: &str, field: &str, item: Value) -> Option<Value> {
+    let mut probe = json!({part: {field: item}});
+    decode::conform(schema, stored, &mut probe, Vec::new(), FieldValidation::Ignore).ok()?;
+    probe.get_mut(part)?.get_mut(field).map(Value::take)
+}
+
+/// Checks a value for a field of a part (`spec`, `status`) of the stored object.
+type Conform<'a> = dyn Fn(&str, &str, Value) -> Option<Value> + 'a;
 
 pub(crate) fn from_storage(resource: &Resource, mut value: Value) -> Value {
     match pair(resource) {
@@ -132,12 +147,22 @@ fn is_cpu_utilization(metric: &Value, at: &str) -> bool {
         && object::at(metric, at).is_some_and(Value::is_number)
 }
 
-fn autoscaler_to_v2(value: &mut Value) {
-    value["apiVersion"] = "autoscaling/v2".into();
-    let mut metrics = match take_annotation(value, METRICS) {
+fn list_of(value: Option<Value>) -> Vec<Value> {
+    match value {
         Some(Value::Array(list)) => list,
         _ => Vec::new(),
+    }
+}
+
+fn autoscaler_to_v2(value: &mut Value, conform: &Conform<'_>) {
+    value["apiVersion"] = "autoscaling/v2".into();
+    let mut annotated = |annotation: &str, part: &str, field: &str| -> Option<Value> {
+        take_annotation(value, annotation).and_then(|item| conform(part, field, item))
     };
+    let mut metrics = list_of(annotated(METRICS, "spec", "metrics"));
+    let behavior = annotated(BEHAVIOR, "spec", "behavior");
+    let mut current = list_of(annotated(CURRENT_METRICS, "status", "currentMetrics"));
+    let conditions = annotated(CONDITIONS, "status", "conditions");
     if let Some(target) = take(value, "spec", "targetCPUUtilizationPercentage") {
         let target = json!({"type": "Utilization", "averageUtilization": target});
         metrics.insert(0, json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
@@ -145,13 +170,6 @@ fn autoscaler_to_v2(value: &mut Value) {
     if !metrics.is_empty() {
         put(value, "spec", "metrics", metrics.into());
     }
-    if let Some(behavior) = take_annotation(value, BEHAVIOR) {
-        put(value, "spec", "behavior", behavior);
-    }
-    let mut current = match take_annotation(value, CURRENT_METRICS) {
-        Some(Value::Array(list)) => list,
-        _ => Vec::new(),
-    };
     if let Some(percentage) = take(value, "status", "currentCPUUtilizationPercentage") {
         let now = json!({"averageUtilization": percentage});
         current.insert(0, json!({"type": "Resource", "resource": {"name": "cpu", "current": now}}));
@@ -159,8 +177,10 @@ fn autoscaler_to_v2(value: &mut Value) {
     if !current.is_empty() {
         put(value, "status", "currentMetrics", current.into());
     }
-    if let Some(conditions) = take_annotation(value, CONDITIONS) {
-        put(value, "status", "conditions", conditions);
+    for (part, field, item) in [("spec", "behavior", behavior), ("status", "conditions", conditions)] {
+        if let Some(item) = item {
+            put(value, part, field, item);
+        }
     }
 }
 

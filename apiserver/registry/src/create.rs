@@ -29,7 +29,7 @@ impl Registry {
         let incoming = body::object(self.schema, body, resource.type_id, &resource.gvk(), scope.info.field_validation)?;
         let mut value = incoming.value;
         body::default(self.schema, resource, &mut value);
-        let value = convert::to_storage(resource, value);
+        let value = convert::to_storage(self.schema, resource, value);
         let mut written = self.create_object(scope, value).await?;
         written.warnings.splice(0..0, incoming.warnings);
         Ok(written)

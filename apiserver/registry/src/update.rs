@@ -60,7 +60,7 @@ impl Registry {
         metadata::settle_namespace(&mut value, scope.namespace)?;
         metadata::check_name(&value, scope.name)?;
         body::default(self.schema, resource, &mut value);
-        let desired = Desired::Replace(convert::to_storage(resource, value));
+        let desired = Desired::Replace(convert::to_storage(self.schema, resource, value));
         let mut written = self.guarded_update(scope, part, &desired).await?;
         written.warnings.splice(0..0, incoming.warnings);
         Ok(written)
@@ -221,7 +221,7 @@ impl Registry {
         let incoming = body::object(self.schema, Body::Value(patched), Some(type_id), &resource.gvk(), validation)?;
         let mut value = incoming.value;
         body::default(self.schema, resource, &mut value);
-        Ok(Proposal { value: convert::to_storage(resource, value), warnings: incoming.warnings })
+        Ok(Proposal { value: convert::to_storage(self.schema, resource, value), warnings: incoming.warnings })
     }
 }
 
