@@ -1,5 +1,6 @@
 //! DELETE: grace, finalizers, preconditions. What happens is decided by a pure function.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api_admission::Operation;
@@ -139,7 +140,7 @@ fn check_options(options: &DeleteOptions) -> Result<(), ApiError> {
     Err(ApiError::invalid(&kind, "", errors))
 }
 
-fn check_preconditions(
+pub(crate) fn check_preconditions(
     options: &DeleteOptions,
     old: &Value,
     resource: &GroupResource,
@@ -216,6 +217,8 @@ fn grace_of(object: &Value) -> Option<i64> {
 }
 
 fn grace(kind: &dyn Kind, old: &Value, options: &DeleteOptions) -> Grace {
+    // Before the look at what is deleting already: what knows no grace may get other finalizers at any time.
+    let Some(default) = kind.default_grace_period(old) else { return Grace::None };
     // Negative values mean one second.
     let wanted = options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
     if object::deletion_timestamp(old).is_some() {
@@ -225,7 +228,6 @@ fn grace(kind: &dyn Kind, old: &Value, options: &DeleteOptions) -> Grace {
             (Some(_), _) => Grace::Pending,
         };
     }
-    let Some(default) = kind.default_grace_period(old) else { return Grace::None };
     // A kind's default of 0 (unscheduled, finished pods) is not put off by the client's wish.
     let seconds = if ends_at_once(old) { 0 } else { wanted.unwrap_or(default) };
     Grace::Started(if seconds < 0 { 1 } else { seconds })
@@ -274,7 +276,8 @@ fn set_finalizers(resource: &GroupResource, value: &mut Value, options: &DeleteO
         return;
     }
     let before = object::finalizers(value);
-    let has = |name: &str| before.contains(&name);
+    let set: HashSet<&str> = before.iter().copied().collect();
+    let has = |name: &str| set.contains(name);
     let (orphan, foreground) = match options.propagation_policy.as_deref() {
         Some(policy) => (policy == "Orphan", policy == "Foreground"),
         None if has(meta::FINALIZER_ORPHAN) => (true, false),

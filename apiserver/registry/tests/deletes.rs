@@ -108,6 +108,26 @@ async fn propagation_becomes_finalizers() {
     }
 }
 
+/// Who changes their mind says so with another delete.
+#[tokio::test]
+async fn a_second_delete_changes_the_propagation() {
+    let h = Harness::new().await;
+    h.create(MAPS, "default/", map(&["a.example/x"])).await.expect("created");
+    for (policy, expect) in [
+        ("Orphan", vec!["a.example/x", "orphan"]),
+        ("Foreground", vec!["a.example/x", "foregroundDeletion"]),
+        ("Background", vec!["a.example/x"]),
+        ("Foreground", vec!["a.example/x", "foregroundDeletion"]),
+    ] {
+        let marked = h.delete(MAPS, "default/x", options(None, Some(policy))).await.expect("marked");
+        assert_eq!(object::finalizers(&marked.object), expect, "{policy}");
+        assert_eq!(object::finalizers(&h.get(MAPS, "default/x").await.expect("held")), expect, "{policy}");
+    }
+    h.merge(MAPS, "default/x", json!({"metadata": {"finalizers": ["foregroundDeletion"]}})).await.expect("patched");
+    h.delete(MAPS, "default/x", options(None, Some("Background"))).await.expect("deleted");
+    assert!(refusal(h.get(MAPS, "default/x").await).starts_with("404"), "nothing holds it any more");
+}
+
 #[tokio::test]
 async fn pods_end_gracefully() {
     let h = Harness::new().await;
