@@ -3,26 +3,27 @@
 use std::sync::Arc;
 
 use api_admission::Operation;
-use api_machinery::labels::Selector;
-use api_machinery::{ApiError, GroupResource, GroupVersionKind, ObjectKey, Value, object, time};
-use jiff::Timestamp;
+use api_machinery::{ApiError, GroupResource, GroupVersionKind, ObjectKey, Value, object};
 use serde_json::json;
 
 use crate::scope::Scope;
-use crate::{Body, DeleteOptions, Registry, RequestInfo, Written, binding, body, metadata};
+use crate::{Body, DeleteOptions, Registry, RequestInfo, Written, binding, body, budget, delete, metadata};
 
-const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
-/// Seconds.
-const RETRY_AFTER: u32 = 10;
-/// Evictions of one budget that its controller has not seen yet, at most.
-const MAX_DISRUPTED: usize = 2_000;
+/// Looks again at a pod that changes while it is evicted, at most.
+const TRIES: usize = 20;
 
 fn gvk() -> GroupVersionKind {
     GroupVersionKind { group: "policy".into(), version: "v1".into(), kind: "Eviction".into() }
 }
 
-fn budgets() -> GroupResource {
-    GroupResource::new("policy", "poddisruptionbudgets")
+/// What protects a pod.
+enum Protection {
+    /// Nothing, whatever becomes of the pod, or a budget that was asked and has agreed.
+    None,
+    /// Nothing as long as the pod stays as it was seen.
+    WhileUnchanged,
+    /// The same, and this budget was asked.
+    WhileUnready { budget: String },
 }
 
 impl Registry {
@@ -41,30 +42,52 @@ impl Registry {
         let info = RequestInfo { dry_run: scope.info.dry_run || dry_run, ..scope.info.clone() };
         let scope = Scope { info: &info, subresource: "", ..*scope };
         self.barrier().await?;
-        let pod = self.fresh(&scope.key(scope.name)).await?.object.ok_or_else(|| scope.not_found(scope.name))?;
-        if !needs_no_budget(&pod) {
-            self.spend_budget(&scope, &pod).await?;
-        }
-        let written = self.delete_evicted(&scope, &pod, options).await?;
+        let written = self.evict_as_seen(&scope, &options).await?;
         Ok(binding::success(written.revision, incoming.warnings))
     }
 
-    async fn spend_budget(&self, scope: &Scope<'_>, pod: &Value) -> Result<(), ApiError> {
-        let all = self.cache.list(&budgets(), Some(scope.namespace)).objects;
-        let covering: Vec<Arc<Value>> =
-            all.iter().map(|budget| budget.value()).filter(|budget| covers(budget, pod)).collect();
-        let budget = match covering.as_slice() {
-            [] => return Ok(()),
-            [budget] => budget,
-            _ => {
-                return Err(ApiError::internal(
-                    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-                ));
+    /// Evicts the pod as it is; one that changed meanwhile is looked at again.
+    async fn evict_as_seen(&self, scope: &Scope<'_>, options: &DeleteOptions) -> Result<Written, ApiError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let pod = self.fresh(&scope.key(scope.name)).await?.object.ok_or_else(|| scope.not_found(scope.name))?;
+            let protection = self.protection(scope, &pod).await?;
+            let (mut options, pinned) = (options.clone(), options.precondition_resource_version.is_some());
+            if !pinned && !matches!(protection, Protection::None) {
+                options.precondition_resource_version = Some(object::resource_version(&pod).to_owned());
             }
+            match (self.delete_evicted(scope, &pod, options).await, protection) {
+                (Err(error), Protection::WhileUnchanged) if error.code == 409 && !pinned && tries < TRIES => {}
+                (Err(error), Protection::WhileUnready { budget }) if error.code == 409 && !pinned => {
+                    return Err(budget::not_yet(&budget));
+                }
+                (outcome, _) => return outcome,
+            }
+        }
+    }
+
+    /// Asks the budget of the pod, if it has one.
+    async fn protection(&self, scope: &Scope<'_>, pod: &Value) -> Result<Protection, ApiError> {
+        if budget::needs_none(pod) {
+            let may = budget::may_become_ready(pod);
+            return Ok(if may { Protection::WhileUnchanged } else { Protection::None });
+        }
+        let all = self.cache.list(&budget::budgets(), Some(scope.namespace)).objects;
+        let covering: Vec<Arc<Value>> =
+            all.iter().map(|budget| budget.value()).filter(|budget| budget::covers(budget, pod)).collect();
+        let budget = match covering.as_slice() {
+            [] => return Ok(Protection::None),
+            [budget] => budget,
+            _ => return Err(budget::several()),
         };
-        let key = ObjectKey::new(budgets(), scope.namespace, object::name(budget));
-        let edit = |budget: &Value| spend(budget, pod, scope.now);
-        self.raw_update(scope, &key, &edit).await.map(|_| ())
+        if !budget::is_ready(pod) && budget::lets_unready_go(budget) {
+            return Ok(Protection::WhileUnready { budget: object::name(budget).to_owned() });
+        }
+        let key = ObjectKey::new(budget::budgets(), scope.namespace, object::name(budget));
+        let edit = |budget: &Value| budget::spend(budget, pod, scope.now);
+        self.raw_update(scope, &key, &edit).await?;
+        Ok(Protection::None)
     }
 
     /// Says in the pod's conditions why it goes, then deletes it.
@@ -74,20 +97,21 @@ impl Registry {
         pod: &Value,
         mut options: DeleteOptions,
     ) -> Result<Written, ApiError> {
-        let uid = object::uid(pod).to_owned();
+        options.precondition_uid.get_or_insert_with(|| object::uid(pod).to_owned());
         let condition = json!({
             "type": "DisruptionTarget", "status": "True",
             "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
         });
-        if options.precondition_resource_version.is_none() {
-            let edit = |pod: &Value| {
-                let mut pod = pod.clone();
-                binding::set_condition(&mut pod, condition.clone(), scope.now);
-                Ok(pod)
-            };
-            self.raw_update(scope, &scope.key(scope.name), &edit).await?;
-        }
-        options.precondition_uid.get_or_insert(uid);
+        let edit = |pod: &Value| {
+            delete::check_preconditions(&options, pod, &GroupResource::new("", "Pod"), object::name(pod))?;
+            let mut pod = pod.clone();
+            binding::set_condition(&mut pod, condition.clone(), scope.now);
+            Ok(pod)
+        };
+        let (_, revision) = self.raw_update(scope, &scope.key(scope.name), &edit).await?;
+        // The condition made another version of the pod that was asked for.
+        let version = options.precondition_resource_version.take();
+        options.precondition_resource_version = version.map(|_| revision.to_string());
         self.delete_object(scope, scope.name, &options).await
     }
 }
@@ -103,58 +127,4 @@ fn options(eviction: &Value) -> (DeleteOptions, bool) {
     };
     let dry_run = given.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     (options, dry_run)
-}
-
-/// Pods that serve nobody (any more) are not protected.
-fn needs_no_budget(pod: &Value) -> bool {
-    matches!(object::str_at(pod, "status.phase"), "Succeeded" | "Failed" | "Pending")
-        || object::deletion_timestamp(pod).is_some()
-}
-
-fn covers(budget: &Value, pod: &Value) -> bool {
-    Selector::from_object(object::at(budget, "spec.selector")).is_ok_and(|selector| selector.matches_object(pod))
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = object::at(pod, "status.conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True")
-}
-
-/// The budget after one more disruption, or why there may be none.
-fn spend(budget: &Value, pod: &Value, now: Timestamp) -> Result<Value, ApiError> {
-    let number = |path: &str| object::at(budget, path).and_then(Value::as_i64).unwrap_or(0);
-    let refuse = || ApiError::too_many_requests(REFUSED, RETRY_AFTER);
-    let name = object::name(budget);
-    if !is_ready(pod) && unready_may_go(budget, number("status.currentHealthy"), number("status.desiredHealthy")) {
-        return Ok(budget.clone());
-    }
-    if number("status.observedGeneration") < object::generation(budget) {
-        return Err(refuse());
-    }
-    let allowed = number("status.disruptionsAllowed");
-    if allowed < 0 {
-        return Err(ApiError::forbidden(&budgets(), name, "pdb disruptions allowed is negative"));
-    }
-    let disrupted = object::at(budget, "status.disruptedPods").and_then(Value::as_object);
-    if disrupted.is_some_and(|pods| pods.len() > MAX_DISRUPTED) {
-        let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
-        return Err(ApiError::forbidden(&budgets(), name, why));
-    }
-    if allowed == 0 {
-        return Err(refuse());
-    }
-    let mut spent = budget.clone();
-    let mut disrupted = disrupted.cloned().unwrap_or_default();
-    disrupted.insert(object::name(pod).to_owned(), time::seconds(now).into());
-    spent["status"]["disruptedPods"] = disrupted.into();
-    spent["status"]["disruptionsAllowed"] = (allowed - 1).into();
-    Ok(spent)
-}
-
-/// `unhealthyPodEvictionPolicy` for a pod that is not ready.
-fn unready_may_go(budget: &Value, current: i64, desired: i64) -> bool {
-    match object::str_at(budget, "spec.unhealthyPodEvictionPolicy") {
-        "AlwaysAllow" => true,
-        _ => current >= desired && desired > 0,
-    }
 }

@@ -206,8 +206,39 @@ async fn eviction() {
         (refused.code, refused.message.as_str()),
         (429, "Cannot evict pod as it would violate the pod's disruption budget.")
     );
-    assert_eq!(refused.details.map(|details| details.retry_after_seconds), Some(10));
+    let why = "The disruption budget b does not allow evicting pods currently";
+    let details = json!({"causes": [{"reason": "DisruptionBudget", "message": why}]});
+    assert_eq!(refused.to_status()["details"], details);
     assert!(object::deletion_timestamp(&h.get(PODS, "default/q").await.expect("there")).is_none());
+    // Of a spent budget too: what is not ready counts for nobody.
+    let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    h.merge(PODS, "default/q#status", unready).await.expect("unready");
+    let evicted = h.create(PODS, "default/q#eviction", json!({})).await.expect("evicted");
+    assert!(object::deletion_timestamp(&h.get(PODS, "default/q").await.expect("ending")).is_some(), "{evicted:?}");
+}
+
+#[tokio::test]
+async fn evictions_that_no_budget_decides() {
+    let h = Harness::new().await;
+    running_pod(&h, "p").await;
+    for name in ["a", "b"] {
+        let budget = json!({"metadata": {"name": name}, "spec": {"selector": {"matchLabels": {"app": "web"}}}});
+        h.create("policy/v1/poddisruptionbudgets", "default/", budget).await.expect("created");
+    }
+    let refused = h.create(PODS, "default/p#eviction", json!({})).await.expect_err("two budgets");
+    let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+    assert_eq!((refused.code, refused.to_status()["message"].as_str()), (500, Some(why)));
+    let other = json!({"deleteOptions": {"preconditions": {"uid": "u"}}});
+    h.delete("policy/v1/poddisruptionbudgets", "default/a", DeleteOptions::default()).await.expect("deleted");
+    h.delete("policy/v1/poddisruptionbudgets", "default/b", DeleteOptions::default()).await.expect("deleted");
+    let refused = refusal(h.create(PODS, "default/p#eviction", other).await);
+    assert!(refused.starts_with("409 Conflict: Operation cannot be fulfilled on Pod \"p\": the UID"), "{refused}");
+    // Asked for in this version, and in no other: the condition that says why it goes is part of the eviction.
+    let pod = h.get(PODS, "default/p").await.expect("there");
+    let version = json!({"deleteOptions": {"preconditions": {"resourceVersion": object::resource_version(&pod)}}});
+    h.create(PODS, "default/p#eviction", version.clone()).await.expect("evicted");
+    let refused = refusal(h.create(PODS, "default/p#eviction", version).await);
+    assert!(refused.contains("the ResourceVersion in the precondition"), "{refused}");
 }
 
 #[tokio::test]
