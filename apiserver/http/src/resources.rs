@@ -159,7 +159,7 @@ async fn watch_resource(state: &Arc<State>, served: Served, call: Call) -> Resul
         field_selector: fields,
         resource_version: parameters.list.resource_version,
         bookmarks: parameters.bookmarks,
-        send_initial_events: parameters.send_initial_events.unwrap_or(false),
+        send_initial_events: parameters.send_initial_events,
         timeout: Some(parameters.timeout.unwrap_or_else(spread)),
     };
     let target = Target { name: "", ..target(&served, &call, encoder.output.shape) };

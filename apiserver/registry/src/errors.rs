@@ -1,7 +1,8 @@
 //! What the store and the cache refuse, as the API says it.
 
 use api_cache::CacheError;
-use api_machinery::{ApiError, Reason};
+use api_machinery::invalid::CauseType;
+use api_machinery::{ApiError, Cause, Reason};
 use store_api::{Revision, StoreError};
 
 /// Seconds a client waits before it asks again.
@@ -16,6 +17,8 @@ pub(crate) fn from_store(error: StoreError) -> ApiError {
             ApiError::unavailable(format!("the store cannot be written to at the moment: {why}"))
                 .retry_after(RETRY_AFTER)
         }
+        // As upstream: to ask again does not help.
+        error @ StoreError::NoSpace(_) => ApiError::internal(error),
         StoreError::Unknown(_) => ApiError::timeout(
             "Timeout: request did not complete within requested timeout - context deadline exceeded",
             RETRY_AFTER,
@@ -42,7 +45,9 @@ pub(crate) fn too_old(requested: Revision, oldest: Revision) -> ApiError {
     ApiError::expired(format!("too old resource version: {requested} ({oldest})"))
 }
 
-/// Clients know this one by its text and its reason.
+/// Clients know this one by its cause, older ones by its text.
 pub(crate) fn too_large(requested: Revision, current: Revision) -> ApiError {
-    ApiError::timeout(format!("Timeout: Too large resource version: {requested}, current: {current}"), RETRY_AFTER)
+    const WHY: &str = "Too large resource version";
+    let cause = Cause { reason: CauseType::ResourceVersionTooLarge, message: WHY.to_owned(), field: String::new() };
+    ApiError::timeout(format!("Timeout: {WHY}: {requested}, current: {current}"), RETRY_AFTER).because(cause)
 }

@@ -8,6 +8,7 @@ mod allocate;
 mod binding;
 mod body;
 mod bootstrap;
+mod budget;
 mod claims;
 mod collection;
 mod commit;
@@ -167,7 +168,8 @@ pub struct WatchOptions {
     /// `None`: current state as synthetic ADDED events, then changes. `Some(0)`: same from any state. `Some(n)`: changes after n.
     pub resource_version: Option<Revision>,
     pub bookmarks: bool,
-    pub send_initial_events: bool,
+    /// `None`: whatever `resource_version` says about the current state.
+    pub send_initial_events: Option<bool>,
     pub timeout: Option<Duration>,
 }
 

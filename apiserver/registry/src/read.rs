@@ -201,13 +201,17 @@ impl Registry {
             request.start = following(&format!("{root}{after}"));
         }
         let mut taken = Taken { objects: Vec::new(), limit, more: false };
+        // Who selects may have to look at many to find one: small pages would be many reads.
+        let everything = selection.is_everything();
+        request.limit = if limit > 0 && everything { STORE_PAGE.min(limit.saturating_add(1)) } else { STORE_PAGE };
+        let mut total = None;
         loop {
-            request.limit = if limit > 0 { STORE_PAGE.min(limit + 1) } else { STORE_PAGE };
             let reply = match self.store.range(request.clone()).await {
                 Err(StoreError::Compacted { .. }) => return Err(compacted(after.or_else(|| taken.last()))),
                 other => other.map_err(from_store)?,
             };
             request.at = ReadAt::Revision(reply.revision);
+            let total = *total.get_or_insert(reply.count);
             let last = reply.kvs.last().map(|kv| kv.key.clone());
             for kv in &reply.kvs {
                 let key = std::str::from_utf8(&kv.key).ok().and_then(ObjectKey::from_store_key);
@@ -220,7 +224,11 @@ impl Registry {
             }
             match last {
                 Some(last) if reply.more && !taken.more => request.start = [&last[..], &[0]].concat().into(),
-                _ => return Ok(taken.finish(reply.revision, None, target.resource)),
+                _ => {
+                    // Only without selectors is known how many would match.
+                    let remaining = everything.then(|| total.saturating_sub(taken.objects.len()) as u64);
+                    return Ok(taken.finish(reply.revision, remaining, target.resource));
+                }
             }
         }
     }

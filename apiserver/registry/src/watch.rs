@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_cache::{CacheEvent, EventKind, Object, Watcher};
-use api_machinery::ApiError;
+use api_cache::{Cache, CacheEvent, EventKind, Object, Watcher};
 use api_machinery::error::Result;
+use api_machinery::{ApiError, GroupResource};
 use api_schema::Resource;
 use store_api::Revision;
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// Initial events handed out at once.
 const INITIAL_AT_ONCE: usize = 500;
+/// A watch without an end, and the longest that a client may ask for: no clock can tell what comes later.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub enum WatchItem {
     Added(Arc<Object>),
@@ -35,14 +37,61 @@ pub enum WatchItem {
 
 /// An open watch, selectors applied.
 pub struct WatchHandle {
-    /// `Err`: it could not be opened, which a watch says as its first event, as upstream.
-    watcher: std::result::Result<Watcher, ApiError>,
+    cursor: Cursor,
     resource: Resource,
     selection: Selection,
     initial: VecDeque<Arc<Object>>,
     /// Send a bookmark with the list's revision after the initial events.
     initial_end: Option<Revision>,
     bookmarks: Bookmarks,
+}
+
+/// Where a watch stands.
+enum Cursor {
+    /// It could not be opened, which a watch says as its first event, as upstream.
+    Failed(ApiError),
+    /// It begins at a revision that this replica has not reached, and is silent until then, as upstream.
+    Ahead(Opening),
+    Open(Watcher),
+}
+
+/// What a cursor is opened with.
+struct Opening {
+    cache: Arc<Cache>,
+    storage: GroupResource,
+    namespace: Option<String>,
+    after: Revision,
+}
+
+impl Opening {
+    fn open(&self) -> Cursor {
+        let opened = self.cache.watch(&self.storage, self.namespace.as_deref(), self.after);
+        opened.map_or_else(|error| Cursor::Failed(from_cache(error)), Cursor::Open)
+    }
+}
+
+impl Cursor {
+    /// The next events of all objects. Cancel-safe.
+    async fn next(&mut self) -> Result<Vec<CacheEvent>> {
+        loop {
+            match self {
+                Cursor::Failed(error) => return Err(error.clone()),
+                Cursor::Ahead(opening) => {
+                    opening.cache.wait_for(opening.after, FOREVER).await.map_err(from_cache)?;
+                    *self = opening.open();
+                }
+                Cursor::Open(watcher) => return watcher.next().await.map_err(from_cache),
+            }
+        }
+    }
+
+    /// What a bookmark may say.
+    fn position(&self) -> Option<Revision> {
+        match self {
+            Cursor::Open(watcher) => Some(watcher.position()),
+            Cursor::Failed(_) | Cursor::Ahead(_) => None,
+        }
+    }
 }
 
 /// When bookmarks are due.
@@ -55,7 +104,8 @@ struct Bookmarks {
 
 impl Bookmarks {
     fn new(wanted: bool, now: Instant, timeout: Option<Duration>) -> Self {
-        let mut bookmarks = Self { wanted, next: now, end: timeout.map(|timeout| now + timeout), last: 0 };
+        let end = timeout.map(|timeout| now + timeout.min(FOREVER));
+        let mut bookmarks = Self { wanted, next: now, end, last: 0 };
         bookmarks.plan(now);
         bookmarks
     }
@@ -75,35 +125,45 @@ impl Registry {
     pub(crate) async fn open_watch(&self, target: &Target<'_>, options: WatchOptions) -> Result<WatchHandle> {
         let kind = api_kinds::of(&target.resource.storage);
         let selection = Selection::new(kind, options.label_selector, options.field_selector)?;
-        let with_state = options.send_initial_events || matches!(options.resource_version, None | Some(0));
-        let ready = match options.resource_version {
-            None => self.barrier().await,
-            Some(0) => Ok(()),
-            Some(version) => self.cache.wait_for(version, FRESHNESS_TIMEOUT).await.map_err(from_cache),
-        };
+        let with_state =
+            options.send_initial_events.unwrap_or_else(|| matches!(options.resource_version, None | Some(0)));
+        let ready = self.watch_ready(options.resource_version, with_state).await;
         let mut handle = WatchHandle {
-            watcher: Err(ApiError::internal("the watch was not opened")),
+            cursor: Cursor::Failed(ApiError::internal("the watch was not opened")),
             resource: target.resource.clone(),
             selection,
             initial: VecDeque::new(),
             initial_end: None,
             bookmarks: Bookmarks::new(options.bookmarks, Instant::now(), options.timeout),
         };
-        let mut after = options.resource_version.unwrap_or(0);
+        let Ok(()) = ready.map_err(|error| handle.cursor = Cursor::Failed(error)) else { return Ok(handle) };
+        let mut opening = Opening {
+            cache: self.cache.clone(),
+            storage: target.resource.storage.clone(),
+            namespace: (!target.namespace.is_empty()).then(|| target.namespace.to_owned()),
+            after: options.resource_version.filter(|version| *version > 0).unwrap_or_else(|| self.cache.revision()),
+        };
         if with_state {
             let listing = self.candidates(target, &handle.selection);
-            after = listing.revision;
+            opening.after = listing.revision;
             handle.initial = listing.objects.into_iter().filter(|object| handle.selection.matches(object)).collect();
-            handle.initial_end = (options.send_initial_events && options.bookmarks).then_some(after);
+            let marked = options.send_initial_events == Some(true) && options.bookmarks;
+            handle.initial_end = marked.then_some(opening.after);
         }
-        let namespace = (!target.namespace.is_empty()).then_some(target.namespace);
-        let cache = self.cache.clone();
-        let open = |()| cache.watch(&target.resource.storage, namespace, after).map_err(from_cache);
-        handle.watcher = ready.and_then(open);
-        if handle.watcher.is_err() {
+        handle.cursor = if opening.after > self.cache.revision() { Cursor::Ahead(opening) } else { opening.open() };
+        if matches!(handle.cursor, Cursor::Failed(_)) {
             (handle.initial, handle.initial_end) = (VecDeque::new(), None);
         }
         Ok(handle)
+    }
+
+    /// Waits until the state that a watch begins with is here. One that begins with changes waits by itself.
+    async fn watch_ready(&self, version: Option<Revision>, with_state: bool) -> Result<()> {
+        match version {
+            None => self.barrier().await,
+            Some(version) if with_state => self.cache.wait_for(version, FRESHNESS_TIMEOUT).await.map_err(from_cache),
+            Some(_) => Ok(()),
+        }
     }
 }
 
@@ -114,9 +174,8 @@ impl WatchHandle {
         if let Some(items) = self.next_initial() {
             return Ok(items);
         }
-        let Self { watcher, bookmarks, selection, resource, .. } = self;
-        let watcher = watcher.as_mut().map_err(|error| error.clone())?;
-        let forever = Instant::now() + Duration::from_secs(365 * 24 * 3600);
+        let Self { cursor, bookmarks, selection, resource, .. } = self;
+        let forever = Instant::now() + FOREVER;
         loop {
             let now = Instant::now();
             if bookmarks.ended(now) {
@@ -124,8 +183,8 @@ impl WatchHandle {
             }
             if now >= bookmarks.next {
                 bookmarks.plan(now);
-                let revision = watcher.position();
-                if bookmarks.wanted && revision > bookmarks.last {
+                let position = cursor.position().filter(|position| *position > bookmarks.last);
+                if let Some(revision) = position.filter(|_| bookmarks.wanted) {
                     bookmarks.last = revision;
                     return Ok(vec![WatchItem::Bookmark { revision, initial_end: false }]);
                 }
@@ -134,10 +193,9 @@ impl WatchHandle {
                 biased;
                 () = tokio::time::sleep_until(bookmarks.end.unwrap_or(forever)) => {}
                 () = tokio::time::sleep_until(bookmarks.next) => {}
-                events = watcher.next() => {
-                    let events = events.map_err(from_cache)?;
+                events = cursor.next() => {
                     let items: Vec<_> =
-                        events.into_iter().filter_map(|event| item(event, selection, resource)).collect();
+                        events?.into_iter().filter_map(|event| item(event, selection, resource)).collect();
                     if !items.is_empty() {
                         return Ok(items);
                     }

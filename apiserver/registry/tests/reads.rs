@@ -83,8 +83,7 @@ async fn pages_under_writes() {
     }
     // The order of the store's keys: `a-b/` comes before `a/`.
     assert_eq!(seen, ["m7", "m8", "m9", "m0", "m1", "m2", "m3", "m4", "m5", "m6"]);
-    assert_eq!(remaining[0], Some(7));
-    assert_eq!(remaining.last(), Some(&None));
+    assert_eq!(remaining, [Some(7), Some(4), Some(1), None]);
     // With selectors nobody knows how many remain, and pages are full.
     let options = ListOptions { limit: 2, label_selector: labels("color=blue"), ..ListOptions::default() };
     let page = h.list(MAPS, "", options.clone()).await.expect("a page");
@@ -131,8 +130,15 @@ async fn the_future_is_refused_after_a_while() {
     let h = Harness::new().await;
     let last = ten(&h).await;
     let options = ListOptions { resource_version: Some(last + 5), ..ListOptions::default() };
-    let refused = refusal(h.list(MAPS, "", options).await);
-    assert_eq!(refused, format!("504 Timeout: Timeout: Too large resource version: {}, current: {last}", last + 5));
+    let Err(error) = h.list(MAPS, "", options).await else { panic!("nobody knows the future") };
+    let status = error.to_status();
+    assert_eq!(status["code"], 504);
+    assert_eq!(status["message"], format!("Timeout: Too large resource version: {}, current: {last}", last + 5));
+    assert_eq!(
+        status["details"],
+        json!({"retryAfterSeconds": 1, "causes": [
+            {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]})
+    );
 }
 
 #[tokio::test]
@@ -144,7 +150,7 @@ async fn watch_from_everywhere() {
     let after = WatchOptions { resource_version: Some(8), ..WatchOptions::default() };
     let mut after = h.watch(MAPS, "", after).await;
     assert_eq!(next(&mut after).await, ["ADDED m8@9", "ADDED m9@10"]);
-    let initial = WatchOptions { send_initial_events: true, bookmarks: true, ..WatchOptions::default() };
+    let initial = WatchOptions { send_initial_events: Some(true), bookmarks: true, ..WatchOptions::default() };
     let mut initial = h.watch(MAPS, "a-b", initial).await;
     assert_eq!(next(&mut initial).await.len(), 3);
     assert_eq!(next(&mut initial).await, ["BOOKMARK @10 true"]);
@@ -157,6 +163,40 @@ async fn watch_from_everywhere() {
         }
         assert_eq!(seen, ["MODIFIED m8@11", "DELETED m8@12"]);
     }
+}
+
+#[tokio::test]
+async fn a_watch_of_the_future_is_silent_until_then() {
+    let h = Harness::new().await;
+    let last = ten(&h).await;
+    let options = WatchOptions { resource_version: Some(last + 1), ..WatchOptions::default() };
+    let mut watch = h.watch(MAPS, "", options).await;
+    h.create(MAPS, "a/", map("seen", "red")).await.expect("created");
+    h.create(MAPS, "a/", map("new", "red")).await.expect("created");
+    assert_eq!(next(&mut watch).await, [format!("ADDED new@{}", last + 2)]);
+}
+
+#[tokio::test]
+async fn without_initial_events_there_are_only_changes() {
+    for version in [None, Some(0)] {
+        let h = Harness::new().await;
+        ten(&h).await;
+        h.get(MAPS, "a/m0").await.expect("this replica shows them all");
+        let options =
+            WatchOptions { send_initial_events: Some(false), resource_version: version, ..WatchOptions::default() };
+        let mut watch = h.watch(MAPS, "", options).await;
+        let made = h.create(MAPS, "a/", map("new", "red")).await.expect("created");
+        assert_eq!(next(&mut watch).await, [format!("ADDED new@{}", made.revision)], "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_may_be_meant_to_last_for_ever() {
+    let h = Harness::new().await;
+    ten(&h).await;
+    let options = WatchOptions { timeout: Some(Duration::from_secs(i64::MAX as u64)), ..WatchOptions::default() };
+    let mut watch = h.watch(MAPS, "", options).await;
+    assert_eq!(next(&mut watch).await.len(), 10);
 }
 
 #[tokio::test]
