@@ -1,5 +1,6 @@
 //! Bytes to objects and back, once for all kinds, over the schema.
 
+pub mod apply;
 pub mod decode;
 pub mod default;
 pub mod depth;

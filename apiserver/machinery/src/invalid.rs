@@ -64,6 +64,8 @@ pub enum CauseType {
     DisruptionBudget,
     /// Not of a field: no replica has reached that resourceVersion.
     ResourceVersionTooLarge,
+    /// Another manager owns the field with another value.
+    FieldManagerConflict,
 }
 
 impl CauseType {
@@ -82,6 +84,7 @@ impl CauseType {
             CauseType::NamespaceTerminating => "NamespaceTerminating",
             CauseType::DisruptionBudget => "DisruptionBudget",
             CauseType::ResourceVersionTooLarge => "ResourceVersionTooLarge",
+            CauseType::FieldManagerConflict => "FieldManagerConflict",
         }
     }
 }
