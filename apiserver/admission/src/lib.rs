@@ -99,10 +99,24 @@ impl Attributes<'_> {
     }
 }
 
+/// 403 as NamespaceLifecycle answers it when the namespace of a new object is going away.
+pub fn check_not_terminating(
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    namespace: &Value,
+) -> Result<(), ApiError> {
+    order::namespace_lifecycle::check_not_terminating(attributes, object, namespace)
+}
+
 impl Chain {
     /// What is on by default, in upstream's order, and NodeRestriction, which every installer turns on.
     pub fn standard() -> Self {
         Self { plugins: order::standard() }
+    }
+    /// Whether new objects need a namespace that is there to stay. A plugin sees what its replica shows, which may
+    /// be old: who writes the object compares the namespace in the same transaction.
+    pub fn guards_namespaces(&self) -> bool {
+        self.plugins.iter().any(|plugin| plugin.name() == order::namespace_lifecycle::NAME)
     }
     pub async fn admit(
         &self,

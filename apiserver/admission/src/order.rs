@@ -11,7 +11,7 @@ mod default_toleration_seconds;
 #[path = "plugins/limit_ranger.rs"]
 mod limit_ranger;
 #[path = "plugins/namespace_lifecycle.rs"]
-mod namespace_lifecycle;
+pub(crate) mod namespace_lifecycle;
 #[path = "plugins/node_restriction.rs"]
 mod node_restriction;
 #[path = "plugins/persistent_volume_claim_resize.rs"]

@@ -7,8 +7,9 @@ use api_machinery::{ApiError, ErrorList, ObjectKey, Value, object};
 use store_api::StoreError;
 
 use crate::commit::{Change, Outcome, unchanged};
+use crate::namespace_guard::Guard;
 use crate::scope::Scope;
-use crate::{Body, Registry, Written, body, claims, convert, ids, metadata, requester};
+use crate::{Body, Registry, Written, body, claims, convert, ids, metadata, namespace_guard, requester};
 
 /// Names are generated anew at most so often, as upstream.
 const NAME_TRIES: usize = 8;
@@ -21,6 +22,8 @@ enum Try {
     NameTaken,
     /// An allocated (not asked for) address or port was taken meanwhile.
     ClaimTaken,
+    /// The namespace is another version now, and still one to create in.
+    NamespaceChanged(Guard),
 }
 
 impl Registry {
@@ -43,21 +46,33 @@ impl Registry {
         }
         metadata::wipe_system_fields(&mut value)?;
         let name = object::name(&value).to_owned();
+        let seen = self.seen_namespace(scope);
         self.admission.admit(&scope.attributes(Operation::Create, &name, None), Some(&mut value), self).await?;
+        let mut guard = self.sought_namespace(scope, &value, seen).await?;
         let generated = name.is_empty() && !object::generate_name(&value).is_empty();
-        let (mut names, mut claims) = (0, 0);
+        let (mut names, mut claims, mut namespaces) = (0, 0, 0);
         loop {
-            match self.try_create(scope, value.clone(), generated).await? {
+            match self.try_create(scope, value.clone(), generated, guard.as_ref()).await? {
                 Try::Done(written) => return Ok(*written),
                 Try::NameTaken if generated && names < NAME_TRIES => names += 1,
                 Try::NameTaken => return Err(name_taken(scope, &value, generated)),
                 Try::ClaimTaken if claims < CLAIM_TRIES => claims += 1,
                 Try::ClaimTaken => return Err(ApiError::internal("no free service address or port was won")),
+                Try::NamespaceChanged(newer) if namespaces < namespace_guard::TRIES => {
+                    (guard, namespaces) = (Some(newer), namespaces + 1);
+                }
+                Try::NamespaceChanged(_) => return Err(ApiError::stale(&scope.resource.group_resource(), &name)),
             }
         }
     }
 
-    async fn try_create(&self, scope: &Scope<'_>, mut value: Value, generated: bool) -> Result<Try, ApiError> {
+    async fn try_create(
+        &self,
+        scope: &Scope<'_>,
+        mut value: Value,
+        generated: bool,
+        guard: Option<&Guard>,
+    ) -> Result<Try, ApiError> {
         if generated {
             let name = ids::generated_name(object::generate_name(&value), ids::random());
             object::meta_mut(&mut value).insert("name".to_owned(), name.into());
@@ -76,11 +91,20 @@ impl Registry {
         let wanted = claims::held(&scope.resource.storage, &value);
         let mut change = claims::change(&key, &value, &claims::Held::new(), &wanted);
         change.compare.insert(0, unchanged(&key, 0));
+        change.compare.extend(guard.map(Guard::compare));
         let outcome = self.put_new(scope, &key, &value, change).await?;
         match outcome {
             Outcome::Done(revision) => Ok(Try::Done(Box::new(created(scope, value, revision)))),
-            Outcome::Lost(found) if found.first().is_some_and(Option::is_some) => Ok(Try::NameTaken),
-            Outcome::Lost(found) => {
+            Outcome::Lost(mut found) => {
+                let namespace = if guard.is_some() { found.pop().flatten() } else { None };
+                if let Some(guard) = guard
+                    && let Some(newer) = guard.renewed(scope, &value, namespace)?
+                {
+                    return Ok(Try::NamespaceChanged(newer));
+                }
+                if found.first().is_some_and(Option::is_some) {
+                    return Ok(Try::NameTaken);
+                }
                 claims::refuse_asked(scope, &name, &value, &asked, &found)?;
                 Ok(Try::ClaimTaken)
             }

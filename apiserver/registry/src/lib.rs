@@ -22,6 +22,7 @@ mod event_leases;
 mod eviction;
 mod ids;
 mod metadata;
+mod namespace_guard;
 mod parts;
 mod read;
 mod requester;

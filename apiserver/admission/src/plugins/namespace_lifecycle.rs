@@ -8,13 +8,16 @@ use crate::{Attributes, Operation, Plugin, View, lookup};
 
 pub(crate) struct NamespaceLifecycle;
 
+/// Upstream's.
+pub(crate) const NAME: &str = "NamespaceLifecycle";
+
 /// Never deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 #[async_trait]
 impl Plugin for NamespaceLifecycle {
     fn name(&self) -> &'static str {
-        "NamespaceLifecycle"
+        NAME
     }
     async fn admit(
         &self,
@@ -32,13 +35,22 @@ impl Plugin for NamespaceLifecycle {
         let Some(namespace) = lookup::get(view, "", "namespaces", "", attributes.namespace).await? else {
             return Err(ApiError::not_found(&GroupResource::new("", "namespaces"), attributes.namespace));
         };
-        let terminating = object::str_at(&namespace, "status.phase") == "Terminating"
-            || object::deletion_timestamp(&namespace).is_some();
-        if attributes.operation == Operation::Create && terminating {
-            return Err(terminating_error(attributes, object.as_deref()));
+        if attributes.operation == Operation::Create {
+            return check_not_terminating(attributes, object.as_deref(), &namespace);
         }
         Ok(())
     }
+}
+
+/// 403 for what would be new in a namespace that is going away.
+pub(crate) fn check_not_terminating(
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    namespace: &Value,
+) -> Result<(), ApiError> {
+    let terminating =
+        object::str_at(namespace, "status.phase") == "Terminating" || object::deletion_timestamp(namespace).is_some();
+    if terminating { Err(terminating_error(attributes, object)) } else { Ok(()) }
 }
 
 fn check_immortal(attributes: &Attributes<'_>) -> Result<(), ApiError> {

@@ -70,7 +70,7 @@ impl Harness {
         Self::with(store, Chain { plugins: Vec::new() }).await
     }
 
-    async fn with(store: MemStore, admission: Chain) -> Self {
+    pub(crate) async fn with(store: MemStore, admission: Chain) -> Self {
         let keys = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000)));
         let audiences = vec!["https://kubernetes.default.svc.cluster.local".to_owned()];
