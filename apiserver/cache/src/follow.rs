@@ -1,13 +1,12 @@
 //! The task that fills the cache: one list, then one watch, for as long as the process lives.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api_machinery::resource::REGISTRY_PREFIX;
 use api_machinery::{GroupResource, ObjectKey};
-use serde::Deserialize;
 use store_api::{
     DynStore, Event, KeyValue, RangeRequest, ReadAt, Revision, StoreError, WatchRequest, WatchStream, prefix_end,
 };
@@ -33,7 +32,7 @@ pub(crate) async fn start(cache: &Arc<Cache>, store: DynStore) -> Result<(), Sto
         Err(StoreError::Compacted { .. }) => list_and_watch(cache, &store, None).await?,
         other => other?,
     };
-    let mut follower = Follower { cache: Arc::downgrade(cache), store, watch };
+    let mut follower = Follower { cache: Arc::downgrade(cache), store, watch, names: Names::default() };
     while cache.revision() < goal {
         follower.step(cache).await?;
     }
@@ -82,63 +81,59 @@ async fn list(store: &DynStore, at: Option<Revision>) -> Result<(Vec<KeyValue>, 
     }
 }
 
-/// Objects by resource, pods with their nodes.
-pub(crate) type Decoded = HashMap<GroupResource, Vec<(Arc<Object>, Option<Box<str>>)>>;
+/// Objects by resource.
+pub(crate) type Decoded = HashMap<GroupResource, Vec<Arc<Object>>>;
+
+/// Names of resources, each held once however many objects have it.
+#[derive(Default)]
+struct Names(HashSet<GroupResource>);
+
+impl Names {
+    fn shared(&mut self, name: GroupResource) -> GroupResource {
+        if let Some(own) = self.0.get(&name) {
+            return own.clone();
+        }
+        self.0.insert(name.clone());
+        name
+    }
+}
 
 fn decode_all(kvs: &[KeyValue]) -> Decoded {
-    let mut all = Decoded::new();
+    let (mut all, mut names) = (Decoded::new(), Names::default());
     for kv in kvs {
-        if let Some((object, node)) = decode(&kv.key, kv.mod_revision, &kv.value) {
-            all.entry(object.key.resource.clone()).or_default().push((object, node));
+        if let Some(object) = decode(&mut names, &kv.key, kv.mod_revision, &kv.value) {
+            all.entry(object.key.resource.clone()).or_default().push(object);
         }
     }
     all
 }
 
-/// One object from the store. What is not an object is not shown, but said.
-fn decode(key: &[u8], revision: Revision, value: &[u8]) -> Option<(Arc<Object>, Option<Box<str>>)> {
+/// One object from the store, with what selectors and indexes ask of it. What is not an object is not shown, but said.
+fn decode(names: &mut Names, key: &[u8], revision: Revision, value: &[u8]) -> Option<Arc<Object>> {
     let parsed = std::str::from_utf8(key).ok().and_then(ObjectKey::from_store_key);
+    let parsed = parsed.map(|key| ObjectKey { resource: names.shared(key.resource), ..key });
     let object = parsed.and_then(|key| Object::from_stored(key, revision, value));
-    if object.is_none() {
+    let Some(object) = object else {
         tracing::error!(key = %String::from_utf8_lossy(key), revision, "the store holds what is not an object");
         metrics::counter!("kontiki_cache_undecodable_total").increment(1);
-    }
-    let object = object?;
-    let node = if &*object.key.resource.resource == "pods" && object.key.resource.group.is_empty() {
-        node_name(&object.json)
-    } else {
-        None
+        return None;
     };
-    Some((Arc::new(object), node))
-}
-
-/// `spec.nodeName` without parsing the rest.
-fn node_name(json: &[u8]) -> Option<Box<str>> {
-    #[derive(Deserialize)]
-    struct Pod {
-        spec: Option<Spec>,
-    }
-    #[derive(Deserialize)]
-    struct Spec {
-        #[serde(rename = "nodeName")]
-        node_name: Option<Box<str>>,
-    }
-    let pod: Pod = serde_json::from_slice(json).ok()?;
-    pod.spec?.node_name.filter(|name| !name.is_empty())
+    object.index();
+    Some(Arc::new(object))
 }
 
 /// The changes of a batch, by resource. `Deleted` objects are the last state with the deletion's revision.
-fn changes(events: Vec<Event>) -> HashMap<GroupResource, Vec<Change>> {
+fn changes(names: &mut Names, events: Vec<Event>) -> HashMap<GroupResource, Vec<Change>> {
     let mut all: HashMap<GroupResource, Vec<Change>> = HashMap::new();
     for event in events {
-        let change = match event {
-            Event::Put { kv, .. } => decode(&kv.key, kv.mod_revision, &kv.value)
-                .map(|(object, node)| (object.key.resource.clone(), Change::Put { object, node })),
-            Event::Delete { kv, previous } => decode(&kv.key, kv.mod_revision, &previous.value)
-                .map(|(object, _)| (object.key.resource.clone(), Change::Delete { object })),
+        let (object, change): (_, fn(Arc<Object>) -> Change) = match event {
+            Event::Put { kv, .. } => (decode(names, &kv.key, kv.mod_revision, &kv.value), Change::Put),
+            Event::Delete { kv, previous } => {
+                (decode(names, &kv.key, kv.mod_revision, &previous.value), Change::Delete)
+            }
         };
-        if let Some((resource, change)) = change {
-            all.entry(resource).or_default().push(change);
+        if let Some(object) = object {
+            all.entry(object.key.resource.clone()).or_default().push(change(object));
         }
     }
     all
@@ -149,6 +144,7 @@ struct Follower {
     cache: std::sync::Weak<Cache>,
     store: DynStore,
     watch: Box<dyn WatchStream>,
+    names: Names,
 }
 
 impl Follower {
@@ -167,7 +163,7 @@ impl Follower {
                     continue;
                 }
                 Some(Ok(batch)) => {
-                    show(&cache, batch);
+                    show(&cache, &mut self.names, batch);
                     continue;
                 }
                 Some(Err(error)) => error,
@@ -180,7 +176,8 @@ impl Follower {
     }
 
     async fn step(&mut self, cache: &Cache) -> Result<(), StoreError> {
-        show(cache, self.watch.next().await?);
+        let batch = self.watch.next().await?;
+        show(cache, &mut self.names, batch);
         Ok(())
     }
 
@@ -213,17 +210,15 @@ impl Follower {
 }
 
 /// Applies a batch to every resource it touches, then says that it is shown, then wakes the cursors.
-fn show(cache: &Cache, batch: store_api::WatchBatch) {
+fn show(cache: &Cache, names: &mut Names, batch: store_api::WatchBatch) {
     let now = Instant::now();
     let mut touched = Vec::new();
-    for (resource, changes) in changes(batch.events) {
-        let resource = cache.resource(&resource);
-        resource.apply(changes, &cache.config, now);
-        touched.push(resource);
+    for (resource, changes) in changes(names, batch.events) {
+        touched.push(cache.resource(&resource).apply(changes, &cache.config, now));
     }
     cache.revision.fetch_max(batch.revision, Ordering::AcqRel);
-    for resource in touched {
-        resource.wake();
+    for wakes in touched {
+        wakes.wake();
     }
     cache.shown.send_replace(cache.revision());
 }

@@ -3,14 +3,16 @@
 //! Each replica has one. It is filled by one watch on the store's registry prefix, in revision
 //! order, and everything of the process reads it: HTTP lists and watches, controllers, the
 //! scheduler. An object version is kept once, as the JSON bytes that are sent; its parsed and typed
-//! forms are made at most once, on demand. A watch is a cursor into the resource's event window:
-//! publishing costs the same for one watcher as for thousands, and a slow one that falls out of the
-//! window gets `Expired`.
+//! forms are made on demand, and kept only where many ask for them. A watch is a cursor into the resource's
+//! event window: publishing costs the same for one watcher as for thousands, those are woken whom a change
+//! concerns, and a slow one that falls out of the window gets `Expired`.
 
 mod follow;
+mod index;
 mod object;
 mod resource;
 mod state;
+mod topics;
 mod watcher;
 
 use std::collections::HashMap;
@@ -26,7 +28,7 @@ use tokio::time::Instant;
 
 pub use object::Object;
 use resource::ResourceCache;
-pub use watcher::Watcher;
+pub use watcher::{Filter, Interest, Watcher};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
@@ -68,7 +70,7 @@ pub enum CacheError {
 pub struct CacheConfig {
     /// Events kept per resource, at most.
     pub window_events: usize,
-    /// Bytes of events kept per resource, at most; at least `window_age` is kept while within it.
+    /// Bytes that the window of a resource holds besides the current objects, at most.
     pub window_bytes: usize,
     pub window_age: Duration,
 }
@@ -171,7 +173,17 @@ impl Cache {
         namespace: Option<&str>,
         after: Revision,
     ) -> Result<Watcher, CacheError> {
-        Watcher::open(self.clone(), resource, namespace, after)
+        self.watch_for(resource, Interest::of(namespace), after)
+    }
+
+    /// Events of a resource that concern an interest.
+    pub fn watch_for(
+        self: &Arc<Self>,
+        resource: &GroupResource,
+        interest: Interest,
+        after: Revision,
+    ) -> Result<Watcher, CacheError> {
+        Watcher::open(self.clone(), resource, interest, after)
     }
 
     /// Why the cache stopped following the store; `None` while it follows.
@@ -207,7 +219,7 @@ impl Cache {
         }
         self.revision.fetch_max(revision, Ordering::AcqRel);
         for resource in resources.values() {
-            resource.wake();
+            resource.wakes().wake();
         }
         self.shown.send_replace(self.revision());
     }
@@ -224,7 +236,7 @@ impl Cache {
         tracing::error!(why, "the cache stops following the store");
         *self.closed.write() = Some(why);
         for resource in self.resources.read().values() {
-            resource.wake();
+            resource.wakes().wake();
         }
         self.shown.send_modify(|_| {});
     }

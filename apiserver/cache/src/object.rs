@@ -1,33 +1,52 @@
-//! One version of one object: its bytes, and what is made of them on demand.
+//! One version of one object: its bytes, what is read of them at once, and what is made of them on demand.
 
-use std::any::Any;
-use std::collections::BTreeMap;
+use std::any::{Any, TypeId};
 use std::sync::{Arc, OnceLock};
 
 use api_codec::protobuf::Encoded;
 use api_machinery::{ObjectKey, Value};
 use api_schema::Schema;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use store_api::Revision;
 
+use crate::index::Index;
+
 /// One version of one object.
+///
+/// Its bytes are a few KiB; what is made of them is many times that. So what is made is kept only while the
+/// version is the current one or a recent one that many watchers are about to send: see [`Object::seal`].
 pub struct Object {
     pub key: ObjectKey,
     pub revision: Revision,
     /// Ready to send: JSON in the stored version, with `metadata.resourceVersion`.
     pub json: Bytes,
-    labels: OnceLock<BTreeMap<String, String>>,
-    value: OnceLock<Arc<Value>>,
-    protobuf: OnceLock<Option<Encoded>>,
-    typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    index: OnceLock<Index>,
+    forms: Mutex<Forms>,
+}
+
+/// What was made of the bytes and is kept.
+enum Forms {
+    Kept(Option<Box<Made>>),
+    /// Nothing is kept any more.
+    Sealed,
+}
+
+#[derive(Default)]
+struct Made {
+    value: Option<Arc<Value>>,
+    protobuf: Option<Option<Encoded>>,
+    /// By type; `None` where the bytes do not fit it.
+    typed: Vec<(TypeId, Option<Arc<dyn Any + Send + Sync>>)>,
+    /// Values of selectable fields.
+    fields: Vec<(Box<str>, Arc<str>)>,
 }
 
 impl Object {
     pub fn new(key: ObjectKey, revision: Revision, json: Bytes) -> Self {
-        let (labels, value, protobuf, typed) = (OnceLock::new(), OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { key, revision, json, labels, value, protobuf, typed }
+        Self { key, revision, json, index: OnceLock::new(), forms: Mutex::new(Forms::Kept(None)) }
     }
 
     /// The object from its stored bytes. `None` when they are not JSON of an object at all.
@@ -48,50 +67,125 @@ impl Object {
         Self::new(self.key.clone(), revision, json)
     }
 
-    /// `metadata.labels`, read without parsing the rest: selectors are asked of every object, and most
-    /// objects are never looked at otherwise.
-    pub fn labels(&self) -> &BTreeMap<String, String> {
-        self.labels.get_or_init(|| read_labels(&self.json))
+    pub(crate) fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::read(&self.json))
     }
 
-    /// Parsed once, then shared. `null` when the bytes are not JSON, which the codec never writes.
+    /// A value of `metadata.labels`.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.index().labels.get(key)
+    }
+
+    /// `spec.nodeName`, where it is set.
+    pub fn node(&self) -> Option<&str> {
+        self.index().node.as_deref()
+    }
+
+    /// Parsed for this caller, unless it is kept already. `null` when the bytes are not JSON, which the codec
+    /// never writes.
     pub fn value(&self) -> Arc<Value> {
-        self.value.get_or_init(|| Arc::new(parse(&self.json))).clone()
+        let kept = match &*self.forms.lock() {
+            Forms::Kept(Some(made)) => made.value.clone(),
+            _ => None,
+        };
+        kept.unwrap_or_else(|| Arc::new(parse(&self.json)))
     }
 
-    /// In protobuf, encoded once, then shared. `None` for kinds that protobuf has no message for.
-    pub fn protobuf(&self) -> Option<&Encoded> {
-        let encode = |value: &Value| Encoded::new(Schema::builtin(), value);
-        // Not through `value()`: most objects are not looked at otherwise, and values are large.
-        let made = self.protobuf.get_or_init(|| match self.value.get() {
-            Some(value) => encode(value),
-            None => encode(&parse(&self.json)),
-        });
-        made.as_ref()
+    /// Parsed once and kept: for what this process looks up again and again.
+    pub fn kept_value(&self) -> Arc<Value> {
+        self.keep(|made| made.value.get_or_insert_with(|| Arc::new(parse(&self.json))).clone())
     }
 
-    /// Decoded once into its `k8s-openapi` type, then shared. `None` when the bytes do not fit the type
-    /// (or another type was asked for first).
+    /// `metadata` alone.
+    pub fn metadata(&self) -> Value {
+        #[derive(Deserialize)]
+        struct Described {
+            #[serde(default)]
+            metadata: Value,
+        }
+        serde_json::from_slice::<Described>(&self.json).map(|described| described.metadata).unwrap_or_default()
+    }
+
+    /// In protobuf, encoded once and kept: for watches, where one version goes to many. `None` for kinds that
+    /// protobuf has no message for.
+    pub fn protobuf(&self) -> Option<Encoded> {
+        self.keep(|made| {
+            let Made { value, protobuf, .. } = made;
+            protobuf.get_or_insert_with(|| self.encode(value.as_deref())).clone()
+        })
+    }
+
+    /// The same, encoded for this caller unless it is kept already: for lists, which go to one.
+    pub fn protobuf_once(&self) -> Option<Encoded> {
+        let kept = match &*self.forms.lock() {
+            Forms::Kept(Some(made)) => made.protobuf.clone(),
+            _ => None,
+        };
+        kept.unwrap_or_else(|| self.encode(None))
+    }
+
+    fn encode(&self, value: Option<&Value>) -> Option<Encoded> {
+        match value {
+            Some(value) => Encoded::new(Schema::builtin(), value),
+            None => Encoded::new(Schema::builtin(), &parse(&self.json)),
+        }
+    }
+
+    /// Decoded once into a type, then shared. `None` when the bytes do not fit it.
     pub fn typed<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let any = self.typed.get_or_init(|| match serde_json::from_slice::<T>(&self.json) {
-            Ok(value) => Arc::new(value),
-            Err(error) => Arc::new(error.to_string()),
+        let id = TypeId::of::<T>();
+        let decode = || serde_json::from_slice::<T>(&self.json).ok().map(|value| Arc::new(value) as Arc<_>);
+        let any = self.keep(|made| match made.typed.iter().find(|(own, _)| *own == id) {
+            Some((_, any)) => any.clone(),
+            None => {
+                let any: Option<Arc<dyn Any + Send + Sync>> = decode();
+                made.typed.push((id, any.clone()));
+                any
+            }
         });
-        any.clone().downcast().ok()
+        any?.downcast().ok()
     }
-}
 
-fn read_labels(json: &[u8]) -> BTreeMap<String, String> {
-    #[derive(Deserialize)]
-    struct Labelled {
-        metadata: Option<Metadata>,
+    /// The value of a selectable field, read once.
+    pub fn field(&self, name: &str, read: impl FnOnce(&Value) -> String) -> Arc<str> {
+        self.keep(|made| match made.fields.iter().find(|(own, _)| **own == *name) {
+            Some((_, value)) => value.clone(),
+            None => {
+                let value: Arc<str> = match &made.value {
+                    Some(value) => read(value).into(),
+                    None => read(&parse(&self.json)).into(),
+                };
+                made.fields.push((name.into(), value.clone()));
+                value
+            }
+        })
     }
-    #[derive(Deserialize)]
-    struct Metadata {
-        labels: Option<BTreeMap<String, String>>,
+
+    /// Works on what is kept; on something that is thrown away once the object is sealed.
+    fn keep<R>(&self, work: impl FnOnce(&mut Made) -> R) -> R {
+        match &mut *self.forms.lock() {
+            Forms::Kept(made) => return work(made.get_or_insert_default()),
+            Forms::Sealed => {}
+        }
+        work(&mut Made::default())
     }
-    let read: Labelled = serde_json::from_slice(json).unwrap_or(Labelled { metadata: None });
-    read.metadata.and_then(|metadata| metadata.labels).unwrap_or_default()
+
+    /// Drops what was made of the bytes, and keeps nothing from now on: this version is history.
+    pub(crate) fn seal(&self) {
+        let made = std::mem::replace(&mut *self.forms.lock(), Forms::Sealed);
+        drop(made);
+    }
+
+    /// Whether anything is held but the bytes and the index.
+    #[cfg(test)]
+    pub(crate) fn holds_forms(&self) -> bool {
+        matches!(&*self.forms.lock(), Forms::Kept(Some(_)))
+    }
+
+    /// What this version takes of memory, without what is made on demand.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.key.namespace.len() + self.key.name.len() + self.json.len() + self.index().bytes()
+    }
 }
 
 fn parse(json: &[u8]) -> Value {
@@ -119,4 +213,40 @@ fn reencode(json: &[u8], revision: Revision) -> Option<Bytes> {
     let meta = value.as_object_mut()?.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
     meta.as_object_mut()?.insert("resourceVersion".to_owned(), revision.to_string().into());
     serde_json::to_vec(&value).ok().map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use api_machinery::GroupResource;
+
+    use super::*;
+
+    fn pod() -> Object {
+        let key = ObjectKey::new(GroupResource::new("", "pods"), "default", "p");
+        let json = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"resourceVersion":"7","name":"p"},"status":{"phase":"Running"}}"#;
+        Object::new(key, 7, Bytes::from_static(json.as_bytes()))
+    }
+
+    fn phase(object: &Object) -> Arc<str> {
+        object.field("status.phase", |value| value["status"]["phase"].as_str().unwrap_or("").to_owned())
+    }
+
+    #[test]
+    fn only_what_is_asked_to_stay_stays() {
+        let object = pod();
+        object.value();
+        object.protobuf_once();
+        object.metadata();
+        assert!(!object.holds_forms(), "one reader's forms are not kept");
+        let (value, typed) = (object.kept_value(), object.typed::<Value>().expect("fits"));
+        assert!(Arc::ptr_eq(&value, &object.value()) && Arc::ptr_eq(&typed, &object.typed().expect("fits")));
+        assert_eq!(object.typed::<u64>(), None);
+        assert_eq!((&*phase(&object), phase(&object)), ("Running", phase(&object)));
+        assert_eq!(object.protobuf(), object.protobuf_once());
+        object.seal();
+        assert!(!object.holds_forms());
+        assert_eq!((&*object.kept_value(), &*phase(&object)), (&*value, "Running"));
+        assert!(object.typed::<Value>().is_some() && object.protobuf().is_some() && !object.holds_forms());
+        assert_eq!(object.metadata()["name"], "p");
+    }
 }

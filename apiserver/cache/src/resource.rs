@@ -15,9 +15,19 @@ use crate::{CacheConfig, Listing, Object};
 
 pub(crate) struct ResourceCache {
     pub(crate) state: RwLock<State>,
-    /// Counts changes, so that one wake-up serves all cursors.
-    pub(crate) changed: watch::Sender<u64>,
     pub(crate) meters: Meters,
+}
+
+/// Those whose topics were touched.
+#[must_use]
+pub(crate) struct Wakes(Vec<watch::Sender<()>>);
+
+impl Wakes {
+    pub(crate) fn wake(self) {
+        for sender in self.0 {
+            sender.send_replace(());
+        }
+    }
 }
 
 /// Upstream's names where it has them.
@@ -47,11 +57,12 @@ impl Meters {
 
 impl ResourceCache {
     pub(crate) fn new(resource: &GroupResource, floor: Revision) -> Self {
-        Self { state: RwLock::new(State::new(floor)), changed: watch::Sender::new(0), meters: Meters::new(resource) }
+        Self { state: RwLock::new(State::new(floor)), meters: Meters::new(resource) }
     }
 
-    /// Applies all changes of one batch under one lock, so that no reader sees a part of a revision.
-    pub(crate) fn apply(&self, changes: Vec<Change>, config: &CacheConfig, now: Instant) {
+    /// Applies all changes of one batch under one lock, so that no reader sees a part of a revision. Answers whom
+    /// to wake once it is shown.
+    pub(crate) fn apply(&self, changes: Vec<Change>, config: &CacheConfig, now: Instant) -> Wakes {
         self.meters.received.increment(changes.len() as u64);
         let mut state = self.state.write();
         for change in changes {
@@ -59,6 +70,7 @@ impl ResourceCache {
         }
         state.trim(config, now);
         self.gauge(&state);
+        Wakes(state.topics.take_touched())
     }
 
     pub(crate) fn trim(&self, config: &CacheConfig, now: Instant) {
@@ -67,14 +79,15 @@ impl ResourceCache {
         self.gauge(&state);
     }
 
-    pub(crate) fn reset(&self, objects: Vec<(Arc<Object>, Option<Box<str>>)>, floor: Revision) {
+    pub(crate) fn reset(&self, objects: Vec<Arc<Object>>, floor: Revision) {
         let mut state = self.state.write();
         state.reset(objects, floor);
         self.gauge(&state);
     }
 
-    pub(crate) fn wake(&self) {
-        self.changed.send_modify(|count| *count += 1);
+    /// Everybody who follows anything of the resource.
+    pub(crate) fn wakes(&self) -> Wakes {
+        Wakes(self.state.write().topics.senders())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]

@@ -1,9 +1,12 @@
 //! The cache over an in-memory store: lists, cursors, bookmarks, falling behind.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use api_cache::{Cache, CacheConfig, CacheError, EventKind, Watcher};
+use api_cache::{Cache, CacheConfig, CacheError, CacheEvent, EventKind, Interest, Object, Watcher};
 use api_machinery::{GroupResource, ObjectKey, object};
 use serde_json::json;
 use store_api::mem::MemStore;
@@ -216,4 +219,127 @@ async fn falling_behind_the_store_lists_anew() {
     let mut watcher = cache.watch(&pods(), None, last).expect("open");
     let next_revision = put(&store, "a", "p1", "").await;
     assert_eq!(next(&mut watcher).await, [format!("Modified p1@{next_revision}")]);
+}
+
+/// Counts how often whoever waits is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = (Watcher, Vec<CacheEvent>)> + Send>>;
+
+/// One who follows, polled by hand.
+struct Follower {
+    waiting: Waiting,
+    wakes: Arc<Wakes>,
+    seen: Vec<String>,
+}
+
+impl Follower {
+    fn new(watcher: Watcher) -> Self {
+        let mut follower = Self { waiting: Self::wait(watcher), wakes: Arc::default(), seen: Vec::new() };
+        follower.poll();
+        follower
+    }
+
+    fn wait(mut watcher: Watcher) -> Waiting {
+        Box::pin(async move {
+            let events = watcher.next().await.expect("open");
+            (watcher, events)
+        })
+    }
+
+    /// Takes what is there, until it waits again.
+    fn poll(&mut self) {
+        let waker = Waker::from(self.wakes.clone());
+        while let Poll::Ready((watcher, events)) = self.waiting.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.seen.extend(events.iter().map(|event| format!("{:?} {}", event.kind, event.object.key.name)));
+            self.waiting = Self::wait(watcher);
+        }
+    }
+
+    fn wakes(&self) -> usize {
+        self.wakes.0.load(Ordering::Relaxed)
+    }
+}
+
+const NODES: usize = 200;
+const WRITES: usize = 100;
+
+/// What a pod's change costs with many kubelets: whom it wakes, and how often a selector is asked.
+#[tokio::test]
+async fn a_change_wakes_and_asks_those_it_concerns() {
+    let store = MemStore::new();
+    let cache = start(&store).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let open = |interest: Interest| {
+        let asked = asked.clone();
+        let filter = move |_: &Object| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            true
+        };
+        let interest = Interest { filter: Some(Arc::new(filter)), ..interest };
+        Follower::new(cache.watch_for(&pods(), interest, 0).expect("open"))
+    };
+    let on = |node: usize| open(Interest { node: Some(format!("n{node}").into()), ..Interest::default() });
+    let mut kubelets: Vec<Follower> = (0..NODES).map(on).collect();
+    let named = |name: &str| Interest { name: Some(name.into()), ..Interest::of(Some("a")) };
+    let mut others =
+        [open(Interest::of(Some("a"))), open(Interest::of(Some("b"))), open(named("p1")), open(named("p"))];
+    for index in 0..WRITES {
+        let revision = put(&store, "a", &format!("p{index}"), &format!("n{}", index % 50)).await;
+        shown(&cache, revision).await;
+        kubelets.iter_mut().filter(|kubelet| kubelet.wakes() > 0).for_each(Follower::poll);
+        others.iter_mut().for_each(Follower::poll);
+    }
+    let woken: usize = kubelets.iter().map(Follower::wakes).sum();
+    assert_eq!(woken, WRITES, "each change wakes the one kubelet it concerns");
+    assert_eq!(others.each_ref().map(Follower::wakes), [WRITES, 0, 1, 0]);
+    // By the kubelet, by who follows the namespace, and once by who follows the name.
+    assert_eq!(asked.load(Ordering::Relaxed), 2 * WRITES + 1);
+    assert_eq!(kubelets[7].seen, ["Added p7", "Added p57"]);
+    assert_eq!((kubelets[60].seen.len(), others[2].seen.as_slice()), (0, ["Added p1".to_owned()].as_slice()));
+
+    // A pod that goes to another node concerns both.
+    let before: usize = kubelets.iter().map(Follower::wakes).sum();
+    let revision = put(&store, "a", "p7", "n150").await;
+    shown(&cache, revision).await;
+    kubelets.iter_mut().for_each(Follower::poll);
+    assert_eq!(kubelets.iter().map(Follower::wakes).sum::<usize>() - before, 2);
+    assert_eq!((kubelets[7].seen.len(), kubelets[150].seen.as_slice()), (3, ["Modified p7".to_owned()].as_slice()));
+}
+
+#[tokio::test]
+async fn who_follows_little_is_not_behind_for_what_others_do() {
+    let store = MemStore::new();
+    let config = CacheConfig { window_events: 10, ..CacheConfig::default() };
+    let cache = Cache::start(store.clone().into_dyn(), config).await.expect("started");
+    let interest = || Interest { node: Some("n1".into()), ..Interest::default() };
+    let mut idle = cache.watch_for(&pods(), interest(), 0).expect("open");
+    let first = put(&store, "a", "mine", "n1").await;
+    shown(&cache, first).await;
+    assert_eq!(next(&mut idle).await, [format!("Added mine@{first}")]);
+    let mut slow = cache.watch_for(&pods(), interest(), first).expect("open");
+    for _ in 0..30 {
+        let revision = put(&store, "a", "other", "n2").await;
+        shown(&cache, revision).await;
+    }
+    // Its bookmarks go on, and it has missed nothing although the window has moved past it.
+    assert_eq!(idle.position(), cache.revision());
+    let last = put(&store, "a", "mine", "n1").await;
+    shown(&cache, last).await;
+    assert_eq!(next(&mut idle).await, [format!("Modified mine@{last}")]);
+    assert_eq!(next(&mut slow).await, [format!("Modified mine@{last}")]);
+    // It is behind once the window has forgotten a change of its own.
+    let last = put(&store, "a", "mine", "n1").await;
+    for _ in 0..30 {
+        put(&store, "a", "other", "n2").await;
+    }
+    shown(&cache, last + 30).await;
+    assert!(matches!(slow.next().await, Err(CacheError::Expired { .. })));
 }

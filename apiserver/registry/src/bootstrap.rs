@@ -113,7 +113,7 @@ impl Registry {
         let Some(resource) = self.schema.resource("discovery.k8s.io", "v1", "endpointslices") else { return Ok(()) };
         let info = RequestInfo::internal(USER);
         for slice in self.cache.list(&resource.storage, Some("default")).objects {
-            let ours = slice.labels().get("kubernetes.io/service-name").is_some_and(|name| name == "kubernetes");
+            let ours = slice.label("kubernetes.io/service-name") == Some("kubernetes");
             let name = slice.key.name.to_string();
             if !ours || keep.contains(&name) {
                 continue;

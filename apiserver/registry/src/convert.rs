@@ -96,7 +96,7 @@ pub(crate) fn object(resource: &Resource, object: Arc<Object>) -> Arc<Object> {
     if !is_needed(resource) {
         return object;
     }
-    let value = from_storage(resource, (*object.value()).clone());
+    let value = from_storage(resource, Arc::unwrap_or_clone(object.value()));
     let stored = api_codec::stored::encode(&value);
     let sent = Object::from_stored(object.key.clone(), object.revision, &stored);
     sent.map_or(object, Arc::new)

@@ -15,11 +15,11 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 #[async_trait]
 impl View for Registry {
     fn get(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<Arc<Value>> {
-        self.cache.get(&ObjectKey::new(resource.clone(), namespace, name)).map(|object| object.value())
+        self.cache.get(&ObjectKey::new(resource.clone(), namespace, name)).map(|object| object.kept_value())
     }
 
     fn list(&self, resource: &GroupResource, namespace: Option<&str>) -> Vec<Arc<Value>> {
-        self.cache.list(resource, namespace).objects.iter().map(|object| object.value()).collect()
+        self.cache.list(resource, namespace).objects.iter().map(|object| object.kept_value()).collect()
     }
 
     async fn refresh(&self) -> Result<(), ApiError> {

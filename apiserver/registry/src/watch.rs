@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_cache::{Cache, CacheEvent, EventKind, Object, Watcher};
+use api_cache::{Cache, CacheEvent, EventKind, Interest, Object, Watcher};
 use api_machinery::error::Result;
 use api_machinery::{ApiError, GroupResource};
 use api_schema::Resource;
@@ -59,19 +59,19 @@ enum Cursor {
 struct Opening {
     cache: Arc<Cache>,
     storage: GroupResource,
-    namespace: Option<String>,
+    interest: Interest,
     after: Revision,
 }
 
 impl Opening {
     fn open(&self) -> Cursor {
-        let opened = self.cache.watch(&self.storage, self.namespace.as_deref(), self.after);
+        let opened = self.cache.watch_for(&self.storage, self.interest.clone(), self.after);
         opened.map_or_else(|error| Cursor::Failed(from_cache(error)), Cursor::Open)
     }
 }
 
 impl Cursor {
-    /// The next events of all objects. Cancel-safe.
+    /// The next events that may concern the watch. Cancel-safe.
     async fn next(&mut self) -> Result<Vec<CacheEvent>> {
         loop {
             match self {
@@ -140,7 +140,7 @@ impl Registry {
         let mut opening = Opening {
             cache: self.cache.clone(),
             storage: target.resource.storage.clone(),
-            namespace: (!target.namespace.is_empty()).then(|| target.namespace.to_owned()),
+            interest: handle.selection.interest(target),
             after: options.resource_version.filter(|version| *version > 0).unwrap_or_else(|| self.cache.revision()),
         };
         if with_state {

@@ -13,11 +13,11 @@ pub(crate) struct CachedObjects(pub(crate) Arc<Registry>);
 impl api_auth::Objects for CachedObjects {
     fn get(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let key = ObjectKey::new(resource.clone(), namespace, name);
-        self.0.peek(&key).map(|object| object.value())
+        self.0.peek(&key).map(|object| object.kept_value())
     }
 
     fn pods_on_node(&self, node: &str) -> Vec<Arc<Value>> {
-        self.0.cache.pods_on_node(node).objects.iter().map(|object| object.value()).collect()
+        self.0.cache.pods_on_node(node).objects.iter().map(|object| object.kept_value()).collect()
     }
 
     async fn refresh(&self) -> Result<(), ApiError> {

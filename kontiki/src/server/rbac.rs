@@ -18,7 +18,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(crate) fn rebuild(cache: &Cache, rbac: &Rbac) {
     let list = |resource: &str| -> Vec<Arc<Value>> {
         let listing = cache.list(&GroupResource::new(GROUP, resource), None);
-        listing.objects.iter().map(|object| object.value()).collect()
+        listing.objects.iter().map(|object| object.kept_value()).collect()
     };
     let [cluster_roles, roles, cluster_role_bindings, role_bindings] = RESOURCES.map(list);
     rbac.update(Index::build(&Objects { cluster_roles, roles, cluster_role_bindings, role_bindings }));
