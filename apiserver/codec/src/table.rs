@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use api_machinery::{GroupResource, Value};
+use api_machinery::GroupResource;
 use api_schema::{PrintColumn, Resource, Schema};
 use serde::Serialize;
 
@@ -69,12 +69,6 @@ pub enum IncludeObject {
     None,
     Metadata,
     Object,
-}
-
-/// `PartialObjectMetadata` (meta.k8s.io/v1) of an object.
-pub fn partial_metadata(object: &Value) -> Value {
-    let metadata = object.get("metadata").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-    serde_json::json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
 #[cfg(test)]

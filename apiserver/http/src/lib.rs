@@ -9,6 +9,7 @@ mod discovery;
 mod health;
 mod impersonate;
 mod inflight;
+mod list;
 pub mod metrics;
 mod negotiate;
 mod nonresource;

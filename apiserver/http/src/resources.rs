@@ -8,7 +8,7 @@ use api_codec::table::IncludeObject;
 use api_machinery::error::Result;
 use api_machinery::fields::FieldSelector;
 use api_machinery::{ApiError, Value, object};
-use api_registry::{Body, RequestInfo as Caller, Target, WatchOptions, Written};
+use api_registry::{Authority, Body, RequestInfo as Caller, Target, WatchOptions, Written};
 use http::HeaderMap;
 use http::header::USER_AGENT;
 use serde_json::json;
@@ -20,7 +20,7 @@ use crate::options::{self, WriteParameters};
 use crate::respond::{self, Response};
 use crate::served::{Encoder, Served, include_object};
 use crate::state::State;
-use crate::{body, connect, reviews, watch};
+use crate::{body, connect, list, reviews, watch};
 
 pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response> {
     let served = Served::find(state.server.registry.schema, &call.info)?;
@@ -129,10 +129,10 @@ async fn list(state: &Arc<State>, served: Served, call: Call) -> Result<Response
     let mut parameters = options::list_parameters(&call.query, false)?;
     parameters.list.field_selector = stored_fields(&served, parameters.list.field_selector)?;
     let list = state.server.registry.list(&target(&served, &call, encoder.output.shape), parameters.list).await?;
-    Ok(list_answer(encoder, list))
+    Ok(list_answer(encoder, list).await)
 }
 
-fn list_answer(encoder: Encoder, list: api_registry::List) -> Response {
+async fn list_answer(encoder: Encoder, list: api_registry::List) -> Response {
     let mut metadata = json!({"resourceVersion": list.revision.to_string()});
     if !list.continue_token.is_empty() {
         metadata["continue"] = list.continue_token.into();
@@ -141,7 +141,7 @@ fn list_answer(encoder: Encoder, list: api_registry::List) -> Response {
         metadata["remainingItemCount"] = remaining.into();
     }
     let output = encoder.output;
-    respond::list(&output, encoder.list(list.objects, &metadata))
+    list::respond(&output, encoder.list(list.objects, &metadata).await)
 }
 
 async fn watch_resource(state: &Arc<State>, served: Served, call: Call) -> Result<Response> {
@@ -176,9 +176,10 @@ fn manager(parameters: &WriteParameters, headers: &HeaderMap) -> String {
     agent.split('/').next().unwrap_or("").chars().take(128).collect()
 }
 
-fn caller(call: &Call, parameters: &WriteParameters) -> Result<Caller> {
+fn caller(state: &State, call: &Call, parameters: &WriteParameters) -> Result<Caller> {
     Ok(Caller {
         user: call.user.clone(),
+        authority: Some(Authority(state.server.authorizer.clone())),
         fence: None,
         dry_run: parameters.dry_run,
         field_manager: manager(parameters, call.headers()),
@@ -191,8 +192,10 @@ fn caller(call: &Call, parameters: &WriteParameters) -> Result<Caller> {
 fn written_answer(encoder: &Encoder, written: &Written) -> Response {
     let code = if written.created { 201 } else { 200 };
     let is_status = written.object.get("kind").is_some_and(|kind| kind == "Status");
-    let answer = if is_status { (*written.object).clone() } else { encoder.value(&written.object) };
-    let mut response = respond::value(&encoder.output, code, &answer);
+    let mut response = match is_status || encoder.output.shape == Shape::Object {
+        true => respond::value(&encoder.output, code, &written.object),
+        false => respond::value(&encoder.output, code, &encoder.value(&written.object)),
+    };
     add_warnings(&mut response, &written.warnings);
     response
 }
@@ -242,7 +245,7 @@ fn check_type(served: &Served, value: &Value) -> Result<()> {
 async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let parameters = options::write_parameters(&call.query, "CreateOptions")?;
-    let caller = caller(&call, &parameters)?;
+    let caller = caller(state, &call, &parameters)?;
     let body = object_body(&mut call).await?;
     let written = match legacy_binding(state, &served, &call, &body)? {
         Some((pods, name)) => {
@@ -276,7 +279,7 @@ fn legacy_binding(
 async fn update(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let parameters = options::write_parameters(&call.query, "UpdateOptions")?;
-    let caller = caller(&call, &parameters)?;
+    let caller = caller(state, &call, &parameters)?;
     let body = object_body(&mut call).await?;
     let written = state.server.registry.update(&caller, &target(&served, &call, Shape::Object), body).await?;
     Ok(written_answer(&encoder, &written))
@@ -286,7 +289,7 @@ async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> R
     let kind = negotiate::patch_kind(call.headers())?;
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let parameters = options::write_parameters(&call.query, "PatchOptions")?;
-    let caller = caller(&call, &parameters)?;
+    let caller = caller(state, &call, &parameters)?;
     let headers = call.request.headers().clone();
     let bytes = body::read(&headers, call.request.body_mut()).await?;
     let target = target(&served, &call, Shape::Object);
@@ -315,7 +318,7 @@ async fn delete(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let body = delete_body(&mut call).await?;
     let (options, dry_run) = options::delete_options(&call.query, body.as_ref())?;
-    let caller = caller(&call, &delete_parameters(&call, dry_run))?;
+    let caller = caller(state, &call, &delete_parameters(&call, dry_run))?;
     let written = state.server.registry.delete(&caller, &target(&served, &call, Shape::Object), options).await?;
     Ok(written_answer(&encoder, &written))
 }
@@ -326,10 +329,10 @@ async fn delete_collection(state: &Arc<State>, served: Served, mut call: Call) -
     parameters.list.field_selector = stored_fields(&served, parameters.list.field_selector)?;
     let body = delete_body(&mut call).await?;
     let (options, dry_run) = options::delete_options(&call.query, body.as_ref())?;
-    let caller = caller(&call, &delete_parameters(&call, dry_run))?;
+    let caller = caller(state, &call, &delete_parameters(&call, dry_run))?;
     let target = target(&served, &call, encoder.output.shape);
     let list = state.server.registry.delete_collection(&caller, &target, parameters.list, options).await?;
-    Ok(list_answer(encoder, list))
+    Ok(list_answer(encoder, list).await)
 }
 
 /// JSON, not pretty: for answers made here.

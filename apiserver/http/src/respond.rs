@@ -1,6 +1,8 @@
 //! Answers: bytes with headers. Everything that leaves this server is made here.
 
 use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use api_codec::decode::Format;
 use api_codec::protobuf;
@@ -13,7 +15,7 @@ use futures::{Stream, stream};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, SizeHint};
 
 use crate::negotiate::Output;
 
@@ -23,10 +25,9 @@ pub(crate) type Response = http::Response<Body>;
 
 /// Answers of at least this many bytes are compressed when the client accepts it, as upstream.
 pub(crate) const GZIP_MIN_BYTES: usize = 128 * 1024;
-/// Lists leave in frames of about this many bytes.
-const FRAME_BYTES: usize = 64 * 1024;
 
 pub(crate) const JSON: &str = "application/json";
+pub(crate) const YAML: &str = "application/yaml";
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
@@ -75,10 +76,7 @@ pub(crate) fn json(output: &Output, code: u16, json: Bytes) -> Response {
         return protobuf_bytes(output, code, json);
     }
     if output.format == Format::Json && !output.pretty {
-        let mut line = BytesMut::with_capacity(json.len() + 1);
-        line.extend_from_slice(&json);
-        line.extend_from_slice(b"\n");
-        return maybe_gzip(output, with_body(code, JSON, full(Bytes::new())), line.freeze());
+        return maybe_gzip(output, with_body(code, JSON, full(Bytes::new())), Parts::line(json));
     }
     match serde_json::from_slice::<Value>(&json) {
         Ok(value) => formatted(output, code, &value),
@@ -98,32 +96,77 @@ fn formatted(output: &Output, code: u16, value: &Value) -> Response {
         Format::Json | Format::Protobuf => {
             (JSON, serde_json::to_string_pretty(value).map_err(|cause| cause.to_string()))
         }
-        Format::Yaml => ("application/yaml", serde_saphyr::to_string(value).map_err(|cause| cause.to_string())),
+        Format::Yaml => (YAML, serde_saphyr::to_string(value).map_err(|cause| cause.to_string())),
     };
     match text {
-        Ok(text) => maybe_gzip(output, with_body(code, media_type, full(Bytes::new())), text.into()),
+        Ok(text) => maybe_gzip(output, with_body(code, media_type, full(Bytes::new())), Parts::one(text.into())),
         Err(cause) => json(&Output::default(), 500, ApiError::internal(cause).to_status().to_string().into()),
     }
 }
 
 /// An object in its envelope.
 pub(crate) fn protobuf_bytes(output: &Output, code: u16, bytes: Bytes) -> Response {
-    maybe_gzip(output, with_body(code, protobuf::MEDIA_TYPE, full(Bytes::new())), bytes)
+    maybe_gzip(output, with_body(code, protobuf::MEDIA_TYPE, full(Bytes::new())), Parts::one(bytes))
 }
 
-fn maybe_gzip(output: &Output, mut response: Response, bytes: Bytes) -> Response {
-    if output.gzip && bytes.len() >= GZIP_MIN_BYTES {
+/// Bytes that are sent one behind the other, as they are.
+struct Parts(std::vec::IntoIter<Bytes>);
+
+/// What is smaller is copied to get its newline; what is larger is sent in two frames.
+const COPIED_BYTES: usize = 16 * 1024;
+
+impl Parts {
+    fn one(bytes: Bytes) -> Self {
+        Self(vec![bytes].into_iter())
+    }
+
+    /// With a newline at its end, as upstream writes JSON.
+    fn line(json: Bytes) -> Self {
+        if json.len() > COPIED_BYTES {
+            return Self(vec![json, Bytes::from_static(b"\n")].into_iter());
+        }
+        let mut line = BytesMut::with_capacity(json.len() + 1);
+        line.extend_from_slice(&json);
+        line.extend_from_slice(b"\n");
+        Self::one(line.freeze())
+    }
+
+    fn len(&self) -> usize {
+        self.0.as_slice().iter().map(Bytes::len).sum()
+    }
+}
+
+impl hyper::body::Body for Parts {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.next().map(|bytes| Ok(Frame::data(bytes))))
+    }
+    fn is_end_stream(&self) -> bool {
+        self.0.len() == 0
+    }
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len() as u64)
+    }
+}
+
+fn maybe_gzip(output: &Output, mut response: Response, parts: Parts) -> Response {
+    if output.gzip && parts.len() >= GZIP_MIN_BYTES {
         mark_gzip(&mut response);
-        *response.body_mut() = streamed(stream::iter(Gzip::new(std::iter::once(bytes)).map(Ok)));
+        *response.body_mut() = streamed(stream::iter(Gzip::new(parts.0).map(Ok)));
     } else {
-        *response.body_mut() = full(bytes);
+        *response.body_mut() = parts.boxed_unsync();
     }
     response
 }
 
 /// A document of its own media type, compressed when large and accepted.
 pub(crate) fn compressed(output: &Output, media_type: &str, bytes: Bytes) -> Response {
-    maybe_gzip(output, with_body(200, media_type, full(Bytes::new())), bytes)
+    maybe_gzip(output, with_body(200, media_type, full(Bytes::new())), Parts::one(bytes))
 }
 
 fn mark_gzip(response: &mut Response) {
@@ -139,77 +182,6 @@ pub(crate) fn error(output: &Output, error: &ApiError) -> Response {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
-}
-
-/// A list as it is sent: `head`, items, `tail`.
-pub(crate) struct Pieces {
-    pub head: Bytes,
-    /// JSON ones without their opening brace, protobuf ones with their tag and length.
-    pub items: Box<dyn Iterator<Item = Bytes> + Send>,
-    pub tail: &'static [u8],
-    /// Bytes of all items where that is known without making them.
-    pub items_bytes: Option<usize>,
-    pub count: usize,
-    /// [`Format::Json`] or [`Format::Protobuf`].
-    pub format: Format,
-}
-
-impl Pieces {
-    /// Before the first item, and before each other.
-    fn separators(&self) -> (&'static [u8], &'static [u8]) {
-        if self.format == Format::Protobuf { (b"", b"") } else { (b"{", b",{") }
-    }
-    /// Bytes of it all where that is known.
-    fn length(&self) -> Option<usize> {
-        let (first, next) = self.separators();
-        let between = match self.count {
-            0 => return Some(self.head.len() + self.tail.len()),
-            count => first.len() + next.len() * (count - 1),
-        };
-        self.items_bytes.map(|bytes| bytes + between + self.head.len() + self.tail.len())
-    }
-}
-
-/// Joins the pieces of a list into frames.
-struct Frames {
-    pieces: Pieces,
-    state: FrameState,
-    buffer: BytesMut,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum FrameState {
-    Head,
-    Items { first: bool },
-    Done,
-}
-
-impl Iterator for Frames {
-    type Item = Bytes;
-    fn next(&mut self) -> Option<Bytes> {
-        while self.buffer.len() < FRAME_BYTES {
-            match self.state {
-                FrameState::Head => {
-                    self.buffer.extend_from_slice(&self.pieces.head);
-                    self.state = FrameState::Items { first: true };
-                }
-                FrameState::Items { first } => match self.pieces.items.next() {
-                    Some(item) => {
-                        let separators = self.pieces.separators();
-                        self.buffer.extend_from_slice(if first { separators.0 } else { separators.1 });
-                        self.buffer.extend_from_slice(&item);
-                        self.state = FrameState::Items { first: false };
-                    }
-                    None => {
-                        self.buffer.extend_from_slice(self.pieces.tail);
-                        self.state = FrameState::Done;
-                    }
-                },
-                FrameState::Done => break,
-            }
-        }
-        if self.buffer.is_empty() { None } else { Some(self.buffer.split().freeze()) }
-    }
 }
 
 /// Compresses chunk by chunk, at level 1 as upstream.
@@ -242,17 +214,30 @@ impl<I: Iterator<Item = Bytes>> Iterator for Gzip<I> {
     }
 }
 
-/// A list, streamed; compressed when it is large and the client accepts it.
-pub(crate) fn list(output: &Output, pieces: Pieces) -> Response {
-    let (length, format) = (pieces.length(), pieces.format);
-    let frames = Frames { pieces, state: FrameState::Head, buffer: BytesMut::new() };
-    if format == Format::Json && (output.format != Format::Json || output.pretty) {
-        let whole: Vec<u8> = frames.flatten().collect();
-        return json(output, 200, whole.into());
-    }
-    // A length that is not known beforehand stands for something costly, hence large enough.
-    let media_type = if format == Format::Protobuf { protobuf::MEDIA_TYPE } else { JSON };
+/// Frames of an answer that is made while it is sent, compressed when it is large and the client accepts it.
+/// `length`: where it is known beforehand. Where it is not, as much is made at once as tells small from large.
+pub(crate) fn frames(
+    output: &Output,
+    media_type: &str,
+    length: Option<usize>,
+    mut frames: impl Iterator<Item = Bytes> + Send + 'static,
+) -> Response {
     let mut response = with_body(200, media_type, full(Bytes::new()));
+    let mut first = Vec::new();
+    if length.is_none() {
+        let mut made = 0;
+        while made < GZIP_MIN_BYTES
+            && let Some(frame) = frames.next()
+        {
+            made += frame.len();
+            first.push(frame);
+        }
+        if made < GZIP_MIN_BYTES {
+            *response.body_mut() = Parts(first.into_iter()).boxed_unsync();
+            return response;
+        }
+    }
+    let frames = first.into_iter().chain(frames);
     if output.gzip && length.is_none_or(|length| length >= GZIP_MIN_BYTES) {
         mark_gzip(&mut response);
         *response.body_mut() = streamed(stream::iter(Gzip::new(frames).map(Ok)));
@@ -271,17 +256,6 @@ mod tests {
 
     use super::*;
 
-    fn pieces(items: Vec<Bytes>) -> Pieces {
-        Pieces {
-            head: Bytes::from_static(b"{\"items\":["),
-            tail: b"]}\n",
-            items_bytes: Some(items.iter().map(Bytes::len).sum()),
-            count: items.len(),
-            items: Box::new(items.into_iter()),
-            format: Format::Json,
-        }
-    }
-
     async fn read(response: Response) -> (Option<usize>, Vec<u8>) {
         let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = response.into_body().collect().await.expect("reads").to_bytes().to_vec();
@@ -289,29 +263,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lists_are_concatenated_and_their_length_is_right() {
-        for count in [0, 1, 2, 5000] {
-            let items: Vec<Bytes> = (0..count).map(|at| Bytes::from(format!("\"n\":{at}}}"))).collect();
-            let (length, body) = read(list(&Output::default(), pieces(items))).await;
-            assert_eq!(length, Some(body.len()), "{count}");
-            let value: Value = serde_json::from_slice(&body).expect("is JSON");
-            assert_eq!(value["items"].as_array().map(Vec::len), Some(count));
+    async fn large_answers_are_compressed_when_accepted() {
+        let output = Output { gzip: true, ..Output::default() };
+        for (count, length) in [(10, None), (10, Some(80)), (40_000, None), (40_000, Some(320_000))] {
+            let made = (0..count).map(|at| Bytes::from(format!("{at:07}\n")));
+            let response = frames(&output, TEXT, length, made);
+            let packed = response.headers().contains_key(CONTENT_ENCODING);
+            let (_, mut body) = read(response).await;
+            assert_eq!(packed, count > 10);
+            if packed {
+                let mut whole = Vec::new();
+                flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut whole).expect("is gzip");
+                body = whole;
+            }
+            assert_eq!((body.len(), &body[..8]), (8 * count, b"0000000\n".as_slice()));
         }
     }
 
     #[tokio::test]
-    async fn large_lists_are_compressed_when_accepted() {
-        let items: Vec<Bytes> = (0..20_000).map(|at| Bytes::from(format!("\"number\":{at}}}"))).collect();
-        let output = Output { gzip: true, ..Output::default() };
-        let small = read(list(&output, pieces(items[..10].to_vec()))).await;
-        assert!(small.1.starts_with(b"{"));
-        let response = list(&output, pieces(items));
-        assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
-        let (_, packed) = read(response).await;
-        let mut whole = String::new();
-        flate2::read::GzDecoder::new(packed.as_slice()).read_to_string(&mut whole).expect("is gzip");
-        let value: Value = serde_json::from_str(&whole).expect("is JSON");
-        assert_eq!(value["items"].as_array().map(Vec::len), Some(20_000));
+    async fn an_object_is_sent_as_it_lies_in_the_cache() {
+        let object = Bytes::from(format!("{{\"a\":\"{}\"}}", "x".repeat(COPIED_BYTES)));
+        let mut body = json(&Output::default(), 200, object.clone()).into_body();
+        assert_eq!(hyper::body::Body::size_hint(&body).exact(), Some(object.len() as u64 + 1));
+        let first = body.frame().await.expect("a frame").expect("reads").into_data().expect("data");
+        assert_eq!((first.as_ptr(), first.len()), (object.as_ptr(), object.len()), "not a copy");
+        assert_eq!(body.collect().await.expect("reads").to_bytes(), "\n");
+        let (_, small) = read(json(&Output::default(), 200, Bytes::from_static(b"{}"))).await;
+        assert_eq!(small, b"{}\n");
     }
 
     #[tokio::test]

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::list::{List, Packed, Pieces};
 use crate::negotiate::{Output, Shape};
 use crate::request_info::RequestInfo;
-use crate::respond::Pieces;
 
 /// A resource as addressed, and as the registry knows it.
 #[derive(Clone, Copy)]
@@ -105,10 +105,13 @@ impl Encoder {
         self.output.shape == Shape::Object
     }
 
-    fn partial(&self, value: &Value) -> Value {
-        let mut partial = table::partial_metadata(value);
-        partial["apiVersion"] = self.output.meta_version().into();
-        partial
+    /// Of a cached object, whose metadata alone is read.
+    fn partial(&self, object: &Object) -> Value {
+        self.partial_of(object.metadata())
+    }
+
+    fn partial_of(&self, metadata: Value) -> Value {
+        json!({"kind": "PartialObjectMetadata", "apiVersion": self.output.meta_version(), "metadata": metadata})
     }
 
     fn is_protobuf(&self) -> bool {
@@ -117,10 +120,20 @@ impl Encoder {
 
     /// One object as a whole answer: JSON, or protobuf where that was agreed on and there is such a message.
     pub(crate) fn object(&self, object: &Object) -> Bytes {
-        match (self.is_verbatim(), self.is_protobuf()) {
-            (true, true) => object.protobuf().map_or_else(|| object.json.clone(), |encoded| encoded.envelope.clone()),
-            (true, false) => object.json.clone(),
-            (false, _) => self.ready(&self.value(&object.value())),
+        self.object_by(object, Object::protobuf_once)
+    }
+
+    /// The same in a watch: what one is sent, others are about to be sent as well.
+    pub(crate) fn watched(&self, object: &Object) -> Bytes {
+        self.object_by(object, Object::protobuf)
+    }
+
+    fn object_by(&self, object: &Object, protobuf: impl Fn(&Object) -> Option<Encoded>) -> Bytes {
+        match (self.output.shape, self.is_protobuf()) {
+            (Shape::Object, true) => protobuf(object).map_or_else(|| object.json.clone(), |encoded| encoded.envelope),
+            (Shape::Object, false) => object.json.clone(),
+            (Shape::Partial, _) => self.ready(&self.partial(object)),
+            (Shape::Table, _) => self.ready(&self.table(&object.value(), true)),
         }
     }
 
@@ -134,7 +147,7 @@ impl Encoder {
     pub(crate) fn value(&self, stored: &Value) -> Value {
         match self.output.shape {
             Shape::Object => stored.clone(),
-            Shape::Partial => self.partial(stored),
+            Shape::Partial => self.partial_of(stored.get("metadata").cloned().unwrap_or_else(|| json!({}))),
             Shape::Table => self.table(stored, true),
         }
     }
@@ -158,7 +171,10 @@ impl Encoder {
         });
         match self.include {
             IncludeObject::None => json!({"cells": cells, "object": null}),
-            IncludeObject::Metadata => json!({"cells": cells, "object": self.partial(stored)}),
+            IncludeObject::Metadata => {
+                let metadata = stored.get("metadata").cloned().unwrap_or_else(|| json!({}));
+                json!({"cells": cells, "object": self.partial_of(metadata)})
+            }
             IncludeObject::Object => json!({"cells": cells, "object": stored}),
         }
     }
@@ -169,10 +185,9 @@ impl Encoder {
             let cut = if object.json.starts_with(&self.prefix) { self.prefix.len() } else { 1 };
             return object.json.slice(cut.min(object.json.len())..);
         }
-        let value = object.value();
         let whole: Bytes = match self.output.shape {
-            Shape::Table => self.row(&value),
-            Shape::Partial => self.partial(&value),
+            Shape::Table => self.row(&object.value()),
+            Shape::Partial => self.partial(object),
             Shape::Object => return object.json.slice(1.min(object.json.len())..),
         }
         .to_string()
@@ -193,60 +208,68 @@ impl Encoder {
     /// The message of an item of a list.
     fn message(&self, object: &Object) -> Option<Bytes> {
         match self.is_verbatim() {
-            true => object.protobuf().map(Encoded::message),
-            false => Encoded::new(Schema::builtin(), &self.value(&object.value())).map(|encoded| encoded.message()),
+            true => object.protobuf_once().map(|encoded| encoded.message()),
+            false => Encoded::new(Schema::builtin(), &self.partial(object)).map(|encoded| encoded.message()),
         }
     }
 
-    /// A list in protobuf, whose length comes first. `None` when there is no message for it.
-    fn protobuf_list(&self, objects: &[Arc<Object>], metadata: &Value) -> Option<Pieces> {
-        let mut pieces = Vec::with_capacity(2 * objects.len());
-        for object in objects {
-            let message = self.message(object)?;
-            pieces.push(Bytes::from(protobuf::item_head(message.len())));
-            pieces.push(message);
+    /// A list in protobuf, whose length comes first: every item is encoded once to be measured, and again to be
+    /// sent unless it is among the first. `None` when there is no message for it.
+    async fn packed(self, objects: &[Arc<Object>], metadata: &Value) -> Option<Packed> {
+        let (mut lengths, mut kept) = (0, Vec::new());
+        let mut kept_bytes = 0;
+        for (index, object) in objects.iter().enumerate() {
+            if index % MEASURED_AT_ONCE == MEASURED_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            let item = self.packed_item(object)?;
+            lengths += item.iter().map(Bytes::len).sum::<usize>();
+            if index == kept.len() && kept_bytes < KEPT_BYTES {
+                kept_bytes += item[1].len();
+                kept.push(item);
+            }
         }
-        let length = pieces.iter().map(Bytes::len).sum();
         let (api_version, kind) = self.list_type();
-        let head = protobuf::list_head(Schema::builtin(), &api_version, &kind, metadata, length)?;
-        Some(Pieces {
-            head: head.into(),
-            count: pieces.len(),
-            items: Box::new(pieces.into_iter()),
-            tail: &protobuf::TAIL,
-            items_bytes: Some(length),
-            format: Format::Protobuf,
-        })
+        let head = protobuf::list_head(Schema::builtin(), &api_version, &kind, metadata, lengths)?;
+        let rest: Vec<Arc<Object>> = objects[kept.len()..].to_vec();
+        let rest = rest.into_iter().flat_map(move |object| self.packed_item(&object).unwrap_or_default());
+        let items = Box::new(kept.into_iter().flatten().chain(rest));
+        Some(Packed { head: head.into(), items, items_bytes: lengths })
+    }
+
+    /// Tag and length, and message.
+    fn packed_item(&self, object: &Object) -> Option<[Bytes; 2]> {
+        let message = self.message(object)?;
+        Some([protobuf::item_head(message.len()).into(), message])
     }
 
     /// A list of objects, made while it is sent.
-    pub(crate) fn list(self, objects: Vec<Arc<Object>>, metadata: &Value) -> Pieces {
+    pub(crate) async fn list(self, objects: Vec<Arc<Object>>, metadata: &Value) -> List {
         if self.is_protobuf()
-            && let Some(pieces) = self.protobuf_list(&objects, metadata)
+            && let Some(packed) = self.clone().packed(&objects, metadata).await
         {
-            return pieces;
+            return List::Protobuf(packed);
         }
         let items_bytes = self.is_verbatim().then(|| objects.iter().map(|object| self.item(object).len()).sum());
         let (api_version, kind) = self.list_type();
-        let (head, field) = match self.output.shape {
-            Shape::Object | Shape::Partial => (json!({"kind": kind, "apiVersion": api_version}), "items"),
+        let mut list = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        let field = match self.output.shape {
+            Shape::Object | Shape::Partial => "items",
             Shape::Table => {
-                (json!({"kind": kind, "apiVersion": api_version, "columnDefinitions": self.columns()}), "rows")
+                list["columnDefinitions"] = json!(self.columns());
+                "rows"
             }
         };
-        let mut head = head.to_string();
-        head.pop();
-        head.push_str(&format!(",\"metadata\":{metadata},\"{field}\":["));
-        Pieces {
-            head: head.into(),
-            count: objects.len(),
-            items: Box::new(objects.into_iter().map(move |object| self.item(&object))),
-            tail: b"]}\n",
-            items_bytes,
-            format: Format::Json,
-        }
+        let count = objects.len();
+        let items = Box::new(objects.into_iter().map(move |object| self.item(&object)));
+        List::Json(Pieces { list, field, items, count, items_bytes })
     }
 }
+
+/// Items of a list that are measured before others get their turn on this thread.
+const MEASURED_AT_ONCE: usize = 64;
+/// Bytes of measured items that wait to be sent.
+const KEPT_BYTES: usize = 1 << 20;
 
 /// `includeObject` of a Table request; 400 when unknown.
 pub(crate) fn include_object(text: &str) -> Result<IncludeObject> {

@@ -44,7 +44,7 @@ impl EventEncoder {
 
     fn object(&mut self, object: &api_cache::Object) -> Bytes {
         if self.encoder.output.shape != Shape::Table {
-            return self.encoder.object(object);
+            return self.encoder.watched(object);
         }
         let with_columns = !std::mem::replace(&mut self.columns_sent, true);
         self.encoder.table(&object.value(), with_columns).to_string().into()

@@ -214,3 +214,25 @@ async fn watches_and_metadata() {
     let one = answer(&admin.with(&format!("{PODS}/b"), &[("accept", partial)]).await);
     assert_eq!((&one["kind"], &one["metadata"]["name"]), (&json!("PartialObjectMetadata"), &json!("b")));
 }
+
+/// More than is kept between measuring and sending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_lists() {
+    let server = Running::start().await;
+    let admin = &server.admin;
+    let path = "/api/v1/namespaces/default/configmaps";
+    for index in 0..30 {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("m{index:02}")},
+            "data": {"text": index.to_string().repeat(100_000)}});
+        assert_eq!(admin.post(path, &map).await.code, 201);
+    }
+    let packed = admin.with(path, &[ACCEPT]).await;
+    assert_eq!(packed.header("content-length"), packed.body.len().to_string());
+    let (packed, plain) = (answer(&packed), admin.get(path).await.json());
+    let shown = |list: &Value| {
+        let items = list["items"].as_array().expect("items").iter();
+        items.map(|item| (item["metadata"]["name"].clone(), item["data"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&packed), shown(&plain));
+    assert_eq!(shown(&packed).len(), 30);
+}
