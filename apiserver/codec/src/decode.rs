@@ -27,7 +27,7 @@ pub enum Format {
 /// Nothing larger is read into memory (upstream: 3 MiB).
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 /// More findings of one body are not reported, as upstream.
-const MAX_FINDINGS: usize = 100;
+pub(crate) const MAX_FINDINGS: usize = 100;
 
 /// Reads bytes of any format. Refuses what is too deep, duplicate keys go to `duplicates`
 /// (as upstream's paths, in order). 400 with upstream's text when malformed, 413 when larger than [`MAX_BODY_BYTES`].
@@ -74,24 +74,31 @@ pub fn conform(
     duplicates: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Checked, ApiError> {
+    check(schema, type_id, value, duplicates, validation)
+        .map_err(|why| ApiError::bad_request(cannot_be_handled(value, schema.get(type_id), &why)))
+}
+
+/// The same, with the bare reason of a refusal.
+pub fn check(
+    schema: &Schema,
+    type_id: TypeId,
+    value: &mut Value,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
+) -> Result<Checked, String> {
     let one = schema.get(type_id);
-    let refused = |value: &Value, why: &str| ApiError::bad_request(cannot_be_handled(value, one, why));
     let mut findings = Findings { messages: duplicates, wanted: validation != FieldValidation::Ignore };
     let walk = Walk { schema };
     if !value.is_object() {
-        let why = format!("json: cannot unmarshal {} into Go value of type {}", scalar::json_type(value), go_name(one));
-        return Err(refused(value, &why));
+        let found = scalar::json_type(value);
+        return Err(format!("json: cannot unmarshal {found} into Go value of type {}", go_name(one)));
     }
-    if let Err(why) = walk.message(one, value, &Place::Root, &mut findings) {
-        return Err(refused(value, &why));
-    }
+    walk.message(one, value, &Place::Root, &mut findings)?;
     match validation {
         FieldValidation::Ignore => Ok(Checked::default()),
         FieldValidation::Warn => Ok(Checked { warnings: findings.messages }),
         FieldValidation::Strict if findings.messages.is_empty() => Ok(Checked::default()),
-        FieldValidation::Strict => {
-            Err(refused(value, &format!("strict decoding error: {}", findings.messages.join(", "))))
-        }
+        FieldValidation::Strict => Err(format!("strict decoding error: {}", findings.messages.join(", "))),
     }
 }
 

@@ -4,6 +4,7 @@ use api_machinery::{ApiError, Reason, Value};
 use api_schema::{Schema, TypeId};
 use json_patch::{Patch, PatchOperation};
 
+use crate::decode::MAX_FINDINGS;
 use crate::depth::{MAX_DEPTH, depth};
 use crate::strategic::{Known, Merge};
 
@@ -83,6 +84,18 @@ fn json(patch: &Value, current: &Value) -> Result<Value, ApiError> {
         json_patch::patch_unsafe(&mut object, std::slice::from_ref(operation)).map_err(|_| does_not_apply())?;
     }
     Ok(object)
+}
+
+/// What strict decoding finds in the operations of a JSON patch: members that no operation has.
+pub fn unknown_members(patch: &Value) -> Vec<String> {
+    const MEMBERS: [&str; 4] = ["op", "path", "from", "value"];
+    let operations = patch.as_array().into_iter().flatten().enumerate();
+    let unknown = operations.flat_map(|(index, operation)| {
+        let members = operation.as_object().into_iter().flat_map(|map| map.keys());
+        let unknown = members.filter(|member| !MEMBERS.contains(&member.as_str()));
+        unknown.map(move |member| format!("unknown field \"[{index}].{member}\""))
+    });
+    unknown.take(MAX_FINDINGS).collect()
 }
 
 fn merge(patch: &Value, current: &Value) -> Result<Value, ApiError> {

@@ -4,7 +4,7 @@ use api_codec::decode::{self, FieldValidation};
 use api_machinery::{ApiError, GroupVersion, GroupVersionKind, Value};
 use api_schema::{Resource, Schema, TypeId};
 
-use crate::Body;
+use crate::{Body, aside};
 
 /// A decoded body.
 pub(crate) struct Incoming {
@@ -21,11 +21,13 @@ pub(crate) fn object(
     expected: &GroupVersionKind,
     validation: FieldValidation,
 ) -> Result<Incoming, ApiError> {
+    let size = body.size();
     let (mut value, duplicates) = parse(body)?;
     claim_type(&mut value, expected)?;
     let mut warnings = Vec::new();
     if let Some(type_id) = type_id {
-        warnings = decode::conform(schema, type_id, &mut value, duplicates, validation)?.warnings;
+        let work = || decode::conform(schema, type_id, &mut value, duplicates, validation);
+        warnings = aside::on_bytes(size, work)?.warnings;
     }
     Ok(Incoming { value, warnings })
 }
@@ -35,14 +37,14 @@ pub(crate) fn parse(body: Body) -> Result<(Value, Vec<String>), ApiError> {
     match body {
         Body::Value(value) => Ok((value, Vec::new())),
         Body::Bytes { format, bytes } => {
-            let parsed = decode::parse(format, &bytes)?;
+            let parsed = aside::on_bytes(bytes.len(), || decode::parse(format, &bytes))?;
             Ok((parsed.value, parsed.duplicates))
         }
     }
 }
 
 /// `apiVersion` and `kind` are what the path says; where they are left out they are filled in.
-fn claim_type(value: &mut Value, expected: &GroupVersionKind) -> Result<(), ApiError> {
+pub(crate) fn claim_type(value: &mut Value, expected: &GroupVersionKind) -> Result<(), ApiError> {
     let wanted = GroupVersion { group: expected.group.clone(), version: expected.version.clone() }.to_string();
     let Some(map) = value.as_object_mut() else {
         return Err(ApiError::bad_request(format!(

@@ -9,7 +9,7 @@ use store_api::StoreError;
 use crate::commit::{Change, Outcome, unchanged};
 use crate::namespace_guard::Guard;
 use crate::scope::Scope;
-use crate::{Body, Registry, Written, body, claims, convert, ids, metadata, namespace_guard, requester};
+use crate::{Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, requester};
 
 /// Names are generated anew at most so often, as upstream.
 const NAME_TRIES: usize = 8;
@@ -48,6 +48,7 @@ impl Registry {
         let name = object::name(&value).to_owned();
         let seen = self.seen_namespace(scope);
         self.admission.admit(&scope.attributes(Operation::Create, &name, None), Some(&mut value), self).await?;
+        self.check_escalation(scope, &value, None).await?;
         let mut guard = self.sought_namespace(scope, &value, seen).await?;
         let generated = name.is_empty() && !object::generate_name(&value).is_empty();
         let (mut names, mut claims, mut namespaces) = (0, 0, 0);
@@ -157,8 +158,10 @@ impl Registry {
 /// core Events that they are stored as.
 fn validate(scope: &Scope<'_>, name: &str, value: &Value) -> Result<(), ApiError> {
     let mut errors = ErrorList::new();
-    api_kinds::meta::validate(scope.kind, value, scope.resource.namespaced, &mut errors);
-    api_kinds::of(&scope.resource.group_resource()).validate(value, &mut errors);
+    aside::on_value(value, || {
+        api_kinds::meta::validate(scope.kind, value, scope.resource.namespaced, &mut errors);
+        api_kinds::of(&scope.resource.group_resource()).validate(value, &mut errors);
+    });
     scope.invalid(name, errors)
 }
 

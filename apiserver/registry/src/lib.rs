@@ -5,6 +5,7 @@
 #![allow(clippy::result_large_err, reason = "a refusal carries its details, and is not the common case")]
 
 mod allocate;
+mod aside;
 mod binding;
 mod body;
 mod bootstrap;
@@ -19,13 +20,17 @@ mod create;
 mod delete;
 mod errors;
 mod event_leases;
+mod escalation;
 mod eviction;
 mod ids;
 mod metadata;
 mod namespace_guard;
 mod parts;
+mod patch;
+mod policy_rule;
 mod read;
 mod requester;
+mod rights;
 mod scale;
 mod scope;
 mod select;
@@ -50,6 +55,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use parts::Part;
 pub use read::inconsistent_continue;
+pub use rights::Authority;
 use scope::Scope;
 use store_api::{DynStore, Fence, Revision};
 use update::Desired;
@@ -59,6 +65,8 @@ pub use watch::{WatchHandle, WatchItem};
 #[derive(Clone, Debug)]
 pub struct RequestInfo {
     pub user: UserInfo,
+    /// Asked where a write implies another that needs a right of its own. `None`: a component of this process.
+    pub authority: Option<Authority>,
     /// Controllers: refuse the write when this leadership is over.
     pub fence: Option<Fence>,
     pub dry_run: bool,
@@ -72,6 +80,7 @@ impl Default for RequestInfo {
     fn default() -> Self {
         Self {
             user: UserInfo::default(),
+            authority: None,
             fence: None,
             dry_run: false,
             field_manager: String::new(),
@@ -97,6 +106,16 @@ pub enum Body {
     },
     /// From inside the process; conformed like any other.
     Value(Value),
+}
+
+impl Body {
+    /// Bytes as they came; 0 where it did not come as bytes.
+    fn size(&self) -> usize {
+        match self {
+            Body::Bytes { bytes, .. } => bytes.len(),
+            Body::Value(_) => 0,
+        }
+    }
 }
 
 /// What a request addresses.
@@ -262,10 +281,10 @@ impl Registry {
     pub async fn patch(&self, info: &RequestInfo, target: &Target<'_>, kind: PatchKind, body: Body) -> Result<Written> {
         let scope = self.scope(info, target);
         within(info, async {
-            let (patch, _) = body::parse(body)?;
+            let patch = patch::Patch::read(kind, body)?;
             match Part::of(target.subresource) {
-                Some(part) => self.guarded_update(&scope, part, &Desired::Patch { kind, patch: &patch }).await,
-                None if target.subresource == "scale" => self.patch_scale(&scope, kind, &patch).await,
+                Some(part) => self.guarded_update(&scope, part, &Desired::Patch(&patch)).await,
+                None if target.subresource == "scale" => self.patch_scale(&scope, &patch).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
             }
         })

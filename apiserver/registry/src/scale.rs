@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use api_cache::Object;
-use api_codec::patch::{self, PatchKind};
 use api_kinds::ScalePaths;
 use api_machinery::{ApiError, ErrorList, GroupKind, GroupVersionKind, Path, Value, object};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::{Map, json};
 
 use crate::parts::Part;
+use crate::patch::Patch;
 use crate::scope::Scope;
 use crate::update::Desired;
 use crate::{Body, Registry, Written, body, metadata};
@@ -124,22 +125,19 @@ impl Registry {
         Ok(written)
     }
 
-    pub(crate) async fn patch_scale(
-        &self,
-        scope: &Scope<'_>,
-        kind: PatchKind,
-        patch: &Value,
-    ) -> Result<Written, ApiError> {
+    pub(crate) async fn patch_scale(&self, scope: &Scope<'_>, patch: &Patch) -> Result<Written, ApiError> {
         let paths = paths(scope)?;
         let type_id = scope.resource.subresource("scale").and_then(|sub| sub.type_id);
         let type_id = type_id.ok_or_else(ApiError::no_such_path)?;
+        let warnings = Mutex::new(Vec::new());
         let edit = |old: &Value| {
-            let patched = patch::apply(self.schema, type_id, kind, patch, &of(&paths, old))?;
             let validation = scope.info.field_validation;
-            let incoming = body::object(self.schema, Body::Value(patched), Some(type_id), &gvk(), validation)?;
+            let incoming = patch.apply(self.schema, type_id, &gvk(), &of(&paths, old), validation)?;
+            *warnings.lock() = incoming.warnings;
             apply(scope, &paths, old, &incoming.value)
         };
         let mut written = self.guarded_update(scope, Part::Whole, &Desired::Edit(&edit)).await?;
+        written.warnings.splice(0..0, warnings.into_inner());
         written.object = Arc::new(of(&paths, &written.object));
         Ok(written)
     }

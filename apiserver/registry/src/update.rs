@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use api_admission::Operation;
 use api_codec::default::fill_zero_values;
-use api_codec::patch::{self, PatchKind};
 use api_machinery::{ApiError, ErrorList, ObjectKey, Path, Value, meta, object};
 use api_schema::Resource;
 use store_api::{Op, Revision, StoreError};
@@ -13,8 +12,9 @@ use store_api::{Op, Revision, StoreError};
 use crate::commit::{Change, Current, Outcome, unchanged};
 use crate::metadata::{self, Base};
 use crate::parts::Part;
+use crate::patch::Patch;
 use crate::scope::Scope;
-use crate::{Body, Registry, Written, body, claims, convert};
+use crate::{Body, Registry, Written, aside, body, claims, convert};
 
 /// Lost races of one request, at most. Every one of them means that another write won.
 const TRIES: usize = 512;
@@ -26,10 +26,7 @@ pub(crate) type Edit<'a> = dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sy
 pub(crate) enum Desired<'a> {
     /// Decoded, defaulted, in the stored version.
     Replace(Value),
-    Patch {
-        kind: PatchKind,
-        patch: &'a Value,
-    },
+    Patch(&'a Patch),
     Edit(&'a Edit<'a>),
 }
 
@@ -101,6 +98,7 @@ impl Registry {
         self.admission.admit(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
         check_base(scope, desired, value, old, current.revision)?;
         self.prepare_changed(scope, part, value, old);
+        self.check_escalation(scope, value, Some(old)).await?;
         let storage = &scope.resource.storage;
         let before = claims::held(storage, old);
         let asked = claims::held(storage, value);
@@ -171,6 +169,7 @@ impl Registry {
                     let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
                     return Err(ApiError::conflict(&scope.resource.group_resource(), scope.name, &why));
                 }
+                scope.check_may("create")?;
                 Ok(Try::Done(Box::new(self.create_object(scope, value.clone()).await?)))
             }
             _ => Err(scope.not_found(scope.name)),
@@ -201,27 +200,21 @@ impl Registry {
         match desired {
             Desired::Replace(value) => Ok(Proposal { value: value.clone(), warnings: Vec::new() }),
             Desired::Edit(edit) => Ok(Proposal { value: edit(old)?, warnings: Vec::new() }),
-            Desired::Patch { kind, patch } => self.propose_patch(scope, *kind, patch, old),
+            Desired::Patch(patch) => self.propose_patch(scope, patch, old),
         }
     }
 
-    fn propose_patch(
-        &self,
-        scope: &Scope<'_>,
-        kind: PatchKind,
-        patch: &Value,
-        old: &Value,
-    ) -> Result<Proposal, ApiError> {
+    fn propose_patch(&self, scope: &Scope<'_>, patch: &Patch, old: &Value) -> Result<Proposal, ApiError> {
         let resource = scope.resource;
         let type_id =
             resource.type_id.ok_or_else(|| ApiError::method_not_allowed(&resource.group_resource(), "patch"))?;
         let served = convert::from_storage(resource, old.clone());
-        let patched = patch::apply(self.schema, type_id, kind, patch, &served)?;
         let validation = scope.info.field_validation;
-        let incoming = body::object(self.schema, Body::Value(patched), Some(type_id), &resource.gvk(), validation)?;
+        let incoming = patch.apply(self.schema, type_id, &resource.gvk(), &served, validation)?;
         let mut value = incoming.value;
         body::default(self.schema, resource, &mut value);
-        Ok(Proposal { value: convert::to_storage(self.schema, resource, value), warnings: incoming.warnings })
+        let value = convert::to_storage(self.schema, resource, value);
+        Ok(Proposal { value, warnings: incoming.warnings })
     }
 }
 
@@ -251,8 +244,10 @@ fn check_base(
 
 fn validate(scope: &Scope<'_>, part: Part, value: &Value, old: &Value) -> Result<(), ApiError> {
     let mut errors = ErrorList::new();
-    meta::validate_object_meta_update(value, old, &Path::new("metadata"), &mut errors);
-    part.validate(scope.kind, value, old, &mut errors);
+    aside::on_value(value, || {
+        meta::validate_object_meta_update(value, old, &Path::new("metadata"), &mut errors);
+        part.validate(scope.kind, value, old, &mut errors);
+    });
     scope.invalid(scope.name, errors)
 }
 

@@ -1,0 +1,119 @@
+//! A patch as it came, and what it makes of an object: the same strictness as for whole bodies, in the words that
+//! upstream has for patches.
+
+use std::fmt::Write as _;
+
+use api_codec::decode::{self, FieldValidation};
+use api_codec::patch::{self, PatchKind};
+use api_machinery::{ApiError, ErrorList, GroupKind, GroupVersionKind, Path, Value};
+use api_schema::{Schema, TypeId};
+
+use crate::body::{self, Incoming};
+use crate::{Body, aside};
+
+pub(crate) struct Patch {
+    kind: PatchKind,
+    patch: Value,
+    /// What strict reading found in the patch itself.
+    findings: Vec<String>,
+}
+
+impl Patch {
+    pub(crate) fn read(kind: PatchKind, body: Body) -> Result<Self, ApiError> {
+        let (patch, mut findings) = body::parse(body)?;
+        if kind == PatchKind::Json {
+            findings.extend(patch::unknown_members(&patch));
+            findings.iter_mut().for_each(|finding| finding.insert_str(0, "json patch "));
+        }
+        Ok(Self { kind, patch, findings })
+    }
+
+    /// The patched object, conformed, not defaulted.
+    pub(crate) fn apply(
+        &self,
+        schema: &Schema,
+        type_id: TypeId,
+        expected: &GroupVersionKind,
+        current: &Value,
+        validation: FieldValidation,
+    ) -> Result<Incoming, ApiError> {
+        aside::on_value(&self.patch, || self.applied(schema, type_id, expected, current, validation))
+    }
+
+    fn applied(
+        &self,
+        schema: &Schema,
+        type_id: TypeId,
+        expected: &GroupVersionKind,
+        current: &Value,
+        validation: FieldValidation,
+    ) -> Result<Incoming, ApiError> {
+        let patched = || patch::apply(schema, type_id, self.kind, &self.patch, current);
+        let mut value = patched()?;
+        body::claim_type(&mut value, expected)?;
+        match decode::check(schema, type_id, &mut value, self.findings.clone(), validation) {
+            Ok(checked) => Ok(Incoming { value, warnings: checked.warnings }),
+            Err(why) => Err(self.refused(&patched()?, &why)),
+        }
+    }
+
+    /// 422, showing what upstream's decoder had in its hands.
+    fn refused(&self, patched: &Value, why: &str) -> ApiError {
+        let shown = match self.kind {
+            PatchKind::Json | PatchKind::Merge => patched.to_string(),
+            PatchKind::Strategic => go_text(&self.patch),
+        };
+        let mut errors = ErrorList::new();
+        errors.invalid(&Path::new("patch"), &shown.into(), why);
+        ApiError::invalid(&GroupKind { group: "".into(), kind: "".into() }, "", errors)
+    }
+}
+
+/// A value as Go prints it with `%+v`: `map[a:1 b:[x y]]`.
+fn go_text(value: &Value) -> String {
+    let mut out = String::new();
+    print(value, &mut out);
+    out
+}
+
+fn print(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("<nil>"),
+        Value::String(text) => out.push_str(text),
+        Value::Array(list) => {
+            out.push('[');
+            for (index, item) in list.iter().enumerate() {
+                out.push_str(if index > 0 { " " } else { "" });
+                print(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            out.push_str("map[");
+            for (index, key) in keys.into_iter().enumerate() {
+                out.push_str(if index > 0 { " " } else { "" });
+                let _ = write!(out, "{key}:");
+                print(&map[key], out);
+            }
+            out.push(']');
+        }
+        Value::Bool(_) | Value::Number(_) => {
+            let _ = write!(out, "{value}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_as_go_prints_them() {
+        let value = json!({"b": [1, "x", null, {}], "a": {"c": true}});
+        assert_eq!(go_text(&value), "map[a:map[c:true] b:[1 x <nil> map[]]]");
+    }
+}
