@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use api_cache::Cache;
 use api_http::HealthCheck;
 use store_api::DynStore;
+use store_node::RaftStore;
 
 /// Entries the cache may be behind the store before the replica says it is not ready.
 const MAX_LAG: u64 = 5_000;
 
-pub(crate) struct StoreCheck(pub(crate) DynStore);
+pub(crate) struct StoreCheck(pub(crate) Arc<RaftStore>);
 
 impl HealthCheck for StoreCheck {
     /// The name upstream's check of its store has, for tools that ask for it.
@@ -18,10 +19,7 @@ impl HealthCheck for StoreCheck {
         "etcd"
     }
     fn check(&self) -> Result<(), String> {
-        match self.0.status().leader {
-            Some(_) => Ok(()),
-            None => Err("no leader is known".to_owned()),
-        }
+        self.0.health()
     }
 }
 

@@ -5,10 +5,12 @@ pub(crate) mod args;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
+mod joining;
 mod objects;
 mod rbac;
 pub(crate) mod setup;
 mod status;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,23 +74,24 @@ pub(crate) async fn stop_on_signal(stop: CancellationToken) {
 
 async fn serve(
     config: ServerConfiguration,
-    joining: Option<setup::Joining>,
+    joining: Option<joining::Joining>,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let identity = Identity::ensure(&config, crate::now())?;
     tokio::spawn(identity::keep_fresh(config.clone(), stop.clone()));
+    let listener = listen(&config).await?;
     let raft = start_store(&config, &identity).await?;
-    if let Some(joining) = joining {
-        joining.become_member().await?;
-    }
-    wait_for_quorum(&raft, &stop).await;
-    if stop.is_cancelled() {
+    tokio::spawn(stop_with_store(raft.clone(), stop.clone()));
+    let waiting = waiting::Waiting::new(&config, &identity, source(&config, &identity, &raft))?;
+    let registry = tokio::select! {
+        registry = become_ready(&config, joining, &raft, &stop) => registry?,
+        never = waiting.serve(&listener) => match never {},
+    };
+    let Some(registry) = registry else {
         raft.shutdown().await;
         return Ok(());
-    }
-    let store: DynStore = raft.clone();
-    let registry = start_registry(&config, store.clone()).await?;
+    };
     let rbac = Arc::new(Rbac::default());
     rbac::rebuild(&registry.cache, &rbac);
     tokio::spawn(rbac::follow(registry.cache.clone(), rbac.clone(), stop.clone()));
@@ -98,13 +101,50 @@ async fn serve(
         tokio::spawn(controller_runtime::run(registry.clone(), controllers_config(&config)?, stop.clone()));
     let server = http_server(&config, &identity, &registry, rbac, raft.clone(), bootstrapped, metrics)?;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
-    server.serve(stop.clone()).await?;
+    server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
     // Leaderships end by themselves when this takes too long.
     if tokio::time::timeout(Duration::from_secs(3), controllers).await.is_err() {
         tracing::warn!("the controllers did not end in time");
     }
     raft.shutdown().await;
+    Ok(())
+}
+
+async fn listen(config: &ServerConfiguration) -> Result<tokio::net::TcpListener, Failure> {
+    let address = config.api.listen;
+    let listener = tokio::net::TcpListener::bind(address).await;
+    listener.map_err(|error| format!("cannot listen on {address}: {error}").into())
+}
+
+fn source(config: &ServerConfiguration, identity: &Identity, raft: &Arc<RaftStore>) -> status::Source {
+    status::Source { config: config.clone(), identity: identity.clone(), raft: raft.clone() }
+}
+
+/// Everything that needs other replicas, patiently. `None`: stopped meanwhile.
+async fn become_ready(
+    config: &ServerConfiguration,
+    joining: Option<joining::Joining>,
+    raft: &Arc<RaftStore>,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<Registry>>, Failure> {
+    let ready = async {
+        found(config, raft).await?;
+        if let Some(joining) = joining {
+            joining.become_member().await?;
+        }
+        wait_for_quorum(raft).await;
+        start_registry(config, raft.clone()).await
+    };
+    stop.run_until_cancelled(ready).await.transpose()
+}
+
+/// The replica with the lowest number makes a new cluster.
+async fn found(config: &ServerConfiguration, raft: &RaftStore) -> Result<(), Failure> {
+    let first = config.initial_members.iter().map(|member| member.id).min();
+    if !raft.is_initialized() && first == Some(config.id) {
+        raft.initialize(config.initial_members.iter().map(member).collect()).await?;
+    }
     Ok(())
 }
 
@@ -117,25 +157,28 @@ async fn start_store(config: &ServerConfiguration, identity: &Identity) -> Resul
         ca: config.pki_dir.join("peer-ca.crt"),
         certificate: identity.certificate(identity::PEER),
         key: identity.key(identity::PEER),
-        heartbeat: Duration::from_millis(100),
-        election_timeout: Duration::from_millis(500)..Duration::from_millis(1000),
+        heartbeat: NodeConfig::HEARTBEAT,
+        election_timeout: NodeConfig::ELECTION_TIMEOUT,
         history: Duration::from_secs(config.history_seconds),
-        snapshot_entries: 50_000,
+        snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
+        reserve_bytes: NodeConfig::RESERVE_BYTES,
     })
     .await?;
-    let first = config.initial_members.iter().map(|member| member.id).min();
-    if !raft.is_initialized() && first == Some(config.id) {
-        raft.initialize(config.initial_members.iter().map(member).collect()).await?;
-    }
     Ok(raft)
+}
+
+/// A replica that was removed from the cluster, or cannot go on, takes its process along.
+async fn stop_with_store(raft: Arc<RaftStore>, stop: CancellationToken) {
+    raft.stopped().await;
+    stop.cancel();
 }
 
 fn member(initial: &crate::config::InitialMember) -> Member {
     Member { id: initial.id, peer_addr: initial.peer.clone(), api_url: initial.api.clone(), voter: true }
 }
 
-async fn wait_for_quorum(raft: &RaftStore, stop: &CancellationToken) {
-    while let Some(Err(error)) = stop.run_until_cancelled(raft.wait_ready(QUORUM_PATIENCE)).await {
+async fn wait_for_quorum(raft: &RaftStore) {
+    while let Err(error) = raft.wait_ready(QUORUM_PATIENCE).await {
         tracing::warn!(%error, "waiting for a quorum of replicas: are the others running and reachable?");
     }
 }
@@ -207,7 +250,7 @@ fn http_server(
         authorizers: vec![Box::new(authz::Masters), Box::new(NodeAuthorizer::new(objects)), Box::new(rbac)],
     };
     let store: DynStore = raft.clone();
-    let status = status::Source { config: config.clone(), identity: identity.clone(), raft: raft.clone() };
+    let status = source(config, identity, &raft);
     Ok(api_http::Server {
         config: api_http::ServerConfig {
             listen: config.api.listen,
@@ -223,7 +266,7 @@ fn http_server(
         authenticator: Arc::new(authenticator),
         authorizer: Arc::new(authorizer),
         ready_checks: vec![
-            Box::new(StoreCheck(store.clone())),
+            Box::new(StoreCheck(raft.clone())),
             Box::new(CacheCheck(registry.cache.clone(), store.clone())),
             Box::new(FlagCheck("poststarthook/bootstrap-objects", bootstrapped)),
         ],

@@ -286,6 +286,9 @@ pub enum StoreError {
     /// No quorum, or no leader known, within the deadline. Nothing was changed.
     #[error("no leader: {0}")]
     Unavailable(String),
+    /// The disks are nearly full. Nothing was changed; what only deletes is still accepted.
+    #[error("no space left: {0}")]
+    NoSpace(String),
     /// The request may or may not have taken effect.
     #[error("outcome unknown: {0}")]
     Unknown(String),

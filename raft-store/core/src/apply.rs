@@ -28,7 +28,7 @@ pub fn apply(state: &dyn StateRead, command: &Command) -> Result<(Reply, Effects
     Ok(match decided {
         Decided::Refused(error) => (Reply::Refused(error), Effects::default()),
         Decided::Done(reply, mut effects) => {
-            effects.answered = request(command).zip(Remembered::of(&reply));
+            effects.answered = command.request().zip(Remembered::of(&reply));
             (reply, effects)
         }
     })
@@ -47,17 +47,9 @@ impl From<StoreError> for Decided {
     }
 }
 
-fn request(command: &Command) -> Option<RequestId> {
-    match command {
-        Command::Txn(txn) => txn.request,
-        Command::LeaseGrant { request, .. } | Command::AllocateNodeId { request } => *request,
-        Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::Compact { .. } => None,
-    }
-}
-
 /// The answer to a request that was applied before, or is too old to know.
 fn seen(state: &dyn StateRead, command: &Command) -> Result<Option<Reply>, StoreError> {
-    let Some(id) = request(command) else { return Ok(None) };
+    let Some(id) = command.request() else { return Ok(None) };
     let replies = state.replies();
     if let Some(remembered) = replies.get(&id) {
         let reply = remembered.reply(state)?;

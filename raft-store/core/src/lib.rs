@@ -45,6 +45,17 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// What a retry of it is recognised by.
+    pub fn request(&self) -> Option<RequestId> {
+        match self {
+            Command::Txn(txn) => txn.request,
+            Command::LeaseGrant { request, .. } | Command::AllocateNodeId { request } => *request,
+            Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::Compact { .. } => None,
+        }
+    }
+}
+
 /// The answer to one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -55,18 +55,23 @@ fn key(n: u64) -> Bytes {
     Bytes::from(format!("/registry/pods/namespace-{:03}/pod-{n:06}", n % 100))
 }
 
-fn put(n: u64, seq: u64, expected: u64) -> ApplyEntry {
+/// The command as the log's entry number `index`.
+fn entry(index: u64, command: Command) -> ApplyEntry {
+    let log_id = Bytes::copy_from_slice(&index.to_be_bytes());
+    ApplyEntry { index, log_id, payload: ApplyPayload::Command(command) }
+}
+
+fn put(n: u64, seq: u64, expected: u64) -> Command {
     let value = Bytes::from(vec![seq as u8; VALUE_BYTES]);
     let request = Some(RequestId { client: 7, seq });
-    let txn = Txn { request, ..Txn::put(key(n), value).when(Compare::unchanged_since(key(n), expected)) };
-    ApplyEntry { log_id: Bytes::copy_from_slice(&seq.to_be_bytes()), payload: ApplyPayload::Command(Command::Txn(txn)) }
+    Command::Txn(Txn { request, ..Txn::put(key(n), value).when(Compare::unchanged_since(key(n), expected)) })
 }
 
 /// Creates all keys; answers the revision of each.
 fn create(state: &StateMachine) -> Result<Vec<u64>, Box<dyn std::error::Error>> {
     let began = Instant::now();
     for first in (0..KEYS).step_by(256) {
-        let entries: Vec<ApplyEntry> = (first..KEYS.min(first + 256)).map(|n| put(n, n, 0)).collect();
+        let entries: Vec<ApplyEntry> = (first..KEYS.min(first + 256)).map(|n| entry(n, put(n, n, 0))).collect();
         state.apply(&entries)?;
     }
     report("state: create in groups of 256", KEYS, began);
@@ -89,7 +94,7 @@ fn update(state: &StateMachine, created: &[u64], group: u64) -> Result<(), Box<d
                 Some(revision) => *revision,
                 None => state.get(&key(n), None)?.0.map_or(created[n as usize], |kv| kv.mod_revision),
             };
-            entries.push(put(n, seq, known));
+            entries.push(entry(state.next_index() + entries.len() as u64, put(n, seq, known)));
             picked.push(n);
         }
         for (n, applied) in picked.into_iter().zip(state.apply(&entries)?) {
@@ -142,8 +147,7 @@ fn snapshot(state: &StateMachine, dir: &Path) -> Result<(), Box<dyn std::error::
     state.install_snapshot(&file)?;
     report("snapshot: install, per KiB", built.bytes / 1024, began);
     let removing = state.revision() - 10;
-    let compact = ApplyPayload::Command(Command::Compact { revision: removing });
-    state.apply(&[ApplyEntry { log_id: Bytes::new(), payload: compact }])?;
+    state.apply(&[entry(state.next_index(), Command::Compact { revision: removing })])?;
     let began = Instant::now();
     while state.collect_garbage(1000)? {}
     report("state: collect garbage, per revision", removing, began);

@@ -29,6 +29,8 @@ pub use state::StateMachine;
 
 /// One committed entry to apply.
 pub struct ApplyEntry {
+    /// Its place in the log, from 0; it follows the one applied before.
+    pub index: u64,
     /// Opaque log id.
     pub log_id: Bytes,
     pub payload: ApplyPayload,
@@ -37,8 +39,12 @@ pub struct ApplyEntry {
 pub enum ApplyPayload {
     Blank,
     Command(Command),
-    /// Opaque membership.
-    Membership(Bytes),
+    Membership {
+        /// Opaque.
+        membership: Bytes,
+        /// The node ids in it. Those that are in it no more are remembered for ever.
+        members: Vec<u64>,
+    },
 }
 
 /// Of one applied entry.

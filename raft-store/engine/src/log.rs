@@ -94,16 +94,22 @@ impl RaftLog {
 
     /// Entries of the range that are kept, each checked.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        self.read_some(range, usize::MAX)
+    }
+
+    /// [`Self::read`], as of one moment, up to and including the entry with which `max_bytes` are reached.
+    pub fn read_some(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StoreError> {
         if range.is_empty() {
             return Ok(Vec::new());
         }
         let (lower, upper) = (record::entry_key(range.start), record::entry_key(range.end));
-        let mut entries = Vec::new();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
         let mut iterator = self.db.raw_iterator_opt(options::scan(&lower, &upper));
         iterator.seek_to_first();
-        while let Some((key, value)) = iterator.item() {
-            let index = record::entry_index(key)?;
-            entries.push((index, Bytes::copy_from_slice(record::open(key, value)?)));
+        while let Some((key, value)) = iterator.item().filter(|_| bytes < max_bytes) {
+            let entry = record::open(key, value)?;
+            bytes += entry.len();
+            entries.push((record::entry_index(key)?, Bytes::copy_from_slice(entry)));
             iterator.next();
         }
         iterator.status().map_err(failed_read)?;
@@ -165,7 +171,7 @@ impl RaftLog {
         self.get(VOTE)
     }
 
-    /// Not synced by itself.
+    /// Not synced by itself, but never there without what was appended before.
     pub fn save_committed(&self, log_id: &[u8]) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         put_sealed(&mut batch, COMMITTED, log_id);

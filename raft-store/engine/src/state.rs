@@ -15,6 +15,7 @@ mod read;
 pub(crate) mod records;
 mod working;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use working::Working;
 
 pub(crate) use records::Position;
 
-const FORMAT: &str = "kontiki state 1";
+const FORMAT: &str = "kontiki state 2";
 
 /// The state machine of one replica.
 pub struct StateMachine {
@@ -67,13 +68,13 @@ impl StateMachine {
         generation::remove_others(&claimed.path, &pointer)?;
         let generation = Generation::open(&claimed.path, pointer.generation)?;
         let working = Working::load(generation.db())?;
-        if working.position.entries < pointer.durable_entries {
+        if working.position.next_index < pointer.durable_index {
             return Err(fatal(
                 claimed.path.display(),
                 format_args!(
-                    "the state holds {} entries of {} that were made durable. This replica must be replaced by a \
-                     new one",
-                    working.position.entries, pointer.durable_entries
+                    "the state ends before entry {}, and was durable up to entry {}. This replica must be replaced by a new \
+                     one",
+                    working.position.next_index, pointer.durable_index
                 ),
             ));
         }
@@ -86,7 +87,8 @@ impl StateMachine {
         })
     }
 
-    /// Applies a group of entries in one batch. An error is final: nothing more can be applied.
+    /// Applies a group of entries in one batch. An error is final: nothing more can be applied. An entry that
+    /// does not follow the one before is one.
     ///
     /// Not synced: after a power cut the log is applied again from [`Self::last_applied`].
     pub fn apply(&self, entries: &[ApplyEntry]) -> Result<Vec<Applied>, StoreError> {
@@ -104,6 +106,21 @@ impl StateMachine {
         Ok((working.position.log_id.clone(), working.position.membership.clone()))
     }
 
+    /// The newest node id given out.
+    pub fn last_node_id(&self) -> u64 {
+        self.working.lock().position.last_node_id
+    }
+
+    /// Nodes that were members once and are no more.
+    pub fn removed_nodes(&self) -> BTreeSet<u64> {
+        self.working.lock().removed.clone()
+    }
+
+    /// Index of the entry that must be applied next.
+    pub fn next_index(&self) -> u64 {
+        self.working.lock().position.next_index
+    }
+
     pub fn revision(&self) -> Revision {
         self.published().revision
     }
@@ -112,15 +129,16 @@ impl StateMachine {
         self.published().compacted
     }
 
-    /// Rolling hash of everything applied.
-    pub fn state_hash(&self) -> u64 {
-        self.published().hash
-    }
-
-    /// The revision and the hash at it, to be compared with those of other replicas.
+    /// The revision, and the rolling hash of everything applied up to it.
     pub fn revision_and_hash(&self) -> (Revision, u64) {
         let Published { revision, hash, .. } = self.published();
         (revision, hash)
+    }
+
+    /// Revision and hash after the entry at `index`, to be compared with those of other replicas. `None` when it is
+    /// not applied yet, or too long ago.
+    pub fn state_at(&self, index: u64) -> Option<(Revision, u64)> {
+        self.working.lock().passed(index)
     }
 
     /// Version of `key` at `at` (newest when `None`), with the revision read at.
@@ -166,8 +184,8 @@ impl StateMachine {
         let built = snapshot::build(generation.db(), file)?;
         generation.db().flush_wal(true).map_err(|e| fatal("syncing the state failed", e))?;
         let mut pointer = self.pointer.lock();
-        if pointer.generation == generation.number && pointer.durable_entries < built.header.position.entries {
-            pointer.durable_entries = built.header.position.entries;
+        if pointer.generation == generation.number && pointer.durable_index < built.header.position.next_index {
+            pointer.durable_index = built.header.position.next_index;
             pointer.save(&self.dir.path)?;
         }
         Ok(built.info)
@@ -194,7 +212,7 @@ impl StateMachine {
         observe(InstallStep::Loaded)?;
 
         let mut current = self.working.lock();
-        let next = Pointer { generation: number, durable_entries: working.position.entries };
+        let next = Pointer { generation: number, durable_index: working.position.next_index };
         next.save(&self.dir.path)?;
         observe(InstallStep::Switched)?;
         generation.publish(&working.position);

@@ -13,8 +13,8 @@ const REVISIONS: u64 = 5_000;
 const HISTORY: u64 = 1;
 
 fn apply(state: &StateMachine, commands: Vec<Command>) {
-    let entry = |command| ApplyEntry { log_id: Bytes::new(), payload: ApplyPayload::Command(command) };
-    let entries: Vec<ApplyEntry> = commands.into_iter().map(entry).collect();
+    let entry = |(index, command)| ApplyEntry { index, log_id: Bytes::new(), payload: ApplyPayload::Command(command) };
+    let entries: Vec<ApplyEntry> = (state.next_index()..).zip(commands).map(entry).collect();
     for applied in state.apply(&entries).expect("apply") {
         assert!(!matches!(applied.reply, Reply::Refused(_)), "{:?}", applied.reply);
     }

@@ -3,7 +3,7 @@
 #[path = "support/image.rs"]
 mod image;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -16,25 +16,32 @@ use store_engine::{ApplyEntry, ApplyPayload, StateMachine, verify_snapshot};
 /// Flips per file.
 const FLIPS: usize = 20;
 
-fn entry(index: u64, command: Command) -> ApplyEntry {
-    ApplyEntry { log_id: Bytes::copy_from_slice(&index.to_be_bytes()), payload: ApplyPayload::Command(command) }
+fn entry(index: u64, payload: ApplyPayload) -> ApplyEntry {
+    ApplyEntry { index, log_id: Bytes::from(format!("log id {index}")), payload }
 }
 
-/// A group of entries of every kind, one after the other.
+fn commands(first: u64, commands: impl IntoIterator<Item = Command>) -> Vec<ApplyEntry> {
+    let commands = commands.into_iter().map(ApplyPayload::Command);
+    (first..).zip(commands).map(|(index, command)| entry(index, command)).collect()
+}
+
+/// Group number `n`, from 1: entries of every kind, one after the other.
 fn group(n: u64) -> Vec<ApplyEntry> {
     let key = |m: u64| Bytes::from(format!("key/{}", (n + m) % 7));
     let request = Some(RequestId { client: 1, seq: n });
     let put = Txn { request, ..Txn::put(key(0), format!("value {n}")) };
     let leased = Op::Put { key: Bytes::from("leased"), value: Bytes::from("v"), lease: n / 4 + 1 };
-    vec![
-        ApplyEntry { log_id: Bytes::new(), payload: ApplyPayload::Blank },
-        entry(n * 10, Command::Txn(put)),
-        entry(n * 10 + 1, Command::Txn(Txn::delete(key(3)))),
-        entry(n * 10 + 2, Command::LeaseGrant { request: None, ttl_ms: 1000 + n }),
-        entry(n * 10 + 3, Command::Txn(Txn { success: vec![leased], ..Txn::default() })),
-        entry(n * 10 + 4, Command::Compact { revision: n / 2 }),
-        ApplyEntry { log_id: Bytes::from(format!("log id {n}")), payload: ApplyPayload::Membership(key(1)) },
-    ]
+    let payloads = vec![
+        ApplyPayload::Blank,
+        ApplyPayload::Command(Command::Txn(put)),
+        ApplyPayload::Command(Command::Txn(Txn::delete(key(3)))),
+        ApplyPayload::Command(Command::LeaseGrant { request: None, ttl_ms: 1000 + n }),
+        ApplyPayload::Command(Command::Txn(Txn { success: vec![leased], ..Txn::default() })),
+        ApplyPayload::Command(Command::Compact { revision: n / 2 }),
+        ApplyPayload::Membership { membership: key(1), members: vec![n, n + 1] },
+    ];
+    let first = (n - 1) * payloads.len() as u64;
+    (first..).zip(payloads).map(|(index, payload)| entry(index, payload)).collect()
 }
 
 /// All there is to see of a state.
@@ -45,6 +52,7 @@ struct Seen {
     kvs: RangeReply,
     events: Vec<(Revision, Vec<Event>)>,
     leases: Vec<Lease>,
+    removed: BTreeSet<u64>,
 }
 
 fn see(state: &StateMachine) -> Result<Seen, StoreError> {
@@ -54,6 +62,7 @@ fn see(state: &StateMachine) -> Result<Seen, StoreError> {
         kvs: state.range(&RangeRequest::prefix(b"", ReadAt::Local), None)?,
         events: state.events(state.compacted(), Revision::MAX, usize::MAX)?,
         leases: state.leases()?,
+        removed: state.removed_nodes(),
     })
 }
 
@@ -95,6 +104,25 @@ fn a_group_is_there_wholly_or_not_at_all() {
         assert_eq!(see(&state).as_ref(), Ok(&known[6]), "applying the log again leads to the same state");
     }
     assert_eq!(met.len(), 7, "{met:?}");
+}
+
+/// An id that was used is never used again, so that it was is part of the state and of its snapshots.
+#[test]
+fn removed_members_are_remembered() {
+    let (dir, other) = (scratch(), scratch());
+    let state = open(dir.path());
+    for n in 1..=3 {
+        state.apply(&group(n)).unwrap();
+    }
+    assert_eq!(state.removed_nodes(), BTreeSet::from([1, 2]));
+    let file = dir.path().join("snapshot");
+    state.build_snapshot(&file).unwrap();
+    let target = open(other.path());
+    target.install_snapshot(&file).unwrap();
+    drop(state);
+    for state in [open(dir.path()), target] {
+        assert_eq!(state.removed_nodes(), BTreeSet::from([1, 2]));
+    }
 }
 
 /// After a snapshot was built the log may be purged, so a state that is older must not pass for whole.
@@ -164,7 +192,8 @@ fn a_damaged_snapshot_is_refused_and_changes_nothing() {
     assert_eq!(verify_snapshot(&file).as_ref(), Ok(&info));
     let other = scratch();
     let target = open(other.path());
-    target.apply(&group(5)).unwrap();
+    target.apply(&group(1)).unwrap();
+    target.apply(&group(2)).unwrap();
     let before = see(&target).unwrap();
     let damaged = dir.path().join("damaged");
     let content = fs::read(&file).unwrap();
@@ -185,7 +214,7 @@ fn a_damaged_snapshot_is_refused_and_changes_nothing() {
     refused(&[&content[..], b"x"].concat(), "something added");
     assert!(target.install_snapshot(&dir.path().join("missing")).is_err());
     assert_eq!(see(&target), Ok(before.clone()));
-    target.apply(&group(6)).unwrap();
+    target.apply(&group(3)).unwrap();
     drop(target);
     assert_eq!(open(other.path()).revision(), before.at.0 + 2);
     let databases = fs::read_dir(other.path().join("state")).unwrap().flatten();
@@ -194,12 +223,49 @@ fn a_damaged_snapshot_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn the_state_after_an_entry_is_remembered_for_a_while() {
+    let dir = scratch();
+    let state = open(dir.path());
+    let puts = |count| (0..count).map(|n| Command::Txn(Txn::put("key", n.to_string())));
+    let mut known = Vec::new();
+    for (index, put) in (0..).zip(puts(3)) {
+        assert_eq!(state.state_at(index), None);
+        state.apply(&commands(index, [put])).unwrap();
+        known.push(state.revision_and_hash());
+    }
+    assert_eq!(
+        (0..4).map(|index| state.state_at(index)).collect::<Vec<_>>(),
+        [Some(known[0]), Some(known[1]), Some(known[2]), None]
+    );
+    drop(state);
+    let state = open(dir.path());
+    assert_eq!((state.state_at(1), state.state_at(2)), (None, Some(known[2])), "after a restart the last one is known");
+}
+
+/// A hole in the log, or an entry applied twice, is never papered over.
+#[test]
+fn only_the_entry_that_follows_is_applied() {
+    let put = || Command::Txn(Txn::put("key", "v"));
+    for (index, what) in [(4, "a hole"), (2, "one that was applied already")] {
+        let dir = scratch();
+        let state = open(dir.path());
+        state.apply(&commands(0, [put(), put(), put()])).unwrap();
+        let refused = state.apply(&commands(index, [put()]));
+        assert!(matches!(refused, Err(StoreError::Fatal(_))), "{what}: {refused:?}");
+        assert!(state.apply(&commands(3, [put()])).is_err(), "{what}: nothing more is applied");
+        drop(state);
+        let state = open(dir.path());
+        assert_eq!((state.revision(), state.next_index()), (3, 3), "{what} changed nothing");
+    }
+}
+
+#[test]
 fn another_format_is_refused_untouched() {
     let dir = scratch();
     open(dir.path()).apply(&group(1)).unwrap();
-    fs::write(dir.path().join("state/FORMAT"), "kontiki state 2\n").unwrap();
+    fs::write(dir.path().join("state/FORMAT"), "kontiki state 9\n").unwrap();
     let before = contents(dir.path());
-    assert!(refusal(dir.path()).contains("\"kontiki state 2\""));
+    assert!(refusal(dir.path()).contains("\"kontiki state 9\""));
     assert!(contents(dir.path()) == before, "nothing was written");
 }
 
@@ -231,13 +297,14 @@ fn nothing_is_left_of_what_is_gone() {
     let state = open(dir.path());
     for n in 0..10 {
         let key = format!("key/{}", n % 3);
-        state.apply(&[entry(n, Command::Txn(Txn::put(key.clone(), "v")))]).unwrap();
+        let mut txns = vec![Txn::put(key.clone(), "v")];
         if n % 3 == 0 {
-            state.apply(&[entry(n, Command::Txn(Txn::delete(key)))]).unwrap();
+            txns.push(Txn::delete(key));
         }
+        state.apply(&commands(state.next_index(), txns.into_iter().map(Command::Txn))).unwrap();
     }
     let revision = state.revision();
-    state.apply(&[entry(99, Command::Compact { revision })]).unwrap();
+    state.apply(&commands(state.next_index(), [Command::Compact { revision }])).unwrap();
     while state.collect_garbage(1).unwrap() {}
     assert!(!state.collect_garbage(1).unwrap());
     drop(state);

@@ -62,6 +62,16 @@ fn keeps_what_it_is_given() {
 }
 
 #[test]
+fn a_read_stops_when_it_has_enough() {
+    let dir = scratch();
+    let log = open(dir.path());
+    let entry = |index| (index, Bytes::from(vec![b'x'; 100]));
+    log.append(&(0..10).map(entry).collect::<Vec<_>>()).unwrap();
+    let lengths = [1, 100, 101, 999, 1_001, usize::MAX].map(|bytes| log.read_some(2..8, bytes).unwrap().len());
+    assert_eq!(lengths, [1, 1, 2, 6, 6, 6]);
+}
+
+#[test]
 fn has_no_holes() {
     let dir = scratch();
     let log = open(dir.path());

@@ -38,7 +38,7 @@ fn group() -> impl Strategy<Value = (Vec<Command>, Between)> {
 }
 
 fn entry(index: u64, command: &Command) -> ApplyEntry {
-    ApplyEntry { log_id: log_id(index), payload: ApplyPayload::Command(command.clone()) }
+    ApplyEntry { index, log_id: log_id(index), payload: ApplyPayload::Command(command.clone()) }
 }
 
 fn log_id(index: u64) -> Bytes {
@@ -106,8 +106,7 @@ proptest! {
         let single = StateMachine::open(one_by_one.path()).unwrap();
         let mut index = 0;
         for (commands, between) in &groups {
-            let first = index + 1;
-            let entries: Vec<ApplyEntry> = (first..).zip(commands).map(|(index, c)| entry(index, c)).collect();
+            let entries: Vec<ApplyEntry> = (index..).zip(commands).map(|(index, c)| entry(index, c)).collect();
             index += entries.len() as u64;
             let applied = state.apply(&entries).unwrap();
             for (command, applied) in commands.iter().zip(&applied) {
@@ -141,6 +140,6 @@ proptest! {
         }
         prop_assert_eq!(state.revision_and_hash(), single.revision_and_hash());
         prop_assert_eq!(state.leases(), single.leases());
-        prop_assert_eq!(state.last_applied(), Ok((Some(log_id(index)), None)));
+        prop_assert_eq!(state.last_applied(), Ok((Some(log_id(index - 1)), None)));
     }
 }

@@ -29,6 +29,8 @@ const GARBAGE_IDLE: Duration = Duration::from_secs(5);
 const METRICS_TICK: Duration = Duration::from_secs(1);
 /// Looking up the files' sizes walks directories.
 const DISK_TICK: Duration = Duration::from_secs(10);
+/// How often to look for a membership change that was left half-way.
+const MEMBERSHIP_TICK: Duration = Duration::from_secs(1);
 const TLS_TICK: Duration = Duration::from_secs(5);
 
 /// Starts everything; all of it ends with `replica.stop`.
@@ -37,6 +39,9 @@ pub(crate) fn spawn(replica: &Arc<Replica>, tls: Arc<PeerTls>) {
     start(replica, history);
     start(replica, garbage);
     start(replica, publish_metrics);
+    start(replica, crate::space::run);
+    start(replica, crate::exchange::run);
+    start(replica, memberships);
     start(replica, stop_when_failed);
     start(replica, stop_when_removed);
     start(replica, stop_when_not_a_member);
@@ -124,6 +129,14 @@ async fn garbage(replica: Arc<Replica>) {
             Ok(false) => collected = compacted,
             Err(error) => die(&format!("cannot remove compacted versions: {error}")),
         }
+    }
+}
+
+/// A change of the membership that nobody drives any more is completed by whoever leads.
+async fn memberships(replica: Arc<Replica>) {
+    loop {
+        tokio::time::sleep(MEMBERSHIP_TICK).await;
+        replica.complete_membership().await;
     }
 }
 

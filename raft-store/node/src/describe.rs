@@ -27,6 +27,8 @@ pub(crate) fn describe() {
         describe_gauge!("kontiki_store_revision", "Newest revision applied here");
         describe_gauge!("kontiki_store_compacted_revision", "Revision up to which history was forgotten");
         describe_gauge!("kontiki_store_disk_bytes", "Bytes the store's files take");
+        describe_gauge!("kontiki_store_disk_free_bytes", "Bytes free on the disk of the store");
+        describe_gauge!("kontiki_store_diverged", "1 when the state differs from that of most replicas, else 0");
         describe_gauge!("kontiki_store_watchers", "Open watches");
         describe_histogram!("kontiki_raft_log_fsync_duration_seconds", "Writing and syncing one group of entries");
         describe_histogram!("kontiki_raft_log_group_entries", "Entries that shared one fsync");
@@ -40,6 +42,7 @@ pub(crate) fn describe() {
         describe_counter!("kontiki_store_applied_entries_total", "Entries applied");
         describe_counter!("kontiki_store_proposals_total", "Writes that entered the cluster here");
         describe_counter!("kontiki_store_proposal_retries_total", "Writes tried again, because leadership moved");
+        describe_counter!("kontiki_store_state_comparisons_total", "Comparisons with the states of peers, by result");
         describe_counter!("kontiki_store_leases_expired_total", "Leases this replica ended as leader");
     });
 }
@@ -68,5 +71,7 @@ pub(crate) fn publish(replica: &Replica) {
     gauge!("kontiki_store_revision").set(effects.applied.revision() as f64);
     gauge!("kontiki_store_compacted_revision").set(effects.engine.compacted() as f64);
     gauge!("kontiki_store_disk_bytes").set(replica.disk_bytes.load(Ordering::Relaxed) as f64);
+    gauge!("kontiki_store_disk_free_bytes").set(replica.space.free() as f64);
+    gauge!("kontiki_store_diverged").set(flag(replica.diverged.load(Ordering::Acquire)));
     gauge!("kontiki_store_watchers").set(effects.hub.watchers() as f64);
 }

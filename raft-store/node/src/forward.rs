@@ -8,9 +8,10 @@ use kontiki_proto::raft::forward_response::{Applied, Outcome, outcome};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use crate::codec;
-use crate::peer::{Peer, was_not_sent};
+use crate::peer::{Peer, had_no_effect};
 use crate::propose::Attempt;
 use crate::replica::Replica;
 
@@ -34,7 +35,8 @@ pub(crate) async fn run(replica: Weak<Replica>, mut queue: mpsc::Receiver<Forwar
     let mut waiting = Vec::new();
     loop {
         // The slot first: what arrives meanwhile joins the call.
-        let Ok(mut slot) = calls.clone().acquire_owned().await.map(Some) else { return };
+        let Some(Ok(slot)) = stop.run_until_cancelled(calls.clone().acquire_owned()).await else { return };
+        let mut slot = Some(slot);
         let received = stop.run_until_cancelled(queue.recv_many(&mut waiting, CALL_WRITES)).await;
         let (Some(1..), Some(replica)) = (received, replica.upgrade()) else { return };
         let peer = replica.leader().filter(|leader| *leader != replica.id()).and_then(|leader| replica.peer(leader));
@@ -44,26 +46,38 @@ pub(crate) async fn run(replica: Weak<Replica>, mut queue: mpsc::Receiver<Forwar
         };
         for writes in codec::split_by_bytes(std::mem::take(&mut waiting), CALL_BYTES, |write| &write.bytes) {
             let slot = slot.take();
-            let peer = peer.clone();
+            let (peer, stop, mut leadership) = (peer.clone(), stop.clone(), replica.leadership());
             tokio::spawn(async move {
-                send(&peer, writes).await;
+                let given_up = async {
+                    tokio::select! {
+                        () = leadership.moves_from(Some(peer.id)) => {}
+                        () = stop.cancelled() => {}
+                    }
+                };
+                send(&peer, writes, given_up).await;
                 drop(slot);
             });
         }
     }
 }
 
-/// One call; every write gets its outcome.
-async fn send(peer: &Peer, writes: Vec<Forwarded>) {
+/// One call; every write gets its outcome. A leader that leads no more may never answer, so nobody waits for it.
+async fn send(peer: &Peer, writes: Vec<Forwarded>, given_up: impl Future<Output = ()>) {
     let Some(deadline) = writes.iter().map(|write| write.deadline).max() else { return };
     let request = proto::ForwardRequest {
         commands: writes.iter().map(|write| write.bytes.clone()).collect(),
         deadline_ms: deadline.saturating_duration_since(Instant::now()).as_millis() as u64,
     };
     let mut client = peer.bulk();
-    let same_for_all = match timeout_at(deadline, client.forward(request)).await {
+    let call = async {
+        tokio::select! {
+            answer = timeout_at(deadline, client.forward(request)) => answer,
+            () = given_up => Ok(Err(Status::cancelled("leadership moved"))),
+        }
+    };
+    let same_for_all = match call.await {
         Ok(Ok(response)) => return answer(writes, response.into_inner().outcomes),
-        Ok(Err(status)) if was_not_sent(&status) => None,
+        Ok(Err(status)) if had_no_effect(&status) => None,
         Ok(Err(status)) => Some(format!("the leader's answer was lost: {}", status.message())),
         Err(_) => Some("the leader did not answer in time".into()),
     };
@@ -86,17 +100,16 @@ fn answer(writes: Vec<Forwarded>, outcomes: Vec<Outcome>) {
 
 fn from_outcome(outcome: Outcome) -> Attempt {
     let decoded = match outcome.outcome {
-        Some(outcome::Outcome::Applied(Applied { index, reply: Some(reply) })) => {
-            codec::reply_from_proto(reply).map(|reply| Attempt::Applied { index, reply })
+        Some(outcome::Outcome::Applied(Applied { index, reply })) => {
+            let reply = reply.map(codec::reply_from_proto).transpose();
+            reply.map(|reply| Attempt::Applied { index, reply })
         }
         Some(outcome::Outcome::NotLeader(to)) => Ok(Attempt::NotLeader((to.leader != 0).then_some(to.leader))),
         Some(outcome::Outcome::Failed(error)) => codec::error_from_proto(error).map(|error| match error {
             store_api::StoreError::Unknown(why) => Attempt::Unknown(why),
             error => Attempt::Failed(error),
         }),
-        Some(outcome::Outcome::Applied(Applied { reply: None, .. })) | None => {
-            Err(codec::DecodeError::Missing("outcome"))
-        }
+        None => Err(codec::DecodeError::Missing("outcome")),
     };
     decoded.unwrap_or_else(|error| Attempt::Unknown(format!("the leader's answer is not understood: {error}")))
 }
@@ -104,7 +117,7 @@ fn from_outcome(outcome: Outcome) -> Attempt {
 pub(crate) fn to_outcome(attempt: Attempt) -> Outcome {
     let outcome = match attempt {
         Attempt::Applied { index, reply } => {
-            outcome::Outcome::Applied(Applied { index, reply: Some(codec::reply_to_proto(&reply)) })
+            outcome::Outcome::Applied(Applied { index, reply: reply.as_ref().map(codec::reply_to_proto) })
         }
         Attempt::NotLeader(leader) => {
             outcome::Outcome::NotLeader(proto::NotLeader { leader: leader.unwrap_or_default() })

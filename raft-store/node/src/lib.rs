@@ -5,15 +5,19 @@
 //! ([`state_machine`]), is published to watchers ([`watch`]) and answered. A linearizable read asks for
 //! a read index ([`read_index`]), waits until it is applied ([`applied`]) and reads here.
 
+mod answers;
 mod applied;
 mod background;
 mod blocking;
 pub mod codec;
+mod contact;
 mod describe;
 mod errors;
+mod exchange;
 mod forward;
 mod history;
 mod identity;
+mod leadership;
 mod lease;
 mod log_store;
 mod membership;
@@ -22,6 +26,7 @@ mod propose;
 mod read_index;
 mod replica;
 mod snapshot;
+mod space;
 mod start;
 mod state_machine;
 mod store;
@@ -32,6 +37,7 @@ pub mod test_support;
 mod tls;
 mod types;
 mod watch;
+mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,6 +67,8 @@ pub struct NodeConfig {
     pub history: Duration,
     /// Log entries after which a snapshot is taken.
     pub snapshot_entries: u64,
+    /// Bytes of the disk that are kept free: beyond them, writes that grow the store are refused.
+    pub reserve_bytes: u64,
 }
 
 impl NodeConfig {
@@ -72,6 +80,8 @@ impl NodeConfig {
     pub const HISTORY: Duration = Duration::from_secs(300);
     /// Entries between snapshots unless configured otherwise.
     pub const SNAPSHOT_ENTRIES: u64 = 50_000;
+    /// Kept free unless configured otherwise: enough for compaction to go on with.
+    pub const RESERVE_BYTES: u64 = 256 << 20;
 }
 
 /// A running replica; implements [`store_api::Store`].
@@ -100,19 +110,21 @@ impl RaftStore {
         !self.replica.log.is_pristine() || self.replica.effects.applied.index() > 0
     }
 
-    /// Makes a new cluster of these members (each of them started and empty). Done once, on one of them.
+    /// Makes a new cluster of these members. Done once, on one of them. Waits about a minute for the others to
+    /// answer, and refuses when one of them is a member of a cluster already.
     pub async fn initialize(&self, members: Vec<Member>) -> Result<(), StoreError> {
         self.replica.initialize(members).await
     }
 
-    /// Adds a replica as learner, waits until it has caught up, makes it a voter when asked. Runs on any replica.
+    /// Adds a replica, whose id came from [`Self::allocate_node_id`], as learner, waits until it has caught up, makes it a voter when asked. Runs on any replica.
     pub async fn add_member(&self, member: Member, voter: bool) -> Result<(), StoreError> {
         self.replica.change(membership::Change::Add { member, voter }).await
     }
 
     /// Removes a replica, which then stops. Runs on any replica.
-    pub async fn remove_member(&self, id: NodeId) -> Result<(), StoreError> {
-        self.replica.change(membership::Change::Remove(id)).await
+    /// Refused when too few of the voters that would be left answer, unless it is forced.
+    pub async fn remove_member(&self, id: NodeId, force: bool) -> Result<(), StoreError> {
+        self.replica.change(membership::Change::Remove { id, force }).await
     }
 
     /// A node id that was never used in this cluster (from the log).
@@ -132,6 +144,19 @@ impl RaftStore {
                 Err(_) => return Err(StoreError::Unavailable("no leader confirmed this replica in time".into())),
             }
         }
+    }
+
+    /// Why this replica should not be asked anything now; for health checks.
+    ///
+    /// # Errors
+    /// The reason: it stopped, it is out of contact with the others, or its state differs from theirs.
+    pub fn health(&self) -> Result<(), String> {
+        self.replica.health()
+    }
+
+    /// Waits until this replica has stopped, by itself (it was removed) or because it was told to.
+    pub async fn stopped(&self) {
+        self.replica.stop.cancelled().await;
     }
 
     /// Hands leadership over when this replica has it, then stops.

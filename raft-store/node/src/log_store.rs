@@ -6,11 +6,13 @@
 //! there, so that replication and apply rarely read the disk.
 
 mod memory;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use futures::{Stream, stream};
@@ -20,16 +22,16 @@ use store_api::StoreError;
 use store_engine::RaftLog;
 use tokio::sync::oneshot;
 
-use self::memory::Memory;
+use self::memory::{Check, Memory};
 use self::writer::Job;
 use crate::blocking::blocking;
 use crate::codec;
+use crate::errors::broken;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
+use crate::witness::Witness;
 
 /// Bytes of entries handed out by one bounded read: what one append request to a peer carries.
 const READ_BYTES: usize = 4 << 20;
-/// Entries read from the engine at a time.
-const READ_ENTRIES: u64 = 256;
 /// Jobs waiting for the writer thread. openraft puts up to 4096 entries into one.
 const QUEUED_JOBS: usize = 256;
 
@@ -43,14 +45,22 @@ pub(crate) struct LogStore {
 struct Shared {
     log: Arc<RaftLog>,
     memory: parking_lot::Mutex<Memory>,
+    /// Until it is written, before the first promise.
+    witness: parking_lot::Mutex<Option<Witness>>,
 }
 
 impl LogStore {
-    /// Reads where the log stands and starts its writer thread, which ends with the last clone.
-    pub(crate) fn open(log: Arc<RaftLog>) -> Result<Self, StoreError> {
+    /// Reads where the log stands and starts its writer thread, which ends with the last clone. The witness, if
+    /// any, is written before the first vote or entry.
+    pub(crate) fn open(log: Arc<RaftLog>, witness: Option<Witness>) -> Result<Self, StoreError> {
         let memory = memory::load(&log)?;
         let jobs = Arc::new(writer::Handle::spawn(log.clone(), QUEUED_JOBS)?);
-        Ok(Self { shared: Arc::new(Shared { log, memory: parking_lot::Mutex::new(memory) }), jobs })
+        let (memory, witness) = (parking_lot::Mutex::new(memory), parking_lot::Mutex::new(witness));
+        let store = Self { shared: Arc::new(Shared { log, memory, witness }), jobs };
+        if !store.is_pristine() {
+            store.shared.testify().map_err(broken("what lies beside the data directory"))?;
+        }
+        Ok(store)
     }
 
     /// Whether anything was ever written: entries, or a vote.
@@ -59,9 +69,14 @@ impl LogStore {
         memory.last().is_none() && memory.vote().is_none()
     }
 
-    /// Whether the log holds, or held, any entry.
-    pub(crate) fn has_entries(&self) -> bool {
-        self.shared.memory.lock().last().is_some()
+    /// The last entry it holds or held.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.shared.memory.lock().last()
+    }
+
+    /// The last entry it held and holds no more.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.shared.memory.lock().purged()
     }
 
     pub(crate) fn disk_bytes(&self) -> u64 {
@@ -80,36 +95,64 @@ impl LogStore {
 }
 
 impl Shared {
-    /// Entries of `start..end` that the log holds, from memory where possible; stops after about `max_bytes`.
-    fn read(&self, start: u64, end: u64, max_bytes: usize) -> Result<Vec<Entry>, io::Error> {
-        let (start, on_disk, newest) = self.memory.lock().read(start, end, max_bytes);
-        if start >= on_disk {
-            return Ok(newest);
+    /// Before anything is promised: whoever loses this log must not look new.
+    fn testify(&self) -> Result<(), io::Error> {
+        let mut witness = self.witness.lock();
+        if let Some(unwritten) = witness.as_ref() {
+            unwritten.write()?;
+            *witness = None;
         }
-        let mut entries = blocking(|| self.read_disk(start, on_disk, max_bytes))?;
-        // Nothing there: the log begins later, or was purged meanwhile.
-        let reaches = entries.last().map_or(on_disk, |entry| entry.log_id.index() + 1);
-        if reaches == on_disk && size(&entries) < max_bytes {
-            entries.extend(newest);
-        }
-        Ok(entries)
+        Ok(())
     }
 
-    fn read_disk(&self, start: u64, end: u64, max_bytes: usize) -> Result<Vec<Entry>, io::Error> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut next = start;
-        while next < end && size(&entries) < max_bytes {
-            let upto = end.min(next + READ_ENTRIES);
-            let read = self.log.read(next..upto).map_err(io::Error::other)?;
-            for (index, bytes) in read {
-                let entry = codec::entry_from_bytes(bytes).map_err(io::Error::other)?;
-                check_place(&entries, index, &entry)?;
-                entries.push(entry);
+    /// Entries of `start..end` that the log holds, from memory where possible; stops after about `max_bytes`.
+    fn read(&self, start: u64, end: u64, max_bytes: usize) -> Result<Vec<Entry>, io::Error> {
+        loop {
+            let plan = self.memory.lock().plan(start, end, max_bytes);
+            if plan.disk.is_empty() {
+                return Ok(plan.newest);
             }
-            next = upto;
+            let (entries, full) = blocking(|| self.read_disk(plan.disk.clone(), max_bytes))?;
+            match self.memory.lock().check(&plan, &entries, full) {
+                Check::Whole if full => return Ok(entries),
+                Check::Whole => return Ok(fill(entries, plan.newest, max_bytes)),
+                Check::Again => {}
+                Check::Hole => return Err(hole(&plan.disk, &entries)),
+            }
         }
-        Ok(entries)
     }
+
+    /// Answers too whether the limit ended it.
+    fn read_disk(&self, range: Range<u64>, max_bytes: usize) -> Result<(Vec<Entry>, bool), io::Error> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bytes_read = 0;
+        for (index, bytes) in self.log.read_some(range, max_bytes).map_err(io::Error::other)? {
+            bytes_read += bytes.len();
+            let entry = codec::entry_from_bytes(bytes).map_err(io::Error::other)?;
+            check_place(&entries, index, &entry)?;
+            entries.push(entry);
+        }
+        Ok((entries, bytes_read >= max_bytes))
+    }
+}
+
+/// As many of the newest entries behind those from disk as the limit leaves room for.
+fn fill(mut entries: Vec<Entry>, newest: Vec<Entry>, max_bytes: usize) -> Vec<Entry> {
+    let mut bytes: usize = entries.iter().map(codec::entry_size).sum();
+    for entry in newest {
+        if bytes >= max_bytes {
+            break;
+        }
+        bytes += codec::entry_size(&entry);
+        entries.push(entry);
+    }
+    entries
+}
+
+/// Entries that must be there are not: never hand out what follows them.
+fn hole(asked: &Range<u64>, found: &[Entry]) -> io::Error {
+    let ends = found.first().zip(found.last()).map(|(first, last)| (first.log_id.index(), last.log_id.index()));
+    io::Error::other(format!("the log has a hole: of the entries {asked:?} on disk it holds {ends:?}"))
 }
 
 /// A hole in the log, or an entry in another's place, is a broken disk: never hand it out.
@@ -119,10 +162,6 @@ fn check_place(before: &[Entry], index: u64, entry: &Entry) -> Result<(), io::Er
         true => Ok(()),
         false => Err(io::Error::other(format!("the log has {} at index {index}", entry.log_id))),
     }
-}
-
-fn size(entries: &[Entry]) -> usize {
-    entries.iter().map(codec::entry_size).sum()
 }
 
 fn to_half_open(range: &impl RangeBounds<u64>) -> (u64, u64) {
@@ -201,6 +240,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.shared.testify()?;
         let bytes = codec::vote_to_bytes(vote);
         self.submit_and_wait(|done| Job::Vote { vote: bytes, done }).await?;
         self.shared.memory.lock().set_vote(*vote);
@@ -225,6 +265,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        self.shared.testify()?;
         let entries: Vec<Entry> = entries.into_iter().collect();
         let encoded = entries.iter().map(|entry| (entry.log_id.index(), codec::entry_to_bytes(entry))).collect();
         self.shared.memory.lock().append(entries);
@@ -236,7 +277,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let from = last.as_ref().map_or(0, |last| last.index() + 1);
         self.shared.memory.lock().truncate(last);
-        self.submit_and_wait(|done| Job::Truncate { from, done }).await
+        self.submit_and_wait(|done| Job::Truncate { from, done }).await?;
+        // Appends that were flushed meanwhile have reported what is gone again now.
+        self.shared.memory.lock().not_written(from);
+        Ok(())
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {

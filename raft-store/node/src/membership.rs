@@ -1,5 +1,8 @@
 //! Changing who is a member. Carried out by the leader; any replica may be asked.
 
+mod describe;
+mod founding;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,12 +15,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::codec;
 use crate::replica::Replica;
-use crate::types::{MemberNode, TypeConfig};
+use crate::types::{MemberNode, StoredMembership, TypeConfig};
 
 /// Until a new replica must have caught up, snapshot included.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(300);
 /// Until a membership change without catching up is committed.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Until a voter must have answered that is to be relied on.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between tries while no leader is known.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Node ids are small numbers given out by the log; larger ones are a mistake.
@@ -26,8 +31,15 @@ const MAX_NODE_ID: NodeId = 10_000;
 /// One membership change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    Add { member: Member, voter: bool },
-    Remove(NodeId),
+    Add {
+        member: Member,
+        voter: bool,
+    },
+    Remove {
+        id: NodeId,
+        /// Also when too few of the voters left answer: then nothing is written until they do.
+        force: bool,
+    },
 }
 
 /// What became of it.
@@ -39,12 +51,12 @@ pub(crate) enum Changed {
 
 impl Change {
     pub(crate) fn to_proto(&self) -> proto::ChangeMemberRequest {
-        use proto::change_member_request::{Add, Change as P};
+        use proto::change_member_request::{Add, Change as P, Remove};
         let change = match self {
             Change::Add { member, voter } => {
                 P::Add(Add { member: Some(codec::member_to_proto(member)), voter: *voter })
             }
-            Change::Remove(id) => P::Remove(*id),
+            Change::Remove { id, force } => P::Remove(Remove { id: *id, force: *force }),
         };
         proto::ChangeMemberRequest { change: Some(change) }
     }
@@ -58,7 +70,7 @@ impl Change {
                     Member { id: member.id, peer_addr: member.peer_addr, api_url: member.api_url, voter: add.voter };
                 Ok(Change::Add { member, voter: add.voter })
             }
-            Some(P::Remove(id)) => Ok(Change::Remove(id)),
+            Some(P::Remove(remove)) => Ok(Change::Remove { id: remove.id, force: remove.force }),
             None => Err(codec::DecodeError::Missing("change")),
         }
     }
@@ -80,31 +92,29 @@ pub(crate) fn check_member(member: &Member) -> Result<(), StoreError> {
     Err(StoreError::Invalid(why))
 }
 
-pub(crate) fn node_of(member: &Member) -> MemberNode {
-    MemberNode { peer_addr: member.peer_addr.clone(), api_url: member.api_url.clone() }
+fn node_of(member: &Member, incarnation: String) -> MemberNode {
+    MemberNode { peer_addr: member.peer_addr.clone(), api_url: member.api_url.clone(), incarnation }
+}
+
+/// Two sets of voters: a change is under way, or was left half-way.
+pub(crate) fn is_joint(membership: &StoredMembership) -> bool {
+    membership.membership().get_joint_config().len() > 1
+}
+
+/// Why a removal would leave the cluster without a quorum: the voters that are left must decide it themselves.
+fn too_few_left(membership: &StoredMembership, gone: NodeId, answers: impl Fn(NodeId) -> bool) -> Option<String> {
+    let left: Vec<NodeId> = membership.voter_ids().filter(|id| *id != gone).collect();
+    let answering = left.iter().filter(|id| answers(**id)).count();
+    (answering * 2 <= left.len()).then(|| {
+        format!(
+            "without replica {gone} only {answering} of {} voters would answer, and no write would be possible: bring \
+             the others back first, or remove those that do not answer",
+            left.len()
+        )
+    })
 }
 
 impl Replica {
-    /// Makes a new cluster of these members.
-    pub(crate) async fn initialize(&self, members: Vec<Member>) -> Result<(), StoreError> {
-        let mut nodes = BTreeMap::new();
-        for member in &members {
-            check_member(member)?;
-            if !member.voter {
-                return Err(StoreError::Invalid("a cluster begins with voters; add others afterwards".into()));
-            }
-            if nodes.insert(member.id, node_of(member)).is_some() {
-                return Err(StoreError::Invalid(format!("node id {} is given twice", member.id)));
-            }
-        }
-        self.raft.initialize(nodes).await.map_err(|error| match error {
-            RaftError::APIError(error) => StoreError::Invalid(error.to_string()),
-            RaftError::Fatal(error) => StoreError::Fatal(error.to_string()),
-        })?;
-        let highest = members.iter().map(|member| member.id).max().unwrap_or_default();
-        self.use_up_ids(highest).await
-    }
-
     /// Makes the log's counter of node ids pass `highest`, so that it never gives out an id in use.
     async fn use_up_ids(&self, highest: NodeId) -> Result<(), StoreError> {
         while self.next_node_id().await? < highest {}
@@ -133,7 +143,7 @@ impl Replica {
     pub(crate) async fn change(&self, change: Change) -> Result<(), StoreError> {
         let limit = match &change {
             Change::Add { member, .. } => check_member(member).map(|()| CATCH_UP_TIMEOUT + CHANGE_TIMEOUT)?,
-            Change::Remove(_) => CHANGE_TIMEOUT,
+            Change::Remove { .. } => CHANGE_TIMEOUT,
         };
         let deadline = Instant::now() + limit;
         loop {
@@ -161,21 +171,21 @@ impl Replica {
         }
         let result = match change {
             Change::Add { member, voter } => self.add_here(member, *voter).await,
-            Change::Remove(id) => self.remove_here(*id).await,
+            Change::Remove { id, force } => self.remove_here(*id, *force).await,
         };
         result.map_or_else(|changed| changed, |()| Changed::Done)
     }
 
     async fn add_here(&self, member: &Member, voter: bool) -> Result<(), Changed> {
         check_member(member).map_err(Changed::Failed)?;
+        self.settle_membership().await?;
+        let node = self.identify(member).await.map_err(Changed::Failed)?;
         let membership = self.membership();
-        if let Some(known) = membership.membership().get_node(&member.id)
-            && *known != node_of(member)
-        {
-            let update = ChangeMembers::SetNodes(BTreeMap::from([(member.id, node_of(member))]));
+        if membership.membership().get_node(&member.id).is_some_and(|known| *known != node) {
+            let update = ChangeMembers::SetNodes(BTreeMap::from([(member.id, node.clone())]));
             self.change_membership(update).await?;
         }
-        let learner = self.raft.add_learner(member.id, node_of(member), true);
+        let learner = self.raft.add_learner(member.id, node, true);
         match timeout(CATCH_UP_TIMEOUT, learner).await {
             Ok(result) => result.map(drop).map_err(refused)?,
             Err(_) => {
@@ -190,12 +200,24 @@ impl Replica {
         Ok(())
     }
 
-    async fn remove_here(&self, id: NodeId) -> Result<(), Changed> {
+    async fn remove_here(&self, id: NodeId, force: bool) -> Result<(), Changed> {
+        self.settle_membership().await?;
         let membership = self.membership();
         let Some(node) = membership.membership().get_node(&id).cloned() else { return Ok(()) };
+        let is_voter = membership.voter_ids().any(|voter| voter == id);
+        if is_voter && !force {
+            self.check_quorum_without(id, &membership).await.map_err(Changed::Failed)?;
+        }
+        if id == self.id() {
+            // Who leads next removes it: the cluster does not wait for an election, nor this one for its end.
+            self.hand_over().await;
+            if !self.leads() {
+                return Err(Changed::NotLeader(self.leader()));
+            }
+        }
         self.use_up_ids(id.min(MAX_NODE_ID)).await.map_err(Changed::Failed)?;
         let ids = BTreeSet::from([id]);
-        let removal = match membership.voter_ids().any(|voter| voter == id) {
+        let removal = match is_voter {
             true => ChangeMembers::RemoveVoters(ids),
             false => ChangeMembers::RemoveNodes(ids),
         };
@@ -206,10 +228,49 @@ impl Replica {
         Ok(())
     }
 
+    async fn check_quorum_without(&self, id: NodeId, membership: &StoredMembership) -> Result<(), StoreError> {
+        let others = membership.voter_ids().filter(|other| *other != id && *other != self.id());
+        let asked = others.filter_map(|id| self.peer(id)).map(|peer| async move { (peer.id, answers(&peer).await) });
+        let answers: BTreeMap<NodeId, bool> = futures::future::join_all(asked).await.into_iter().collect();
+        let answers = |id: NodeId| id == self.id() || answers.get(&id) == Some(&true);
+        too_few_left(membership, id, answers).map_or(Ok(()), |why| Err(StoreError::Invalid(why)))
+    }
+
+    /// Makes sure that this replica leads, knows all that was decided before, and that no change is half done.
+    async fn settle_membership(&self) -> Result<(), Changed> {
+        let confirmed = timeout(CHANGE_TIMEOUT, self.confirm_leadership()).await;
+        let Ok(Ok(index)) = confirmed else { return Err(Changed::NotLeader(None)) };
+        if !self.effects.applied.wait_index(index, CHANGE_TIMEOUT).await {
+            return Err(Changed::Failed(StoreError::Unavailable("the leader is behind with applying".into())));
+        }
+        match is_joint(&self.membership()) {
+            true => self.change_membership(complete()).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Completes a membership change that a leader before this one, or a caller who lost patience, left half-way:
+    /// until then both majorities are needed for every write.
+    pub(crate) async fn complete_membership(&self) {
+        let metrics = self.metrics();
+        let (effective, committed) = (&metrics.membership_config, &metrics.committed_membership_config);
+        if metrics.state.is_leader()
+            && is_joint(effective)
+            && effective.log_id() == committed.log_id()
+            && let Ok(_alone) = self.changing.try_lock()
+        {
+            tracing::info!(%effective, "completing a membership change that was left half-way");
+            let change = timeout(CHANGE_TIMEOUT, self.raft.change_membership(complete(), false)).await;
+            if !matches!(change, Ok(Ok(_))) {
+                tracing::warn!("the membership change could not be completed yet");
+            }
+        }
+    }
+
     /// The removed replica gets no entries any more, so it is told.
     async fn tell_removed(&self, id: NodeId, node: &MemberNode) {
         let index = self.membership().log_id().as_ref().map_or(0, |id| id.index());
-        let peer = self.peers.get(id, &node.peer_addr);
+        let peer = self.peers.get(id, node);
         let mut client = peer.control();
         match timeout(Duration::from_secs(2), client.removed(proto::RemovedNotice { index })).await {
             Ok(Ok(_)) => {}
@@ -219,11 +280,26 @@ impl Replica {
     }
 
     async fn change_membership(&self, change: ChangeMembers<NodeId, MemberNode>) -> Result<(), Changed> {
-        match timeout(CHANGE_TIMEOUT, self.raft.change_membership(change, false)).await {
+        let change = async {
+            let _alone = self.changing.lock().await;
+            self.raft.change_membership(change, false).await
+        };
+        match timeout(CHANGE_TIMEOUT, change).await {
             Ok(result) => result.map(drop).map_err(refused),
             Err(_) => Err(Changed::Failed(StoreError::Unknown("no quorum confirmed the change in time".into()))),
         }
     }
+}
+
+/// Whether a member is up and knows itself as what it is taken for.
+async fn answers(peer: &crate::peer::Peer) -> bool {
+    let mut client = peer.control();
+    matches!(timeout(ANSWER_TIMEOUT, client.exchange(proto::ExchangeRequest { index: 0 })).await, Ok(Ok(_)))
+}
+
+/// A change that changes nothing but ends one that is half done.
+fn complete() -> ChangeMembers<NodeId, MemberNode> {
+    ChangeMembers::AddVoterIds(BTreeSet::new())
 }
 
 async fn change_there(peer: &crate::peer::Peer, change: &Change) -> Changed {
@@ -254,5 +330,31 @@ fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Change
         )) => Changed::Failed(StoreError::Unavailable(error.to_string())),
         RaftError::APIError(error) => Changed::Failed(StoreError::Invalid(error.to_string())),
         RaftError::Fatal(error) => Changed::Failed(StoreError::Unavailable(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Membership;
+
+    #[test]
+    fn a_removal_leaves_a_majority_that_answers() {
+        let voters = |ids: &[NodeId]| {
+            let nodes: BTreeMap<_, _> = ids.iter().map(|id| (*id, MemberNode::default())).collect();
+            let membership = Membership::new(vec![ids.iter().copied().collect()], nodes).expect("a membership");
+            StoredMembership::new(None, membership)
+        };
+        for (members, gone, answering, refused) in [
+            (&[1, 2, 3][..], 3, &[1, 2][..], false),
+            (&[1, 2, 3], 2, &[1, 2], true),
+            (&[1, 2, 3], 2, &[1, 2, 3], false),
+            (&[1, 2], 2, &[1], false),
+            (&[1, 2, 3, 4, 5], 3, &[1, 2, 3], true),
+            (&[1, 2, 3, 4, 5], 4, &[1, 2, 3], false),
+        ] {
+            let why = too_few_left(&voters(members), gone, |id| answering.contains(&id));
+            assert_eq!(why.is_some(), refused, "{gone} of {members:?}, {answering:?} answer: {why:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use store_core::{Command, Reply};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::answers::Expected;
 use crate::codec;
 use crate::forward::Forwarded;
 use crate::replica::{PROPOSALS_KIB, Replica};
@@ -19,15 +20,16 @@ use crate::types::LogCommand;
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(7);
 /// Largest encoded command: the largest transaction's keys and values, and room for what names them.
 pub(crate) const MAX_COMMAND_BYTES: usize = MAX_TXN_BYTES + (1 << 20);
-/// Between tries while no leader is known or the known one refuses.
-const RETRY_PAUSE: Duration = Duration::from_millis(25);
+/// Between tries while the known leader refuses, growing: it may not be sure yet that it leads.
+const RETRY_PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_millis(25)..=Duration::from_millis(200);
 
 /// What one try came to.
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Applied {
         index: u64,
-        reply: Reply,
+        /// `None`: the entry's answer is found where it is applied, also here.
+        reply: Option<Reply>,
     },
     /// Nothing was proposed; perhaps this one leads.
     NotLeader(Option<NodeId>),
@@ -44,6 +46,8 @@ impl Replica {
         let mut bytes = codec::command_to_bytes(&command);
         let _slot = self.slot(&bytes, deadline).await?;
         let mut unknown: Option<String> = None;
+        let mut expected: Option<Expected> = None;
+        let mut pause = *RETRY_PAUSE.start();
         metrics::counter!("kontiki_store_proposals_total").increment(1);
         loop {
             self.check_running().map_err(|error| unless_unknown(error, &unknown))?;
@@ -53,25 +57,32 @@ impl Replica {
             if forward && give_request_id(&mut command, self) {
                 bytes = codec::command_to_bytes(&command);
             }
+            if forward && expected.is_none() {
+                expected = command.request().map(|request| self.effects.answers.expect(request));
+            }
             let attempt = match forward {
                 true => self.forward(bytes.clone(), deadline).await,
-                false => self.propose_here(bytes.clone(), deadline).await,
+                false => self.propose_here(&command, bytes.clone(), deadline).await,
             };
             match attempt {
-                Attempt::Applied { index, reply } => {
-                    return self.finish(&command, index, reply, unknown, deadline).await;
-                }
+                Attempt::Applied { index, reply } => match self.finish(index, reply, &expected, deadline).await? {
+                    Some(reply) => return conclude(&command, reply, unknown.is_some()),
+                    None => unknown = Some(format!("the write is entry {index}, its answer was lost")),
+                },
                 Attempt::NotLeader(_) => {}
                 Attempt::Unknown(why) if !can_repeat(&command) => return Err(StoreError::Unknown(why)),
                 Attempt::Unknown(why) => unknown = Some(why),
                 Attempt::Failed(error) => return Err(unless_unknown(error, &unknown)),
             }
             metrics::counter!("kontiki_store_proposal_retries_total").increment(1);
-            if Instant::now() + RETRY_PAUSE >= deadline {
+            let limit = deadline.saturating_duration_since(Instant::now());
+            if limit <= *RETRY_PAUSE.start() {
                 let error = StoreError::Unavailable("no leader took the write in time".into());
                 return Err(unless_unknown(error, &unknown));
             }
-            self.leader_changed(leader, RETRY_PAUSE).await;
+            // Without a leader there is nothing to try.
+            self.leader_changed(leader, if leader.is_some() { pause.min(limit) } else { limit }).await;
+            pause = (pause * 2).min(*RETRY_PAUSE.end());
         }
     }
 
@@ -90,10 +101,13 @@ impl Replica {
         }
     }
 
-    /// Proposes as leader.
-    pub(crate) async fn propose_here(&self, bytes: Bytes, deadline: Instant) -> Attempt {
+    /// Proposes as leader: the command, and how the log carries it.
+    pub(crate) async fn propose_here(&self, command: &Command, bytes: Bytes, deadline: Instant) -> Attempt {
+        if let Err(error) = self.room_for(command) {
+            return Attempt::Failed(error);
+        }
         match timeout_at(deadline, self.raft.client_write(LogCommand(bytes))).await {
-            Ok(Ok(response)) => Attempt::Applied { index: response.log_id.index(), reply: response.data.0 },
+            Ok(Ok(response)) => Attempt::Applied { index: response.log_id.index(), reply: Some(response.data.0) },
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => Attempt::NotLeader(to.leader_id),
             Ok(Err(RaftError::APIError(error))) => Attempt::Unknown(error.to_string()),
             Ok(Err(RaftError::Fatal(error))) => Attempt::Unknown(error.to_string()),
@@ -114,24 +128,28 @@ impl Replica {
         }
     }
 
-    /// The entry is applied on the leader; wait until it is here, so that the writer can read it.
+    /// The entry is applied on the leader. Waits until it is applied here, so that the writer can read it, and
+    /// answers its reply; `None` when it is lost, because a snapshot took the entry's place here.
     async fn finish(
         &self,
-        command: &Command,
         index: u64,
-        reply: Reply,
-        unknown: Option<String>,
+        reply: Option<Reply>,
+        expected: &Option<Expected>,
         deadline: Instant,
-    ) -> Result<Reply, StoreError> {
+    ) -> Result<Option<Reply>, StoreError> {
         let left = deadline.saturating_duration_since(Instant::now());
         if !self.effects.applied.wait_index(index, left).await {
             return Err(StoreError::Unknown(format!("the write is entry {index}, which is not applied here yet")));
         }
-        match reply {
-            Reply::Refused(error) if unknown.is_some() && done_before(command, &error) => Ok(Reply::Done),
-            Reply::Refused(error) => Err(error),
-            reply => Ok(reply),
-        }
+        Ok(reply.or_else(|| expected.as_ref()?.at(index)))
+    }
+}
+
+fn conclude(command: &Command, reply: Reply, tried_before: bool) -> Result<Reply, StoreError> {
+    match reply {
+        Reply::Refused(error) if tried_before && done_before(command, &error) => Ok(Reply::Done),
+        Reply::Refused(error) => Err(error),
+        reply => Ok(reply),
     }
 }
 

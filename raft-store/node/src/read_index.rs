@@ -55,7 +55,12 @@ pub(crate) async fn run(
                 Question::Barrier => replica.ask_leader().await,
             }
         };
-        let found = timeout(ROUND_TIMEOUT, round).await.unwrap_or_else(|_| Err("no quorum answered in time".into()));
+        let (leader, mut leadership) = (replica.leader(), replica.leadership());
+        // Who leads no more may never answer, and whoever leads now can be asked at once.
+        let found = tokio::select! {
+            found = timeout(ROUND_TIMEOUT, round) => found.unwrap_or_else(|_| Err("no quorum answered in time".into())),
+            () = leadership.moves_from(leader) => Err("leadership moved".into()),
+        };
         metrics::counter!("kontiki_raft_read_index_rounds_total").increment(1);
         metrics::counter!("kontiki_raft_read_index_readers_total").increment(readers.len() as u64);
         for reader in readers.drain(..) {
@@ -66,7 +71,7 @@ pub(crate) async fn run(
 
 impl Replica {
     /// The read index, after a quorum confirmed that this replica still leads.
-    async fn confirm_leadership(&self) -> Result<u64, String> {
+    pub(crate) async fn confirm_leadership(&self) -> Result<u64, String> {
         match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
             Ok((read, _)) => Ok(read.index()),
             Err(error) => Err(error.to_string()),

@@ -1,21 +1,25 @@
 //! What one running replica is made of; shared by everything that acts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::metrics::RaftMetrics;
+use parking_lot::Mutex;
 use store_api::{NodeId, RequestId, StoreError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::NodeConfig;
+use crate::contact::Contact;
+use crate::exchange::Said;
 use crate::forward::Forwarded;
 use crate::identity::Identity;
 use crate::log_store::LogStore;
 use crate::peer::{Peer, Peers};
 use crate::read_index::Reader;
+use crate::space::Space;
 use crate::state_machine::{Effects, Machine};
 use crate::types::{StoredMembership, TypeConfig};
 
@@ -42,6 +46,16 @@ pub(crate) struct Replica {
     pub(crate) requests: AtomicU64,
     /// Bytes on disk, as last looked up: asking walks directories.
     pub(crate) disk_bytes: AtomicU64,
+    /// Room on the disk.
+    pub(crate) space: Space,
+    /// When it last knew that it is part of the cluster.
+    pub(crate) contact: Contact,
+    /// What the others said last.
+    pub(crate) said: Mutex<BTreeMap<NodeId, Said>>,
+    /// Its state differs from that of most others.
+    pub(crate) diverged: AtomicBool,
+    /// Held while the membership is changed.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     /// New requests are refused.
     pub(crate) stopping: AtomicBool,
     /// Everything this replica started ends.
@@ -75,7 +89,7 @@ impl Replica {
     pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
         let membership = self.membership();
         let node = membership.membership().get_node(&id)?;
-        Some(self.peers.get(id, &node.peer_addr))
+        Some(self.peers.get(id, node))
     }
 
     /// An id for a request that has none.
@@ -91,23 +105,13 @@ impl Replica {
     }
 
     pub(crate) fn check_running(&self) -> Result<(), StoreError> {
-        match self.stopping.load(Ordering::Acquire) {
-            true => Err(StoreError::Unavailable("this replica is stopping".into())),
-            false => Ok(()),
-        }
-    }
-
-    /// Waits until the known leader differs from `seen`, at most `limit`.
-    pub(crate) async fn leader_changed(&self, seen: Option<NodeId>, limit: Duration) {
-        let mut metrics = self.raft.metrics();
-        let changed = async {
-            while metrics.borrow_watched().current_leader == seen {
-                if metrics.changed().await.is_err() {
-                    // The core has stopped: nothing will change any more, let the caller's limit pass.
-                    std::future::pending::<()>().await;
-                }
-            }
+        let why = if self.stopping.load(Ordering::Acquire) {
+            "this replica is stopping"
+        } else if self.diverged.load(Ordering::Acquire) {
+            "the state of this replica differs from that of the others; it must be replaced"
+        } else {
+            return Ok(());
         };
-        tokio::time::timeout(limit, changed).await.ok();
+        Err(StoreError::Unavailable(why.into()))
     }
 }

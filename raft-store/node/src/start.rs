@@ -15,15 +15,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::contact::Contact;
 use crate::errors::broken;
 use crate::log_store::LogStore;
 use crate::peer::{Dial, NetworkFactory, PeerService, Peers, serve};
 use crate::read_index::Question;
 use crate::replica::{PROPOSALS_KIB, Raft, Replica};
 use crate::snapshot::Snapshots;
-use crate::state_machine::{Effects, Machine};
+use crate::space::Space;
+use crate::state_machine::{Effects, Machine, applied_state};
 use crate::tls::{PeerIdentity, PeerTls, valid_cluster_id};
-use crate::{NodeConfig, background, forward, identity, read_index};
+use crate::{NodeConfig, background, forward, identity, read_index, witness};
 
 /// Readers and forwarded writes that wait for a round or a call.
 const QUEUE: usize = 16_384;
@@ -32,6 +34,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The parts that live on disk.
 struct Disk {
+    space: Space,
     log: LogStore,
     effects: Arc<Effects>,
     identity: identity::Identity,
@@ -43,12 +46,12 @@ pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc
     let (seed, incarnation) = random();
     let on_disk = config.clone();
     let disk = tokio::task::spawn_blocking(move || open(&on_disk, incarnation)).await;
-    let Disk { log, effects, identity } = disk.map_err(broken("opening the store"))??;
+    let Disk { space, log, effects, identity } = disk.map_err(broken("opening the store"))??;
     let listener = TcpListener::bind(config.peer_listen)
         .await
         .map_err(|error| StoreError::Invalid(format!("cannot listen on {} for peers: {error}", config.peer_listen)))?;
     let me = PeerIdentity { id: config.id, cluster: config.cluster_id.clone() };
-    let peers = Peers::new(me.clone(), tls.clone(), dial);
+    let peers = Peers::new(me.clone(), identity.incarnation.clone(), tls.clone(), dial);
     let factory = NetworkFactory { me: config.id, peers: peers.clone() };
     let raft_config = Arc::new(raft_config(&config)?);
     let raft = Raft::new(config.id, raft_config, factory, log.clone(), Machine(effects.clone())).await;
@@ -70,6 +73,11 @@ pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc
         client: seed,
         requests: AtomicU64::new(1),
         disk_bytes: AtomicU64::new(0),
+        space,
+        contact: Contact::default(),
+        said: parking_lot::Mutex::default(),
+        diverged: AtomicBool::new(false),
+        changing: tokio::sync::Mutex::default(),
         stopping: AtomicBool::new(false),
         stop: stop.clone(),
         config,
@@ -138,13 +146,34 @@ fn open(config: &NodeConfig, incarnation: String) -> Result<Disk, StoreError> {
     let dir = &config.data_dir;
     let failed = |error: io::Error| StoreError::Fatal(format!("{}: {error}", dir.display()));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let space = Space::open(dir, config.reserve_bytes);
     let identity = identity::claim(dir, config.id, &config.cluster_id, incarnation)?;
+    let witness = witness::check(dir, &identity)?;
     let log = open_locked(dir, RaftLog::open)?;
     let state = open_locked(dir, StateMachine::open)?;
     let snapshots = Snapshots::open(&dir.join("snapshots")).map_err(failed)?;
-    let log = LogStore::open(Arc::new(log))?;
+    let log = LogStore::open(Arc::new(log), witness)?;
     let effects = Effects::new(Arc::new(state), snapshots)?;
-    Ok(Disk { log, effects, identity })
+    settle(&log, &effects)?;
+    Ok(Disk { space, log, effects, identity })
+}
+
+/// Entries are applied as soon as a quorum has them, perhaps before they are durable here, so a crash may leave
+/// the state ahead of the log. Raft then purges the log up to the state. The snapshot must reach as far first:
+/// it is what a replica behind gets in place of the log, and it makes the state durable.
+fn settle(log: &LogStore, effects: &Effects) -> Result<(), StoreError> {
+    let (applied, _) = applied_state(&effects.engine)?;
+    let snapshot = effects.snapshots.current().and_then(|file| file.meta.last_log_id);
+    if applied.max(snapshot) < log.purged() {
+        return Err(StoreError::Fatal(
+            "the state ends before the raft log begins. This replica must be replaced by a new one".into(),
+        ));
+    }
+    if log.last() < applied && snapshot < applied {
+        tracing::info!("the state is ahead of the raft log: taking a snapshot of it");
+        effects.build().map_err(broken("taking a snapshot"))?;
+    }
+    Ok(())
 }
 
 /// A replica restarted in one process may find its own locks for a moment longer.
@@ -172,13 +201,16 @@ impl Replica {
         }
     }
 
-    /// The voter that has the most of this leader's log.
+    /// The voter that has the most of this leader's log, and room for more.
     fn heir(&self) -> Option<NodeId> {
         let metrics = self.metrics();
         if metrics.current_leader != Some(self.id()) {
             return None;
         }
-        let voters: Vec<NodeId> = metrics.membership_config.voter_ids().filter(|id| *id != self.id()).collect();
+        let said = self.said.lock().clone();
+        let short = |id: &NodeId| said.get(id).is_some_and(|said| said.short_of_space);
+        let others = metrics.membership_config.voter_ids().filter(|id| *id != self.id());
+        let voters: Vec<NodeId> = others.filter(|id| !short(id)).collect();
         let replication = metrics.replication?;
         replication
             .into_iter()

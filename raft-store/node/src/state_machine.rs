@@ -1,18 +1,21 @@
 //! openraft's state machine over [`store_engine::StateMachine`].
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
-use store_api::StoreError;
+use store_api::{NodeId, StoreError};
 use store_core::{Command, Lease};
 use store_engine::{ApplyEntry, ApplyPayload, SnapshotInfo, StateMachine};
 use tokio::sync::watch;
 
+use crate::answers::Answers;
 use crate::applied::Applied;
 use crate::blocking::blocking;
 use crate::codec;
@@ -38,10 +41,14 @@ pub(crate) struct Effects {
     pub(crate) engine: Arc<StateMachine>,
     pub(crate) hub: Arc<WatchHub>,
     pub(crate) applied: Applied,
+    /// For writes that were forwarded from here.
+    pub(crate) answers: Arc<Answers>,
     pub(crate) leases: Mutex<LeaseClocks>,
     pub(crate) snapshots: Arc<Snapshots>,
     /// The membership of the last applied entries: committed, unlike openraft's effective one.
     pub(crate) membership: watch::Sender<StoredMembership>,
+    /// Replicas that were members before it and are no more.
+    pub(crate) removed: ArcSwap<BTreeSet<NodeId>>,
 }
 
 impl Effects {
@@ -53,13 +60,20 @@ impl Effects {
         let effects = Self {
             hub,
             applied,
+            answers: Arc::default(),
             leases: Mutex::new(LeaseClocks::default()),
             snapshots,
             membership: watch::Sender::new(membership),
+            removed: ArcSwap::from_pointee(engine.removed_nodes()),
             engine,
         };
         effects.restart_leases()?;
         Ok(Arc::new(effects))
+    }
+
+    fn change_membership(&self, membership: StoredMembership) {
+        self.removed.store(Arc::new(self.engine.removed_nodes()));
+        self.membership.send_replace(membership);
     }
 
     /// All leases begin anew.
@@ -112,11 +126,13 @@ impl Group {
             EntryPayload::Membership(membership) => {
                 let stored = StoredMembership::new(Some(entry.log_id), membership);
                 let bytes = codec::stored_membership_to_bytes(&stored);
+                let members = stored.nodes().map(|(id, _)| *id).collect();
                 self.membership = Some(stored);
-                ApplyPayload::Membership(bytes)
+                ApplyPayload::Membership { membership: bytes, members }
             }
         };
-        self.entries.push(ApplyEntry { log_id: codec::log_id_to_bytes(&entry.log_id), payload });
+        let (index, log_id) = (entry.log_id.index(), codec::log_id_to_bytes(&entry.log_id));
+        self.entries.push(ApplyEntry { index, log_id, payload });
         self.responders.push(responder);
         Ok(())
     }
@@ -155,6 +171,13 @@ impl Machine {
             }
         }
         drop(clocks);
+        self.0.answers.offer(group.entries.iter().zip(&applied).map(|(entry, applied)| {
+            let request = match &entry.payload {
+                ApplyPayload::Command(command) => command.request(),
+                _ => None,
+            };
+            (entry.index, request, &applied.reply)
+        }));
         metrics::histogram!("kontiki_store_apply_duration_seconds").record(started.elapsed().as_secs_f64());
         metrics::counter!("kontiki_store_applied_entries_total").increment(applied.len() as u64);
         self.tell(group, applied, last);
@@ -173,10 +196,10 @@ impl Machine {
             replies.push(applied.reply);
         }
         self.0.hub.publish(events, revision);
-        self.0.applied.advance(last.index(), revision);
         if let Some(membership) = group.membership {
-            self.0.membership.send_replace(membership);
+            self.0.change_membership(membership);
         }
+        self.0.applied.advance(last.index(), revision);
         for (responder, reply) in group.responders.into_iter().zip(replies) {
             if let Some(responder) = responder {
                 responder.send(Answer(reply));
@@ -233,13 +256,14 @@ impl Effects {
         self.snapshots.adopt(file)?;
         self.hub.reset(self.engine.revision());
         self.restart_leases().map_err(io::Error::other)?;
-        self.membership.send_replace(meta.last_membership.clone());
+        self.change_membership(meta.last_membership.clone());
         self.applied.advance(meta.last_log_id.map_or(0, |id| id.index()), self.engine.revision());
         metrics::counter!("kontiki_raft_snapshots_installed_total").increment(1);
         Ok(())
     }
 
-    fn build(&self) -> Result<Arc<SnapshotFile>, io::Error> {
+    /// Takes a snapshot, which makes the state durable.
+    pub(crate) fn build(&self) -> Result<Arc<SnapshotFile>, io::Error> {
         let path = self.snapshots.unfinished();
         let info = self.engine.build_snapshot(&path).map_err(io::Error::other)?;
         let built = self.snapshots.received(info.file.clone(), meta_of(&info)?)?;

@@ -45,6 +45,7 @@ impl Replica {
             api_url: node.api_url.clone(),
             voter: voters.contains(id),
         });
+        let (revision, state_hash) = self.effects.engine.revision_and_hash();
         StoreStatus {
             id: self.id(),
             cluster_id: self.config.cluster_id.clone(),
@@ -53,11 +54,11 @@ impl Replica {
             last_log_index: raft.last_log_index.unwrap_or_default(),
             committed_index: raft.local_committed.index().unwrap_or_default(),
             applied_index: self.effects.applied.index(),
-            revision: self.effects.applied.revision(),
+            revision,
             compacted_revision: self.effects.engine.compacted(),
             members: members.collect(),
             disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
-            state_hash: self.effects.engine.state_hash(),
+            state_hash,
         }
     }
 }

@@ -2,24 +2,27 @@
 //!
 //! Needs a multi-threaded tokio runtime.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use openraft::EntryPayload;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use store_api::{Member, NodeId, Store, StoreError};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::types::{MemberNode, Membership};
 use crate::{Dial, NodeConfig, PeerIo, RaftStore, TcpDial};
 
 /// Longest wait for something that must happen.
@@ -32,6 +35,7 @@ pub struct Options {
     pub election_timeout: Range<Duration>,
     pub history: Duration,
     pub snapshot_entries: u64,
+    pub reserve_bytes: u64,
 }
 
 impl Default for Options {
@@ -41,6 +45,8 @@ impl Default for Options {
             election_timeout: NodeConfig::ELECTION_TIMEOUT,
             history: NodeConfig::HISTORY,
             snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
+            // However full the disk of the machine that runs the tests is.
+            reserve_bytes: 0,
         }
     }
 }
@@ -88,6 +94,7 @@ pub struct Links {
 #[derive(Default)]
 struct LinkState {
     cut: HashSet<(NodeId, NodeId)>,
+    stalled: HashSet<(NodeId, NodeId)>,
     open: HashMap<(NodeId, NodeId), Vec<CancellationToken>>,
 }
 
@@ -99,9 +106,21 @@ impl Links {
         state.open.remove(&(from, to)).into_iter().flatten().for_each(|connection| connection.cancel());
     }
 
+    /// Connections from `from` to `to` stay, and nothing passes on them in either direction, as when a process is
+    /// paused.
+    pub fn stall(&self, from: NodeId, to: NodeId) {
+        self.state.lock().stalled.insert((from, to));
+    }
+
     /// All links work again.
     pub fn heal(&self) {
-        self.state.lock().cut.clear();
+        let mut state = self.state.lock();
+        state.cut.clear();
+        state.stalled.clear();
+    }
+
+    fn is_stalled(&self, from: NodeId, to: NodeId) -> bool {
+        self.state.lock().stalled.contains(&(from, to))
     }
 
     fn admit(&self, from: NodeId, to: NodeId) -> io::Result<CancellationToken> {
@@ -126,34 +145,47 @@ impl Dial for LinkedDial {
     async fn dial(&self, to: NodeId, addr: &str) -> io::Result<Box<dyn PeerIo>> {
         let cut = self.links.admit(self.from, to)?;
         let stream = TcpDial.dial(to, addr).await?;
-        Ok(Box::new(Cuttable { stream, cut: Box::pin(cut.cancelled_owned()) }))
+        let look_again = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let (links, ends) = (self.links.clone(), (self.from, to));
+        Ok(Box::new(Cuttable { stream, cut: Box::pin(cut.cancelled_owned()), links, ends, look_again }))
     }
 }
+
+/// How often a stalled connection looks whether it is still.
+const STALL_TICK: Duration = Duration::from_millis(5);
 
 struct Cuttable {
     stream: Box<dyn PeerIo>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    links: Arc<Links>,
+    ends: (NodeId, NodeId),
+    look_again: Pin<Box<Sleep>>,
 }
 
 impl Cuttable {
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.cut.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
-            Poll::Pending => Ok(()),
+    /// Ready when bytes may pass.
+    fn check(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
         }
+        while self.links.is_stalled(self.ends.0, self.ends.1) {
+            ready!(self.look_again.as_mut().poll(cx));
+            self.look_again.as_mut().reset(tokio::time::Instant::now() + STALL_TICK);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncRead for Cuttable {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        ready!(self.check(cx))?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Cuttable {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
+        ready!(self.check(cx))?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -228,6 +260,7 @@ impl Cluster {
             election_timeout: self.options.election_timeout.clone(),
             history: self.options.history,
             snapshot_entries: self.options.snapshot_entries,
+            reserve_bytes: self.options.reserve_bytes,
         }
     }
 
@@ -314,8 +347,19 @@ impl Cluster {
         RaftStore::start_with(node.config.clone(), Arc::new(LinkedDial { from: id, links: self.links.clone() })).await
     }
 
-    /// Removes the data of a replica that does not run.
+    /// Where a replica keeps its data.
+    pub fn data_dir(&self, id: NodeId) -> &Path {
+        &self.nodes[&id].config.data_dir
+    }
+
+    /// Removes the data of a replica that does not run, and what lies beside it: the machine is gone.
     pub fn wipe(&self, id: NodeId) {
+        self.lose_store(id);
+        std::fs::remove_file(self.data_dir(id).with_added_extension("member")).ok();
+    }
+
+    /// Removes the data directory of a replica that does not run, and nothing else.
+    pub fn lose_store(&self, id: NodeId) {
         assert!(self.nodes[&id].store.is_none(), "the replica runs");
         // The databases close a moment after their last owner has gone, and may still write.
         let (started, dir) = (Instant::now(), &self.nodes[&id].config.data_dir);
@@ -331,6 +375,35 @@ impl Cluster {
             self.links.cut(id, other);
             self.links.cut(other, id);
         }
+    }
+
+    /// Stops all that goes between a replica and the others, without ending connections.
+    pub fn stall(&self, id: NodeId) {
+        for other in self.ids() {
+            self.links.stall(id, other);
+            self.links.stall(other, id);
+        }
+    }
+
+    /// Goes half-way in making `id`, a learner, a voter: the leader appends the joint membership only.
+    pub async fn make_joint(&self, leader: NodeId, id: NodeId) {
+        let raft = &self.store(leader).replica.raft;
+        let membership = self.store(leader).replica.membership();
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let more = voters.iter().copied().chain([id]).collect();
+        let nodes: BTreeMap<NodeId, MemberNode> = membership.nodes().map(|(id, node)| (*id, node.clone())).collect();
+        let joint = Membership::new(vec![voters, more], nodes).expect("a membership");
+        raft.append_membership(joint, EntryPayload::Blank, []).await.expect("committed");
+    }
+
+    /// Whether a membership change is under way, as this replica knows it.
+    pub fn is_joint(&self, id: NodeId) -> bool {
+        crate::membership::is_joint(&self.store(id).replica.membership())
+    }
+
+    /// Changes how much of the disk a running replica keeps free.
+    pub fn set_reserve(&self, id: NodeId, bytes: u64) {
+        self.store(id).replica.space.set_reserve(bytes);
     }
 
     /// Waits until all running replicas have applied the same revision, and checks that their states are equal.

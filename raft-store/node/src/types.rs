@@ -59,9 +59,11 @@ impl TryFrom<Vec<u8>> for Answer {
     }
 }
 
-/// Where a member is reached; replicated as part of the membership.
+/// Where a member is reached, and what makes it that member; replicated as part of the membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MemberNode {
     pub(crate) peer_addr: String,
     pub(crate) api_url: String,
+    /// The data directory it came with.
+    pub(crate) incarnation: String,
 }

@@ -237,7 +237,8 @@ mod tests {
         let put = |key: String| Op::Put { key: key.into(), value: vec![b'x'; 100].into(), lease: 0 };
         let success = vec![put(format!("a/{}", n % 7)), put(format!("b/{n}"))];
         let command = Command::Txn(Txn { success, ..Txn::default() });
-        let entry = ApplyEntry { log_id: Bytes::from(n.to_string()), payload: ApplyPayload::Command(command) };
+        let payload = ApplyPayload::Command(command);
+        let entry = ApplyEntry { index: engine.next_index(), log_id: Bytes::from(n.to_string()), payload };
         let applied = engine.apply(&[entry]).expect("applied");
         for hub in hubs {
             hub.publish(applied.iter().map(|applied| (applied.revision, applied.events.clone())), applied[0].revision);

@@ -104,8 +104,8 @@ fn is_database(path: &Path) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pointer {
     pub(super) generation: u64,
-    /// Entries applied that no power cut may take away, because the log before them may be gone.
-    pub(super) durable_entries: u64,
+    /// Entries before it are applied and no power cut may take that away, because the log may be gone.
+    pub(super) durable_index: u64,
 }
 
 impl Pointer {
@@ -115,7 +115,7 @@ impl Pointer {
         match fs::read_to_string(&path) {
             Ok(text) => Self::parse(&text).ok_or_else(|| fatal(path.display(), "damaged")),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !has_database(root)? => {
-                let pointer = Self { generation: 1, durable_entries: 0 };
+                let pointer = Self { generation: 1, durable_index: 0 };
                 pointer.save(root)?;
                 Ok(pointer)
             }
@@ -130,7 +130,7 @@ impl Pointer {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("generation {}\ndurable-entries {}\n", self.generation, self.durable_entries);
+        let mut text = format!("generation {}\ndurable-index {}\n", self.generation, self.durable_index);
         let checksum = crc32fast::hash(text.as_bytes());
         writeln!(text, "crc32 {checksum:08x}").expect("writing to a string");
         text
@@ -139,8 +139,8 @@ impl Pointer {
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let generation = lines.next()?.strip_prefix("generation ")?.parse().ok()?;
-        let durable_entries = lines.next()?.strip_prefix("durable-entries ")?.parse().ok()?;
-        let pointer = Self { generation, durable_entries };
+        let durable_index = lines.next()?.strip_prefix("durable-index ")?.parse().ok()?;
+        let pointer = Self { generation, durable_index };
         (pointer.text() == text).then_some(pointer)
     }
 }

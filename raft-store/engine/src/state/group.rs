@@ -11,7 +11,7 @@ use store_core::{Command, Effects, Lease, Replies, Reply, StateRead};
 
 use super::working::Working;
 use super::{keys, read, records};
-use crate::{Applied, ApplyEntry, ApplyPayload, options};
+use crate::{Applied, ApplyEntry, ApplyPayload, fatal, options};
 
 pub(super) struct Group<'a> {
     db: &'a DB,
@@ -39,16 +39,22 @@ impl<'a> Group<'a> {
     }
 
     pub(super) fn apply(&mut self, entry: &ApplyEntry) -> Result<(), StoreError> {
+        let next = self.working.position.next_index;
+        if entry.index != next {
+            return Err(fatal(
+                "the log and the state do not fit",
+                format!("entry {}, not {next}, follows", entry.index),
+            ));
+        }
         let (reply, events) = match &entry.payload {
             ApplyPayload::Blank => (Reply::Done, Vec::new()),
-            ApplyPayload::Membership(membership) => {
-                self.working.position.membership = Some(membership.clone());
+            ApplyPayload::Membership { membership, members } => {
+                self.working.change_membership(membership, members, &mut self.batch);
                 (Reply::Done, Vec::new())
             }
             ApplyPayload::Command(command) => self.command(command)?,
         };
-        self.working.position.log_id = Some(entry.log_id.clone());
-        self.working.position.entries += 1;
+        self.working.pass(entry.index, entry.log_id.clone());
         self.applied.push(Applied { reply, revision: self.working.position.revision, events });
         Ok(())
     }

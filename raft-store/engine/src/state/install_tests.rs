@@ -10,14 +10,14 @@ use store_core::Command;
 use super::{InstallStep, StateMachine};
 use crate::{ApplyEntry, ApplyPayload};
 
-fn put(key: &str, bytes: usize) -> ApplyEntry {
+fn put(index: u64, key: &str, bytes: usize) -> ApplyEntry {
     let command = Command::Txn(Txn::put(key.to_owned(), vec![b'v'; bytes]));
-    ApplyEntry { log_id: Bytes::from(format!("after {key}")), payload: ApplyPayload::Command(command) }
+    ApplyEntry { index, log_id: Bytes::from(format!("after {key}")), payload: ApplyPayload::Command(command) }
 }
 
 fn state(dir: &Path, keys: std::ops::Range<u32>, bytes: usize) -> StateMachine {
     let state = StateMachine::open(dir).expect("open");
-    let entries: Vec<ApplyEntry> = keys.map(|n| put(&format!("{n:03}"), bytes)).collect();
+    let entries: Vec<ApplyEntry> = (0..).zip(keys).map(|(at, n)| put(at, &format!("{n:03}"), bytes)).collect();
     state.apply(&entries).expect("apply");
     state
 }
@@ -77,7 +77,7 @@ fn a_crash_leaves_the_old_state_or_the_new_one() {
         assert_eq!(&identity(&state), expected, "{step:?}");
         assert_eq!(databases(&crashed), 1, "{step:?} leaves nothing behind");
         state.install_snapshot(&at("snapshot")).expect("install");
-        state.apply(&[put("more", 1)]).expect("apply");
+        state.apply(&[put(60, "more", 1)]).expect("apply");
         assert_eq!(identity(&state).0, new.0 + 1);
     }
 }

@@ -9,6 +9,7 @@
 //! | `d` place                        | the answer to a request, for retries         |
 //! | `f` client                       | the floor of its forgotten requests          |
 //! | `m`                              | the position: revision, log id, ...          |
+//! | `r` node                         | empty: the node was a member and was removed |
 //!
 //! Versions of a key lie together, newest first (the revision is inverted), so the newest is one seek away.
 //! A zero byte in a key becomes `00 ff` and the key ends with `00 01`: byte order is kept, and no key's
@@ -106,6 +107,10 @@ pub(super) fn attachment_key(id: LeaseId, key: &[u8]) -> Vec<u8> {
 
 pub(super) fn reply_key(place: u64) -> [u8; 9] {
     numbered(b'd', place)
+}
+
+pub(super) fn removed_key(node: u64) -> [u8; 9] {
+    numbered(b'r', node)
 }
 
 pub(super) fn floor_key(client: u128) -> [u8; 17] {

@@ -25,9 +25,12 @@ pub(crate) struct Position {
     pub(crate) last_node_id: u64,
     #[prost(fixed64, tag = "7")]
     pub(crate) hash: u64,
-    /// Entries applied since the cluster began.
+    /// Of the entry that follows the last one applied.
     #[prost(uint64, tag = "8")]
-    pub(crate) entries: u64,
+    pub(crate) next_index: u64,
+    /// The node ids in the membership.
+    #[prost(uint64, repeated, tag = "9")]
+    pub(crate) members: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,20 +1,27 @@
 //! What every entry looks at, in memory: the position, the leases, the answers for retries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use prost::Message;
 use rocksdb::{DB, WriteBatch};
-use store_api::{LeaseId, RequestId, StoreError};
+use store_api::{LeaseId, RequestId, Revision, StoreError};
 use store_core::{Lease, LeaseChange, Remembered, Replies};
 
 use super::{Position, keys, records};
 use crate::{fatal, options};
 
+/// Entries of which the state after them is remembered, for comparisons with other replicas.
+const PASSED_KEPT: usize = 65_536;
+
 pub(super) struct Working {
     pub(super) position: Position,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     pub(super) replies: Replies,
+    /// Nodes that were members once and are no more.
+    pub(super) removed: BTreeSet<u64>,
+    /// Revision and hash after each of the entries applied last.
+    passed: VecDeque<(Revision, u64)>,
     failed: Option<StoreError>,
 }
 
@@ -27,7 +34,32 @@ impl Working {
             None => Position::default(),
         };
         let leases = load_leases(db)?;
-        Ok(Self { position, leases, replies: load_replies(db)?, failed: None })
+        let passed = position.log_id.is_some().then_some((position.revision, position.hash));
+        Ok(Self {
+            leases,
+            replies: load_replies(db)?,
+            removed: load_removed(db)?,
+            passed: passed.into_iter().collect(),
+            failed: None,
+            position,
+        })
+    }
+
+    /// One more entry is applied.
+    pub(super) fn pass(&mut self, index: u64, log_id: Bytes) {
+        self.position.log_id = Some(log_id);
+        self.position.next_index = index + 1;
+        if self.passed.len() >= PASSED_KEPT {
+            self.passed.pop_front();
+        }
+        self.passed.push_back((self.position.revision, self.position.hash));
+    }
+
+    /// Revision and hash after the entry at `index`, as long as it is remembered.
+    pub(super) fn passed(&self, index: u64) -> Option<(Revision, u64)> {
+        let ago = self.position.next_index.checked_sub(index + 1)?;
+        let place = self.passed.len().checked_sub(usize::try_from(ago).ok()? + 1)?;
+        self.passed.get(place).copied()
     }
 
     /// The failure after which nothing may be applied any more.
@@ -41,6 +73,15 @@ impl Working {
 
     pub(super) fn save_position(&self, batch: &mut WriteBatch) {
         batch.put(keys::POSITION, self.position.encode_to_vec());
+    }
+
+    pub(super) fn change_membership(&mut self, membership: &Bytes, members: &[u64], batch: &mut WriteBatch) {
+        let before = std::mem::replace(&mut self.position.members, members.to_vec());
+        for node in before.into_iter().filter(|node| !members.contains(node)) {
+            self.removed.insert(node);
+            batch.put(keys::removed_key(node), b"");
+        }
+        self.position.membership = Some(membership.clone());
     }
 
     pub(super) fn change_lease(&mut self, change: &LeaseChange, batch: &mut WriteBatch) -> Result<(), StoreError> {
@@ -112,6 +153,15 @@ fn load_leases(db: &DB) -> Result<BTreeMap<LeaseId, Lease>, StoreError> {
         Ok(())
     })?;
     Ok(leases)
+}
+
+fn load_removed(db: &DB) -> Result<BTreeSet<u64>, StoreError> {
+    let mut removed = BTreeSet::new();
+    each(db, b'r', |key, _| {
+        removed.insert(keys::number(key).ok_or_else(|| damaged("removed node"))?.0);
+        Ok(())
+    })?;
+    Ok(removed)
 }
 
 fn load_replies(db: &DB) -> Result<Replies, StoreError> {

@@ -24,14 +24,15 @@ struct Shared {
 }
 
 pub(crate) fn entry(index: u64, command: Command) -> ApplyEntry {
-    ApplyEntry { log_id: Bytes::copy_from_slice(&index.to_be_bytes()), payload: ApplyPayload::Command(command) }
+    let log_id = Bytes::copy_from_slice(&index.to_be_bytes());
+    ApplyEntry { index, log_id, payload: ApplyPayload::Command(command) }
 }
 
 impl EngineStore {
     pub(crate) fn open(dir: &Path) -> Self {
         let state = StateMachine::open(dir).expect("open");
         let changed = watch::Sender::new(state.revision());
-        Self { shared: Arc::new(Shared { state, next: tokio::sync::Mutex::new(1), changed }) }
+        Self { shared: Arc::new(Shared { state, next: tokio::sync::Mutex::new(0), changed }) }
     }
 
     async fn propose(&self, command: Command) -> Result<Reply, StoreError> {

@@ -196,7 +196,7 @@ mod tests {
         let empty = proto::Command { format: FORMAT, command: None };
         let no_format = proto::Command { format: 0, command: Some(to_proto(&Command::Compact { revision: 1 })) };
         for (bytes, want) in [
-            (newer.encode_to_vec(), "format 2 is newer than this version understands (1): upgrade this replica"),
+            (newer.encode_to_vec(), "format 3 is newer than this version understands (2): upgrade this replica"),
             (empty.encode_to_vec(), "command is missing"),
             (no_format.encode_to_vec(), "format is missing"),
             (vec![0xff; 20], "not the expected message"),

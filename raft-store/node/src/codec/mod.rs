@@ -11,7 +11,7 @@ pub(crate) use raft::*;
 pub use reply::{error_from_proto, error_to_proto, reply_from_proto, reply_to_proto};
 
 /// The newest format of log entries and commands this version writes and understands.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why bytes are not what they should be.
 #[derive(Debug, thiserror::Error)]

@@ -65,16 +65,20 @@ pub(crate) fn membership_from_proto(membership: proto::Membership) -> Result<Mem
     Membership::new(voters, nodes).map_err(|_| DecodeError::Range("membership"))
 }
 
-fn node_to_proto(id: NodeId, node: &MemberNode) -> proto::MemberNode {
-    proto::MemberNode { id, peer_addr: node.peer_addr.clone(), api_url: node.api_url.clone() }
+pub(crate) fn node_to_proto(id: NodeId, node: &MemberNode) -> proto::MemberNode {
+    let MemberNode { peer_addr, api_url, incarnation } = node.clone();
+    proto::MemberNode { id, peer_addr, api_url, incarnation }
 }
 
-fn node_from_proto(node: proto::MemberNode) -> (NodeId, MemberNode) {
-    (node.id, MemberNode { peer_addr: node.peer_addr, api_url: node.api_url })
+pub(crate) fn node_from_proto(node: proto::MemberNode) -> (NodeId, MemberNode) {
+    let proto::MemberNode { id, peer_addr, api_url, incarnation } = node;
+    (id, MemberNode { peer_addr, api_url, incarnation })
 }
 
+/// A member as somebody asks for it: the leader finds out which disk it has.
 pub(crate) fn member_to_proto(member: &Member) -> proto::MemberNode {
-    proto::MemberNode { id: member.id, peer_addr: member.peer_addr.clone(), api_url: member.api_url.clone() }
+    let Member { id, peer_addr, api_url, .. } = member.clone();
+    proto::MemberNode { id, peer_addr, api_url, incarnation: String::new() }
 }
 
 pub(crate) fn stored_membership_to_proto(stored: &StoredMembership) -> proto::StoredMembership {
@@ -142,7 +146,11 @@ mod tests {
 
     #[test]
     fn entries_votes_and_memberships_survive_the_disk() {
-        let node = |n: u64| MemberNode { peer_addr: format!("h{n}:1"), api_url: format!("https://h{n}:2") };
+        let node = |n: u64| MemberNode {
+            peer_addr: format!("h{n}:1"),
+            api_url: format!("https://h{n}:2"),
+            incarnation: format!("disk-{n}"),
+        };
         let joint = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])];
         let nodes = BTreeMap::from([(1, node(1)), (2, node(2)), (3, node(3)), (4, node(4)), (9, node(9))]);
         let membership = Membership::new(joint, nodes).expect("a legal membership");

@@ -92,6 +92,7 @@ pub fn error_to_proto(error: &StoreError) -> proto::StoreError {
         StoreError::Unknown(why) => P::Unknown(why),
         StoreError::Invalid(why) => P::Invalid(why),
         StoreError::Fatal(why) => P::Fatal(why),
+        StoreError::NoSpace(why) => P::NoSpace(why),
     };
     proto::StoreError { error: Some(error) }
 }
@@ -108,6 +109,7 @@ pub fn error_from_proto(error: proto::StoreError) -> Result<StoreError, DecodeEr
         P::Unknown(why) => StoreError::Unknown(why),
         P::Invalid(why) => StoreError::Invalid(why),
         P::Fatal(why) => StoreError::Fatal(why),
+        P::NoSpace(why) => StoreError::NoSpace(why),
     })
 }
 
@@ -144,6 +146,7 @@ mod tests {
             StoreError::Unknown("b".into()),
             StoreError::Invalid("c".into()),
             StoreError::Fatal("d".into()),
+            StoreError::NoSpace("e".into()),
         ];
         replies.extend(errors.into_iter().map(Reply::Refused));
         for reply in replies {

@@ -1,6 +1,7 @@
 //! What is known of the log without asking the disk: its ends, the vote, the newest entries.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use openraft::LogIdOptionExt;
 use store_api::StoreError;
@@ -20,11 +21,35 @@ pub(super) struct Memory {
     vote: Option<Vote>,
     committed: Option<LogId>,
     purged: Option<LogId>,
+    /// The first index the log holds, or will.
+    begins: u64,
     last: Option<LogId>,
-    /// Consecutive, up to `last`. Those above `written` exist nowhere else yet.
+    /// Consecutive, up to `last`. Those from `unwritten` on exist nowhere else yet.
     newest: VecDeque<Entry>,
     bytes: usize,
-    written: u64,
+    unwritten: u64,
+    /// Truncations so far: what was read from disk over one may be of either side of it.
+    truncations: u64,
+}
+
+/// How to read a part of the log, and how the log stood when that was found out.
+pub(super) struct Plan {
+    /// To be read from disk; may be empty.
+    pub(super) disk: Range<u64>,
+    /// What follows it.
+    pub(super) newest: Vec<Entry>,
+    truncations: u64,
+}
+
+/// What became of a [`Plan`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// All there is was read, as far as the limit allowed.
+    Whole,
+    /// The log was truncated meanwhile.
+    Again,
+    /// Entries are missing that nobody removed.
+    Hole,
 }
 
 /// Reads the ends of the log from disk.
@@ -38,14 +63,25 @@ pub(super) fn load(log: &RaftLog) -> Result<Memory, StoreError> {
         Some((_, last)) => Some(entry_at(log, last)?.log_id),
         None => purged,
     };
+    let committed = id(log.committed()?)?;
     Ok(Memory {
         vote: vote.map_err(broken("the vote"))?,
-        committed: id(log.committed()?)?,
+        committed: committed.and_then(|committed| within(committed, last)),
         purged,
+        begins: log.bounds().map_or(purged.next_index(), |(first, _)| first),
         last,
-        written: last.map_or(0, |last| last.index()),
+        unwritten: last.next_index(),
         ..Memory::default()
     })
+}
+
+/// A crash may take away entries that were committed elsewhere and not yet durable here; what is left of the
+/// log is committed all the same.
+fn within(committed: LogId, last: Option<LogId>) -> Option<LogId> {
+    match last {
+        Some(last) if committed.index() <= last.index() => Some(committed),
+        last => last,
+    }
 }
 
 fn entry_at(log: &RaftLog, index: u64) -> Result<Entry, StoreError> {
@@ -76,30 +112,45 @@ impl Memory {
         self.last
     }
 
-    /// The part of `start..end` that exists, as (first index, first index found in memory, entries in
-    /// memory): what is below the second number is to be read from disk.
-    pub(super) fn read(&self, start: u64, end: u64, max_bytes: usize) -> (u64, u64, Vec<Entry>) {
-        let start = start.max(self.purged.next_index());
+    /// How to read the part of `start..end` that exists. `newest` stops at about `max_bytes`.
+    pub(super) fn plan(&self, start: u64, end: u64, max_bytes: usize) -> Plan {
+        let start = start.max(self.begins);
         let end = end.min(self.last.next_index());
-        let Some(first) = self.newest.front().map(|entry| entry.log_id.index()) else {
-            return (start, end, Vec::new());
-        };
-        let from = start.max(first);
-        if from >= end {
-            return (start, end, Vec::new());
-        }
+        let first = self.newest.front().map_or(end, |entry| entry.log_id.index());
+        let from = start.max(first).min(end);
         let mut taken = 0;
-        let range = (from - first) as usize..(end - first) as usize;
         let within = |entry: &&Entry| {
             let fits = taken < max_bytes;
             taken = taken.saturating_add(codec::entry_size(entry));
             fits
         };
-        let entries = self.newest.range(range).take_while(within).cloned().collect();
-        (start, from, entries)
+        let in_memory = self.newest.iter().skip((from.saturating_sub(first)) as usize).take((end - from) as usize);
+        Plan {
+            disk: start..from,
+            newest: in_memory.take_while(within).cloned().collect(),
+            truncations: self.truncations,
+        }
+    }
+
+    /// Judges what was read from disk; `full` says that the limit ended it. Only a purge may have taken entries
+    /// meanwhile, from the front.
+    pub(super) fn check(&self, plan: &Plan, read: &[Entry], full: bool) -> Check {
+        if self.truncations != plan.truncations {
+            return Check::Again;
+        }
+        let begins = plan.disk.start.max(self.begins);
+        let first = read.first().map_or(begins, |entry| entry.log_id.index());
+        let next = read.last().map_or(begins, |entry| entry.log_id.index() + 1);
+        match first <= begins && (full || next >= plan.disk.end) {
+            true => Check::Whole,
+            false => Check::Hole,
+        }
     }
 
     pub(super) fn append(&mut self, entries: Vec<Entry>) {
+        if let Some(first) = entries.first().filter(|_| self.last.is_none()) {
+            self.begins = first.log_id.index();
+        }
         for entry in entries {
             self.bytes += codec::entry_size(&entry);
             self.last = Some(entry.log_id);
@@ -109,14 +160,14 @@ impl Memory {
 
     /// The engine can read everything up to `index`.
     pub(super) fn written(&mut self, index: u64) {
-        self.written = self.written.max(index);
+        self.unwritten = self.unwritten.max(index + 1);
         self.evict();
     }
 
     fn evict(&mut self) {
         while self.bytes > KEPT_BYTES || self.newest.len() > KEPT_ENTRIES {
             match self.newest.front() {
-                Some(entry) if entry.log_id.index() <= self.written => self.drop_first(),
+                Some(entry) if entry.log_id.index() < self.unwritten => self.drop_first(),
                 _ => break,
             }
         }
@@ -138,7 +189,13 @@ impl Memory {
         if self.last.next_index() > from {
             self.last = last.max(self.purged);
         }
-        self.written = self.written.min(from.saturating_sub(1));
+        self.truncations += 1;
+        self.not_written(from);
+    }
+
+    /// The engine holds nothing from `from` on.
+    pub(super) fn not_written(&mut self, from: u64) {
+        self.unwritten = self.unwritten.min(from);
     }
 
     pub(super) fn purge(&mut self, upto: LogId) {
@@ -146,6 +203,20 @@ impl Memory {
             self.drop_first();
         }
         self.purged = self.purged.max(Some(upto));
+        self.begins = self.begins.max(self.purged.next_index());
         self.last = self.last.max(Some(upto));
+    }
+}
+
+#[cfg(test)]
+impl Memory {
+    pub(super) fn unwritten(&self) -> u64 {
+        self.unwritten
+    }
+
+    pub(super) fn forget_written(&mut self) {
+        while self.newest.front().is_some_and(|entry| entry.log_id.index() < self.unwritten) {
+            self.drop_first();
+        }
     }
 }

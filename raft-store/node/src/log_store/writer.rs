@@ -68,6 +68,8 @@ impl Drop for Handle {
 #[derive(Default)]
 struct Group {
     entries: Vec<(u64, Bytes)>,
+    /// The last committed log id: written behind the entries, since it may name one of them.
+    committed: Option<Bytes>,
     bytes: usize,
     callbacks: Vec<(IOFlushed<TypeConfig>, Option<u64>, Written)>,
 }
@@ -111,22 +113,13 @@ impl Writer {
                 self.flush();
                 must(self.log.purge(to, &last_purged), "a purge of the log");
             }
-            Job::Committed { log_id } => must(self.log.save_committed(&log_id), "the committed log id"),
+            Job::Committed { log_id } => self.group.committed = Some(log_id),
         }
     }
 
     fn flush(&mut self) {
         let group = std::mem::take(&mut self.group);
-        if group.callbacks.is_empty() {
-            return;
-        }
-        let started = Instant::now();
-        let result = match group.entries.is_empty() {
-            true => Ok(()),
-            false => self.log.append(&group.entries).and_then(|()| self.log.sync()),
-        };
-        metrics::histogram!("kontiki_raft_log_fsync_duration_seconds").record(started.elapsed().as_secs_f64());
-        metrics::histogram!("kontiki_raft_log_group_entries").record(group.entries.len() as f64);
+        let result = self.write(&group);
         // Nobody may learn of success: pages of a failed fsync are marked clean, a retry would lie.
         if let Err(error) = result {
             for (callback, _, _) in group.callbacks {
@@ -141,6 +134,21 @@ impl Writer {
             callback.io_completed(Ok(()));
         }
     }
+
+    fn write(&self, group: &Group) -> Result<(), StoreError> {
+        let started = Instant::now();
+        self.log.append(&group.entries)?;
+        if let Some(committed) = &group.committed {
+            self.log.save_committed(committed)?;
+        }
+        if group.entries.is_empty() {
+            return Ok(());
+        }
+        self.log.sync()?;
+        metrics::histogram!("kontiki_raft_log_fsync_duration_seconds").record(started.elapsed().as_secs_f64());
+        metrics::histogram!("kontiki_raft_log_group_entries").record(group.entries.len() as f64);
+        Ok(())
+    }
 }
 
 fn finish(done: Done, result: Result<(), StoreError>, what: &str) {
@@ -152,5 +160,27 @@ fn finish(done: Done, result: Result<(), StoreError>, what: &str) {
 fn must(result: Result<(), StoreError>, what: &str) {
     if let Err(error) = result {
         die(&format!("cannot write {what}: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A crash between the two would leave a replica that looks for committed entries it does not have.
+    #[test]
+    fn what_is_committed_is_written_behind_the_entries_it_names() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = Arc::new(RaftLog::open(dir.path()).expect("a log"));
+        let mut writer = Writer { log: log.clone(), group: Group::default() };
+        let (entries, callback) = (vec![(0, Bytes::from("entry"))], IOFlushed::noop());
+        writer.take(Job::Append { entries, callback, written: Box::new(|_| {}) });
+        writer.take(Job::Committed { log_id: Bytes::from("first") });
+        assert_eq!((log.bounds(), log.committed()), (None, Ok(None)));
+        writer.flush();
+        assert_eq!((log.bounds(), log.committed()), (Some((0, 0)), Ok(Some(Bytes::from("first")))));
+        writer.take(Job::Committed { log_id: Bytes::from("second") });
+        writer.flush();
+        assert_eq!(log.committed(), Ok(Some(Bytes::from("second"))), "also without company");
     }
 }

@@ -1,5 +1,6 @@
 //! The peer network: what replicas say to each other, over gRPC and mutual TLS.
 
+mod caller;
 mod connect;
 mod listener;
 mod network;
@@ -15,7 +16,7 @@ use tonic::{Request, Status};
 pub use connect::{Dial, PeerIo, TcpDial};
 pub(crate) use listener::serve;
 pub(crate) use network::NetworkFactory;
-pub(crate) use pool::{Peer, Peers, was_not_sent};
+pub(crate) use pool::{Peer, Peers, had_no_effect};
 pub(crate) use service::PeerService;
 
 use crate::tls::PeerIdentity;
@@ -40,8 +41,9 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const CLUSTER: &str = "kontiki-cluster";
 const FROM: &str = "kontiki-from";
 const TO: &str = "kontiki-to";
-/// In answers that begin a stream: which data directory answers.
-const INCARNATION: &str = "kontiki-incarnation";
+/// The data directory that calls, and the one that is meant, where it is known.
+const FROM_INCARNATION: &str = "kontiki-from-incarnation";
+const TO_INCARNATION: &str = "kontiki-to-incarnation";
 
 /// Names caller and callee on every call.
 #[derive(Clone, Debug)]
@@ -49,15 +51,21 @@ pub(crate) struct Address {
     cluster: String,
     from: NodeId,
     to: NodeId,
+    from_incarnation: String,
+    to_incarnation: Option<String>,
 }
 
 impl tonic::service::Interceptor for Address {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let metadata = request.metadata_mut();
-        let cluster = self.cluster.parse().map_err(|_| Status::internal("the cluster id is not a header value"))?;
-        metadata.insert(CLUSTER, cluster);
+        let text = |text: &str| text.parse().map_err(|_| Status::internal(format!("{text:?} is not a header value")));
+        metadata.insert(CLUSTER, text(&self.cluster)?);
         metadata.insert(FROM, self.from.into());
         metadata.insert(TO, self.to.into());
+        metadata.insert(FROM_INCARNATION, text(&self.from_incarnation)?);
+        if let Some(incarnation) = &self.to_incarnation {
+            metadata.insert(TO_INCARNATION, text(incarnation)?);
+        }
         Ok(request)
     }
 }
@@ -103,7 +111,9 @@ mod tests {
             if let Some(certificate) = certificate {
                 request.extensions_mut().insert(certificate);
             }
-            let request = Address { cluster: cluster.into(), from, to }.call(request).expect("addressed");
+            let (from_incarnation, to_incarnation) = ("disk".to_owned(), None);
+            let mut address = Address { cluster: cluster.into(), from, to, from_incarnation, to_incarnation };
+            let request = address.call(request).expect("addressed");
             gate.call(request).map(drop).map_err(|status| status.message().to_owned())
         };
         assert_eq!(ask(Some(peer(2, "prod")), "prod", 2, 1), Ok(()));

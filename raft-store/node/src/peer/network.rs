@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::pool::{Peer, Peers};
-use super::{INCARNATION, snapshot_transfer};
+use super::snapshot_transfer;
 use crate::codec;
 use crate::snapshot::SnapshotFile;
 use crate::types::{MemberNode, TypeConfig, Vote};
@@ -41,7 +41,7 @@ pub(crate) struct NetworkFactory {
 
 impl NetworkFactory {
     fn network(&self, target: NodeId, node: &MemberNode, purpose: Purpose) -> Network {
-        let peer = self.peers.get(target, &node.peer_addr);
+        let peer = self.peers.get(target, node);
         Network { me: self.me, peer, peers: self.peers.clone(), purpose, heartbeats: None }
     }
 }
@@ -117,11 +117,12 @@ impl Network {
             Purpose::Bulk => self.peer.bulk(),
         };
         let opened = tokio::time::timeout(STREAM_SETUP, client.append_entries(requests)).await;
-        let response = opened.map_err(|_| unreachable_peer("no answer in time"))?.map_err(|status| failed(&status))?;
-        let incarnation = response.metadata().get(INCARNATION).and_then(|value| value.to_str().ok());
-        self.peer.check_incarnation(incarnation).map_err(|why| {
-            tracing::error!(peer = self.peer.id, why);
-            unreachable_peer(&why)
+        let opened = opened.map_err(|_| unreachable_peer("no answer in time"))?;
+        let response = opened.map_err(|status| {
+            if status.code() == Code::FailedPrecondition {
+                tracing::error!(peer = self.peer.id, why = status.message(), "a member is not what it was");
+            }
+            failed(&status)
         })?;
         Ok(response.into_inner())
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kontiki_proto::raft::raft_client::RaftClient;
 use parking_lot::Mutex;
 use store_api::NodeId;
+use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
@@ -14,12 +15,15 @@ use tower::service_fn;
 use super::connect::{ConnectFailed, Connector, Dial, Pause};
 use super::{Address, CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES, STREAM_WINDOW};
 use crate::tls::{PeerIdentity, PeerTls};
+use crate::types::MemberNode;
 
 pub(crate) type Client = RaftClient<InterceptedService<Channel, Address>>;
 
 /// The other replicas, as this one reaches them.
 pub(crate) struct Peers {
     me: PeerIdentity,
+    /// Of this replica's data directory.
+    incarnation: String,
     tls: Arc<PeerTls>,
     dial: Arc<dyn Dial>,
     peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
@@ -32,15 +36,16 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
     addr: String,
+    incarnation: Option<String>,
     control: Client,
     bulk: Client,
-    incarnation: Mutex<Option<String>>,
 }
 
 impl Peers {
-    pub(crate) fn new(me: PeerIdentity, tls: Arc<PeerTls>, dial: Arc<dyn Dial>) -> Arc<Self> {
+    pub(crate) fn new(me: PeerIdentity, incarnation: String, tls: Arc<PeerTls>, dial: Arc<dyn Dial>) -> Arc<Self> {
         Arc::new(Self {
             me,
+            incarnation,
             tls,
             dial,
             peers: Mutex::default(),
@@ -49,20 +54,26 @@ impl Peers {
         })
     }
 
-    /// The peer `id` at `addr`; connections to an address it had before are given up.
-    pub(crate) fn get(&self, id: NodeId, addr: &str) -> Arc<Peer> {
+    /// The member `id`; connections to an address it had before are given up.
+    pub(crate) fn get(&self, id: NodeId, node: &MemberNode) -> Arc<Peer> {
         let mut peers = self.peers.lock();
         if let Some(peer) = peers.get(&id)
-            && peer.addr == addr
+            && peer.addr == node.peer_addr
+            && peer.incarnation.as_ref() == Some(&node.incarnation)
         {
             return peer.clone();
         }
-        let peer = Arc::new(self.make(id, addr));
+        let peer = Arc::new(self.make(id, &node.peer_addr, Some(node.incarnation.clone())));
         peers.insert(id, peer.clone());
         peer
     }
 
-    fn make(&self, id: NodeId, addr: &str) -> Peer {
+    /// A replica that is no member yet: nobody knows which disk it has.
+    pub(crate) fn stranger(&self, id: NodeId, addr: &str) -> Peer {
+        self.make(id, addr, None)
+    }
+
+    fn make(&self, id: NodeId, addr: &str, incarnation: Option<String>) -> Peer {
         let pause = Arc::new(Pause::default());
         let connector = Connector {
             to: id,
@@ -71,18 +82,24 @@ impl Peers {
             dial: self.dial.clone(),
             pause: pause.clone(),
         };
-        let address = Address { cluster: self.me.cluster.clone(), from: self.me.id, to: id };
+        let address = Address {
+            cluster: self.me.cluster.clone(),
+            from: self.me.id,
+            to: id,
+            from_incarnation: self.incarnation.clone(),
+            to_incarnation: incarnation.clone(),
+        };
         let client = || {
             RaftClient::with_interceptor(channel(connector.clone()), address.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES)
         };
-        Peer { id, addr: addr.to_owned(), control: client(), bulk: client(), incarnation: Mutex::default() }
+        Peer { id, addr: addr.to_owned(), incarnation, control: client(), bulk: client() }
     }
 
     /// A peer says that a committed membership at `index` does not contain this replica.
     pub(crate) fn report_removed(&self, index: u64) {
-        self.removed_since.fetch_max(index + 1, Ordering::AcqRel);
+        self.removed_since.fetch_max(index.saturating_add(1), Ordering::AcqRel);
         self.removed.notify_one();
     }
 
@@ -118,28 +135,13 @@ impl Peer {
     pub(crate) fn bulk(&self) -> Client {
         self.bulk.clone()
     }
-
-    /// A replica that answers from another data directory than before lost what it had acknowledged:
-    /// nothing it says counts until it was removed and added under a new id.
-    pub(crate) fn check_incarnation(&self, found: Option<&str>) -> Result<(), String> {
-        let Some(found) = found else { return Err(format!("replica {} does not say which disk it has", self.id)) };
-        let mut known = self.incarnation.lock();
-        match known.as_deref() {
-            Some(known) if known != found => Err(format!(
-                "replica {} came back with another disk; remove it and add a new replica with a new id",
-                self.id
-            )),
-            Some(_) => Ok(()),
-            None => {
-                *known = Some(found.to_owned());
-                Ok(())
-            }
-        }
-    }
 }
 
-/// Whether a failed call surely was not sent.
-pub(crate) fn was_not_sent(status: &tonic::Status) -> bool {
+/// Whether a failed call surely had no effect: it was not sent, or refused before anybody looked at what it asks.
+pub(crate) fn had_no_effect(status: &tonic::Status) -> bool {
+    if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition) {
+        return true;
+    }
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
         if error.is::<ConnectFailed>() {

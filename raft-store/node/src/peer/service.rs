@@ -14,14 +14,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{INCARNATION, snapshot_transfer};
+use super::caller::{Caller, Known};
+use super::snapshot_transfer;
 use crate::blocking::blocking;
 use crate::codec;
 use crate::forward::to_outcome;
 use crate::membership::{Change, Changed};
 use crate::propose::{Attempt, MAX_COMMAND_BYTES, WRITE_TIMEOUT};
 use crate::replica::Replica;
-use crate::tls::PeerIdentity;
 use crate::types::TypeConfig;
 
 /// Serves the peer protocol of one replica.
@@ -36,10 +36,38 @@ impl PeerService {
         Self { replica, receiving: Semaphore::new(1) }
     }
 
-    /// A replica without a log may have lost one. It votes only for whoever begins a cluster: a vote of
-    /// a voter that forgot what it acknowledged could elect a leader that never knew it.
+    /// A vote of a voter that forgot what it acknowledged could elect a leader that never knew it. So a replica
+    /// without a log, which may have lost one, votes only for whoever begins a cluster; and one that is a member
+    /// with another disk than it has does not vote at all.
     fn may_vote(&self, request: &openraft::raft::VoteRequest<TypeConfig>) -> bool {
-        self.replica.log.has_entries() || request.last_log_id.is_none_or(|last| last.index() == 0)
+        let membership = self.replica.membership();
+        let me = membership.membership().get_node(&self.replica.id());
+        me.is_none_or(|me| me.incarnation == self.replica.identity.incarnation)
+            && (self.replica.log.last().is_some() || request.last_log_id.is_none_or(|last| last.index() == 0))
+    }
+
+    /// Judges who calls by what this replica knows of the others.
+    fn admit<T>(&self, request: &Request<T>, rules: &[Rule]) -> Result<Caller, Status> {
+        let caller = Caller::of(request)?;
+        let (committed, effective) = (self.replica.effects.membership.borrow(), self.replica.membership());
+        let removed = self.replica.effects.removed.load();
+        let known = Known {
+            incarnation: &self.replica.identity.incarnation,
+            committed: committed.membership(),
+            effective: effective.membership(),
+            removed: &removed,
+        };
+        rules.iter().try_for_each(|rule| rule(&caller, &known))?;
+        Ok(caller)
+    }
+
+    /// What concerns the log may come from a member that this replica does not know yet.
+    fn admit_to_log<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        self.admit(request, &[Caller::check_disks, Caller::check_not_removed])
+    }
+
+    fn admit_member<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        self.admit(request, &[Caller::check_member])
     }
 
     /// The log index of the committed membership, when `peer` is not in it.
@@ -56,10 +84,12 @@ impl PeerService {
         request: Request<proto::VoteRequest>,
         real: bool,
     ) -> Result<Response<proto::VoteResponse>, Status> {
-        let not_member_since = self.not_member_since(caller(&request)?);
+        let caller = self.admit(&request, &[Caller::check_disks])?;
+        let not_member_since = self.not_member_since(caller.id);
         let request = codec::vote_request_from_proto(request.into_inner()).map_err(bad_request)?;
-        if !self.may_vote(&request) {
-            tracing::warn!(candidate = %request.vote, "no vote: this replica has no log, it may have lost one");
+        let removed = self.replica.effects.removed.load().contains(&caller.id);
+        if removed || !self.may_vote(&request) {
+            tracing::warn!(candidate = %request.vote, removed, "no vote: one of us is not the member it was");
             let own = self.replica.metrics().vote;
             return Ok(Response::new(codec::vote_response_to_proto(
                 &VoteResponse::new(own, None, false),
@@ -79,17 +109,21 @@ impl PeerService {
             return Attempt::Failed(StoreError::Invalid("the request is too large".into()));
         }
         // What cannot be decoded must never get into the log: it would stop every replica.
-        match codec::command_from_bytes(bytes.clone()) {
-            Ok(_) => replica.propose_here(bytes, deadline).await,
-            Err(error) => Attempt::Failed(StoreError::Invalid(format!("the request is not understood: {error}"))),
+        let command = match codec::command_from_bytes(bytes.clone()) {
+            Ok(command) => command,
+            Err(error) => {
+                return Attempt::Failed(StoreError::Invalid(format!("the request is not understood: {error}")));
+            }
+        };
+        match replica.propose_here(&command, bytes, deadline).await {
+            // Who forwarded it finds the answer itself.
+            Attempt::Applied { index, .. } if command.request().is_some() => Attempt::Applied { index, reply: None },
+            attempt => attempt,
         }
     }
 }
 
-fn caller<T>(request: &Request<T>) -> Result<NodeId, Status> {
-    let peer = request.extensions().get::<PeerIdentity>();
-    peer.map(|peer| peer.id).ok_or_else(|| Status::unauthenticated("no peer certificate"))
-}
+type Rule = fn(&Caller, &Known<'_>) -> Result<(), Status>;
 
 fn bad_request(error: codec::DecodeError) -> Status {
     Status::invalid_argument(error.to_string())
@@ -109,29 +143,34 @@ impl RaftService for PeerService {
         &self,
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<AppendStream>, Status> {
-        let from = caller(&request)?;
-        let requests = stream::unfold(request.into_inner(), move |mut requests| async move {
-            match requests.message().await {
-                Ok(Some(request)) => match codec::append_from_proto(request) {
-                    Ok(request) => Some((request, requests)),
-                    Err(error) => {
-                        tracing::error!(from, %error, "append request not understood");
-                        None
-                    }
-                },
-                _ => None,
+        let from = self.admit_to_log(&request)?.id;
+        let effects = self.replica.effects.clone();
+        let requests = stream::unfold((request.into_inner(), effects), move |(mut requests, effects)| async move {
+            let request = requests.message().await.ok()??;
+            // It may have been removed since the stream began.
+            if effects.removed.load().contains(&from) {
+                return None;
+            }
+            match codec::append_from_proto(request) {
+                Ok(request) => Some((request, (requests, effects))),
+                Err(error) => {
+                    tracing::error!(from, %error, "append request not understood");
+                    None
+                }
             }
         });
         let results = self.replica.raft.stream_append(requests);
-        let responses = results.map(|result| match result {
-            Ok(result) => Ok(codec::appended_to_proto(&result)),
+        let contact = self.replica.contact.clone();
+        let responses = results.map(move |result| match result {
+            Ok(result) => {
+                if result.is_ok() {
+                    contact.heard(Instant::now());
+                }
+                Ok(codec::appended_to_proto(&result))
+            }
             Err(fatal) => Err(stopped(&fatal)),
         });
-        let mut response = Response::new(Box::pin(responses) as AppendStream);
-        let incarnation = self.replica.identity.incarnation.parse();
-        let incarnation = incarnation.map_err(|_| Status::internal("the incarnation is not a header value"))?;
-        response.metadata_mut().insert(INCARNATION, incarnation);
-        Ok(response)
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteResponse>, Status> {
@@ -146,10 +185,10 @@ impl RaftService for PeerService {
         &self,
         request: Request<Streaming<proto::SnapshotPart>>,
     ) -> Result<Response<proto::SnapshotResponse>, Status> {
+        let from = self.admit_to_log(&request)?.id;
         let Ok(_one) = self.receiving.try_acquire() else {
             return Err(Status::resource_exhausted("another snapshot is being received"));
         };
-        let from = caller(&request)?;
         let snapshots = &self.replica.effects.snapshots;
         let path = snapshots.unfinished();
         let (vote, meta) = snapshot_transfer::receive(&mut request.into_inner(), path.clone()).await?;
@@ -167,6 +206,7 @@ impl RaftService for PeerService {
         &self,
         request: Request<proto::TransferLeaderRequest>,
     ) -> Result<Response<proto::TransferLeaderResponse>, Status> {
+        self.admit_to_log(&request)?;
         let request = codec::transfer_from_proto(request.into_inner()).map_err(bad_request)?;
         let response = self.replica.raft.handle_transfer_leader(request).await;
         let response = response.map_err(|fatal| stopped(&fatal))?;
@@ -175,9 +215,10 @@ impl RaftService for PeerService {
 
     async fn read_index(
         &self,
-        _request: Request<proto::ReadIndexRequest>,
+        request: Request<proto::ReadIndexRequest>,
     ) -> Result<Response<proto::ReadIndexResponse>, Status> {
         use proto::read_index_response::Result as Found;
+        self.admit_member(&request)?;
         let result = match self.replica.leads() {
             true => match Replica::read_index(&self.replica.confirm).await {
                 Ok(index) => Found::Index(index),
@@ -192,6 +233,7 @@ impl RaftService for PeerService {
         &self,
         request: Request<proto::ForwardRequest>,
     ) -> Result<Response<proto::ForwardResponse>, Status> {
+        self.admit_member(&request)?;
         let request = request.into_inner();
         // A caller's clock is not ours to trust with our memory.
         let wait = Duration::from_millis(request.deadline_ms).min(WRITE_TIMEOUT);
@@ -207,6 +249,7 @@ impl RaftService for PeerService {
         request: Request<proto::ChangeMemberRequest>,
     ) -> Result<Response<proto::ChangeMemberResponse>, Status> {
         use proto::change_member_response::{Done, Result as R};
+        self.admit_member(&request)?;
         let change = Change::from_proto(request.into_inner()).map_err(bad_request)?;
         let result = match self.replica.change_here(&change).await {
             Changed::Done => R::Done(Done {}),
@@ -220,10 +263,28 @@ impl RaftService for PeerService {
         &self,
         request: Request<proto::RemovedNotice>,
     ) -> Result<Response<proto::RemovedResponse>, Status> {
-        let from = caller(&request)?;
+        let from = self.admit_member(&request)?.id;
         tracing::info!(from, "a peer says that this replica was removed");
         self.replica.peers.report_removed(request.into_inner().index);
         Ok(Response::new(proto::RemovedResponse {}))
+    }
+
+    async fn describe(
+        &self,
+        _request: Request<proto::DescribeRequest>,
+    ) -> Result<Response<proto::DescribeResponse>, Status> {
+        Ok(Response::new(self.replica.description()))
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<proto::ExchangeRequest>,
+    ) -> Result<Response<proto::ExchangeResponse>, Status> {
+        self.admit_member(&request)?;
+        let state = self.replica.effects.engine.state_at(request.into_inner().index);
+        let state = state.map(|(revision, hash)| proto::exchange_response::State { revision, hash });
+        let short_of_space = self.replica.space.is_short();
+        Ok(Response::new(proto::ExchangeResponse { state, short_of_space }))
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use store_api::{Event, Op, ReadAt, RequestId, Revision, Store, StoreError, Txn, WatchRequest};
+use prost::Message;
+use store_api::{Event, Op, OpReply, ReadAt, RequestId, Revision, Store, StoreError, Txn, WatchRequest};
+use store_core::Command;
+use store_engine::{ApplyEntry, ApplyPayload, RaftLog, StateMachine};
 use store_node::RaftStore;
 use store_node::test_support::{Cluster, Options, PATIENCE};
 
@@ -27,6 +30,18 @@ async fn first_answer(store: &RaftStore, key: &str) -> Duration {
             Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) if started.elapsed() < PATIENCE => {}
             Err(error) => panic!("{error}"),
         }
+    }
+}
+
+/// A killed replica lets go of its disk a moment later.
+fn patiently<T>(open: impl Fn() -> Result<T, StoreError>) -> T {
+    let started = Instant::now();
+    loop {
+        match open() {
+            Ok(opened) => return opened,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -134,6 +149,8 @@ async fn an_empty_and_a_far_behind_replica_catch_up_by_snapshot() {
     }
     cluster.converge().await;
 
+    let id = cluster.store(behind).allocate_node_id().await.expect("an id");
+    assert_eq!(id, 4);
     cluster.add_node(4).await;
     let member = cluster.member(4, true);
     cluster.store(behind).add_member(member, true).await.expect("added");
@@ -145,6 +162,34 @@ async fn an_empty_and_a_far_behind_replica_catch_up_by_snapshot() {
     cluster.kill(4).await;
     cluster.restart(4).await;
     cluster.store(4).wait_ready(PATIENCE).await.expect("ready");
+    cluster.converge().await;
+}
+
+/// A replica applies what a quorum has, perhaps before its own log is durable: a crash leaves the state ahead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_ahead_of_its_log_leads_a_replica_that_is_behind() {
+    let mut cluster = Cluster::start_with(3, Options { snapshot_entries: 40, ..Options::default() }).await;
+    for n in 0..60 {
+        put(&cluster.store(1), &format!("k{n}"), &n.to_string()).await;
+    }
+    cluster.converge().await;
+    let (behind, ahead) = (3, 1);
+    cluster.kill(behind).await;
+    for n in 60..65 {
+        put(&cluster.store(ahead), &format!("k{n}"), &n.to_string()).await;
+    }
+    cluster.converge().await;
+    let last = cluster.store(ahead).status().last_log_index;
+    cluster.kill(2).await;
+    cluster.kill(ahead).await;
+    let log = patiently(|| RaftLog::open(cluster.data_dir(ahead)));
+    log.truncate(last).expect("truncated");
+    drop(log);
+    cluster.restart(ahead).await;
+    cluster.restart(behind).await;
+    cluster.store(behind).wait_ready(PATIENCE).await.expect("caught up");
+    read_all(&cluster.store(behind), 65).await;
+    cluster.restart(2).await;
     cluster.converge().await;
 }
 
@@ -259,6 +304,157 @@ async fn old_history_is_compacted_by_age() {
     let read = store.get(b"a", ReadAt::Revision(first)).await;
     assert!(matches!(read, Err(StoreError::Compacted { .. })), "{read:?}");
     assert_eq!(get(&store, "a", ReadAt::Linearizable).await, Ok(Some("2".into())));
+}
+
+/// What a write replaced or deleted may be larger than any message; whoever forwarded it gets it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forwarded_write_may_have_a_large_answer() {
+    const BYTES: usize = 3 << 19;
+    let cluster = Cluster::start(3).await;
+    let follower = cluster.store(cluster.follower().await);
+    for n in 0..20 {
+        follower.txn(Txn::put(format!("large/{n:02}"), vec![n as u8; BYTES])).await.expect("written");
+    }
+    let op = Op::DeleteRange { start: "large/".into(), end: "large0".into() };
+    let reply = follower.txn(Txn { success: vec![op], ..Txn::default() }).await.expect("deleted");
+    let [OpReply::Deleted(deleted)] = &reply.replies[..] else { panic!("{} replies", reply.replies.len()) };
+    assert_eq!(deleted.len(), 20);
+    assert!((0..).zip(deleted).all(|(n, kv)| kv.value.len() == BYTES && kv.value[0] == n), "each with its value");
+    cluster.converge().await;
+}
+
+/// A paused leader keeps its connections and answers nothing: who waits for it goes to the new one at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_leader_that_hangs() {
+    let cluster = Cluster::start(3).await;
+    let old = cluster.leader().await;
+    let follower = cluster.store(cluster.follower().await);
+    put(&follower, "before", "1").await;
+    cluster.stall(old);
+    let started = Instant::now();
+    let write = async {
+        put(&follower, "key", "2").await;
+        started.elapsed()
+    };
+    let read = async {
+        get(&follower, "before", ReadAt::Linearizable).await.expect("read");
+        started.elapsed()
+    };
+    let new_leader = async {
+        cluster.leader_among_others(old).await;
+        while follower.status().leader == Some(old) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        started.elapsed()
+    };
+    let (wrote, read, led) = tokio::join!(write, read, new_leader);
+    println!("a new leader after {led:?}, a write after {wrote:?}, a read after {read:?}");
+    let limit = led + Duration::from_millis(600);
+    assert!(wrote < limit && read < limit, "led {led:?}, wrote {wrote:?}, read {read:?}");
+    cluster.links.heal();
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_out_of_contact_is_not_well() {
+    let cluster = Cluster::start(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let becomes = async |id, well: bool| {
+        let started = Instant::now();
+        while cluster.store(id).health().is_ok() != well {
+            assert!(started.elapsed() < PATIENCE, "replica {id}: {:?}", cluster.store(id).health());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    for id in [leader, follower] {
+        becomes(id, true).await;
+        cluster.isolate(id);
+        becomes(id, false).await;
+        cluster.links.heal();
+        becomes(id, true).await;
+    }
+}
+
+/// A disk that fills up stops what grows the store, not what makes room, and all goes on when there is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_what_grows_the_store_only() {
+    let mut cluster = Cluster::start(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let store = cluster.store(follower);
+    let revision = put(&store, "a", "1").await;
+    let lease = store.lease_grant(Duration::from_secs(60)).await.expect("granted");
+    for id in cluster.ids() {
+        cluster.set_reserve(id, u64::MAX);
+    }
+    for id in [leader, follower] {
+        let refused = cluster.store(id).txn(Txn::put("b", "2")).await;
+        assert!(matches!(refused, Err(StoreError::NoSpace(_))), "{refused:?}");
+    }
+    store.lease_renew(lease).await.expect("renewed");
+    store.lease_revoke(lease).await.expect("ended");
+    store.txn(Txn::delete("a")).await.expect("deleted");
+    store.compact(revision).await.expect("compacted");
+    let id = store.allocate_node_id().await.expect("an id");
+    cluster.add_node(id).await;
+    store.add_member(cluster.member(id, false), false).await.expect("added");
+    for id in cluster.ids() {
+        cluster.set_reserve(id, 0);
+    }
+    put(&store, "b", "2").await;
+    cluster.converge().await;
+}
+
+/// One of three replicas applied something else than the others, whatever the reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_state_differs_is_fenced_off() {
+    let mut cluster = Cluster::start(3).await;
+    let wrong = cluster.follower().await;
+    put(&cluster.store(1), "a", "1").await;
+    cluster.converge().await;
+    cluster.kill(wrong).await;
+    let state = patiently(|| StateMachine::open(cluster.data_dir(wrong)));
+    let (log_id, _) = state.last_applied().expect("a position");
+    let log_id = kontiki_proto::log::LogId::decode(log_id.expect("applied").as_ref()).expect("a log id");
+    let log_id = kontiki_proto::log::LogId { index: log_id.index + 1, ..log_id };
+    let payload = ApplyPayload::Command(Command::Txn(Txn::put("a", "wrong")));
+    let entry = ApplyEntry { index: log_id.index, log_id: log_id.encode_to_vec().into(), payload };
+    state.apply(&[entry]).expect("applied");
+    drop(state);
+    let right = cluster.leader_among_others(wrong).await;
+    put(&cluster.store(right), "a", "right").await;
+    cluster.restart(wrong).await;
+    let started = Instant::now();
+    let differs = |health: Result<(), String>| health.is_err_and(|why| why.contains("differs from that of the others"));
+    while !differs(cluster.store(wrong).health()) {
+        put(&cluster.store(right), "b", "1").await;
+        assert!(started.elapsed() < PATIENCE, "still {:?}", cluster.store(wrong).health());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("fenced off after {:?}", started.elapsed());
+    let read = get(&cluster.store(wrong), "a", ReadAt::Local).await;
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    assert_eq!(cluster.store(right).health(), Ok(()));
+    assert_eq!(get(&cluster.store(right), "a", ReadAt::Linearizable).await, Ok(Some("right".into())));
+}
+
+/// Entries near the size limit reach a replica that missed hundreds of them, though its peers have them on disk only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_catches_up_on_large_objects() {
+    const OBJECTS: usize = 40;
+    const BYTES: usize = 3 << 19;
+    let mut cluster = Cluster::start(3).await;
+    let behind = cluster.follower().await;
+    cluster.kill(behind).await;
+    let leader = cluster.leader().await;
+    for n in 0..OBJECTS {
+        let txn = Txn::put(format!("k{n}"), vec![n as u8; BYTES]);
+        cluster.store(leader).txn(txn).await.expect("written");
+    }
+    cluster.restart(behind).await;
+    cluster.store(behind).wait_ready(PATIENCE).await.expect("caught up");
+    let kv = cluster.store(behind).get(b"k39", ReadAt::Local).await.expect("read").kv.expect("there");
+    assert_eq!((kv.value.len(), kv.value[0]), (BYTES, 39));
+    cluster.converge().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

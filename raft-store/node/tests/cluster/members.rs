@@ -24,7 +24,7 @@ async fn a_removed_replica_stops_and_never_comes_back() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let gone = cluster.follower().await;
-    cluster.store(gone).remove_member(gone).await.ok();
+    cluster.store(gone).remove_member(gone, false).await.ok();
     let started = Instant::now();
     while cluster.store(gone).get(b"a", ReadAt::Local).await.is_ok() {
         assert!(started.elapsed() < PATIENCE, "the removed replica still answers");
@@ -50,15 +50,126 @@ async fn a_leader_can_be_removed() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let other = cluster.store(cluster.follower().await);
-    other.remove_member(leader).await.expect("removed");
     let started = Instant::now();
-    while cluster.store(leader).get(b"a", ReadAt::Local).await.is_ok() {
-        assert!(started.elapsed() < PATIENCE, "the removed leader still answers");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    other.remove_member(leader, false).await.expect("removed");
+    // It handed over first, so nobody waited for an election.
+    other.txn(Txn::put("a", "0")).await.expect("two of two");
+    println!("removed the leader and wrote after {:?}", started.elapsed());
+    assert!(other.status().leader.is_some_and(|id| id != leader));
+    tokio::time::timeout(PATIENCE, cluster.store(leader).stopped()).await.expect("the removed leader stops");
+    assert!(cluster.store(leader).health().is_err());
     cluster.kill(leader).await;
     other.txn(Txn::put("a", "1")).await.expect("two of two");
     assert_eq!(other.status().members.len(), 2);
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn why<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result {
+        Err(StoreError::Invalid(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The first replica is told its first members at every start. With its data gone it must not begin a second cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_replica_that_lost_its_data_begins_no_second_cluster() {
+    let mut cluster = Cluster::start(3).await;
+    let founders: Vec<_> = cluster.ids().into_iter().map(|id| cluster.member(id, true)).collect();
+    cluster.kill(1).await;
+    cluster.lose_store(1);
+    let lost = refusal(cluster.try_restart(1).await);
+    assert!(lost.contains("was a member of cluster \"test\", and its data in"), "{lost}");
+    // All of the machine is gone, and what its configuration says of the first members is not.
+    cluster.wipe(1);
+    cluster.restart(1).await;
+    assert!(!cluster.store(1).is_initialized());
+    let refused = why(cluster.store(1).initialize(founders).await);
+    assert!(refused.contains("is a member of a cluster already"), "{refused}");
+    cluster.store(2).txn(Txn::put("a", "1")).await.expect("two of three go on");
+    assert_eq!(cluster.store(1).status().leader, None);
+}
+
+/// A leader that never spoke with a replica before knows from the membership which disk it must have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_with_another_disk_gets_nothing_even_from_a_leader_that_restarted() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.store(1).txn(Txn::put("a", "1")).await.expect("written");
+    cluster.converge().await;
+    for id in cluster.ids() {
+        cluster.kill(id).await;
+    }
+    cluster.wipe(2);
+    for id in cluster.ids() {
+        cluster.restart(id).await;
+    }
+    cluster.store(1).wait_ready(PATIENCE).await.expect("two of three");
+    cluster.store(3).txn(Txn::put("a", "2")).await.expect("written");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!cluster.store(2).is_initialized(), "it was given entries under its old name");
+    let member = cluster.member(2, true);
+    let refused = why(cluster.store(1).add_member(member, true).await);
+    assert!(refused.starts_with("replica 2 lost the data it had"), "{refused}");
+    cluster.store(1).remove_member(2, false).await.expect("removed");
+    let member = cluster.member(2, true);
+    let refused = why(cluster.store(1).add_member(member, true).await);
+    assert!(refused.starts_with("replica 2 was removed"), "{refused}");
+    cluster.kill(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_id_comes_from_the_cluster() {
+    let mut cluster = Cluster::start(1).await;
+    cluster.add_node(7).await;
+    let member = cluster.member(7, true);
+    let refused = why(cluster.store(1).add_member(member, true).await);
+    assert_eq!(refused, "node id 7 was not given out by this cluster, the last one was 1");
+    let id = cluster.store(1).allocate_node_id().await.expect("an id");
+    cluster.add_node(id).await;
+    let member = cluster.member(id, true);
+    cluster.store(1).add_member(member, true).await.expect("added");
+}
+
+/// Of two voters left, both would be needed: the one that is down too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_would_stop_the_cluster_is_refused() {
+    let mut cluster = Cluster::start(3).await;
+    let (down, leader) = (cluster.follower().await, cluster.leader().await);
+    let healthy = cluster.ids().into_iter().find(|id| *id != down && *id != leader).expect("a third one");
+    cluster.kill(down).await;
+    let store = cluster.store(leader);
+    let refused = why(store.remove_member(healthy, false).await);
+    let want = format!("without replica {healthy} only 1 of 2 voters would answer, and no write would be possible:");
+    assert!(refused.starts_with(&want), "{refused}");
+    store.txn(Txn::put("a", "1")).await.expect("it goes on");
+    store.remove_member(down, false).await.expect("the one that is down");
+    store.txn(Txn::put("a", "2")).await.expect("two of two");
+}
+
+/// A leader died between the two steps of a membership change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_membership_change_left_half_way_is_completed() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let id = cluster.store(leader).allocate_node_id().await.expect("an id");
+    cluster.add_node(id).await;
+    let member = cluster.member(id, false);
+    cluster.store(leader).add_member(member.clone(), false).await.expect("a learner");
+    cluster.make_joint(leader, id).await;
+    until("completed", async || !cluster.is_joint(leader)).await;
+    let member_now = cluster.store(leader).status().members.into_iter().find(|member| member.id == id);
+    assert!(member_now.expect("a member").voter);
+    // Asking again for what was left half-way does not take it for done either.
+    cluster.store(leader).add_member(member, true).await.expect("a voter");
+    cluster.store(leader).txn(Txn::put("a", "1")).await.expect("written");
+    cluster.converge().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
