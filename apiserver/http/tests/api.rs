@@ -55,6 +55,12 @@ async fn verbs_and_shapes() {
     assert_eq!(&columns[..5], ["Name", "Ready", "Status", "Restarts", "Age"]);
     assert_eq!(table["rows"][0]["cells"].as_array().map(Vec::len), Some(columns.len()));
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    assert_eq!(admin.post(deployments, &deployment).await.code, 201);
+    let scale = admin.with(&format!("{deployments}/d/scale"), &[TABLE]).await.json();
+    assert_eq!((&scale["kind"], &scale["rows"][0]["cells"][1]), (&json!("Table"), &json!(3)), "{scale}");
     let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
     let partial = admin.with(PODS, &[("accept", partial)]).await.json();
     assert_eq!((&partial["kind"], partial["items"][0].get("spec")), (&json!("PartialObjectMetadataList"), None));
@@ -88,6 +94,28 @@ async fn verbs_and_shapes() {
 
     let head = admin.send(false, "HEAD", "/api/v1/namespaces/default", &[], "").await;
     assert_eq!((head.code, head.body.len()), (200, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_expired_says_where_to_go_on() {
+    let server = Running::start().await;
+    let admin = &server.admin;
+    for name in ["a", "b", "c"] {
+        assert_eq!(admin.post(PODS, &pod(name)).await.code, 201);
+    }
+    let first = admin.get(&format!("{PODS}?limit=1")).await.json();
+    let token = first["metadata"]["continue"].as_str().expect("a token");
+    assert_eq!(admin.post(PODS, &pod("d")).await.code, 201);
+    server.store.compact_now(server.registry.store.applied_revision()).expect("compacted");
+    let gone = admin.get(&format!("{PODS}?limit=1&continue={token}")).await;
+    assert!(gone.status().starts_with("410 Expired: The provided continue parameter is too old"), "{}", gone.text());
+    let status = gone.json();
+    let token = status["metadata"]["continue"].as_str().expect("a token to go on with");
+    let rest = admin.get(&format!("{PODS}?continue={token}")).await.json();
+    let names: Vec<&Value> =
+        rest["items"].as_array().expect("items").iter().map(|item| &item["metadata"]["name"]).collect();
+    assert_eq!(names, ["b", "c", "d"]);
+    assert_eq!(status.get("details"), None, "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

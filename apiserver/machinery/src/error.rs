@@ -65,6 +65,8 @@ pub struct ApiError {
     pub message: String,
     /// Boxed: every fallible function of the API server carries this type.
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: where a list that expired may go on, inconsistently.
+    pub continue_token: String,
 }
 
 /// `Status.details`.
@@ -100,7 +102,7 @@ fn of_resource(resource: &GroupResource, name: &str) -> Option<Box<Details>> {
 
 impl ApiError {
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: String::new() }
     }
     pub fn not_found(resource: &GroupResource, name: &str) -> Self {
         Self {
@@ -214,6 +216,9 @@ impl ApiError {
         }
         if let Some(details) = &self.details {
             status["details"] = details.to_json();
+        }
+        if !self.continue_token.is_empty() {
+            status["metadata"] = json!({"continue": self.continue_token});
         }
         status
     }

@@ -54,7 +54,6 @@ use api_schema::{Resource, Schema};
 use bytes::Bytes;
 use jiff::Timestamp;
 use parts::Part;
-pub use read::inconsistent_continue;
 pub use rights::Authority;
 use scope::Scope;
 use store_api::{DynStore, Fence, Revision};

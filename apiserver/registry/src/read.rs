@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_cache::{Listing, Object};
-use api_machinery::invalid::CauseType;
-use api_machinery::{ApiError, Cause, ErrorList, GroupKind, ObjectKey, Path};
+use api_machinery::{ApiError, ErrorList, GroupKind, ObjectKey, Path};
 use api_schema::Resource;
 use store_api::{RangeRequest, ReadAt, Revision, StoreError, prefix_end};
 
@@ -298,22 +297,8 @@ fn compacted(after: Option<String>) -> ApiError {
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    let cause = Cause {
-        reason: CauseType::Invalid,
-        message: Token::new(None, after).encode(),
-        field: CONTINUE_FIELD.to_owned(),
-    };
-    error.details.get_or_insert_default().causes.push(cause);
+    error.continue_token = Token::new(None, after).encode();
     error
-}
-
-/// Where an error carries a continue token.
-const CONTINUE_FIELD: &str = "metadata.continue";
-
-/// The continue token in a 410 for a list whose revision is compacted: the answer's `metadata.continue`.
-pub fn inconsistent_continue(error: &ApiError) -> Option<&str> {
-    let causes = &error.details.as_ref().filter(|_| error.code == 410)?.causes;
-    causes.iter().find(|cause| cause.field == CONTINUE_FIELD).map(|cause| cause.message.as_str())
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ impl HealthCheck for Check {
 pub(crate) struct Running {
     pub address: SocketAddr,
     pub registry: Arc<Registry>,
+    pub store: MemStore,
     pub stop: CancellationToken,
     pub served: tokio::task::JoinHandle<std::io::Result<()>>,
     pub admin: Client,
@@ -107,8 +108,8 @@ fn write(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
     path
 }
 
-pub(crate) async fn registry(dir: &Path) -> Arc<Registry> {
-    let store = MemStore::new().into_dyn();
+pub(crate) async fn registry(dir: &Path, store: MemStore) -> Arc<Registry> {
+    let store = store.into_dyn();
     let cache = Cache::start(store.clone(), CacheConfig::default()).await.expect("the cache starts");
     let audiences = vec!["https://kubernetes.default.svc".to_owned()];
     let tokens = TokenIssuer::load_or_create(dir, "https://kubernetes.default.svc", audiences).expect("keys are made");
@@ -132,7 +133,8 @@ async fn make_namespace(registry: &Registry) {
 impl Running {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let registry = registry(dir.path()).await;
+        let store = MemStore::new();
+        let registry = registry(dir.path(), store.clone()).await;
         make_namespace(&registry).await;
         let ca = Authority::create("test-ca", now()).expect("a CA");
         let issue = |name: &str, organization: &str, server: bool| {
@@ -177,7 +179,7 @@ impl Running {
         let stop = CancellationToken::new();
         let served = tokio::spawn(server.serve_on(listener, stop.clone()));
         let admin = Client::new(address, &ca_file, Some((&identity.0, &identity.1)));
-        Self { address, registry, stop, served, admin, kubelet, dir }
+        Self { address, registry, store, stop, served, admin, kubelet, dir }
     }
 
     /// A client without a certificate.
