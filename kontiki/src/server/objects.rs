@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api_admission::View;
+use api_auth::authz::node::References;
 use api_machinery::{ApiError, GroupResource, ObjectKey, Value};
 use api_registry::Registry;
 use async_trait::async_trait;
@@ -16,8 +17,8 @@ impl api_auth::Objects for CachedObjects {
         self.0.peek(&key).map(|object| object.kept_value())
     }
 
-    fn pods_on_node(&self, node: &str) -> Vec<Arc<Value>> {
-        self.0.cache.pods_on_node(node).objects.iter().map(|object| object.kept_value()).collect()
+    fn references_on_node(&self, node: &str) -> Vec<Arc<References>> {
+        self.0.cache.pods_on_node(node).objects.iter().filter_map(|pod| pod.typed()).collect()
     }
 
     async fn refresh(&self) -> Result<(), ApiError> {

@@ -114,6 +114,7 @@ mod tests {
 
     use super::*;
     use crate::authn::Union;
+    use crate::authz::node::References;
 
     /// By resource and name.
     struct Held(HashMap<(&'static str, &'static str), Value>);
@@ -125,7 +126,7 @@ mod tests {
             let found = all.find(|((plural, own), _)| *plural == &*resource.resource && *own == name);
             found.map(|(_, value)| Arc::new(value.clone()))
         }
-        fn pods_on_node(&self, _: &str) -> Vec<Arc<Value>> {
+        fn references_on_node(&self, _: &str) -> Vec<Arc<References>> {
             Vec::new()
         }
         async fn refresh(&self) -> Result<(), ApiError> {

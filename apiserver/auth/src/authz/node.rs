@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api_machinery::{UserInfo, Value, object};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::rbac::Rule;
@@ -70,9 +71,9 @@ impl NodeAuthorizer {
             ("coordination.k8s.io", "leases") | ("storage.k8s.io", "csinodes") => own(node),
             ("", kind @ ("secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts")) => {
                 let referred = !asked.name.is_empty()
-                    && self.objects.pods_on_node(node).iter().any(|pod| {
-                        object::namespace(pod) == asked.namespace
-                            && references(pod).contains(&(kind, asked.name.as_str()))
+                    && self.objects.references_on_node(node).iter().any(|pod| {
+                        *pod.namespace == *asked.namespace
+                            && pod.names.iter().any(|(resource, name)| *resource == kind && **name == *asked.name)
                     });
                 let why = || format!("no relationship found between node '{node}' and this object");
                 (!referred).then(why)
@@ -108,7 +109,30 @@ impl Authorizer for NodeAuthorizer {
     }
 }
 
-/// What a pod needs from its namespace: (resource, name).
+/// What a pod needs from its namespace. Small, where a pod is large: a node's are looked through for each of its
+/// requests.
+#[derive(Debug, PartialEq, Eq)]
+pub struct References {
+    namespace: Box<str>,
+    /// Resource and name.
+    names: Vec<(&'static str, Box<str>)>,
+}
+
+impl References {
+    pub fn of(pod: &Value) -> Self {
+        let names = references(pod).into_iter().map(|(resource, name)| (resource, name.into()));
+        Self { namespace: object::namespace(pod).into(), names: names.collect() }
+    }
+}
+
+/// From a whole pod.
+impl<'de> Deserialize<'de> for References {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(|pod| Self::of(&pod))
+    }
+}
+
+/// (resource, name)
 fn references<'a>(pod: &'a Value) -> BTreeSet<(&'static str, &'a str)> {
     let mut found = BTreeSet::new();
     let Some(spec) = pod.get("spec") else { return found };
@@ -157,14 +181,14 @@ mod tests {
 
     use super::*;
 
-    struct OnePod(Arc<Value>);
+    struct OnePod(Arc<References>);
 
     #[async_trait::async_trait]
     impl Objects for OnePod {
         fn get(&self, _: &GroupResource, _: &str, _: &str) -> Option<Arc<Value>> {
             None
         }
-        fn pods_on_node(&self, node: &str) -> Vec<Arc<Value>> {
+        fn references_on_node(&self, node: &str) -> Vec<Arc<References>> {
             if node == "n1" { vec![self.0.clone()] } else { Vec::new() }
         }
         async fn refresh(&self) -> Result<(), ApiError> {
@@ -178,7 +202,9 @@ mod tests {
         let pod = json!({"metadata": {"namespace": "a"}, "spec": {"serviceAccountName": "web",
             "volumes": [{"projected": {"sources": [{"configMap": {"name": "root-ca"}}]}}],
             "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "db"}}}]}]}});
-        let authorizer = NodeAuthorizer::new(Arc::new(OnePod(Arc::new(pod))));
+        let read: References = serde_json::from_str(&pod.to_string()).expect("a pod");
+        assert_eq!(read, References::of(&pod));
+        let authorizer = NodeAuthorizer::new(Arc::new(OnePod(Arc::new(read))));
         let cases = [
             ("n1", "get", "", "secrets", "a", "db", true),
             ("n1", "watch", "", "configmaps", "a", "root-ca", true),

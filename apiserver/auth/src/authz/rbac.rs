@@ -178,7 +178,7 @@ impl Index {
     }
 
     /// Every grant of a user that holds in `namespace` (empty: only those that hold everywhere).
-    fn grants<'a>(&'a self, user: &UserInfo, namespace: &'a str) -> impl Iterator<Item = (Subject, &'a Grant)> {
+    fn grants<'a>(&'a self, user: &UserInfo, namespace: &'a str) -> impl Iterator<Item = (&'a Subject, &'a Grant)> {
         let mut subjects = vec![Subject::User(user.name.clone())];
         subjects.extend(user.groups.iter().cloned().map(Subject::Group));
         if let Some(account) = user.name.strip_prefix("system:serviceaccount:")
@@ -186,11 +186,10 @@ impl Index {
         {
             subjects.push(Subject::Account(namespace.to_owned(), name.to_owned()));
         }
-        subjects.into_iter().flat_map(move |subject| {
-            let grants = self.grants.get(&subject).map_or(&[][..], Vec::as_slice);
-            let holds =
-                grants.iter().filter(move |grant| grant.namespace.as_deref().is_none_or(|own| own == namespace));
-            holds.map(move |grant| (subject.clone(), grant))
+        let known = subjects.into_iter().filter_map(|subject| self.grants.get_key_value(&subject));
+        known.flat_map(move |(subject, grants)| {
+            let holds = move |grant: &&Grant| grant.namespace.as_deref().is_none_or(|own| own == namespace);
+            grants.iter().filter(holds).map(move |grant| (subject, grant))
         })
     }
 }
