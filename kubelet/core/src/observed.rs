@@ -112,12 +112,14 @@ pub struct Observed {
     pub start_failures: BTreeMap<String, StartFailure>,
     /// When a sandbox could not be made: not again before.
     pub sandbox_retry: Option<Now>,
+    /// When a container could not be stopped: not again before, by container id.
+    pub stop_retries: BTreeMap<String, Now>,
     /// What waiting the last decision found (CrashLoopBackOff and so on), by container.
     pub waiting: BTreeMap<String, Waiting>,
     pub backoffs: Backoffs,
     /// By container id, so that a new incarnation starts unknown.
     pub probes: BTreeMap<String, ProbeResults>,
-    /// postStart hooks that are done, by container id. Sidecars hold up their successors until then.
+    /// Containers whose start is over, postStart hook included, by id. Sidecars hold up their successors until then.
     pub post_started: BTreeSet<String>,
     /// The kill of the pod has finished: nothing of it runs.
     pub killed: bool,
@@ -136,7 +138,20 @@ impl Observed {
 
     /// The one before the newest.
     pub fn previous(&self, name: &str) -> Option<&Container> {
-        self.containers.iter().filter(|c| c.name == name).nth(1)
+        self.before(self.latest(name)?)
+    }
+
+    /// The incarnation before this one.
+    pub fn before(&self, container: &Container) -> Option<&Container> {
+        let mut same = self.containers.iter().filter(|c| c.name == container.name);
+        same.find(|c| c.id == container.id)?;
+        same.next()
+    }
+
+    /// Whether it runs and its postStart hook is not over: not running yet for anyone who asks.
+    pub fn starting(&self, spec: &k8s_openapi::api::core::v1::Container, container: &Container) -> bool {
+        let hook = spec.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
+        hook && container.running() && !self.post_started.contains(&container.id)
     }
 
     pub fn any_running(&self) -> bool {
@@ -151,9 +166,24 @@ impl Observed {
         })
     }
 
+    /// A container did not stop: the next try waits.
+    pub fn stop_failed(&mut self, id: &str, now: Now) {
+        let delay = self.backoffs.next(&stop_key(id), now, now);
+        self.stop_retries.insert(id.to_owned(), now.checked_add(delay).unwrap_or(now));
+    }
+
+    pub fn stopped(&mut self, id: &str) {
+        self.backoffs.reset(&stop_key(id));
+        self.stop_retries.remove(id);
+    }
+
     /// Newest first, as the other functions expect.
     pub fn sort(&mut self) {
         self.sandboxes.sort_by_key(|one| std::cmp::Reverse((one.created, one.attempt)));
         self.containers.sort_by_key(|one| std::cmp::Reverse((one.created, one.attempt)));
     }
+}
+
+fn stop_key(id: &str) -> String {
+    format!("stop {id}")
 }

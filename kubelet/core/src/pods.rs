@@ -111,6 +111,16 @@ pub fn probe_grace(pod: &Pod, probe: Option<&Probe>) -> i64 {
     probe.and_then(|p| p.termination_grace_period_seconds).unwrap_or_else(|| grace_seconds(pod)).max(1)
 }
 
+pub fn priority(pod: &Pod) -> i32 {
+    spec(pod).and_then(|s| s.priority).unwrap_or(0)
+}
+
+/// Whether the cluster depends on it: never evicted, killed last.
+pub fn is_critical(pod: &Pod) -> bool {
+    const SYSTEM_CRITICAL: i32 = 2_000_000_000;
+    priority(pod) >= SYSTEM_CRITICAL
+}
+
 /// Phase `Succeeded` or `Failed`.
 pub fn is_terminal(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());

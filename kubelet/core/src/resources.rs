@@ -40,6 +40,17 @@ fn limits(container: &Container) -> Option<&Amounts> {
     container.resources.as_ref().and_then(|r| r.limits.as_ref())
 }
 
+/// What a container requests, in whole units.
+pub fn request(container: &Container, resource: &str) -> i64 {
+    get(requests(container), resource).map_or(0, |q| q.value())
+}
+
+/// What the containers that run side by side request together.
+pub fn pod_request(pod: &Pod, resource: &str) -> i64 {
+    let sidecars = pods::init_containers(pod).iter().filter(|c| pods::is_sidecar(c));
+    sidecars.chain(pods::app_containers(pod)).map(|c| request(c, resource)).sum()
+}
+
 /// `Guaranteed`, `Burstable` or `BestEffort`, over cpu and memory of init and app containers.
 pub fn qos_class(pod: &Pod) -> &'static str {
     let containers = || pods::app_containers(pod).iter().chain(pods::init_containers(pod));
@@ -82,10 +93,8 @@ fn cpu_quota(milli: i64) -> i64 {
 }
 
 fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i64 {
-    const SYSTEM_CRITICAL: i32 = 2_000_000_000;
-    let critical = pods::spec(pod).and_then(|s| s.priority).is_some_and(|p| p >= SYSTEM_CRITICAL);
     match qos_class(pod) {
-        _ if critical => -997,
+        _ if pods::is_critical(pod) => -997,
         "Guaranteed" => -997,
         "BestEffort" => 1000,
         _ => {

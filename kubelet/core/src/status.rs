@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::conditions::{Facts, conditions};
+use crate::conditions::{Facts, conditions, disruption};
 use crate::observed::{Container, ContainerState, Kind, Observed, ProbeResults};
 use crate::{Desired, Now, phase, pods, resources, sync};
 
@@ -21,10 +21,10 @@ pub struct NodeFacts<'a> {
 pub fn pod_status(desired: &Desired<'_>, observed: &Observed, node: &NodeFacts<'_>, now: Now) -> api::PodStatus {
     let pod = desired.pod;
     let before = pod.status.clone().unwrap_or_default();
-    let ended = desired.terminating.is_some() && observed.killed;
     let all = |kind: Kind, prior: &Option<Vec<api::ContainerStatus>>| -> Vec<api::ContainerStatus> {
         let specs = pods::all_containers(pod).into_iter().filter(|(k, _)| *k == kind);
-        specs.map(|(_, spec)| container_status(pod, kind, &spec, observed, node, prior, ended)).collect()
+        let told = |spec: &api::Container| prior.iter().flatten().find(|s| s.name == spec.name);
+        specs.map(|(_, spec)| container_status(desired, kind, &spec, observed, node, told(&spec))).collect()
     };
     let init = all(Kind::Init, &before.init_container_statuses);
     let apps = all(Kind::App, &before.container_statuses);
@@ -32,11 +32,12 @@ pub fn pod_status(desired: &Desired<'_>, observed: &Observed, node: &NodeFacts<'
     let phase = overall_phase(desired, observed, &init, &apps, before.phase.as_deref());
     let sandbox = observed.ready_sandbox();
     let facts = Facts { pod, phase, init: &init, apps: &apps, sandbox_ready: sandbox.is_some() };
-    let conditions = conditions(&facts, now);
+    let cause = desired.terminating.and_then(|t| t.reason.as_ref());
+    let disruption = cause.and_then(|cause| Some(disruption(pod, cause.disruption?, &cause.message, now)));
+    let conditions = conditions(&facts, now).into_iter().chain(disruption).collect();
     let ips = ips(pod, observed, node, &before);
-    let reason = desired.terminating.and_then(|t| t.reason.clone());
-    let (reason, message) = match reason {
-        Some((reason, message)) => (Some(reason), Some(message)),
+    let (reason, message) = match cause {
+        Some(cause) => (Some(cause.reason.clone()), Some(cause.message.clone())),
         None => (before.reason.clone(), before.message.clone()),
     };
     let some = |list: Vec<api::ContainerStatus>| (!list.is_empty()).then_some(list);
@@ -100,22 +101,26 @@ fn ips(pod: &api::Pod, observed: &Observed, node: &NodeFacts<'_>, before: &api::
 }
 
 fn container_status(
-    pod: &api::Pod,
+    desired: &Desired<'_>,
     kind: Kind,
     spec: &api::Container,
     observed: &Observed,
     node: &NodeFacts<'_>,
-    prior: &Option<Vec<api::ContainerStatus>>,
-    ended: bool,
+    prior: Option<&api::ContainerStatus>,
 ) -> api::ContainerStatus {
-    let prior = prior.iter().flatten().find(|s| s.name == spec.name);
-    let mut status = match observed.latest(&spec.name) {
-        Some(container) => seen_status(spec, container, observed, node),
-        None => unseen_status(pod, kind, spec, observed, prior),
+    let pod = desired.pod;
+    let latest = observed.latest(&spec.name);
+    // A start is over when its postStart hook is: until then the status is what it was before. What ends is shown as it is.
+    let starting = latest.filter(|c| desired.terminating.is_none() && observed.starting(spec, c));
+    let shown = if starting.is_some() { observed.previous(&spec.name) } else { latest };
+    let mut status = match shown {
+        Some(container) => seen_status(pod, spec, container, observed, node),
+        None => unseen_status(pod, spec, observed, prior),
     };
     if let Some(prior) = prior {
         status.restart_count = status.restart_count.max(prior.restart_count);
     }
+    let ended = desired.terminating.is_some() && observed.killed;
     if ended && status.state.as_ref().is_none_or(|s| s.terminated.is_none()) {
         status.state = Some(lost());
         status.ready = false;
@@ -129,6 +134,7 @@ fn container_status(
 
 /// From an incarnation the runtime knows.
 fn seen_status(
+    pod: &api::Pod,
     spec: &api::Container,
     container: &Container,
     observed: &Observed,
@@ -140,8 +146,8 @@ fn seen_status(
         image_id: container.image_id.clone(),
         container_id: Some(format!("{}://{}", node.runtime_name, container.id)),
         restart_count: i32::try_from(container.attempt).unwrap_or(i32::MAX),
-        state: Some(state(container, node)),
-        last_state: observed.previous(&spec.name).map(|c| state(c, node)).filter(|s| s.terminated.is_some()),
+        state: Some(state(pod, container, node)),
+        last_state: observed.before(container).map(|c| state(pod, c, node)).filter(|s| s.terminated.is_some()),
         volume_mounts: mounts(spec),
         ..api::ContainerStatus::default()
     };
@@ -159,31 +165,29 @@ fn seen_status(
 /// Nothing in the runtime: not started yet, or removed behind our back.
 fn unseen_status(
     pod: &api::Pod,
-    kind: Kind,
     spec: &api::Container,
     observed: &Observed,
     prior: Option<&api::ContainerStatus>,
 ) -> api::ContainerStatus {
     if let Some(prior) = prior.filter(|p| p.container_id.as_deref().is_some_and(|id| !id.is_empty())) {
-        return lost_status(spec, observed, prior);
+        return lost_status(pod, spec, observed, prior);
     }
-    let initializing = kind == Kind::App && !pods::init_containers(pod).is_empty();
-    let default = if initializing { "PodInitializing" } else { "ContainerCreating" };
-    let (reason, message) = match observed.waiting.get(&spec.name) {
-        Some(waiting) => (waiting.reason.as_str(), waiting.message.as_str()),
-        None => (default, ""),
-    };
     api::ContainerStatus {
         name: spec.name.clone(),
         image: spec.image.clone().unwrap_or_default(),
-        state: Some(waiting_state(reason, message)),
+        state: Some(not_started(pod, spec, observed)),
         volume_mounts: mounts(spec),
         ..api::ContainerStatus::default()
     }
 }
 
 /// It ran once, and the runtime has forgotten it: after a reboot, or because someone removed it.
-fn lost_status(spec: &api::Container, observed: &Observed, prior: &api::ContainerStatus) -> api::ContainerStatus {
+fn lost_status(
+    pod: &api::Pod,
+    spec: &api::Container,
+    observed: &Observed,
+    prior: &api::ContainerStatus,
+) -> api::ContainerStatus {
     let mut status = prior.clone();
     let state = prior.state.as_ref();
     if state.is_some_and(|s| s.terminated.is_some()) {
@@ -192,12 +196,21 @@ fn lost_status(spec: &api::Container, observed: &Observed, prior: &api::Containe
     if state.is_some_and(|s| s.running.is_some()) {
         status.last_state = Some(lost());
     }
-    let waiting = observed.waiting.get(&spec.name);
-    status.state = Some(match waiting {
-        Some(waiting) => waiting_state(&waiting.reason, &waiting.message),
-        None => waiting_state("ContainerCreating", ""),
-    });
+    status.state = Some(not_started(pod, spec, observed));
     status
+}
+
+/// What holds it up, or what every container of the pod waits for.
+fn not_started(pod: &api::Pod, spec: &api::Container, observed: &Observed) -> api::ContainerState {
+    match observed.waiting.get(&spec.name) {
+        Some(waiting) => waiting_state(&waiting.reason, &waiting.message),
+        None => waiting_state(default_reason(pod), ""),
+    }
+}
+
+/// Init containers too wait for the pod to be initialized: `kubectl get` shows `Init:0/2` for that.
+fn default_reason(pod: &api::Pod) -> &'static str {
+    if pods::init_containers(pod).is_empty() { "ContainerCreating" } else { "PodInitializing" }
 }
 
 fn readiness(kind: Kind, spec: &api::Container, observed: &Observed, status: &mut api::ContainerStatus) {
@@ -212,7 +225,7 @@ fn readiness(kind: Kind, spec: &api::Container, observed: &Observed, status: &mu
     };
 }
 
-fn state(container: &Container, node: &NodeFacts<'_>) -> api::ContainerState {
+fn state(pod: &api::Pod, container: &Container, node: &NodeFacts<'_>) -> api::ContainerState {
     match &container.state {
         ContainerState::Running { started } => api::ContainerState {
             running: Some(api::ContainerStateRunning { started_at: Some(Time(*started)) }),
@@ -230,7 +243,7 @@ fn state(container: &Container, node: &NodeFacts<'_>) -> api::ContainerState {
             }),
             ..Default::default()
         },
-        ContainerState::Created | ContainerState::Unknown => waiting_state("ContainerCreating", ""),
+        ContainerState::Created | ContainerState::Unknown => waiting_state(default_reason(pod), ""),
     }
 }
 

@@ -46,10 +46,14 @@ pub enum Action {
     RemoveContainer {
         id: String,
     },
-    /// Nothing before `until`; this is why.
+    /// The container does not start before `until`; this is why.
     Wait {
         name: String,
         waiting: Waiting,
+        until: Now,
+    },
+    /// Something failed: decide again at `until`.
+    Pause {
         until: Now,
     },
 }
@@ -87,8 +91,8 @@ pub fn sync_pod(desired: &Desired<'_>, observed: &Observed, now: Now) -> Vec<Act
         return vec![Action::KillPod { grace: termination.grace }];
     }
     if finished(pod, observed) {
-        let something = observed.any_running() || observed.ready_sandbox().is_some();
-        return if something { vec![Action::KillPod { grace: pods::grace_seconds(pod) }] } else { Vec::new() };
+        // Also where nothing runs any more, as after a restart of the agent: only the end of a kill is an end.
+        return vec![Action::KillPod { grace: pods::grace_seconds(pod) }];
     }
     let Some(sandbox) = observed.ready_sandbox() else {
         return make_sandbox(pod, observed, now);
@@ -152,10 +156,7 @@ fn create_sandbox(observed: &Observed, attempt: u32, now: Now) -> Vec<Action> {
         return Vec::new();
     }
     match observed.sandbox_retry {
-        Some(until) if now < until => {
-            let waiting = Waiting { reason: "ContainerCreating".into(), message: String::new() };
-            vec![Action::Wait { name: String::new(), waiting, until }]
-        }
+        Some(until) if now < until => vec![Action::Pause { until }],
         _ => vec![Action::CreateSandbox { attempt }],
     }
 }
@@ -234,8 +235,8 @@ impl Step<'_> {
             return false;
         }
         let probes = self.observed.probes_of(container);
-        let up = (spec.startup_probe.is_none() || probes.startup == Some(true))
-            && (!has_post_start(spec) || self.observed.post_started.contains(&container.id));
+        let up =
+            (spec.startup_probe.is_none() || probes.startup == Some(true)) && !self.observed.starting(spec, container);
         !self.stop_if_failing(spec, container.clone()) && up
     }
 
@@ -284,8 +285,12 @@ impl Step<'_> {
     }
 
     fn stop(&mut self, id: String, name: String, grace: i64, reason: StopReason) {
-        if !self.observed.in_flight.contains(&name) {
-            self.actions.push(Action::StopContainer { id, name, grace, reason });
+        if self.observed.in_flight.contains(&name) {
+            return;
+        }
+        match self.observed.stop_retries.get(&id) {
+            Some(until) if self.now < *until => self.actions.push(Action::Pause { until: *until }),
+            _ => self.actions.push(Action::StopContainer { id, name, grace, reason }),
         }
     }
 
@@ -322,10 +327,6 @@ impl Step<'_> {
         let message = format!("back-off {} restarting failed container={name} pod={pod}", backoff::go_seconds(delay));
         Some((Waiting { reason: "CrashLoopBackOff".into(), message }, until))
     }
-}
-
-pub(crate) fn has_post_start(spec: &Spec) -> bool {
-    spec.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some())
 }
 
 /// The number of the first incarnation on a runtime that has lost the earlier ones, as after a reboot.

@@ -11,7 +11,16 @@ pub struct Termination {
     /// Seconds between the stop signal and the kill, preStop hooks included.
     pub grace: i64,
     /// Of the pod's status, when the node ends the pod of its own accord (the phase becomes Failed).
-    pub reason: Option<(String, String)>,
+    pub reason: Option<Cause>,
+}
+
+/// Why the node ends a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: String,
+    pub message: String,
+    /// Told as the condition `DisruptionTarget` too, for this reason: the pod is not to blame.
+    pub disruption: Option<&'static str>,
 }
 
 /// Whether the pod must end now. `started`: when the node first took it up.
@@ -23,7 +32,7 @@ pub fn decide(pod: &Pod, started: Option<Now>, now: Now) -> Option<Termination> 
         let message = "Pod was active on the node longer than the specified deadline".to_owned();
         return Some(Termination {
             grace: pods::grace_seconds(pod),
-            reason: Some(("DeadlineExceeded".to_owned(), message)),
+            reason: Some(Cause { reason: "DeadlineExceeded".to_owned(), message, disruption: None }),
         });
     }
     None

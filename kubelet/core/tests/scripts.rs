@@ -22,6 +22,10 @@ struct World {
     ids: u32,
     /// Images that cannot be pulled.
     broken: Vec<String>,
+    /// Containers that do not stop.
+    stuck: Vec<String>,
+    /// Containers whose postStart hook takes its time.
+    hooked: Vec<String>,
     log: String,
 }
 
@@ -40,6 +44,8 @@ impl World {
             began,
             ids: 0,
             broken: Vec::new(),
+            stuck: Vec::new(),
+            hooked: Vec::new(),
             log: String::new(),
         };
         world.settle();
@@ -105,6 +111,11 @@ impl World {
                 }
                 self.observed.start_failures.remove(&name);
                 let id = self.id();
+                if self.hooked.contains(&name) {
+                    self.observed.in_flight.insert(name.clone());
+                } else {
+                    self.observed.post_started.insert(id.clone());
+                }
                 let sandbox_id = self.observed.sandboxes[0].id.clone();
                 let state = ContainerState::Running { started: now };
                 let (hash, image_id) = (String::new(), "sha256:1".to_owned());
@@ -112,9 +123,14 @@ impl World {
                     .containers
                     .insert(0, Container { id, name, attempt, sandbox_id, image, image_id, created: now, hash, state });
             }
-            Action::StopContainer { name, grace, reason, .. } => {
+            Action::StopContainer { id, name, grace, reason } => {
                 self.say(&format!("stop {name} within {grace}s: {}", reason.message(&name, true)));
-                self.end(&name, 137);
+                if self.stuck.contains(&name) {
+                    self.observed.stop_failed(&id, now);
+                } else {
+                    self.observed.stopped(&id);
+                    self.end(&name, 137);
+                }
             }
             Action::StopSandbox { id } => {
                 self.say("stop sandbox");
@@ -138,6 +154,10 @@ impl World {
                 let until = until.duration_since(self.began).as_secs();
                 self.say(&format!("{name} waits until {until}s: {}", waiting.reason));
                 self.observed.waiting.insert(name, waiting);
+                return false;
+            }
+            Action::Pause { until } => {
+                self.say(&format!("nothing until {}s", until.duration_since(self.began).as_secs()));
                 return false;
             }
         }
@@ -188,6 +208,23 @@ impl World {
     fn probe(&mut self, name: &str, set: impl FnOnce(&mut kubelet_core::ProbeResults)) {
         let id = self.observed.latest(name).expect("it is there").id.clone();
         set(self.observed.probes.entry(id).or_default());
+        self.settle();
+    }
+
+    fn hook_ends(&mut self, name: &str) {
+        self.say(&format!("-- the hook of {name} ends"));
+        let id = self.observed.latest(name).expect("it is there").id.clone();
+        self.hooked.retain(|hooked| hooked != name);
+        self.observed.in_flight.remove(name);
+        self.observed.post_started.insert(id);
+        self.settle();
+    }
+
+    /// The agent starts anew: what it only remembered is gone.
+    fn agent_restarts(&mut self) {
+        self.say("-- the agent restarts");
+        let (sandboxes, containers) = (self.observed.sandboxes.clone(), self.observed.containers.clone());
+        self.observed = Observed { volumes_ready: true, sandboxes, containers, ..Observed::default() };
         self.settle();
     }
 
@@ -266,8 +303,8 @@ fn init_containers_in_order_then_the_others() {
            0s start i1 0
            0s = Pending 10.0.0.2 [PodReadyToStartContainers PodScheduled]
            0s   i1: running, before -, restarts 0
-           0s   side: waiting ContainerCreating, before -, restarts 0
-           0s   i2: waiting ContainerCreating, before -, restarts 0
+           0s   side: waiting PodInitializing, before -, restarts 0
+           0s   i2: waiting PodInitializing, before -, restarts 0
            0s   a: waiting PodInitializing, before -, restarts 0
            0s   b: waiting PodInitializing, before -, restarts 0
            0s -- i1 exits 0
@@ -526,5 +563,118 @@ fn a_rebooted_node_starts_its_pods_again() {
         0s start a 1
         0s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
         0s   a: running, before -, restarts 1 ready
+    "#]]);
+}
+
+#[test]
+fn a_finished_pod_is_at_rest_after_the_agent_restarts() {
+    let mut world = World::new(
+        json!({"restartPolicy": "Never", "activeDeadlineSeconds": 60, "containers": [{"name": "a", "image": "i"}]}),
+    );
+    world.exits("a", 0);
+    world.agent_restarts();
+    world.show();
+    world.pass(120);
+    world.show();
+    world.check(expect![[r#"
+        0s create sandbox 0
+        0s start a 0
+        0s -- a exits 0
+        0s kill pod within 30s
+        0s -- the agent restarts
+        0s kill pod within 30s
+        0s = Succeeded 10.0.0.2 [Initialized PodScheduled]
+        0s   a: ended 0 Completed, before -, restarts 0
+        120s = Succeeded 10.0.0.2 [Initialized PodScheduled]
+        120s   a: ended 0 Completed, before -, restarts 0
+    "#]]);
+}
+
+#[test]
+fn a_container_runs_once_its_post_start_hook_is_over() {
+    let hook = json!({"postStart": {"exec": {"command": ["x"]}}});
+    let mut world = World::new(json!({
+        "initContainers": [{"name": "i", "image": "i"}],
+        "containers": [{"name": "a", "image": "i", "lifecycle": hook}],
+    }));
+    world.hooked = vec!["a".to_owned()];
+    world.exits("i", 0);
+    world.show();
+    world.hook_ends("a");
+    world.show();
+    world.hooked = vec!["a".to_owned()];
+    world.exits("a", 1);
+    world.show();
+    world.hook_ends("a");
+    world.show();
+    world.check(expect![[r#"
+        0s create sandbox 0
+        0s start i 0
+        0s -- i exits 0
+        0s start a 0
+        0s = Pending 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
+        0s   i: ended 0 Completed, before -, restarts 0 ready
+        0s   a: waiting PodInitializing, before -, restarts 0
+        0s -- the hook of a ends
+        0s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
+        0s   i: ended 0 Completed, before -, restarts 0 ready
+        0s   a: running, before -, restarts 0 ready
+        0s -- a exits 1
+        0s start a 1
+        0s = Running 10.0.0.2 [PodReadyToStartContainers Initialized PodScheduled]
+        0s   i: ended 0 Completed, before -, restarts 0 ready
+        0s   a: ended 1 Error, before -, restarts 0
+        0s -- the hook of a ends
+        0s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
+        0s   i: ended 0 Completed, before -, restarts 0 ready
+        0s   a: running, before ended 1 Error, restarts 1 ready
+    "#]]);
+}
+
+#[test]
+fn what_does_not_stop_is_told_again_later() {
+    let mut world = World::new(json!({"containers": [{"name": "a", "image": "i"}]}));
+    world.stuck = vec!["a".to_owned()];
+    world.probe("a", |p| p.liveness = Some(false));
+    world.pass(5);
+    world.pass(5);
+    world.pass(15);
+    world.stuck.clear();
+    world.pass(5);
+    world.show();
+    world.check(expect![[r#"
+        0s create sandbox 0
+        0s start a 0
+        0s stop a within 30s: Container a failed liveness probe, will be restarted
+        0s nothing until 10s
+        5s nothing until 10s
+        10s stop a within 30s: Container a failed liveness probe, will be restarted
+        10s nothing until 30s
+        25s nothing until 30s
+        30s stop a within 30s: Container a failed liveness probe, will be restarted
+        30s start a 1
+        30s = Running 10.0.0.2 [PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled]
+        30s   a: running, before ended 137 Error, restarts 1 ready
+    "#]]);
+}
+
+#[test]
+fn what_the_runtime_forgot_waits_as_what_never_started() {
+    let mut world = World::new(json!({
+        "initContainers": [{"name": "i", "image": "i"}],
+        "containers": [{"name": "a", "image": "i"}],
+    }));
+    world.exits("i", 0);
+    world.observed = Observed::default();
+    world.settle();
+    world.show();
+    world.check(expect![[r#"
+        0s create sandbox 0
+        0s start i 0
+        0s -- i exits 0
+        0s start a 0
+        0s = Running 10.0.0.2 [Initialized PodScheduled]
+        0s   i: ended 0 Completed, before -, restarts 0 ready
+        0s   a: waiting PodInitializing, before ended 137 ContainerStatusUnknown, restarts 0
     "#]]);
 }
