@@ -212,6 +212,10 @@ impl ContainerRuntime for FakeRuntime {
         Ok(cri::RuntimeStatus { conditions: vec![ready("RuntimeReady"), ready("NetworkReady")] })
     }
 
+    async fn features(&self) -> Result<cri::RuntimeFeatures, CriError> {
+        Ok(cri::RuntimeFeatures::default())
+    }
+
     async fn run_pod_sandbox(&self, config: cri::PodSandboxConfig, handler: &str) -> Result<String, CriError> {
         let now = (self.clock)();
         let mut state = self.state.lock();
@@ -413,6 +417,10 @@ impl ContainerRuntime for FakeRuntime {
         }
         state.images.insert(image.to_owned(), ());
         Ok(image_id(image))
+    }
+
+    async fn image_filesystem(&self) -> Result<Option<String>, CriError> {
+        Ok(None)
     }
 
     async fn list_images(&self) -> Result<Vec<cri::Image>, CriError> {

@@ -21,6 +21,8 @@ pub trait ContainerRuntime: Send + Sync {
     async fn version(&self) -> Result<cri::VersionResponse, CriError>;
     /// `RuntimeReady` and `NetworkReady`.
     async fn status(&self) -> Result<cri::RuntimeStatus, CriError>;
+    /// What the runtime says it can do; runtimes from before that question can nothing of it.
+    async fn features(&self) -> Result<cri::RuntimeFeatures, CriError>;
 
     /// Creates and starts a sandbox; the answer is its id.
     async fn run_pod_sandbox(&self, config: cri::PodSandboxConfig, handler: &str) -> Result<String, CriError>;
@@ -69,6 +71,8 @@ pub trait ContainerRuntime: Send + Sync {
         auth: Option<cri::AuthConfig>,
         sandbox: Option<cri::PodSandboxConfig>,
     ) -> Result<String, CriError>;
+    /// A directory of the file system that images are on; `None`: the runtime does not say.
+    async fn image_filesystem(&self) -> Result<Option<String>, CriError>;
     async fn list_images(&self) -> Result<Vec<cri::Image>, CriError>;
     async fn remove_image(&self, image: &str) -> Result<(), CriError>;
 }

@@ -106,6 +106,11 @@ impl ContainerRuntime for RemoteRuntime {
         answer.status.ok_or_else(|| missing("status"))
     }
 
+    async fn features(&self) -> Result<cri::RuntimeFeatures, CriError> {
+        let answer = call(QUERY_TIMEOUT, self.runtime.clone().status(cri::StatusRequest { verbose: false })).await?;
+        Ok(answer.features.unwrap_or_default())
+    }
+
     async fn run_pod_sandbox(&self, config: cri::PodSandboxConfig, handler: &str) -> Result<String, CriError> {
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.to_owned() };
         Ok(call(ACTION_TIMEOUT, self.runtime.clone().run_pod_sandbox(request)).await?.pod_sandbox_id)
@@ -224,6 +229,11 @@ impl ContainerRuntime for RemoteRuntime {
     ) -> Result<String, CriError> {
         let request = cri::PullImageRequest { image: Some(spec(image)), auth, sandbox_config: sandbox };
         Ok(call(PULL_TIMEOUT, self.images.clone().pull_image(request)).await?.image_ref)
+    }
+
+    async fn image_filesystem(&self) -> Result<Option<String>, CriError> {
+        let answer = call(QUERY_TIMEOUT, self.images.clone().image_fs_info(cri::ImageFsInfoRequest {})).await?;
+        Ok(answer.image_filesystems.into_iter().find_map(|one| one.fs_id).map(|id| id.mountpoint))
     }
 
     async fn list_images(&self) -> Result<Vec<cri::Image>, CriError> {
