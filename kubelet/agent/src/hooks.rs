@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 
 use crate::agent::Node;
 use crate::probing;
@@ -13,20 +13,18 @@ pub(crate) const POST_START_TIMEOUT: Duration = Duration::from_secs(600);
 /// Runs a hook to its end. `Err`: its failure, in upstream's words where they are of use.
 pub(crate) async fn run(
     node: &Node,
-    pod: &Pod,
     spec: &Container,
     id: &str,
     hook: &LifecycleHandler,
     pod_ips: &[String],
     limit: Duration,
 ) -> Result<(), String> {
-    let run = run_unlimited(node, pod, spec, id, hook, pod_ips, limit);
+    let run = run_unlimited(node, spec, id, hook, pod_ips, limit);
     tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(format!("no end within {}s", limit.as_secs())))
 }
 
 async fn run_unlimited(
     node: &Node,
-    _pod: &Pod,
     spec: &Container,
     id: &str,
     hook: &LifecycleHandler,
@@ -48,7 +46,8 @@ async fn run_unlimited(
         }
         let host = pod_ips.first().cloned().unwrap_or_else(|| node.config.node_ip.to_string());
         let target = probing::HttpTarget::new(http, spec, &host)?;
-        return target.get(Duration::from_secs(30), "kube-lifecycle").await.map(drop);
+        // Whatever it answers: only a hook that cannot be asked has failed.
+        return target.status(limit, "kube-lifecycle").await.map(drop);
     }
     if let Some(sleep) = &hook.sleep {
         tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;

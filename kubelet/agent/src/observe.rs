@@ -53,6 +53,7 @@ impl Observer {
         let alive = |id: &String| known.iter().any(|c| c.id == *id);
         observed.probes.retain(|id, _| alive(id));
         observed.post_started.retain(alive);
+        observed.stop_retries.retain(|id, _| alive(id));
         observed.sandboxes = list;
         observed.containers = known;
         observed.sort();
@@ -96,8 +97,10 @@ impl Observer {
     }
 }
 
-/// Takes over what ran before this agent did: what was ready is ready until its probes say otherwise.
+/// Takes over what ran before this agent did: what was ready is ready until its probes say otherwise,
+/// and a postStart hook that was cut off is not run again.
 fn adopt(pod: &Pod, observed: &mut Observed) {
+    observed.post_started = observed.containers.iter().filter(|c| c.running()).map(|c| c.id.clone()).collect();
     let Some(status) = &pod.status else { return };
     let lists = [&status.container_statuses, &status.init_container_statuses];
     for told in lists.into_iter().flatten().flatten() {
@@ -109,7 +112,6 @@ fn adopt(pod: &Pod, observed: &mut Observed) {
                 liveness: None,
             };
             observed.probes.insert(container.id.clone(), results);
-            observed.post_started.insert(container.id.clone());
         }
     }
 }

@@ -173,11 +173,17 @@ impl HttpTarget {
 
     /// Success is 200 to 399.
     pub(crate) async fn get(&self, timeout: Duration, agent: &str) -> Result<(), String> {
+        match self.status(timeout, agent).await? {
+            200..400 => Ok(()),
+            status => Err(format!("HTTP probe failed with statuscode: {status}")),
+        }
+    }
+
+    /// The status of the answer; `Err`: there was none.
+    pub(crate) async fn status(&self, timeout: Duration, agent: &str) -> Result<u16, String> {
         let url = self.url(&self.path);
-        let attempt = self.follow(agent);
-        match tokio::time::timeout(timeout, attempt).await {
-            Ok(Ok(status)) if (200..400).contains(&status) => Ok(()),
-            Ok(Ok(status)) => Err(format!("HTTP probe failed with statuscode: {status}")),
+        match tokio::time::timeout(timeout, self.follow(agent)).await {
+            Ok(Ok(status)) => Ok(status),
             Ok(Err(error)) => Err(format!("Get {url:?}: {error}")),
             Err(_) => {
                 Err(format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"))
@@ -253,4 +259,41 @@ where
     };
     connection.abort();
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every request with a status of its own.
+    async fn server(answer: &'static str) -> u16 {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await;
+            }
+        });
+        port
+    }
+
+    fn target(port: u16) -> HttpTarget {
+        let action = HTTPGetAction { port: IntOrString::Int(port.into()), ..Default::default() };
+        HttpTarget::new(&action, &Container::default(), "127.0.0.1").expect("a target")
+    }
+
+    #[tokio::test]
+    async fn probes_mind_the_status_and_hooks_do_not() {
+        let soon = Duration::from_secs(5);
+        let broken = target(server("500 Internal Server Error").await);
+        assert_eq!(broken.get(soon, "kube-probe").await, Err("HTTP probe failed with statuscode: 500".to_owned()));
+        assert_eq!(broken.status(soon, "kube-lifecycle").await, Ok(500));
+        assert_eq!(target(server("204 No Content").await).get(soon, "kube-probe").await, Ok(()));
+        let closed = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port").local_addr().expect("an address");
+        assert!(target(closed.port()).status(soon, "kube-lifecycle").await.is_err());
+    }
 }

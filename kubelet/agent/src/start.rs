@@ -11,9 +11,9 @@ use kubelet_core::{Kind, pods};
 use kubelet_cri::cri;
 
 use crate::agent::Node;
-use crate::cri_config::{self, Prepared};
+use crate::cri_config::{self, ImageUser, Prepared};
 use crate::volumes::PodVolumes;
-use crate::{cgroups, hooks, paths, pull_secrets};
+use crate::{cgroups, hooks, kill, paths, pull_secrets};
 
 pub(crate) struct Request {
     pub(crate) kind: Kind,
@@ -28,7 +28,15 @@ pub(crate) struct Started {
 
 pub(crate) enum StartError {
     Pull(String),
-    Other { reason: &'static str, message: String },
+    /// The container started, its postStart hook failed, and it was told to stop.
+    Hook {
+        id: String,
+        message: String,
+    },
+    Other {
+        reason: &'static str,
+        message: String,
+    },
 }
 
 fn other(reason: &'static str) -> impl FnOnce(String) -> StartError {
@@ -37,7 +45,7 @@ fn other(reason: &'static str) -> impl FnOnce(String) -> StartError {
 
 /// Makes the sandbox of a pod.
 pub(crate) async fn sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<(), String> {
-    let config = cri_config::sandbox(node, pod, attempt);
+    let config = cri_config::sandbox(node, pod, attempt)?;
     if !node.hollow {
         std::fs::create_dir_all(paths::log_dir(node, pod)).map_err(|e| e.to_string())?;
         cgroups::prepare(&node.config.cgroup_root, pod);
@@ -67,7 +75,8 @@ pub(crate) async fn container(
         return Err(other("CreateContainerConfigError")(format!("container {:?} is not in the pod", request.name)));
     };
     let about = Some((request.kind, spec.name.as_str()));
-    let sandbox_config = cri_config::sandbox(node, pod, request.sandbox.attempt);
+    let sandbox_config =
+        cri_config::sandbox(node, pod, request.sandbox.attempt).map_err(other("CreateContainerConfigError"))?;
     let image = ensure_image(node, pod, &request, &spec, &sandbox_config).await?;
     let fail = |reason: &'static str| {
         move |message: String| {
@@ -87,12 +96,16 @@ pub(crate) async fn container(
     node.events.pod(pod, about, true, "Started", "Container started".to_owned());
     if let Some(hook) = spec.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) {
         let ips = &request.sandbox.ips;
-        if let Err(error) = hooks::run(node, pod, &spec, &id, hook, ips, hooks::POST_START_TIMEOUT).await {
-            node.events.pod(pod, about, false, "FailedPostStartHook", format!("PostStartHook failed: {error}"));
+        if let Err(message) = hooks::run(node, &spec, &id, hook, ips, hooks::POST_START_TIMEOUT).await {
+            // Not what it said: that may be a secret, and events are read by many.
+            node.events.pod(pod, about, false, "FailedPostStartHook", "PostStartHook failed".to_owned());
             node.events.pod(pod, about, true, "Killing", "FailedPostStartHook".to_owned());
             let grace = Duration::from_secs(u64::try_from(pods::grace_seconds(pod)).unwrap_or(30));
-            crate::kill::container(node, pod, &spec, &id, grace, true).await;
-            return Err(StartError::Other { reason: "PostStartHookError", message: error });
+            let stop = kill::Stop { spec: &spec, id: &id, grace, hook: true, ips };
+            if let Err(error) = kill::container(node, pod, stop).await {
+                tracing::warn!(%error, container = id, "stopping a container whose hook failed");
+            }
+            return Err(StartError::Hook { id, message });
         }
     }
     Ok(Started { id })
@@ -124,8 +137,7 @@ async fn ensure_image(
         Decision::Pull => {
             node.events.pod(pod, about, true, "Pulling", format!("Pulling image {image:?}"));
             let began = tokio::time::Instant::now();
-            let auth = pull_secrets::find(node, pod, &tagged).await;
-            match node.runtime.pull_image(&tagged, auth, Some(sandbox.clone())).await {
+            match pull(node, pod, &tagged, sandbox).await {
                 Ok(reference) => {
                     let status = node.runtime.image_status(&reference).await.ok().flatten();
                     let size = status.as_ref().map_or(0, |i| i.size);
@@ -146,6 +158,21 @@ async fn ensure_image(
             }
         }
     }
+}
+
+/// With each of the pod's credentials for the registry until one opens it.
+async fn pull(node: &Node, pod: &Pod, image: &str, sandbox: &cri::PodSandboxConfig) -> Result<String, String> {
+    let found = pull_secrets::find(node, pod, image).await;
+    let tries: Vec<_> = if found.is_empty() { vec![None] } else { found.into_iter().map(Some).collect() };
+    let mut errors: Vec<String> = Vec::new();
+    for auth in tries {
+        match node.runtime.pull_image(image, auth, Some(sandbox.clone())).await.map_err(|e| e.to_string()) {
+            Ok(reference) => return Ok(reference),
+            Err(error) if errors.contains(&error) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    Err(if errors.len() == 1 { errors.remove(0) } else { format!("[{}]", errors.join(", ")) })
 }
 
 /// As Go prints a duration rounded to milliseconds.
@@ -187,6 +214,7 @@ async fn configure(
         args: expand(&spec.args),
         mounts,
         target: target(node, pod, &request.name),
+        user: status.as_ref().map(ImageUser::of),
         env: environment.into_iter().collect(),
     };
     cri_config::container(node, pod, spec, request.attempt, prepared)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kubelet_core::probe::ProbeKind;
 use kubelet_core::{Action, Kind, StopReason, Waiting, images, pods};
+use kubelet_cri::CriError;
 
 use super::{Done, Worker};
 use crate::start::{StartError, Started};
@@ -22,7 +23,7 @@ impl Worker {
                 if let Some((_, task)) = self.start_task.take() {
                     task.abort();
                 }
-                self.start_kill(grace, false);
+                self.start_kill(grace);
             }
             Action::CreateSandbox { attempt } => {
                 self.observed.pod_in_flight = true;
@@ -61,14 +62,16 @@ impl Worker {
             Action::StartContainer { kind, name, attempt, crashed } => self.start(kind, name, attempt, crashed, now),
             Action::StopContainer { id, name, grace, reason } => self.stop(id, name, grace, reason),
             Action::Wait { name, waiting, until } => self.wait(name, waiting, until),
+            Action::Pause { until } => self.wake_at(until),
         }
     }
 
+    fn wake_at(&mut self, time: Timestamp) {
+        self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
+    }
+
     pub(super) fn wait(&mut self, name: String, waiting: Waiting, until: Timestamp) {
-        self.wake = Some(self.wake.map_or(until, |wake| wake.min(until)));
-        if name.is_empty() {
-            return;
-        }
+        self.wake_at(until);
         let backing_off = waiting.reason == "CrashLoopBackOff" || waiting.reason == "ImagePullBackOff";
         if backing_off && self.shown(&name) != Some(waiting.reason.as_str()) {
             let kind = pods::find_container(&self.pod, &name).map_or(Kind::App, |(kind, _)| kind);
@@ -110,18 +113,24 @@ impl Worker {
     }
 
     pub(super) fn stop(&mut self, id: String, name: String, grace: i64, reason: StopReason) {
-        self.observed.in_flight.insert(name.clone());
         let Some((kind, spec)) = pods::find_container(&self.pod, &name) else { return };
-        let restarts = kind == Kind::Init || pods::should_restart(&self.pod, &spec, 137);
-        self.node.events.pod(&self.pod, Some((kind, &name)), true, "Killing", reason.message(&name, restarts));
+        self.observed.in_flight.insert(name.clone());
+        let first = self.hooked.insert(id.clone());
+        if first {
+            let restarts = kind == Kind::Init || pods::should_restart(&self.pod, &spec, 137);
+            self.node.events.pod(&self.pod, Some((kind, &name)), true, "Killing", reason.message(&name, restarts));
+        }
         let (node, pod) = (self.node.clone(), self.pod.clone());
+        let ips = self.observed.ready_sandbox().map(|s| s.ips.clone()).unwrap_or_default();
         self.tasks.spawn(async move {
-            kill::container(&node, &pod, &spec, &id, Duration::from_secs(grace.max(0) as u64), false).await;
-            Done::Stopped { name }
+            let grace = Duration::from_secs(grace.max(0) as u64);
+            let stop = kill::Stop { spec: &spec, id: &id, grace, hook: first, ips: &ips };
+            let result = kill::container(&node, &pod, stop).await;
+            Done::Stopped { name, id, result }
         });
     }
 
-    pub(super) fn start_kill(&mut self, grace: i64, hooks_ran: bool) {
+    pub(super) fn start_kill(&mut self, grace: i64) {
         self.observed.pod_in_flight = true;
         self.kill_grace = grace;
         self.probes.retain(|(_, kind), task| {
@@ -134,8 +143,10 @@ impl Worker {
         });
         let (node, pod, observed) = (self.node.clone(), self.pod.clone(), self.observed.clone());
         let grace = Duration::from_secs(grace.max(0) as u64);
+        let hooked = self.hooked.clone();
+        self.hooked.extend(observed.containers.iter().filter(|c| c.running()).map(|c| c.id.clone()));
         let task = self.tasks.spawn(async move {
-            kill::pod(&node, &pod, &observed, grace, hooks_ran).await;
+            kill::pod(&node, &pod, &observed, grace, &hooked).await;
             Done::Killed
         });
         self.kill_task = Some(task);
@@ -158,8 +169,9 @@ impl Worker {
             }
             Some(Done::SandboxStopped) => self.observed.pod_in_flight = false,
             Some(Done::Started { name, result }) => self.started(name, result, now),
-            Some(Done::Stopped { name }) => {
+            Some(Done::Stopped { name, id, result }) => {
                 self.observed.in_flight.remove(&name);
+                self.stopped(&id, result, now);
             }
             Some(Done::Killed) => {
                 self.observed.pod_in_flight = false;
@@ -169,6 +181,16 @@ impl Worker {
             }
         }
         self.refresh().await;
+    }
+
+    fn stopped(&mut self, id: &str, result: Result<(), CriError>, now: Timestamp) {
+        match result {
+            Ok(()) => self.observed.stopped(id),
+            Err(error) => {
+                tracing::warn!(%error, container = id, pod = pods::long_name(&self.pod), "stopping a container");
+                self.observed.stop_failed(id, now);
+            }
+        }
     }
 
     pub(super) fn started(&mut self, name: String, result: Result<Started, StartError>, now: Timestamp) {
@@ -188,6 +210,10 @@ impl Worker {
             Err(StartError::Pull(error)) => {
                 let failure = images::pull_failed(&mut self.observed.backoffs, &image, &error, now);
                 self.observed.start_failures.insert(name, failure);
+            }
+            Err(StartError::Hook { id, message }) => {
+                self.observed.post_started.insert(id);
+                self.observed.start_failures.insert(name, images::start_failed("PostStartHookError", &message, now));
             }
             Err(StartError::Other { reason, message }) => {
                 self.observed.start_failures.insert(name, images::start_failed(reason, &message, now));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kubelet_core::probe::ProbeKind;
+use kubelet_core::termination::Termination;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -21,6 +22,8 @@ pub(super) struct Said {
     pub(super) pod: Option<Arc<Pod>>,
     pub(super) gone: bool,
     pub(super) relist: bool,
+    /// The node ends the pod of its own accord.
+    pub(super) end: Option<Termination>,
     /// By container id and probe.
     pub(super) probes: HashMap<(String, ProbeKind), bool>,
 }
@@ -50,6 +53,13 @@ impl Inbox {
 
     pub(crate) fn relist(&self) {
         self.say(|said| said.relist = true);
+    }
+
+    /// The first word counts.
+    pub(crate) fn end(&self, termination: Termination) {
+        self.say(|said| {
+            said.end.get_or_insert(termination);
+        });
     }
 
     pub(crate) fn probe(&self, container: &str, kind: ProbeKind, good: bool) {

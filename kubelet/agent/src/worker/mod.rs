@@ -2,9 +2,10 @@
 
 mod act;
 mod inbox;
+mod pace;
 mod upkeep;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ pub(crate) use inbox::{Inbox, View};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kubelet_core::admit::Rejection;
 use kubelet_core::probe::ProbeKind;
 use kubelet_core::status::NodeFacts;
-use kubelet_core::termination::{self, Termination};
+use kubelet_core::termination::{self, Cause, Termination};
 use kubelet_core::{Desired, Observed, pods, sync_pod};
+use kubelet_cri::CriError;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::agent::Node;
@@ -23,13 +26,10 @@ use crate::observe::Observer;
 use crate::start::{StartError, Started};
 use crate::volumes::PodVolumes;
 use crate::{cgroups, clock, logs};
+use pace::{Pace, Then};
 
-/// How often a pod is looked at though nothing was heard of it.
-const RESYNC: Duration = Duration::from_secs(60);
-/// How often one looks after containers that are meant to end.
-const LOOK_OFTEN: Duration = Duration::from_millis(100);
-/// Wait before asking a runtime again that did not answer.
-const UNSYNCED: Duration = Duration::from_millis(500);
+/// How long the API server may take to remove a pod before it is asked again.
+const DELETE_AGAIN: Duration = Duration::from_secs(30);
 
 /// How a task of the worker ended.
 enum Done {
@@ -37,11 +37,12 @@ enum Done {
     Sandbox(Result<(), String>),
     SandboxStopped,
     Started { name: String, result: Result<Started, StartError> },
-    Stopped { name: String },
+    Stopped { name: String, id: String, result: Result<(), CriError> },
     Killed,
 }
 
-pub(crate) fn spawn(node: Arc<Node>, pod: Arc<Pod>, inbox: Arc<Inbox>) {
+/// `refused`: the node does not take the pod, unless it turns out to be here already.
+pub(crate) fn spawn(node: Arc<Node>, pod: Arc<Pod>, inbox: Arc<Inbox>, refused: Option<Rejection>) {
     let first_seen = clock::now();
     let worker = Worker {
         volumes: Arc::new(tokio::sync::Mutex::new(PodVolumes::default())),
@@ -53,6 +54,7 @@ pub(crate) fn spawn(node: Arc<Node>, pod: Arc<Pod>, inbox: Arc<Inbox>) {
         start_task: None,
         kill_task: None,
         kill_grace: 0,
+        hooked: BTreeSet::new(),
         volumes_at: None,
         volumes_busy: false,
         look_often: None,
@@ -61,14 +63,14 @@ pub(crate) fn spawn(node: Arc<Node>, pod: Arc<Pod>, inbox: Arc<Inbox>) {
         first_seen,
         synced: false,
         ran: false,
-        deleted: false,
+        deleted_at: None,
         cleaned: false,
         node,
         pod,
         inbox,
     };
     // Boxed: thousands of hollow pods must not each hold the largest state inline.
-    tokio::spawn(Box::pin(worker.run()));
+    tokio::spawn(Box::pin(worker.run(refused)));
 }
 
 struct Worker {
@@ -86,6 +88,8 @@ struct Worker {
     start_task: Option<(String, AbortHandle)>,
     kill_task: Option<AbortHandle>,
     kill_grace: i64,
+    /// Containers that have been told to stop, by id: their preStop hook does not run again.
+    hooked: BTreeSet<String>,
     volumes_at: Option<tokio::time::Instant>,
     volumes_busy: bool,
     /// Until when containers are expected to end soon.
@@ -98,17 +102,19 @@ struct Worker {
     synced: bool,
     /// The pod's start has been counted.
     ran: bool,
-    /// The API server has been asked to remove it.
-    deleted: bool,
+    /// When the API server was last asked to remove it.
+    deleted_at: Option<tokio::time::Instant>,
     /// Its volumes are gone.
     cleaned: bool,
 }
 
 impl Worker {
-    async fn run(mut self) {
+    async fn run(mut self, refused: Option<Rejection>) {
         let stop = self.node.stop.clone();
         self.refresh().await;
-        self.admit();
+        if let Some(refused) = refused {
+            self.refuse(refused);
+        }
         loop {
             if self.synced {
                 self.step().await;
@@ -116,7 +122,7 @@ impl Worker {
             if self.gone && self.observed.killed {
                 break;
             }
-            let quiet = self.quiet();
+            let (wait, then) = self.pace();
             tokio::select! {
                 () = stop.cancelled() => {
                     self.abandon();
@@ -124,32 +130,33 @@ impl Worker {
                 }
                 () = self.inbox.wake.notified() => self.hear().await,
                 Some(done) = self.tasks.join_next() => self.done(done.ok()).await,
-                () = sleep_until(self.wake) => {}
-                () = tokio::time::sleep(quiet) => self.refresh().await,
-                () = tokio::time::sleep(UNSYNCED), if !self.synced => self.refresh().await,
+                () = tokio::time::sleep(wait) => if then == Then::Look {
+                    self.refresh().await;
+                },
             }
         }
         self.remove().await;
     }
 
-    /// How long to wait for news before looking for oneself.
-    fn quiet(&self) -> Duration {
-        let soon = self.look_often.is_some_and(|until| tokio::time::Instant::now() < until);
-        if soon { LOOK_OFTEN } else { RESYNC.min(self.volumes_wait()) }
+    fn pace(&self) -> (Duration, Then) {
+        let now = tokio::time::Instant::now();
+        pace::next(&Pace {
+            synced: self.synced,
+            ending_soon: self.look_often.is_some_and(|until| now < until),
+            volumes: self.volumes_wait(),
+            wake: self.wake.map(clock::until),
+        })
     }
 
-    /// A pod that is new here may be refused.
-    fn admit(&mut self) {
-        let status = self.pod.status.as_ref();
-        let new = status.is_none_or(|s| s.container_statuses.is_none() && s.start_time.is_none());
-        if !new || !self.observed.sandboxes.is_empty() || self.pod.metadata.deletion_timestamp.is_some() {
+    fn refuse(&mut self, refused: Rejection) {
+        if !self.observed.sandboxes.is_empty() {
+            self.node.take(&self.pod);
             return;
         }
-        if let Err(rejection) = self.node.admit(&self.pod) {
-            self.node.events.pod(&self.pod, None, false, "FailedAdmission", rejection.message.clone());
-            self.termination = Some(Termination { grace: 0, reason: Some((rejection.reason, rejection.message)) });
-            self.observed.killed = true;
-        }
+        self.node.events.pod(&self.pod, None, false, refused.reason, refused.message.clone());
+        let cause = Cause { reason: refused.reason.to_owned(), message: refused.message, disruption: None };
+        self.termination = Some(Termination { grace: 0, reason: Some(cause) });
+        self.observed.killed = true;
     }
 
     /// The agent ends; the pod does not.
@@ -164,6 +171,9 @@ impl Worker {
             self.pod = pod;
         }
         self.gone |= said.gone;
+        if !self.ending() {
+            self.termination = said.end;
+        }
         for ((id, kind), good) in said.probes {
             let results = self.observed.probes.entry(id).or_default();
             match kind {
@@ -190,21 +200,24 @@ impl Worker {
     async fn step(&mut self) {
         let now = clock::now();
         self.decide_termination(now);
-        let terminal = self.termination.is_some() || self.observed.killed;
-        if !terminal && !pods::is_terminal(&self.pod) {
-            self.keep_volumes();
-        }
+        self.keep_volumes();
         let desired = Desired { pod: &self.pod, terminating: self.termination.as_ref() };
         let actions = sync_pod(&desired, &self.observed, now);
-        self.wake = termination::deadline(&self.pod, self.started_at()).filter(|_| !terminal);
+        self.wake = termination::deadline(&self.pod, self.started_at()).filter(|_| !self.ending());
         let in_flight = self.observed.in_flight.clone();
         self.observed.waiting.retain(|name, _| in_flight.contains(name));
+        self.hooked.retain(|id| self.observed.containers.iter().any(|c| c.id == *id));
         for action in actions {
             self.act(action, now).await;
         }
         self.keep_probes();
         self.tell(now);
         self.finish().await;
+    }
+
+    /// Whether all that is left to do is to end it.
+    fn ending(&self) -> bool {
+        self.termination.is_some() || self.observed.killed || pods::is_terminal(&self.pod)
     }
 
     fn started_at(&self) -> Option<Timestamp> {
@@ -228,7 +241,7 @@ impl Worker {
         let shorter = self.termination.as_ref().map(|t| t.grace).filter(|grace| *grace < self.kill_grace);
         if let (Some(grace), Some(task)) = (shorter, self.kill_task.take()) {
             task.abort();
-            self.start_kill(grace, true);
+            self.start_kill(grace);
         }
     }
 
@@ -268,13 +281,15 @@ impl Worker {
         }
         if !self.cleaned {
             self.tasks.abort_all();
-            if let Err(error) = self.volumes.lock().await.tear_down(&self.node, &self.pod).await {
-                tracing::warn!(error, pod = pods::long_name(&self.pod), "removing volumes");
+            match self.volumes.lock().await.tear_down(&self.node, &self.pod).await {
+                Ok(()) => self.cleaned = true,
+                // Something is still mounted: the next look at the pod tries again.
+                Err(error) => tracing::warn!(error, pod = pods::long_name(&self.pod), "removing volumes"),
             }
-            self.cleaned = true;
         }
-        if self.pod.metadata.deletion_timestamp.is_some() && !self.deleted && !self.gone {
-            self.deleted = true;
+        let due = |at: tokio::time::Instant| at.elapsed() >= DELETE_AGAIN;
+        if self.pod.metadata.deletion_timestamp.is_some() && !self.gone && self.deleted_at.is_none_or(due) {
+            self.deleted_at = Some(tokio::time::Instant::now());
             self.node.statuses.delete(&self.pod);
         }
     }
@@ -293,6 +308,7 @@ impl Worker {
             cgroups::remove(&self.node.config.cgroup_root, &self.pod);
         }
         self.node.workers.lock().remove(uid);
+        self.node.admitted.lock().remove(uid);
     }
 }
 
@@ -304,12 +320,4 @@ fn waiting_reasons(status: &PodStatus) -> HashMap<String, String> {
         Some((s.name.clone(), waiting.reason.clone()?))
     };
     all.filter_map(reason).collect()
-}
-
-async fn sleep_until(time: Option<Timestamp>) {
-    match time {
-        // A little later than asked, so that the time has come whatever the clocks' grain.
-        Some(time) => tokio::time::sleep(clock::until(time) + Duration::from_millis(5)).await,
-        None => std::future::pending().await,
-    }
 }

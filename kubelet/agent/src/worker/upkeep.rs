@@ -5,7 +5,7 @@ use std::time::Duration;
 use kubelet_core::probe::ProbeKind;
 use kubelet_core::{Kind, pods};
 
-use super::{Done, RESYNC, Worker};
+use super::{Done, Worker};
 use crate::probing;
 
 /// How often volumes of ConfigMaps, secrets and tokens are brought up to date.
@@ -13,18 +13,19 @@ const VOLUMES_EVERY: Duration = Duration::from_secs(30);
 const VOLUMES_RETRY: Duration = Duration::from_secs(2);
 
 impl Worker {
-    pub(super) fn volumes_wait(&self) -> Duration {
-        let done = self.termination.is_some() || self.observed.killed || self.volumes_busy || self.node.hollow;
-        if done {
-            RESYNC
-        } else {
-            self.volumes_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(tokio::time::Instant::now()))
-        }
+    /// When volumes are to be brought up to date; `None`: not of their own accord.
+    pub(super) fn volumes_wait(&self) -> Option<Duration> {
+        let idle = self.ending() || self.volumes_busy || self.node.hollow;
+        let now = tokio::time::Instant::now();
+        (!idle).then(|| self.volumes_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now)))
     }
 
     pub(super) fn keep_volumes(&mut self) {
         if self.node.hollow {
             self.observed.volumes_ready = true;
+            return;
+        }
+        if self.ending() {
             return;
         }
         if self.volumes_busy || self.volumes_at.is_some_and(|at| tokio::time::Instant::now() < at) {
@@ -64,6 +65,9 @@ impl Worker {
                 continue;
             }
             let Some(container) = self.observed.latest(&spec.name).filter(|c| c.running()) else { continue };
+            if self.observed.starting(&spec, container) {
+                continue;
+            }
             let kubelet_core::ContainerState::Running { started } = container.state else { continue };
             let results = self.observed.probes_of(container);
             let is_started = spec.startup_probe.is_none() || results.startup == Some(true);
