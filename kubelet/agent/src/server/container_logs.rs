@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use http::{Response, StatusCode, header};
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{ContainerStateWaiting, PodStatus};
 use kubelet_core::pods;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,14 +31,19 @@ pub(super) fn serve(node: &Arc<Node>, namespace: &str, name: &str, container: &s
         let message = format!("container {container:?} not found in pod {name:?}");
         return text(StatusCode::NOT_FOUND, &message);
     }
-    let mut incarnations = view.containers.iter().filter(|(n, ..)| n == container);
-    let chosen = if previous { incarnations.nth(1) } else { incarnations.next() };
-    let Some((_, id, attempt, _)) = chosen else {
-        return text(StatusCode::BAD_REQUEST, &missing(&view, name, container, previous));
+    let chosen = match choose(&view.status, name, container, previous) {
+        Ok(chosen) => chosen,
+        Err(message) => return text(StatusCode::BAD_REQUEST, &message),
     };
-    let path = paths::log_dir(node, &view.pod).join(paths::container_log(container, *attempt));
+    let id = chosen.id.split_once("://").map_or(chosen.id.as_str(), |(_, id)| id).to_owned();
+    let known = view.containers.iter().find(|(_, other, ..)| *other == id).map(|(_, _, attempt, _)| *attempt);
+    let path = paths::log_dir(node, &view.pod).join(paths::container_log(container, known.unwrap_or(chosen.attempt)));
+    // A log outlives what the runtime knows of its container, but not for ever.
+    if known.is_none() && !path.exists() {
+        return text(StatusCode::BAD_REQUEST, &format!("unable to retrieve container logs for {}", chosen.id));
+    }
     let (sink, chunks) = mpsc::channel(AHEAD);
-    let ended = ended(node.clone(), view.clone(), id.clone());
+    let ended = ended(node.clone(), view.clone(), id);
     tokio::spawn(async move {
         if let Err(error) = logs::read(path, query, ended, sink).await {
             tracing::debug!(%error, "reading a log");
@@ -58,19 +64,49 @@ fn ended(node: Arc<Node>, view: Arc<View>, id: String) -> impl Fn() -> bool + Se
     }
 }
 
-fn missing(view: &View, pod: &str, container: &str, previous: bool) -> String {
+/// The incarnation of a container whose log is asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Chosen {
+    /// `containerd://...`
+    id: String,
+    /// The restart count it was made with.
+    attempt: u32,
+}
+
+/// By the pod's status, as everybody sees it. `Err`: why there is no log.
+fn choose(status: &PodStatus, pod: &str, container: &str, previous: bool) -> Result<Chosen, String> {
+    let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    let found = lists.into_iter().flatten().flatten().find(|s| s.name == container);
+    let found = found.ok_or_else(|| format!("container {container:?} in pod {pod:?} is not available"))?;
+    let state = found.state.clone().unwrap_or_default();
+    let count = u32::try_from(found.restart_count).unwrap_or(0);
+    let chosen =
+        |id: &Option<String>, attempt: u32| id.clone().filter(|id| !id.is_empty()).map(|id| Chosen { id, attempt });
+    // While the next incarnation is held up the count is still that of the one that ended.
+    let last_count = if state.waiting.is_some() { count } else { count.saturating_sub(1) };
+    let last = found.last_state.as_ref().and_then(|s| s.terminated.as_ref());
+    let last = last.and_then(|ended| chosen(&ended.container_id, last_count));
     if previous {
-        return format!("previous terminated container {container:?} in pod {pod:?} not found");
+        let message = || format!("previous terminated container {container:?} in pod {pod:?} not found");
+        return last.ok_or_else(message);
     }
-    let lists = [&view.status.init_container_statuses, &view.status.container_statuses];
-    let status = lists.into_iter().flatten().flatten().find(|s| s.name == container);
-    let waiting = status.and_then(|s| s.state.as_ref()).and_then(|s| s.waiting.as_ref());
-    let reason = waiting.and_then(|w| match w.reason.as_deref() {
-        Some("ErrImagePull") => Some("image can't be pulled"),
-        Some("ImagePullBackOff") => Some("trying and failing to pull image"),
-        other => other,
-    });
-    format!("container {container:?} in pod {pod:?} is waiting to start: {}", reason.unwrap_or("ContainerCreating"))
+    let present = match (&state.running, &state.terminated) {
+        (Some(_), _) => chosen(&found.container_id, count),
+        (None, Some(ended)) => chosen(&ended.container_id, count),
+        (None, None) => None,
+    };
+    present.or(last).ok_or_else(|| match &state.waiting {
+        Some(waiting) => format!("container {container:?} in pod {pod:?} is waiting to start: {}", shown(waiting)),
+        None => format!("container {container:?} in pod {pod:?} is terminated"),
+    })
+}
+
+fn shown(waiting: &ContainerStateWaiting) -> &str {
+    match waiting.reason.as_deref() {
+        Some("ErrImagePull") => "image can't be pulled",
+        Some("ImagePullBackOff") => "trying and failing to pull image",
+        reason => reason.unwrap_or(""),
+    }
 }
 
 fn parse(text: &str) -> Result<(Query, bool), String> {
@@ -103,4 +139,51 @@ fn parse(text: &str) -> Result<(Query, bool), String> {
 
 fn truth(value: &str) -> bool {
     matches!(value, "" | "1" | "true" | "True" | "t")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_status_says_which_log_it_is() {
+        let running = json!({"running": {}});
+        let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
+        let ended = |id: &str| json!({"terminated": {"exitCode": 1, "containerID": id}});
+        let ask = |state: &Value, last: Value, previous: bool| {
+            let one = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+                "containerID": "r://now", "state": state, "lastState": last});
+            let status: PodStatus = serde_json::from_value(json!({"containerStatuses": [one]})).expect("a status");
+            choose(&status, "p", "c", previous).map(|chosen| format!("{} {}", chosen.id, chosen.attempt))
+        };
+        let cases = [
+            (&running, json!({}), false, Ok("r://now 3")),
+            (&running, ended("r://before"), true, Ok("r://before 2")),
+            (&running, json!({}), true, Err("previous terminated container \"c\" in pod \"p\" not found")),
+            // Held up: the newest that ended is both the last and the one to show.
+            (&waiting("CrashLoopBackOff"), ended("r://last"), true, Ok("r://last 3")),
+            (&waiting("CrashLoopBackOff"), ended("r://last"), false, Ok("r://last 3")),
+            (&ended("r://now"), ended("r://before"), true, Ok("r://before 2")),
+            (&ended("r://now"), json!({}), false, Ok("r://now 3")),
+            (
+                &waiting("PodInitializing"),
+                json!({}),
+                false,
+                Err("container \"c\" in pod \"p\" is waiting to start: PodInitializing"),
+            ),
+            (
+                &waiting("ErrImagePull"),
+                json!({}),
+                false,
+                Err("container \"c\" in pod \"p\" is waiting to start: image can't be pulled"),
+            ),
+            (&ended(""), json!({}), false, Err("container \"c\" in pod \"p\" is terminated")),
+        ];
+        for (state, last, previous, expected) in cases {
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(ask(state, last.clone(), previous), expected, "{state} {last} {previous}");
+        }
+    }
 }
