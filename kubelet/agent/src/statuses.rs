@@ -131,39 +131,94 @@ async fn send_all(client: Client, statuses: Statuses) {
             let _ = tokio::time::timeout(Duration::from_secs(30), statuses.wake.notified()).await;
             continue;
         };
-        match send(&client, &report, sent.as_ref()).await {
-            Ok(()) => {
-                if let Some(status) = report.status {
-                    statuses.state.lock().sent.insert(report.uid, status);
-                }
+        carry_out(&client, &statuses, report, sent.as_ref()).await;
+    }
+}
+
+/// What becomes of a report after a request for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Done,
+    /// The pod is no longer there, or another by its name.
+    Gone,
+    /// No server takes it at the moment.
+    Later,
+    /// Not like this: the worker tells it again when it looks at its pod again.
+    Refused,
+}
+
+fn judge(result: &Result<(), ApiFailure>) -> Verdict {
+    match result {
+        Ok(()) => Verdict::Done,
+        Err(error) if error.is_not_found() => Verdict::Gone,
+        Err(error) if error.is_transient() => Verdict::Later,
+        Err(_) => Verdict::Refused,
+    }
+}
+
+async fn carry_out(client: &Client, statuses: &Statuses, mut report: Report, sent: Option<&Value>) {
+    if let Some(status) = report.status.take_if(|status| sent != Some(status)) {
+        let result = tell(client, &report, &status, sent).await;
+        match judge(&result) {
+            Verdict::Done => {
+                statuses.state.lock().sent.insert(report.uid.clone(), status);
             }
-            Err(error) if error.is_not_found() || error.is_conflict() => {
-                tracing::debug!(%error, pod = report.path, "the pod is gone or another by this name");
+            Verdict::Gone => {
+                tracing::debug!(pod = report.path, "the pod is gone");
+                return;
             }
-            Err(error) if error.is_transient() => {
-                tracing::debug!(%error, pod = report.path, "a status waits");
-                statuses.put_back(report);
-                tokio::time::sleep(RETRY).await;
-            }
-            Err(error) => tracing::warn!(%error, pod = report.path, "the API server refused a status"),
+            Verdict::Later => return later(statuses, Report { status: Some(status), ..report }, result).await,
+            // A pod that has ended may go all the same.
+            Verdict::Refused => log_refusal(&report, "status", result),
+        }
+    }
+    if report.delete {
+        let result = remove(client, &report).await;
+        match judge(&result) {
+            Verdict::Done | Verdict::Gone => {}
+            Verdict::Later => later(statuses, report, result).await,
+            Verdict::Refused => log_refusal(&report, "deletion", result),
         }
     }
 }
 
-async fn send(client: &Client, report: &Report, sent: Option<&Value>) -> Result<(), ApiFailure> {
-    if let Some(status) = &report.status
-        && sent != Some(status)
-    {
-        let body = json!({"metadata": {"uid": report.uid}, "status": patch(status, sent)});
-        client.patch::<Value>(&format!("{}/status", report.path), &body).await?;
+async fn later(statuses: &Statuses, report: Report, result: Result<(), ApiFailure>) {
+    tracing::debug!(error = ?result.err(), pod = report.path, "a report waits");
+    statuses.put_back(report);
+    tokio::time::sleep(RETRY).await;
+}
+
+fn log_refusal(report: &Report, what: &str, result: Result<(), ApiFailure>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, pod = report.path, "the API server refused a {what}");
     }
-    if report.delete {
-        let options = json!({
-            "kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "preconditions": {"uid": report.uid},
-        });
-        client.delete(&report.path, &options).await?;
+}
+
+async fn tell(client: &Client, report: &Report, status: &Value, sent: Option<&Value>) -> Result<(), ApiFailure> {
+    let body = json!({"metadata": {"uid": report.uid}, "status": patch(status, sent)});
+    let path = format!("{}/status", report.path);
+    match client.patch::<Value>(&path, &body).await {
+        // Either someone else wrote at the same time, or it is another pod by this name.
+        Err(error) if error.is_conflict() => {
+            let present: Value = client.get(&report.path).await?;
+            if present["metadata"]["uid"] != report.uid.as_str() {
+                return Err(ApiFailure::gone(&report.path));
+            }
+            client.patch::<Value>(&path, &body).await.map(drop)
+        }
+        result => result.map(drop),
     }
-    Ok(())
+}
+
+async fn remove(client: &Client, report: &Report) -> Result<(), ApiFailure> {
+    let options = json!({
+        "kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "preconditions": {"uid": report.uid},
+    });
+    match client.delete(&report.path, &options).await {
+        // Another pod by this name.
+        Err(error) if error.is_conflict() => Ok(()),
+        result => result,
+    }
 }
 
 /// A strategic merge patch that makes our keys of the server's status what they are here.
@@ -203,6 +258,24 @@ fn patch(status: &Value, sent: Option<&Value>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_becomes_of_reports() {
+        let status = |code: u16| Err(ApiFailure::Status { code, reason: String::new(), message: String::new() });
+        let cases = [
+            (Ok(()), Verdict::Done),
+            (status(404), Verdict::Gone),
+            (status(429), Verdict::Later),
+            (status(503), Verdict::Later),
+            (Err(ApiFailure::Transport(String::new())), Verdict::Later),
+            (status(403), Verdict::Refused),
+            (status(409), Verdict::Refused),
+            (status(422), Verdict::Refused),
+        ];
+        for (result, expected) in cases {
+            assert_eq!(judge(&result), expected, "{result:?}");
+        }
+    }
 
     #[test]
     fn patches_say_what_changed_and_what_went() {
