@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::request::refusal;
 use super::{ApiFailure, Client};
@@ -20,6 +21,8 @@ const WATCH_SECONDS: u64 = 400;
 /// Waits after failures, doubling.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// A watch that lived so long was a good one: another may follow at once.
+const LIVED: Duration = Duration::from_secs(1);
 /// Largest single event.
 const MAX_EVENT: usize = 16 * 1024 * 1024;
 
@@ -76,24 +79,50 @@ pub(crate) async fn list_watch<T: DeserializeOwned + Send + 'static>(
     let mut version: Option<String> = None;
     let mut wait = RETRY_FIRST;
     while !notices.is_closed() {
-        let result = match &version {
-            None => list(&client, &what, &notices).await.map(|listed| version = Some(listed)),
-            Some(from) => {
-                let mut reached = from.clone();
+        let began = Instant::now();
+        let result = match version.clone() {
+            None => list(&client, &what, &notices).await.map(|listed| {
+                version = Some(listed);
+                true
+            }),
+            Some(mut reached) => {
                 let result = follow(&client, &what, &mut reached, &notices).await;
                 version = Some(reached);
-                result
+                result.map(|()| false)
             }
         };
-        match result {
-            Ok(()) => wait = RETRY_FIRST,
-            Err(error) if error.is_expired() => version = None,
-            Err(error) => {
-                tracing::debug!(%error, path = what.path, "watch broke off");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(RETRY_MAX);
-            }
+        let next = after(&result, began.elapsed(), wait);
+        if let Err(error) = result {
+            tracing::debug!(%error, path = what.path, "watch broke off");
         }
+        if next.anew {
+            version = None;
+        }
+        wait = next.wait;
+        tokio::time::sleep(next.pause).await;
+    }
+}
+
+/// What follows a list or a watch.
+#[derive(Debug, PartialEq, Eq)]
+struct Next {
+    /// List again: what was reached is of no use.
+    anew: bool,
+    pause: Duration,
+    /// The pause if that fails too.
+    wait: Duration,
+}
+
+/// `Ok(true)`: listed; `Ok(false)`: a watch came to its end. What ended soon is not asked again at once.
+fn after(result: &Result<bool, ApiFailure>, lived: Duration, wait: Duration) -> Next {
+    let anew = match result {
+        Ok(_) => false,
+        Err(error) => error.is_expired() || matches!(error, ApiFailure::Decode(_)),
+    };
+    match result {
+        Ok(true) => Next { anew, pause: Duration::ZERO, wait },
+        _ if lived >= LIVED => Next { anew, pause: Duration::ZERO, wait: RETRY_FIRST },
+        _ => Next { anew, pause: wait, wait: (wait * 2).min(RETRY_MAX) },
     }
 }
 
@@ -207,5 +236,32 @@ impl Lines {
                 Some(Err(error)) => return Err(ApiFailure::Transport(error.to_string())),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_asked_in_a_tight_loop() {
+        let (soon, late, wait) = (Duration::ZERO, Duration::from_secs(60), Duration::from_secs(1));
+        let expired = || Err(ApiFailure::Status { code: 410, reason: String::new(), message: String::new() });
+        let undecodable = || Err(ApiFailure::Decode(String::new()));
+        let broken = || Err(ApiFailure::Transport(String::new()));
+        let next = |anew, pause, wait| Next { anew, pause, wait };
+        let cases = [
+            (Ok(true), soon, next(false, soon, wait)),
+            (Ok(false), late, next(false, soon, RETRY_FIRST)),
+            (Ok(false), soon, next(false, wait, wait * 2)),
+            (expired(), late, next(true, soon, RETRY_FIRST)),
+            (expired(), soon, next(true, wait, wait * 2)),
+            (undecodable(), soon, next(true, wait, wait * 2)),
+            (broken(), soon, next(false, wait, wait * 2)),
+        ];
+        for (result, lived, expected) in cases {
+            assert_eq!(after(&result, lived, wait), expected, "{result:?} after {lived:?}");
+        }
+        assert_eq!(after(&broken(), soon, RETRY_MAX).wait, RETRY_MAX);
     }
 }
