@@ -3,64 +3,45 @@
 use base64::Engine as _;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kubelet_core::pods;
+use kubelet_core::registries::{self, Registry};
 use kubelet_cri::cri;
 use serde_json::Value;
 
 use crate::agent::Node;
 use crate::objects::FRESH;
 
-/// The credential of the longest matching registry, if any of the pod's secrets has one.
-pub(crate) async fn find(node: &Node, pod: &Pod, image: &str) -> Option<cri::AuthConfig> {
-    let names = pods::spec(pod)?.image_pull_secrets.as_deref()?;
-    let mut best: Option<(usize, cri::AuthConfig)> = None;
-    for name in names {
-        let secret = match node.objects.secret(pods::identity(pod).0, &name.name, FRESH).await {
-            Ok(Some(secret)) => secret,
+/// All credentials of the pod's secrets that may open the image, the likeliest first.
+pub(crate) async fn find(node: &Node, pod: &Pod, image: &str) -> Vec<cri::AuthConfig> {
+    let mut credentials = Vec::new();
+    for reference in pods::spec(pod).and_then(|s| s.image_pull_secrets.as_deref()).unwrap_or(&[]) {
+        match node.objects.secret(pods::identity(pod).0, &reference.name, FRESH).await {
+            Ok(Some(secret)) => credentials.extend(read(&secret)),
             Ok(None) => {
                 let message = format!(
                     "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-                    name.name
+                    reference.name
                 );
                 node.events.pod(pod, None, false, "FailedToRetrieveImagePullSecret", message);
-                continue;
             }
-            Err(error) => {
-                tracing::debug!(%error, secret = name.name, "reading an image pull secret");
-                continue;
-            }
-        };
-        if let Some((length, auth)) = matching(&secret, image)
-            && best.as_ref().is_none_or(|(b, _)| length > *b)
-        {
-            best = Some((length, auth));
+            Err(error) => tracing::debug!(%error, secret = reference.name, "reading an image pull secret"),
         }
     }
-    best.map(|(_, auth)| auth)
+    registries::matching(&credentials, image)
 }
 
-fn matching(secret: &Secret, image: &str) -> Option<(usize, cri::AuthConfig)> {
-    let data = secret.data.as_ref()?;
-    let auths: Value = match (data.get(".dockerconfigjson"), data.get(".dockercfg")) {
-        (Some(config), _) => serde_json::from_slice::<Value>(&config.0).ok()?.get("auths")?.clone(),
-        (None, Some(config)) => serde_json::from_slice(&config.0).ok()?,
-        (None, None) => return None,
+/// What a secret holds; nothing where it cannot be read.
+fn read(secret: &Secret) -> Vec<(Registry, cri::AuthConfig)> {
+    let content = |key: &str| {
+        let bytes = &secret.data.as_ref()?.get(key)?.0;
+        serde_json::from_slice::<Value>(bytes).ok()
     };
-    let full = with_registry(image);
-    let candidates = auths.as_object()?.iter().filter_map(|(registry, entry)| {
-        let plain = registry.trim_start_matches("https://").trim_start_matches("http://");
-        let plain = plain.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
-        let fits = full == plain || full.starts_with(&format!("{plain}/"));
-        fits.then(|| credential(entry)).flatten().map(|auth| (plain.len(), auth))
-    });
-    candidates.max_by_key(|(length, _)| *length)
-}
-
-/// The image with its registry's host, which the default one's images leave out.
-fn with_registry(image: &str) -> String {
-    match image.split_once('/') {
-        Some((host, _)) if host.contains('.') || host.contains(':') || host == "localhost" => image.to_owned(),
-        _ => format!("index.docker.io/{image}"),
-    }
+    let auths = match content(".dockerconfigjson") {
+        Some(config) => config.get("auths").cloned(),
+        None => content(".dockercfg"),
+    };
+    let auths = auths.unwrap_or_default();
+    let entries = auths.as_object().into_iter().flatten();
+    entries.filter_map(|(key, entry)| Some((Registry::parse(key), credential(entry)?))).collect()
 }
 
 fn credential(entry: &Value) -> Option<cri::AuthConfig> {
@@ -73,4 +54,31 @@ fn credential(entry: &Value) -> Option<cri::AuthConfig> {
         (username, password) = (user.to_owned(), secret.to_owned());
     }
     Some(cri::AuthConfig { username, password, identity_token: text("identitytoken"), ..Default::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_of_both_kinds() {
+        let auths = json!({
+            "https://index.docker.io/v1/": {"auth": base64::engine::general_purpose::STANDARD.encode("me:pass:word")},
+            "registry.example": {"username": "you", "password": "secret"},
+            "broken.example": {"auth": "?"},
+        });
+        let secret = |key: &str, content: Value| -> Secret {
+            let bytes = base64::engine::general_purpose::STANDARD.encode(content.to_string());
+            serde_json::from_value(json!({"data": {key: bytes}})).expect("a secret")
+        };
+        for secret in [secret(".dockerconfigjson", json!({"auths": auths})), secret(".dockercfg", auths.clone())] {
+            let credentials = read(&secret);
+            assert_eq!(credentials.len(), 2);
+            let found = registries::matching(&credentials, "busybox");
+            assert_eq!((found[0].username.as_str(), found[0].password.as_str()), ("me", "pass:word"));
+        }
+        assert!(read(&secret("other", json!({}))).is_empty());
+    }
 }
