@@ -7,6 +7,7 @@ mod spdy;
 mod streaming;
 mod tunnel;
 mod upstream;
+mod usage;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use crate::AgentError;
 use crate::agent::Node;
+use auth::{Caller, Reviews, Wish};
 
 /// Connections served at once.
 const MAX_CONNECTIONS: usize = 512;
@@ -58,6 +60,7 @@ pub(crate) async fn bind(node: Arc<Node>) -> Result<impl Future<Output = ()> + S
 
 async fn serve(node: Arc<Node>, listener: TcpListener, tls: tokio_rustls::TlsAcceptor) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let reviews = Arc::new(Reviews::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -66,9 +69,9 @@ async fn serve(node: Arc<Node>, listener: TcpListener, tls: tokio_rustls::TlsAcc
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         match accepted {
             Ok((stream, _)) => {
-                let (node, tls) = (node.clone(), tls.clone());
+                let (node, reviews, tls) = (node.clone(), reviews.clone(), tls.clone());
                 tokio::spawn(async move {
-                    connection(node, stream, tls).await;
+                    connection(node, reviews, stream, tls).await;
                     drop(permit);
                 });
             }
@@ -80,13 +83,18 @@ async fn serve(node: Arc<Node>, listener: TcpListener, tls: tokio_rustls::TlsAcc
     }
 }
 
-async fn connection(node: Arc<Node>, stream: TcpStream, tls: tokio_rustls::TlsAcceptor) {
+async fn connection(node: Arc<Node>, reviews: Arc<Reviews>, stream: TcpStream, tls: tokio_rustls::TlsAcceptor) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else { return };
     let who = auth::identify(stream.get_ref().1.peer_certificates());
     let service = hyper::service::service_fn(move |request| {
-        let (node, who) = (node.clone(), who.clone());
-        async move { Ok::<_, Infallible>(respond(node, who, request).await) }
+        let (node, reviews, who) = (node.clone(), reviews.clone(), who.clone());
+        async move {
+            Ok::<_, Infallible>(match admit(&node, &reviews, who, &request).await {
+                Ok(()) => respond(node, request).await,
+                Err(refusal) => refusal,
+            })
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -98,21 +106,49 @@ async fn connection(node: Arc<Node>, stream: TcpStream, tls: tokio_rustls::TlsAc
     }
 }
 
-async fn respond(node: Arc<Node>, who: Option<auth::Caller>, request: Request<Incoming>) -> Answer {
-    match who {
-        None => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
-        Some(caller) if !caller.may_use_kubelet() => {
-            let message = format!("Forbidden (user={}, verb=get, resource=nodes, subresource(s)=[proxy])", caller.name);
-            return text(StatusCode::FORBIDDEN, &message);
+/// Who is it, may they. `Err`: the answer, if not.
+async fn admit(
+    node: &Node,
+    reviews: &Reviews,
+    certified: Option<Caller>,
+    request: &Request<Incoming>,
+) -> Result<(), Answer> {
+    let caller = match (certified, auth::bearer(request.headers())) {
+        (Some(caller), _) => Some(caller),
+        (None, Some(token)) => reviews.authenticate(node, token).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "asking whose token it is");
+            None
+        }),
+        (None, None) => None,
+    };
+    let Some(caller) = caller else { return Err(text(StatusCode::UNAUTHORIZED, "Unauthorized")) };
+    let wish = Wish::of(request.method(), request.uri().path());
+    match reviews.authorize(node, &caller, &wish).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let (verb, subresources) = (wish.verb, wish.subresources.join(" "));
+            let message = format!(
+                "Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)=[{subresources}])",
+                caller.name
+            );
+            Err(text(StatusCode::FORBIDDEN, &message))
         }
-        Some(_) => {}
+        Err(error) => {
+            let message = format!("Authorization error (user={}): {error}", caller.name);
+            Err(text(StatusCode::INTERNAL_SERVER_ERROR, &message))
+        }
     }
+}
+
+async fn respond(node: Arc<Node>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let get = request.method() == Method::GET;
     match parts.as_slice() {
         ["healthz", ..] if get => text(StatusCode::OK, "ok"),
         ["pods" | "runningpods"] if get => pods(&node),
+        ["metrics", "resource"] if get => usage::metrics(&node).await,
+        ["stats", "summary"] if get => usage::summary(&node).await,
         ["metrics"] if get && METRICS.get().is_some() => metrics(),
         ["containerLogs", namespace, pod, container] if get => {
             container_logs::serve(&node, namespace, pod, container, request.uri().query().unwrap_or(""))
