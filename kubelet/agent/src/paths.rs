@@ -30,3 +30,8 @@ pub(crate) fn termination_log(node: &Node, pod: &Pod, name: &str, attempt: u32) 
 pub(crate) fn hosts_file(node: &Node, pod: &Pod) -> PathBuf {
     pod_dir(node, pod).join("etc-hosts")
 }
+
+/// Where a container is shown a part of a volume: the `index`th of its mounts.
+pub(crate) fn sub_path(node: &Node, pod: &Pod, volume: &str, container: &str, index: usize) -> PathBuf {
+    pod_dir(node, pod).join("volume-subpaths").join(volume).join(container).join(index.to_string())
+}
