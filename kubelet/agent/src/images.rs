@@ -14,6 +14,11 @@ pub const PAUSE: &str = "kontiki.local/pause:1";
 /// A web server and a shell, for a first Deployment. Listens on port 8080.
 pub const SAMPLE: &str = "kontiki.local/sample:1";
 
+/// Whether an image was made on this node: nothing could pull it again.
+pub(crate) fn is_local(reference: &str) -> bool {
+    reference.starts_with("kontiki.local/")
+}
+
 /// Debian's statically linked busybox.
 const BUSYBOX: &str = "/bin/busybox";
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kubelet_core::admit::Pressure;
+use kubelet_core::eviction::{Shortage, Starved};
 
 /// Kubernetes' version whose node behaviour this is.
 pub(crate) const KUBELET_VERSION: &str = "v1.36.2";
@@ -89,6 +90,20 @@ pub(crate) fn meminfo(key: &str) -> Option<i64> {
     line.split_whitespace().next()?.parse::<i64>().ok().map(|kib| kib * 1024)
 }
 
+/// Nanoseconds that all CPUs together were busy since the machine started.
+pub(crate) fn cpu_nanos() -> Option<i64> {
+    busy(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+fn busy(stat: &str) -> Option<i64> {
+    // "cpu user nice system idle iowait irq softirq steal ...", in hundredths of a second
+    const TICK: i64 = 10_000_000;
+    let words = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    let ticks: Vec<i64> = words.map_while(|word| word.parse().ok()).collect();
+    let busy = [0, 1, 2, 5, 6, 7].iter().filter_map(|index| ticks.get(*index)).sum::<i64>();
+    busy.checked_mul(TICK)
+}
+
 /// Total and available bytes of the file system of `path`.
 pub(crate) fn filesystem(path: &Path) -> Option<(i64, i64)> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;
@@ -100,12 +115,31 @@ pub(crate) fn filesystem(path: &Path) -> Option<(i64, i64)> {
 /// Free space that is enough on any disk: a tenth of a large one is not a shortage.
 const ENOUGH_DISK: i64 = 5 << 30;
 
+/// Memory that must stay available, upstream's default threshold.
+const ENOUGH_MEMORY: i64 = 100 << 20;
+
 /// Upstream's default thresholds: less than 100 MiB of memory, less than 10 % of the disk (and than
 /// [`ENOUGH_DISK`]); and less than 5 % of the process ids.
 pub(crate) fn pressure(root: &Path) -> Pressure {
-    let memory = meminfo("MemAvailable:").is_some_and(|available| available < 100 << 20);
-    let disk = filesystem(root).is_some_and(|(total, available)| available < (total / 10).min(ENOUGH_DISK));
-    Pressure { memory, disk, pid: pids_short() }
+    Pressure { memory: memory_short().is_some(), disk: disk_short(root).is_some(), pid: pids_short() }
+}
+
+/// What is so short that pods have to go; memory first, for it cannot wait.
+pub(crate) fn shortage(root: &Path) -> Option<Shortage> {
+    memory_short().or_else(|| disk_short(root))
+}
+
+fn memory_short() -> Option<Shortage> {
+    short(Starved::Memory, ENOUGH_MEMORY, meminfo("MemAvailable:")?)
+}
+
+fn disk_short(root: &Path) -> Option<Shortage> {
+    let (total, available) = filesystem(root)?;
+    short(Starved::Disk, (total / 10).min(ENOUGH_DISK), available)
+}
+
+fn short(of: Starved, threshold: i64, available: i64) -> Option<Shortage> {
+    (available < threshold).then_some(Shortage { of, threshold, available })
 }
 
 fn pids_short() -> bool {
@@ -116,4 +150,13 @@ fn pids_short() -> bool {
     let tasks =
         load.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<i64>().ok());
     tasks.is_some_and(|tasks| max - tasks < max / 20)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn idle_time_is_not_busy() {
+        assert_eq!(super::busy("cpu  1 2 3 1000 1000 4 5 6 7 8\ncpu0 1 2 3 4\n"), Some(210_000_000));
+        assert_eq!(super::busy(""), None);
+    }
 }
