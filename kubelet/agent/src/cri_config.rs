@@ -1,18 +1,20 @@
 //! CRI configurations from pod specifications.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::path::Path;
 
 use k8s_openapi::api::core::v1 as api;
-use kubelet_core::{pods, resources};
+use kubelet_core::{hostname, pods, resources};
 use kubelet_cri::{cri, labels};
 
 use crate::agent::Node;
 use crate::observe::HASH;
 use crate::{cgroups, paths};
 
-/// The kernel takes no longer host names.
-const MAX_HOSTNAME: usize = 63;
+/// What a container tells of its pod when nobody else knows it any more; upstream's names.
+pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+pub(crate) const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
+pub(crate) const PORTS: &str = "io.kubernetes.container.ports";
 
 /// What of a container only the start knows.
 pub(crate) struct Prepared {
@@ -23,39 +25,52 @@ pub(crate) struct Prepared {
     pub(crate) mounts: Vec<cri::Mount>,
     /// The container whose processes an ephemeral container sees.
     pub(crate) target: Option<String>,
+    /// The user of the image, for specifications that name none.
+    pub(crate) user: Option<ImageUser>,
 }
 
-pub(crate) fn hostname(node: &Node, pod: &api::Pod) -> String {
-    if pods::host_network(pod) {
-        return node.config.node_name.clone();
+/// Whom an image runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ImageUser {
+    Number(i64),
+    Name(String),
+}
+
+impl ImageUser {
+    pub(crate) fn of(image: &cri::Image) -> Self {
+        match (&image.uid, image.username.as_str()) {
+            (Some(uid), _) => Self::Number(uid.value),
+            (None, "") => Self::Number(0),
+            (None, name) => Self::Name(name.to_owned()),
+        }
     }
-    let wished = pods::spec(pod).and_then(|s| s.hostname.clone()).filter(|h| !h.is_empty());
-    let mut name = wished.unwrap_or_else(|| pods::identity(pod).1.to_owned());
-    name.truncate(MAX_HOSTNAME);
-    name.trim_end_matches(['-', '.']).to_owned()
 }
 
-pub(crate) fn sandbox(node: &Node, pod: &api::Pod, attempt: u32) -> cri::PodSandboxConfig {
+/// `Err`: the pod wants what this node cannot give.
+pub(crate) fn sandbox(node: &Node, pod: &api::Pod, attempt: u32) -> Result<cri::PodSandboxConfig, String> {
+    if pods::spec(pod).and_then(|s| s.host_users) == Some(false) {
+        return Err("user namespaces (hostUsers: false) are not supported by this node".to_owned());
+    }
     let (namespace, name, uid) = pods::identity(pod);
     let mut labels: HashMap<_, _> = pod.metadata.labels.clone().into_iter().flatten().collect();
     for (key, value) in [(labels::POD_NAME, name), (labels::POD_NAMESPACE, namespace), (labels::POD_UID, uid)] {
         labels.insert(key.to_owned(), value.to_owned());
     }
-    cri::PodSandboxConfig {
+    Ok(cri::PodSandboxConfig {
         metadata: Some(cri::PodSandboxMetadata {
             name: name.to_owned(),
             uid: uid.to_owned(),
             namespace: namespace.to_owned(),
             attempt,
         }),
-        hostname: if pods::host_network(pod) { String::new() } else { hostname(node, pod) },
+        hostname: if pods::host_network(pod) { String::new() } else { hostname::kernel(pod)? },
         log_directory: if node.hollow { String::new() } else { paths::log_dir(node, pod).display().to_string() },
         dns_config: if node.hollow { None } else { Some(crate::dns::config(pod)) },
         port_mappings: port_mappings(pod),
         labels,
         annotations: pod.metadata.annotations.clone().into_iter().flatten().collect(),
         linux: Some(linux_sandbox(node, pod)),
-    }
+    })
 }
 
 fn linux_sandbox(node: &Node, pod: &api::Pod) -> cri::LinuxPodSandboxConfig {
@@ -70,6 +85,7 @@ fn linux_sandbox(node: &Node, pod: &api::Pod) -> cri::LinuxPodSandboxConfig {
             run_as_user: security.run_as_user.map(|value| cri::Int64Value { value }),
             run_as_group: security.run_as_group.map(|value| cri::Int64Value { value }),
             supplemental_groups: groups(&security),
+            supplemental_groups_policy: groups_policy(&security),
             privileged,
             seccomp: Some(profile(cri::security_profile::ProfileType::RuntimeDefault, "")),
             ..Default::default()
@@ -125,12 +141,6 @@ pub(crate) fn container(
         (labels::POD_UID, uid),
         (labels::CONTAINER_NAME, &spec.name),
     ];
-    let message_path = spec.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".into());
-    let annotations = [
-        (HASH, pods::container_hash(spec)),
-        ("io.kubernetes.container.restartCount", attempt.to_string()),
-        ("io.kubernetes.container.terminationMessagePath", message_path),
-    ];
     Ok(cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata { name: spec.name.clone(), attempt }),
         image: Some(cri::ImageSpec {
@@ -145,16 +155,32 @@ pub(crate) fn container(
         mounts: prepared.mounts,
         devices: Vec::new(),
         labels: own.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-        annotations: annotations.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        annotations: annotations(pod, spec, attempt),
         log_path: paths::container_log(&spec.name, attempt),
         stdin: spec.stdin.unwrap_or(false),
         stdin_once: spec.stdin_once.unwrap_or(false),
         tty: spec.tty.unwrap_or(false),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(linux_resources(node, pod, spec)),
-            security_context: Some(linux_security(pod, spec, prepared.target.as_deref())?),
+            security_context: Some(linux_security(node, pod, spec, prepared.target.as_deref(), prepared.user)?),
         }),
     })
+}
+
+/// What is to be known of a container without its pod.
+fn annotations(pod: &api::Pod, spec: &api::Container, attempt: u32) -> HashMap<String, String> {
+    let message_path = spec.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".into());
+    let mut annotations = vec![
+        (HASH, pods::container_hash(spec)),
+        ("io.kubernetes.container.restartCount", attempt.to_string()),
+        ("io.kubernetes.container.terminationMessagePath", message_path),
+        (GRACE, pods::grace_seconds(pod).to_string()),
+    ];
+    let hook = spec.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref());
+    annotations.extend(hook.and_then(|hook| serde_json::to_string(hook).ok()).map(|text| (PRE_STOP, text)));
+    let ports = spec.ports.as_ref().filter(|ports| !ports.is_empty());
+    annotations.extend(ports.and_then(|ports| serde_json::to_string(ports).ok()).map(|text| (PORTS, text)));
+    annotations.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 fn linux_resources(node: &Node, pod: &api::Pod, spec: &api::Container) -> cri::LinuxContainerResources {
@@ -177,14 +203,27 @@ fn groups(security: &api::PodSecurityContext) -> Vec<i64> {
     groups
 }
 
+fn groups_policy(security: &api::PodSecurityContext) -> i32 {
+    match security.supplemental_groups_policy.as_deref() {
+        Some("Strict") => cri::SupplementalGroupsPolicy::Strict as i32,
+        _ => cri::SupplementalGroupsPolicy::Merge as i32,
+    }
+}
+
 fn linux_security(
+    node: &Node,
     pod: &api::Pod,
     spec: &api::Container,
     target: Option<&str>,
+    image_user: Option<ImageUser>,
 ) -> Result<cri::LinuxContainerSecurityContext, String> {
     let of_pod = pods::spec(pod).and_then(|s| s.security_context.clone()).unwrap_or_default();
     let own = spec.security_context.clone().unwrap_or_default();
-    let user = own.run_as_user.or(of_pod.run_as_user);
+    let (user, username) = match (own.run_as_user.or(of_pod.run_as_user), image_user) {
+        (Some(user), _) | (None, Some(ImageUser::Number(user))) => (Some(user), String::new()),
+        (None, Some(ImageUser::Name(name))) => (None, name),
+        (None, None) => (None, String::new()),
+    };
     let group = own.run_as_group.or(of_pod.run_as_group);
     let privileged = own.privileged.unwrap_or(false);
     let unmasked = own.proc_mount.as_deref() == Some("Unmasked");
@@ -208,13 +247,15 @@ fn linux_security(
             None => namespaces(pod),
         }),
         run_as_user: user.map(|value| cri::Int64Value { value }),
+        run_as_username: username,
         run_as_group: group.map(|value| cri::Int64Value { value }),
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
         supplemental_groups: groups(&of_pod),
+        supplemental_groups_policy: groups_policy(&of_pod),
         no_new_privs: own.allow_privilege_escalation == Some(false),
         masked_paths: list(MASKED),
         readonly_paths: list(READ_ONLY),
-        seccomp: Some(seccomp_profile(privileged, seccomp)?),
+        seccomp: Some(seccomp_profile(&node.config.root_dir.join("seccomp"), privileged, seccomp)?),
         apparmor: apparmor.map(|p| match p.type_.as_str() {
             "Localhost" => {
                 profile(cri::security_profile::ProfileType::Localhost, p.localhost_profile.as_deref().unwrap_or(""))
@@ -247,12 +288,17 @@ fn profile(kind: cri::security_profile::ProfileType, reference: &str) -> cri::Se
     cri::SecurityProfile { profile_type: kind as i32, localhost_ref: reference.to_owned() }
 }
 
-fn seccomp_profile(privileged: bool, wished: Option<&api::SeccompProfile>) -> Result<cri::SecurityProfile, String> {
+/// Profiles of the node's own are files below `dir`.
+fn seccomp_profile(
+    dir: &Path,
+    privileged: bool,
+    wished: Option<&api::SeccompProfile>,
+) -> Result<cri::SecurityProfile, String> {
     use cri::security_profile::ProfileType;
     Ok(match wished.map(|w| (w.type_.as_str(), w.localhost_profile.as_deref())) {
         _ if privileged => profile(ProfileType::Unconfined, ""),
         Some(("RuntimeDefault", _)) => profile(ProfileType::RuntimeDefault, ""),
-        Some(("Localhost", Some(file))) => profile(ProfileType::Localhost, &format!("/var/lib/kubelet/seccomp/{file}")),
+        Some(("Localhost", Some(file))) => profile(ProfileType::Localhost, &dir.join(file).display().to_string()),
         Some(("Localhost", None)) => {
             return Err("localhostProfile must be set if seccompProfile type is Localhost.".into());
         }
@@ -288,25 +334,39 @@ pub(crate) fn check_non_root(pod: &api::Pod, spec: &api::Container, image: Optio
     }
 }
 
-/// The lines of a pod's `/etc/hosts`.
-pub(crate) fn hosts(node: &Node, pod: &api::Pod, ips: &[String]) -> String {
-    let spec = pods::spec(pod);
-    let mut text = if pods::host_network(pod) {
-        let own = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-        format!("# Kubernetes-managed hosts file (host network).\n{own}")
-    } else {
-        let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n".to_owned();
-        for ip in ips.iter().filter(|ip| ip.parse::<IpAddr>().is_ok()) {
-            text.push_str(&format!("{ip}\t{}\n", hostname(node, pod)));
-        }
-        text
-    };
-    let aliases = spec.and_then(|s| s.host_aliases.as_deref()).unwrap_or(&[]);
-    if !aliases.is_empty() {
-        text.push_str("\n# Entries added by HostAliases.\n");
-        for alias in aliases {
-            text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t")));
-        }
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn images_name_their_user_in_one_way_or_another() {
+        let image = |uid: Option<i64>, username: &str| {
+            let uid = uid.map(|value| cri::Int64Value { value });
+            ImageUser::of(&cri::Image { uid, username: username.to_owned(), ..Default::default() })
+        };
+        assert_eq!(image(Some(7), ""), ImageUser::Number(7));
+        assert_eq!(image(None, "app"), ImageUser::Name("app".to_owned()));
+        assert_eq!(image(None, ""), ImageUser::Number(0), "nobody named is root");
     }
-    text
+
+    #[test]
+    fn containers_tell_how_they_are_to_end() {
+        let pod: api::Pod = serde_json::from_value(json!({"spec": {"terminationGracePeriodSeconds": 7, "containers": [
+            {"name": "c", "lifecycle": {"preStop": {"exec": {"command": ["x"]}}}, "ports": [{"containerPort": 80}]},
+        ]}}))
+        .expect("a pod");
+        let told = annotations(&pod, &pods::app_containers(&pod)[0], 3);
+        assert_eq!(told[GRACE], "7");
+        assert_eq!(told[PRE_STOP], r#"{"exec":{"command":["x"]}}"#);
+        assert_eq!(told[PORTS], r#"[{"containerPort":80}]"#);
+    }
+
+    #[test]
+    fn seccomp_profiles_are_below_the_root_directory() {
+        let wished = api::SeccompProfile { type_: "Localhost".into(), localhost_profile: Some("a/b.json".into()) };
+        let profile = seccomp_profile(Path::new("/root-dir/seccomp"), false, Some(&wished)).expect("a profile");
+        assert_eq!(profile.localhost_ref, "/root-dir/seccomp/a/b.json");
+    }
 }
