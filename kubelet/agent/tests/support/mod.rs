@@ -53,6 +53,8 @@ struct Inner {
     history: Vec<(u64, &'static str, Address, Value)>,
     /// Requests that were answered, by method and resource.
     counts: BTreeMap<String, usize>,
+    /// Requests that are refused, as `counts` names them.
+    refused: BTreeMap<String, StatusCode>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,6 +204,11 @@ impl State {
         self.inner.lock().counts.get(what).copied().unwrap_or(0)
     }
 
+    /// From now on such requests, named as for `count`, are refused.
+    pub(crate) fn refuse(&self, what: &str, status: StatusCode) {
+        self.inner.lock().refused.insert(what.to_owned(), status);
+    }
+
     /// Deletes as `kubectl delete` does.
     pub(crate) fn delete(&self, path: &str, grace: i64) {
         let mut object = self.get(path).expect("an object");
@@ -267,7 +274,12 @@ impl State {
         let query = request.uri().query().unwrap_or("").to_owned();
         let Some(address) = Address::parse(request.uri().path()) else { return refuse(StatusCode::NOT_FOUND) };
         let what = address.sub.as_ref().map_or(address.resource.clone(), |sub| format!("{}/{sub}", address.resource));
-        *self.inner.lock().counts.entry(format!("{method} {what}")).or_default() += 1;
+        let what = format!("{method} {what}");
+        *self.inner.lock().counts.entry(what.clone()).or_default() += 1;
+        let refused = self.inner.lock().refused.get(&what).copied();
+        if let Some(status) = refused {
+            return refuse(status);
+        }
         if method == Method::GET && query.contains("watch=true") {
             return self.watch(address, &query);
         }
@@ -279,6 +291,7 @@ impl State {
                 self.inner.lock().objects.get(&address.key()).map_or_else(|| refuse(StatusCode::NOT_FOUND), answer)
             }
             (Method::POST, Some(_)) if address.sub.as_deref() == Some("token") => answer(&token(body)),
+            (Method::POST, None) if address.resource.ends_with("reviews") => answer(&review(body)),
             (Method::POST, None) => {
                 let name = body["metadata"]["name"].as_str().map(str::to_owned);
                 let address = Address { name, ..address };
@@ -369,6 +382,21 @@ fn token(mut request: Value) -> Value {
     let expires = now().checked_add(jiff::SignedDuration::from_secs(3600)).expect("in range");
     request["status"] = json!({"token": "a-token", "expirationTimestamp": api_machinery::time::seconds(expires)});
     request
+}
+
+/// The token of a scraper that may read metrics and nothing else.
+pub(crate) const SCRAPER: &str = "scraper-token";
+
+fn review(mut review: Value) -> Value {
+    let spec = &review["spec"];
+    review["status"] = match &spec["token"] {
+        Value::Null => {
+            let metrics = spec["resourceAttributes"]["subresource"] == "metrics";
+            json!({"allowed": metrics && spec["user"] == "scraper"})
+        }
+        token => json!({"authenticated": token == SCRAPER, "user": {"username": "scraper"}}),
+    };
+    review
 }
 
 /// As much of a strategic merge patch as kubelets send.
