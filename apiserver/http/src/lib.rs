@@ -14,6 +14,7 @@ pub mod metrics;
 mod negotiate;
 mod nonresource;
 mod openapi;
+mod openapi_protobuf;
 mod options;
 mod path;
 mod query;

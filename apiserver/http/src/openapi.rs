@@ -13,13 +13,14 @@ use serde_json::{Map, json};
 
 use crate::chain::Call;
 use crate::discovery::Document;
-use crate::negotiate;
 use crate::nonresource::{is_known, not_modified, tagged};
 use crate::respond::{self, JSON, Response};
+use crate::{negotiate, openapi_protobuf};
 
 pub(crate) struct OpenApi {
     schema: &'static Schema,
     v2: OnceLock<Document>,
+    v2_protobuf: OnceLock<Document>,
     v3: OnceLock<V3>,
 }
 
@@ -31,11 +32,16 @@ struct V3 {
 
 impl OpenApi {
     pub(crate) fn new(schema: &'static Schema) -> Self {
-        Self { schema, v2: OnceLock::new(), v3: OnceLock::new() }
+        Self { schema, v2: OnceLock::new(), v2_protobuf: OnceLock::new(), v3: OnceLock::new() }
     }
 
     fn v2(&self) -> &Document {
         self.v2.get_or_init(|| Document::new(openapi::v2(self.schema).to_string()))
+    }
+
+    fn v2_protobuf(&self) -> &Document {
+        let encode = || Document::new(openapi_protobuf::encode(&openapi::v2(self.schema)));
+        self.v2_protobuf.get_or_init(encode)
     }
 
     fn v3(&self) -> &V3 {
@@ -55,7 +61,7 @@ impl OpenApi {
 
     pub(crate) fn respond(&self, path: &str, call: &Call) -> Result<Response> {
         let document = match path {
-            "/openapi/v2" => self.v2(),
+            "/openapi/v2" => return self.unversioned(call),
             "/openapi/v3" => &self.v3().index,
             _ => {
                 let document = path.strip_prefix("/openapi/v3/").and_then(|path| self.v3().documents.get(path));
@@ -63,6 +69,16 @@ impl OpenApi {
             }
         };
         serve(document, call)
+    }
+
+    /// Protobuf where the client wants it more than JSON.
+    fn unversioned(&self, call: &Call) -> Result<Response> {
+        let clauses = negotiate::accepted(call.headers());
+        let wanted = clauses.iter().find(|clause| is_json(clause) || openapi_protobuf::ACCEPTED.contains(&clause.kind));
+        match wanted.is_some_and(|clause| !is_json(clause)) {
+            true => Ok(send(self.v2_protobuf(), openapi_protobuf::MEDIA_TYPE, call)),
+            false => serve(self.v2(), call),
+        }
     }
 
     /// With the right `hash` a document may be kept for ever; with another one the client is sent to the right one.
@@ -88,18 +104,24 @@ impl OpenApi {
     }
 }
 
-/// JSON only: clients that prefer the protobuf form name JSON too.
+fn is_json(clause: &negotiate::Clause<'_>) -> bool {
+    matches!(clause.kind, "application/json" | "*/*" | "application/*")
+}
+
+/// As JSON: clients that prefer the protobuf form of a v3 document name JSON too.
 fn serve(document: &Document, call: &Call) -> Result<Response> {
-    let clauses = negotiate::accepted(call.headers());
-    let json = clauses.iter().any(|clause| matches!(clause.kind, "application/json" | "*/*" | "application/*"));
-    if !json {
+    if !negotiate::accepted(call.headers()).iter().any(is_json) {
         return Err(ApiError::not_acceptable("only the following media types are accepted: application/json"));
     }
+    Ok(send(document, JSON, call))
+}
+
+fn send(document: &Document, media_type: &str, call: &Call) -> Response {
     if is_known(call.headers(), document) {
-        return Ok(not_modified(document));
+        return not_modified(document);
     }
     let output = negotiate::Output { gzip: negotiate::accepts_gzip(call.headers()), ..negotiate::Output::default() };
-    let mut response = tagged(respond::compressed(&output, JSON, document.bytes.clone()), document);
+    let mut response = tagged(respond::compressed(&output, media_type, document.bytes.clone()), document);
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
-    Ok(response)
+    response
 }

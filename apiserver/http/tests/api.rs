@@ -61,6 +61,12 @@ async fn verbs_and_shapes() {
     assert_eq!(admin.post(deployments, &deployment).await.code, 201);
     let scale = admin.with(&format!("{deployments}/d/scale"), &[TABLE]).await.json();
     assert_eq!((&scale["kind"], &scale["rows"][0]["cells"][1]), (&json!("Table"), &json!(3)), "{scale}");
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    assert_eq!(admin.post(deployments, &deployment).await.code, 201);
+    let scale = admin.with(&format!("{deployments}/d/scale"), &[TABLE]).await.json();
+    assert_eq!((&scale["kind"], &scale["rows"][0]["cells"][1]), (&json!("Table"), &json!(3)), "{scale}");
     let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
     let partial = admin.with(PODS, &[("accept", partial)]).await.json();
     assert_eq!((&partial["kind"], partial["items"][0].get("spec")), (&json!("PartialObjectMetadataList"), None));
@@ -303,6 +309,18 @@ async fn discovery_and_health() {
     }
     let version = admin.get("/version").await.json();
     assert!(version["gitVersion"].as_str().is_some_and(|text| text.starts_with("v1.36.")), "{version}");
+    // Go clients ask for protobuf, and for nothing else.
+    let packed = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let answer = admin.with("/openapi/v2", &[("accept", packed)]).await;
+    assert_eq!(
+        (answer.code, answer.header("content-type")),
+        (200, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+    );
+    assert!(answer.body.starts_with(b"\x0a\x032.0"));
+    let etag = answer.header("etag").to_owned();
+    assert_eq!(admin.with("/openapi/v2", &[("accept", packed), ("if-none-match", &etag)]).await.code, 304);
+    assert_eq!(admin.get("/openapi/v2").await.json()["swagger"], "2.0");
+    assert_eq!(admin.with("/openapi/v2", &[("accept", "text/html")]).await.code, 406);
     assert!(admin.get("/readyz?verbose").await.text().ends_with("[+]shutdown ok\nreadyz check passed\n"));
     assert_eq!(admin.get("/livez/etcd").await.text(), "ok");
     assert_eq!(admin.get("/livez/other").await.code, 404);
