@@ -106,9 +106,17 @@ impl Graph {
     pub fn kind(&self, api_version: &str, kind: &str) -> Option<&KindInfo> {
         self.kinds.get(&(api_version.to_owned(), kind.to_owned()))
     }
-    /// Where an owner is looked for: in the namespace of the dependent when its kind is namespaced.
+    /// The kind of a resource's objects.
+    pub fn kind_of(&self, gvr: &Gvr) -> Option<&str> {
+        self.kinds.iter().find(|(_, info)| info.gvr == *gvr).map(|((_, kind), _)| kind.as_str())
+    }
+    /// Where an owner is looked for: in the namespace of the dependent when its kind is namespaced. `None`: its kind
+    /// is not served, or a cluster-scoped object names a namespaced owner, which has no meaning.
     pub fn owner_target(&self, dependent: &Item, owner: &Owner) -> Option<Target> {
         let info = self.kind(&owner.api_version, &owner.kind)?;
+        if info.namespaced && dependent.target.namespace.is_empty() {
+            return None;
+        }
         let namespace = if info.namespaced { &*dependent.target.namespace } else { "" };
         Some(Target::new(info.gvr.clone(), namespace, &owner.name))
     }

@@ -1,5 +1,6 @@
 //! What a controller wants done, as data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +104,7 @@ pub struct DeleteOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Regarding {
     pub api_version: String,
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     pub namespace: String,
     pub name: String,
     pub uid: String,
@@ -115,7 +116,7 @@ impl Regarding {
         let meta = object.metadata();
         Self {
             api_version: T::API_VERSION.to_owned(),
-            kind: T::KIND,
+            kind: T::KIND.into(),
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),
@@ -139,8 +140,10 @@ pub struct EventNote {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub regarding: Regarding,
-    pub done: (&'static str, &'static str),
-    pub failed: (&'static str, &'static str),
+    /// `None`: success is not worth an Event.
+    pub done: Option<(&'static str, &'static str)>,
+    /// The reason is also that of the [`Failure`](crate::Failure) the next reconcile is told of.
+    pub failed: (&'static str, Cow<'static, str>),
 }
 
 #[derive(Clone, Debug, PartialEq)]

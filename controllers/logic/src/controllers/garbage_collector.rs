@@ -67,7 +67,8 @@ fn orphan_dependents(graph: &Graph, item: &Item) -> Plan {
 
 fn delete_dependents(graph: &Graph, item: &Item) -> Plan {
     let mut plan = Plan::nothing();
-    let blocking: Vec<_> = graph.dependents(&item.meta.uid).filter(|dependent| blocks(dependent, item)).collect();
+    let blocking: Vec<_> =
+        graph.dependents(&item.meta.uid).filter(|dependent| blocks(graph, dependent, item)).collect();
     let to_delete = blocking.iter().filter(|dependent| !dependent.is_deleting()).take(BATCH);
     // The dependents decide for themselves, by the state of their owner: only wake those not on their way.
     let actions: Vec<_> = to_delete.filter_map(|dependent| cascade(graph, dependent)).collect();
@@ -80,9 +81,12 @@ fn delete_dependents(graph: &Graph, item: &Item) -> Plan {
     plan
 }
 
-fn blocks(dependent: &Item, owner: &Item) -> bool {
+/// A reference from where this owner cannot be referred to does not count.
+fn blocks(graph: &Graph, dependent: &Item, owner: &Item) -> bool {
     let reference = dependent.meta.owner_references.iter().find(|own| own.uid == owner.meta.uid);
-    reference.is_some_and(|reference| reference.block_owner_deletion == Some(true))
+    reference
+        .filter(|reference| reference.block_owner_deletion == Some(true))
+        .is_some_and(|reference| graph.owner_target(dependent, reference).is_some_and(|target| is_at(owner, &target)))
 }
 
 /// Deletes a dependent of an owner that deletes in the foreground, unless another owner keeps it.
@@ -96,42 +100,40 @@ fn cascade(graph: &Graph, dependent: &Item) -> Option<Action> {
 }
 
 /// What is known of one owner.
+#[derive(PartialEq)]
 enum State {
     /// It exists and is not waiting for its dependents.
     Solid,
     /// It exists and waits for its dependents to go.
     Waiting,
-    /// It does not exist.
+    /// It does not exist where the reference says.
     Dangling,
     /// Only the store itself can tell.
     Unknown(Target),
-    /// Its kind is not served: treated as existing, as upstream treats what it cannot look up.
+    /// It cannot be looked up: its kind is not served, or a cluster-scoped object names a namespaced owner.
     Unresolvable,
-    /// A cluster-scoped object names a namespaced owner, or the owner is in another namespace.
-    Misplaced,
 }
 
 fn owned(graph: &Graph, item: &Item, context: &Context<'_>) -> Plan {
     let mut plan = Plan::nothing();
-    let states: Vec<_> =
-        item.meta.owner_references.iter().map(|owner| (owner, state(graph, item, owner, context))).collect();
-    for (owner, state) in &states {
-        match state {
-            State::Unknown(target) => plan.read.push(target.clone()),
-            State::Misplaced => plan.push(Action::Event(misplaced(item, owner))),
-            _ => {}
-        }
-    }
+    let owners = &item.meta.owner_references;
+    let states: Vec<_> = owners.iter().map(|owner| state(graph, item, owner, context)).collect();
+    plan.read = states.iter().filter_map(unknown).cloned().collect();
     // A fresh look must still find this very object before anything is done to it: the uid precondition does that.
     if !plan.read.is_empty() {
-        plan.steps.clear();
         return plan;
     }
-    let uids = |wanted: fn(&State) -> bool| -> Vec<Arc<str>> {
-        states.iter().filter(|(_, state)| wanted(state)).map(|(owner, _)| owner.uid.clone()).collect()
+    for owner in owners.iter().filter(|owner| is_elsewhere(graph, item, owner)) {
+        plan.push(Action::Event(misplaced(graph, item, owner)));
+    }
+    // With an owner that cannot be looked up nothing at all is done to the object, as upstream.
+    if states.contains(&State::Unresolvable) {
+        return plan;
+    }
+    let uids = |wanted: State| -> Vec<Arc<str>> {
+        owners.iter().zip(&states).filter(|(_, state)| **state == wanted).map(|(owner, _)| owner.uid.clone()).collect()
     };
-    let dangling = uids(|state| matches!(state, State::Dangling | State::Misplaced));
-    let waiting = uids(|state| matches!(state, State::Waiting));
+    let (dangling, waiting) = (uids(State::Dangling), uids(State::Waiting));
     let solid = states.len() - dangling.len() - waiting.len();
     if solid > 0 {
         if !dangling.is_empty() || !waiting.is_empty() {
@@ -168,25 +170,29 @@ fn own_policy_or(item: &Item, otherwise: Propagation) -> Propagation {
 }
 
 fn state(graph: &Graph, item: &Item, owner: &Owner, context: &Context<'_>) -> State {
-    if let Some(found) = graph.item(&owner.uid) {
-        let elsewhere = !found.target.namespace.is_empty() && found.target.namespace != item.target.namespace;
-        return match (elsewhere, found.deletes_dependents_first()) {
-            (true, _) => State::Misplaced,
-            (false, true) if blocks(item, found) => State::Waiting,
-            (false, true) => State::Waiting,
-            (false, false) => State::Solid,
-        };
-    }
-    let Some(info) = graph.kind(&owner.api_version, &owner.kind) else { return State::Unresolvable };
-    if info.namespaced && item.target.namespace.is_empty() {
-        return State::Unresolvable;
-    }
     let Some(target) = graph.owner_target(item, owner) else { return State::Unresolvable };
+    if let Some(found) = graph.item(&owner.uid).filter(|found| is_at(found, &target)) {
+        return if found.deletes_dependents_first() { State::Waiting } else { State::Solid };
+    }
     match context.reads.get(&target) {
         None => State::Unknown(target),
         Some(Some(found)) if api_machinery::object::uid(found) == &*owner.uid => read_state(found),
         Some(_) => State::Dangling,
     }
+}
+
+fn unknown(state: &State) -> Option<&Target> {
+    match state {
+        State::Unknown(target) => Some(target),
+        _ => None,
+    }
+}
+
+/// Where the reference says, in whatever version.
+fn is_at(found: &Item, target: &Target) -> bool {
+    let own = &found.target;
+    (&own.gvr.group, &own.gvr.resource, &own.namespace, &own.name)
+        == (&target.gvr.group, &target.gvr.resource, &target.namespace, &target.name)
 }
 
 fn read_state(found: &Value) -> State {
@@ -195,7 +201,13 @@ fn read_state(found: &Value) -> State {
     if deleting && foreground { State::Waiting } else { State::Solid }
 }
 
-fn misplaced(item: &Item, owner: &Owner) -> EventNote {
+/// The owner is known to be in a namespace that is not the object's: no reference reaches there.
+fn is_elsewhere(graph: &Graph, item: &Item, owner: &Owner) -> bool {
+    let found = graph.item(&owner.uid).map(|found| &found.target.namespace);
+    found.is_some_and(|namespace| !namespace.is_empty() && *namespace != item.target.namespace)
+}
+
+fn misplaced(graph: &Graph, item: &Item, owner: &Owner) -> EventNote {
     let message = format!(
         "ownerRef [{}/{}, namespace: {}, name: {}, uid: {}] does not exist in namespace \"{}\"",
         owner.api_version, owner.kind, item.target.namespace, owner.name, owner.uid, item.target.namespace
@@ -205,7 +217,7 @@ fn misplaced(item: &Item, owner: &Owner) -> EventNote {
         if gvr.group.is_empty() { gvr.version.to_string() } else { format!("{}/{}", gvr.group, gvr.version) };
     let regarding = Regarding {
         api_version,
-        kind: "",
+        kind: graph.kind_of(gvr).unwrap_or_default().to_owned().into(),
         namespace: item.target.namespace.to_string(),
         name: item.target.name.to_string(),
         uid: item.meta.uid.to_string(),

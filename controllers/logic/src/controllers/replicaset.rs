@@ -119,8 +119,8 @@ pub(crate) fn create_pod<T: Meta>(owner: &T, template: Option<&PodTemplateSpec>,
     };
     let report = Report {
         regarding: Regarding::of(owner),
-        done: ("SuccessfulCreate", "Created pod: "),
-        failed: ("FailedCreate", "Error creating: "),
+        done: Some(("SuccessfulCreate", "Created pod: ")),
+        failed: ("FailedCreate", "Error creating: ".into()),
     };
     let target = Target::new(Gvr::of::<Pod>(), owner.namespace(), "");
     Action::Create { target, object: to_value(&pod), report: Some(report), existing_is_fine: false }
@@ -135,8 +135,8 @@ pub(crate) fn delete_pod<T: Meta>(owner: &T, pod: &Pod) -> Action {
     let options = DeleteOptions { uid: pod.uid().to_owned(), ..DeleteOptions::default() };
     let report = Report {
         regarding: Regarding::of(owner),
-        done: ("SuccessfulDelete", "Deleted pod: "),
-        failed: ("FailedDelete", "Error deleting: "),
+        done: Some(("SuccessfulDelete", "Deleted pod: ")),
+        failed: ("FailedDelete", "Error deleting: ".into()),
     };
     Action::Delete { target: Target::of(pod), options, report: Some(report) }
 }
