@@ -169,16 +169,20 @@ impl<'a> Sync<'a> {
         self.finish()
     }
 
+    fn finish(mut self) -> Plan {
+        self.write_status();
+        self.plan
+    }
+
     /// Writes status and revision when they differ from what is stored. The revision travels with the status:
     /// written through the resource itself it would make a new generation.
-    fn finish(mut self) -> Plan {
+    fn write_status(&mut self) {
         let mut new = Deployment::clone(self.deployment);
-        new.status = Some(self.status);
-        if let Some(revision) = self.revision {
+        new.status = Some(self.status.clone());
+        if let Some(revision) = self.revision.clone() {
             new.annotate(REVISION, revision);
         }
         self.plan.change_status_and_annotations(&**self.deployment, &new);
-        self.plan
     }
 }
 

@@ -12,8 +12,10 @@ use super::{DESIRED, MAXIMUM, REVISION, REVISION_HISTORY, Sync, TEMPLATE_HASH, i
 use crate::hash::content_hash;
 use crate::meta::{Meta, scaled};
 use crate::patch::same_meaning;
-use crate::plan::{Action, to_value};
+use crate::plan::{Action, Regarding, Report, to_value};
 
+/// Why a set could not be made: reason of the event and of the condition.
+const CREATE_ERROR: &str = "ReplicaSetCreateError";
 /// Characters the revision history may have.
 const HISTORY_LIMIT: usize = 2000;
 /// Annotations that are the Deployment's own and not copied to its sets.
@@ -54,6 +56,11 @@ impl Sets {
     }
     pub(super) fn available(&self) -> i32 {
         self.all().map(available).sum()
+    }
+    /// Available pods that stay: a set that was just made smaller still counts those it is about to delete. Upstream
+    /// counts them too, and may take one pod too many for a moment.
+    pub(super) fn staying(&self) -> i32 {
+        self.all().map(|set| available(set).min(size(set))).sum()
     }
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut ReplicaSet> {
         self.old.iter_mut().chain(&mut self.new).find(|set| set.name() == name)
@@ -134,10 +141,9 @@ impl Sync<'_> {
         }
         self.plan.change(&set, &wanted, "");
         self.revision = wanted.annotation(REVISION).map(str::to_owned).or(self.revision.take());
-        if deadline(self.deployment).is_some() && conditions::find(&self.status, PROGRESSING).is_none() {
+        if conditions::find(&self.status, PROGRESSING).is_none() {
             let message = format!("Found new replica set \"{}\"", set.name());
-            let found = condition(PROGRESSING, "True", "FoundNewReplicaSet", message, self.context.now);
-            conditions::set(&mut self.status, found);
+            self.report_progress("True", "FoundNewReplicaSet", message);
         }
         self.sets.new = Some(wanted);
     }
@@ -152,8 +158,12 @@ impl Sync<'_> {
         let replicas = self.new_set_size(&set);
         set.spec.get_or_insert_default().replicas = Some(replicas);
         annotate_set(self.deployment, &mut set, next, false);
-        self.report_creation(&set);
-        self.plan.create(&set);
+        self.tell_failure(set.name());
+        let failed = format!("Failed to create new replica set \"{}\": ", set.name());
+        let regarding = Regarding::of(&**self.deployment);
+        let report = Report { regarding, done: None, failed: (CREATE_ERROR, failed.into()) };
+        self.plan.push(Action::create(&set, Some(report)));
+        self.report_progress("True", "NewReplicaSetCreated", format!("Created new replica set \"{}\"", set.name()));
         if replicas > 0 {
             let message = format!("Scaled up replica set {} from 0 to {replicas}", set.name());
             self.plan.event(&**self.deployment, "ScalingReplicaSet", message);
@@ -163,26 +173,21 @@ impl Sync<'_> {
         true
     }
 
-    /// The condition says that the set is made, or after a failure why it is not.
-    fn report_creation(&mut self, set: &ReplicaSet) {
-        if deadline(self.deployment).is_none() {
-            return;
+    /// A set that could not be made shows in the status before it is tried again: what comes after a try that fails
+    /// is never written.
+    fn tell_failure(&mut self, name: &str) {
+        let Some(failure) = self.context.failure.filter(|failure| failure.reason == CREATE_ERROR) else { return };
+        let message = format!("Failed to create new replica set \"{name}\": {}", failure.message);
+        self.report_progress("False", CREATE_ERROR, message);
+        self.set_status();
+        self.write_status();
+    }
+
+    fn report_progress(&mut self, status: &str, reason: &str, message: String) {
+        if deadline(self.deployment).is_some() {
+            let progress = condition(PROGRESSING, status, reason, message, self.context.now);
+            conditions::set(&mut self.status, progress);
         }
-        let (name, now) = (set.name(), self.context.now);
-        let report = match self.context.failure {
-            Some(failure) => {
-                let message = format!("Failed to create new replica set \"{name}\": {}", failure.message);
-                condition(PROGRESSING, "False", "ReplicaSetCreateError", message, now)
-            }
-            None => condition(
-                PROGRESSING,
-                "True",
-                "NewReplicaSetCreated",
-                format!("Created new replica set \"{name}\""),
-                now,
-            ),
-        };
-        conditions::set(&mut self.status, report);
     }
 
     fn new_set(&self) -> ReplicaSet {

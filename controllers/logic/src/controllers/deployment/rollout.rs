@@ -64,7 +64,7 @@ impl Sync<'_> {
     }
 
     fn drop_healthy(&mut self, floor: i32) -> bool {
-        let mut left = self.sets.available() - floor;
+        let mut left = self.sets.staying() - floor;
         let mut steps = Vec::new();
         for set in &self.sets.old {
             let drop = left.min(size(set));

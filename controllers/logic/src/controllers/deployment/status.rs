@@ -29,7 +29,8 @@ impl Sync<'_> {
             updated_replicas: some(self.sets.new.as_ref().map_or(0, made)),
             ready_replicas: some(ready),
             available_replicas: some(able),
-            unavailable_replicas: some((total - able).max(0)),
+            // Of all that are asked for, made or not.
+            unavailable_replicas: some((self.sets.pods() - able).max(0)),
             terminating_replicas: terminating,
             collision_count: self.status.collision_count,
             conditions: self.status.conditions.take(),
