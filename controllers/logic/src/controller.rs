@@ -1,6 +1,7 @@
 //! What every controller offers the runtime.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -36,6 +37,12 @@ pub trait Controller: Send + Sync {
     /// Keys reconciled at the same time, at most.
     fn workers(&self) -> usize {
         5
+    }
+
+    /// The least time from one look at a key to the next: what changes meanwhile is looked at together. The first
+    /// change after a rest is looked at immediately.
+    fn pace(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Keys that a change of one object concerns. `world` shows the state after the change.

@@ -19,6 +19,8 @@ pub mod pods;
 pub mod world;
 
 mod controllers;
+mod placed;
+mod visits;
 
 pub use controller::{Context, Controller, Failure};
 pub use controllers::*;

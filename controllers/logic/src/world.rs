@@ -18,6 +18,8 @@ use serde::de::DeserializeOwned;
 use crate::graph::Graph;
 use crate::meta::Meta;
 use crate::observed::Observed;
+use crate::placed::Placed;
+use crate::visits;
 
 /// Namespace (empty when cluster-scoped) and name: a key of a table and of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,24 +72,24 @@ impl<T: Metadata<Ty = ObjectMeta>> Table<T> {
         self.objects.is_empty()
     }
     pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.objects.values()
+        self.objects.values().inspect(visits::one)
     }
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.objects.keys()
+        self.objects.keys().inspect(visits::one)
     }
     /// The objects of a namespace, by name.
     pub fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<T>> {
         let from = Key::new(namespace, "");
-        let range = self.objects.range(from..);
+        let range = self.objects.range(from..).inspect(visits::one);
         range.take_while(move |(key, _)| &*key.namespace == namespace).map(|(_, object)| object)
     }
     /// The objects a controller of this uid owns, by key.
     pub fn controlled_by(&self, uid: &str) -> impl Iterator<Item = &Arc<T>> {
-        self.owned.get(uid).into_iter().flatten().filter_map(|key| self.objects.get(key))
+        self.owned.get(uid).into_iter().flatten().inspect(visits::one).filter_map(|key| self.objects.get(key))
     }
     /// The objects of a namespace that no controller owns, by key.
     pub fn orphans_of(&self, namespace: &str) -> impl Iterator<Item = &Arc<T>> {
-        self.orphans.get(namespace).into_iter().flatten().filter_map(|key| self.objects.get(key))
+        self.orphans.get(namespace).into_iter().flatten().inspect(visits::one).filter_map(|key| self.objects.get(key))
     }
 
     /// Puts an object, or with `None` removes it; returns what was there.
@@ -183,6 +185,7 @@ macro_rules! world {
         #[derive(Default)]
         pub struct World {
             $(pub $table: Table<$kind>,)*
+            placed: Placed,
             /// Owners and dependents over all resources, metadata only.
             pub graph: Graph,
             /// When signs of life and the like were seen.
@@ -208,13 +211,15 @@ macro_rules! world {
         impl World {
             /// Puts the object (`None`: it is gone) and says what changed. An object of another type counts as gone.
             pub fn apply(&mut self, kind: Kind, key: Key, object: Option<Decoded>) -> Changed {
-                match kind {
+                let change = match kind {
                     $(Kind::$kind => {
                         let new = object.and_then(|object| object.downcast::<$kind>().ok());
                         let old = self.$table.set(key.clone(), new.clone());
                         Changed { kind, key, old: old.map(|old| old as _), new: new.map(|new| new as _) }
                     })*
-                }
+                };
+                self.placed.note(&change.key, &change.view());
+                change
             }
             /// Keys of one table.
             pub fn keys_of(&self, kind: Kind) -> Vec<Key> {
@@ -241,10 +246,15 @@ macro_rules! world {
             }
         }
 
-        /// Decodes an object into the type of its kind. `None` when it does not fit.
+        /// Decodes an object into the type of its kind, without what no controller reads and is larger than all
+        /// the rest. `None` when it does not fit.
         pub fn decode(kind: Kind, source: &impl Source) -> Option<Decoded> {
             match kind {
-                $(Kind::$kind => source.typed::<$kind>().map(|object| object as _),)*
+                $(Kind::$kind => {
+                    let mut object = source.typed::<$kind>()?;
+                    object.metadata_mut().managed_fields = None;
+                    Some(Arc::new(object))
+                })*
             }
         }
 
@@ -257,9 +267,9 @@ macro_rules! world {
 /// A typed object whose type its [`Kind`] tells.
 pub type Decoded = Arc<dyn Any + Send + Sync>;
 
-/// What an object is decoded from; the cache keeps the typed form it was asked for.
+/// What an object is decoded from.
 pub trait Source {
-    fn typed<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Option<Arc<T>>;
+    fn typed<T: DeserializeOwned>(&self) -> Option<T>;
 }
 
 /// A type that has a table.
@@ -275,6 +285,10 @@ impl World {
     }
     pub fn remove<T: Kinded>(&mut self, key: Key) -> Changed {
         self.apply(T::TABLE, key, None)
+    }
+    /// The pods that are on a node, by key.
+    pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Arc<Pod>> {
+        self.placed.on(node).inspect(visits::one).filter_map(|key| self.pods.at(key))
     }
 }
 

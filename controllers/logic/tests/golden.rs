@@ -2,9 +2,11 @@
 
 mod fake;
 
+use controller_logic::deployment::DeploymentController;
 use controller_logic::endpoints::{EndpointSliceController, EndpointsController};
 use controller_logic::garbage_collector::GarbageCollector;
 use controller_logic::namespace::NamespaceController;
+use controller_logic::node_eviction::NodeEvictionController;
 use controller_logic::node_ipam::NodeIpamController;
 use controller_logic::node_lifecycle::NodeLifecycleController;
 use controller_logic::pod_gc::PodGarbageCollector;
@@ -12,7 +14,7 @@ use controller_logic::replicaset::ReplicaSetController;
 use controller_logic::root_ca::RootCaPublisher;
 use controller_logic::serviceaccount::ServiceAccountController;
 use controller_logic::taint_eviction::TaintEvictionController;
-use controller_logic::{Controller, Failure};
+use controller_logic::{Controller, Failure, Kind, Target};
 use expect_test::{Expect, expect};
 use fake::Fake;
 use serde_json::{Value, json};
@@ -295,6 +297,305 @@ fn garbage() {
 }
 
 #[test]
+fn owners_that_cannot_be_referred_to() {
+    let owned_by = |object: &mut Value, owner: &Value| {
+        object["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"], "blockOwnerDeletion": true}]);
+    };
+    let mut owner = set(0);
+    let mut node = node("n1", "True");
+    owned_by(&mut node, &owner);
+    // A cluster-scoped object that names a namespaced owner stays, whether the owner is there,
+    check(
+        &world(&[owner.clone(), node.clone()]),
+        &GarbageCollector,
+        "/n1",
+        &expect![[r#"
+        event Node n1 Warning OwnerRefInvalidNamespace: ownerRef [apps/v1/ReplicaSet, namespace: , name: web-x, uid: set] does not exist in namespace ""
+    "#]],
+    );
+    // is not,
+    check(
+        &world(std::slice::from_ref(&node)),
+        &GarbageCollector,
+        "/n1",
+        &expect![[r#"
+        nothing
+    "#]],
+    );
+    // or goes in the foreground.
+    owner["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    owner["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+    let fake = world(&[owner.clone(), node]);
+    check(
+        &fake,
+        &GarbageCollector,
+        "/set",
+        &expect![[r#"
+        patch replicasets.apps ns/web-x {"metadata":{"finalizers":[],"resourceVersion":"1","uid":"set"}}
+    "#]],
+    );
+    check(
+        &fake,
+        &GarbageCollector,
+        "/n1",
+        &expect![[r#"
+        event Node n1 Warning OwnerRefInvalidNamespace: ownerRef [apps/v1/ReplicaSet, namespace: , name: web-x, uid: set] does not exist in namespace ""
+    "#]],
+    );
+
+    // An object of another namespace is looked up in its own, and has no owner there.
+    let mut stranger = pod("p", None, running(true));
+    stranger["metadata"]["namespace"] = json!("other");
+    owned_by(&mut stranger, &set(0));
+    let mut fake = world(&[set(0), stranger]);
+    check(
+        &fake,
+        &GarbageCollector,
+        "/p",
+        &expect![[r#"
+        read replicasets.apps other/web-x
+    "#]],
+    );
+    let target = fake.plan(&GarbageCollector, "", "p").read[0].clone();
+    fake.reads.insert(target, None);
+    check(
+        &fake,
+        &GarbageCollector,
+        "/p",
+        &expect![[r#"
+        event Pod p Warning OwnerRefInvalidNamespace: ownerRef [apps/v1/ReplicaSet, namespace: other, name: web-x, uid: set] does not exist in namespace "other"
+        delete pods other/p uid=p propagation=Background
+    "#]],
+    );
+
+    // The uid is one object's, name and kind are another's: the store is asked for what the reference says.
+    let mut confused = pod("p", Some(&set(0)), running(true));
+    confused["metadata"]["ownerReferences"][0]["name"] = json!("elsewhere");
+    check(
+        &world(&[set(0), confused]),
+        &GarbageCollector,
+        "/p",
+        &expect![[r#"
+        read replicasets.apps ns/elsewhere
+    "#]],
+    );
+
+    // One owner of a kind that is not served: nothing is done, not even about the others.
+    let mut both = pod("p", Some(&set(0)), running(true));
+    let unserved = json!({"apiVersion": "example.com/v1", "kind": "Thing", "name": "t", "uid": "t"});
+    both["metadata"]["ownerReferences"].as_array_mut().expect("a list").push(unserved);
+    let mut fake = world(&[both]);
+    let target = fake.plan(&GarbageCollector, "", "p").read[0].clone();
+    fake.reads.insert(target, None);
+    check(
+        &fake,
+        &GarbageCollector,
+        "/p",
+        &expect![[r#"
+        nothing
+    "#]],
+    );
+}
+
+fn deployment(replicas: u32) -> Value {
+    let mut deployment = object("apps/v1", "Deployment", "web", "deployment");
+    deployment["spec"] = json!({"replicas": replicas, "progressDeadlineSeconds": 600, "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}});
+    deployment
+}
+
+#[test]
+fn a_replica_set_that_cannot_be_made_is_said_first() {
+    let mut fake = world(&[deployment(2)]);
+    check(
+        &fake,
+        &DeploymentController,
+        "ns/web",
+        &expect![[r#"
+        create replicasets.apps ns/web-77657c567c {"apiVersion":"apps/v1","kind":"ReplicaSet","metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"2","deployment.kubernetes.io/max-replicas":"3","deployment.kubernetes.io/revision":"1"},"labels":{"app":"web","pod-template-hash":"77657c567c"},"name":"web-77657c567c","namespace":"ns","ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"Deployment","name":"web","uid":"deployment"}]},"spec":{"replicas":2,"selector":{"matchLabels":{"app":"web","pod-template-hash":"77657c567c"}},"template":{"metadata":{"labels":{"app":"web","pod-template-hash":"77657c567c"}},"spec":{"containers":[{"image":"i","name":"c"}]}}}}
+        event Deployment web Normal ScalingReplicaSet: Scaled up replica set web-77657c567c from 0 to 2
+        patch status deployments.apps ns/web {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"deployment"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"Created new replica set \"web-77657c567c\"","reason":"NewReplicaSetCreated","status":"True","type":"Progressing"},{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":1,"unavailableReplicas":2}}
+        again in 601s
+    "#]],
+    );
+    fake.failure = Some(Failure { reason: "ReplicaSetCreateError", message: "exceeded quota".to_owned() });
+    check(
+        &fake,
+        &DeploymentController,
+        "ns/web",
+        &expect![[r#"
+        patch status deployments.apps ns/web {"metadata":{"uid":"deployment"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"Failed to create new replica set \"web-77657c567c\": exceeded quota","reason":"ReplicaSetCreateError","status":"False","type":"Progressing"},{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"}],"observedGeneration":1,"terminatingReplicas":0}}
+        create replicasets.apps ns/web-77657c567c {"apiVersion":"apps/v1","kind":"ReplicaSet","metadata":{"annotations":{"deployment.kubernetes.io/desired-replicas":"2","deployment.kubernetes.io/max-replicas":"3","deployment.kubernetes.io/revision":"1"},"labels":{"app":"web","pod-template-hash":"77657c567c"},"name":"web-77657c567c","namespace":"ns","ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"Deployment","name":"web","uid":"deployment"}]},"spec":{"replicas":2,"selector":{"matchLabels":{"app":"web","pod-template-hash":"77657c567c"}},"template":{"metadata":{"labels":{"app":"web","pod-template-hash":"77657c567c"}},"spec":{"containers":[{"image":"i","name":"c"}]}}}}
+        event Deployment web Normal ScalingReplicaSet: Scaled up replica set web-77657c567c from 0 to 2
+        patch status deployments.apps ns/web {"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"},"uid":"deployment"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"Deployment does not have minimum availability.","reason":"MinimumReplicasUnavailable","status":"False","type":"Available"},{"lastTransitionTime":"2026-01-01T00:00:00Z","lastUpdateTime":"2026-01-01T00:00:00Z","message":"Created new replica set \"web-77657c567c\"","reason":"NewReplicaSetCreated","status":"True","type":"Progressing"}],"observedGeneration":1,"unavailableReplicas":2}}
+        again in 601s
+    "#]],
+    );
+    // Said once; another failure says nothing about the set.
+    let plan = fake.plan(&DeploymentController, "ns", "web");
+    let status = plan.steps[0].clone();
+    fake.perform(&controller_logic::Plan { steps: vec![status], ..controller_logic::Plan::nothing() });
+    let again = fake.plan(&DeploymentController, "ns", "web").to_string();
+    assert!(again.starts_with("create replicasets.apps"), "{again}");
+    let mut fake = world(&[deployment(2)]);
+    fake.failure = Some(Failure { reason: "", message: "a conflict".to_owned() });
+    let other = fake.plan(&DeploymentController, "ns", "web").to_string();
+    assert!(other.starts_with("create replicasets.apps"), "{other}");
+}
+
+/// A set of the Deployment, with its size and its available pods.
+fn set_of(name: &str, image: &str, size: u32, available: u32) -> Value {
+    let mut own = set(size);
+    own["metadata"]["name"] = json!(name);
+    own["metadata"]["uid"] = json!(name);
+    own["metadata"]["labels"] = json!({"app": "web"});
+    own["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web",
+        "uid": "deployment", "controller": true}]);
+    own["metadata"]["annotations"] = json!({"deployment.kubernetes.io/desired-replicas": "10"});
+    own["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+    own["status"] = json!({"replicas": available, "readyReplicas": available, "availableReplicas": available});
+    own
+}
+
+#[test]
+fn pods_that_are_asked_for_but_not_made_are_unavailable() {
+    let fake = world(&[deployment(10), set_of("web-new", "i", 10, 0)]);
+    let plan = fake.plan(&DeploymentController, "ns", "web").to_string();
+    assert!(plan.contains("\"unavailableReplicas\":10"), "{plan}");
+}
+
+#[test]
+fn pods_about_to_be_deleted_are_not_counted_on() {
+    // The old set was made smaller a moment ago: one of its ten pods is going. Nine and two may not lose two more.
+    let mut web = deployment(10);
+    web["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 0}});
+    let fake = world(&[web, set_of("web-old", "old", 9, 10), set_of("web-new", "i", 2, 2)]);
+    let plan = fake.plan(&DeploymentController, "ns", "web").to_string();
+    assert!(plan.contains("Scaled down replica set web-old from 9 to 8"), "{plan}");
+}
+
+fn in_zone(name: &str, zone: &str, status: &str) -> Value {
+    let mut node = node(name, status);
+    node["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": zone});
+    node
+}
+
+/// Nodes of zone `a` that are evicted, with the second when, while nothing else changes for so long.
+fn evictions(a: (usize, usize), b: (usize, usize), seconds: i64) -> String {
+    let mut fake = world(&[]);
+    for (zone, (ready, down)) in [("a", a), ("b", b)] {
+        (0..ready).for_each(|index| drop(fake.put(in_zone(&format!("{zone}-ready-{index:03}"), zone, "True"))));
+        (0..down).for_each(|index| drop(fake.put(in_zone(&format!("{zone}-down-{index:03}"), zone, "Unknown"))));
+    }
+    let (began, mut said) = (fake.now, Vec::new());
+    while (fake.now - began).get_seconds() <= seconds {
+        let plan = fake.plan(&NodeEvictionController, "", "a");
+        fake.perform(&plan);
+        for line in std::mem::take(&mut fake.log) {
+            said.push(format!(
+                "{}s {}",
+                (fake.now - began).get_seconds(),
+                line.trim_start_matches("patch nodes ").trim()
+            ));
+        }
+        fake.pass(1);
+    }
+    said.join(", ")
+}
+
+#[test]
+fn nodes_are_evicted_one_by_one() {
+    let table = [
+        ("few are down", evictions((7, 3), (1, 0), 25)),
+        ("most of a small zone is down", evictions((2, 3), (1, 0), 25)),
+        ("most of a large zone is down", evictions((20, 40), (1, 0), 250)),
+        ("two of three are down", evictions((1, 2), (1, 0), 25)),
+        ("a whole zone is down", evictions((0, 3), (1, 0), 25)),
+        ("everything is down", evictions((0, 3), (0, 1), 25)),
+    ];
+    let lines = table.map(|(name, said)| format!("{name}: {said}\n"));
+    expect![[r#"
+        few are down: 0s a-down-000, 10s a-down-001, 20s a-down-002
+        most of a small zone is down: 
+        most of a large zone is down: 0s a-down-000, 100s a-down-001, 200s a-down-002
+        two of three are down: 0s a-down-000, 10s a-down-001
+        a whole zone is down: 0s a-down-000, 10s a-down-001, 20s a-down-002
+        everything is down: 
+    "#]]
+    .assert_eq(&lines.concat());
+}
+
+#[test]
+fn nodes_that_do_not_count() {
+    // Without the two that are excluded, three of four are down.
+    let mut fake = world(&[in_zone("up", "a", "True")]);
+    for index in 0..3 {
+        fake.put(in_zone(&format!("down-{index}"), "a", "False"));
+    }
+    for index in 0..2 {
+        let mut excluded = in_zone(&format!("excluded-{index}"), "a", "True");
+        excluded["metadata"]["labels"]["node.kubernetes.io/exclude-disruption"] = json!("");
+        fake.put(excluded);
+    }
+    check(
+        &fake,
+        &NodeEvictionController,
+        "a",
+        &expect![[r#"
+        nothing
+    "#]],
+    );
+    // A node that is evicted already and says something else gets the other taint at once, as old as the first.
+    let target = Target::new(Kind::Node.gvr(), "", "down-0");
+    let taint =
+        json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"});
+    fake.edit(&target, json!({"spec": {"taints": [taint]}}));
+    fake.pass(20);
+    check(
+        &fake,
+        &NodeLifecycleController,
+        "down-0",
+        &expect![[r#"
+        patch nodes down-0 {"metadata":{"resourceVersion":"7","uid":"down-0"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready","timeAdded":"2026-01-01T00:00:20Z"},{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","timeAdded":"2026-01-01T00:00:00Z"}]}}
+        again in 30.1s
+    "#]],
+    );
+}
+
+#[test]
+fn a_new_leader_gives_everybody_the_full_grace() {
+    let mut fake = world(&[node("n1", "True")]);
+    fake.pass(3600);
+    fake.world.observed.begin(fake.now);
+    check(
+        &fake,
+        &NodeLifecycleController,
+        "n1",
+        &expect![[r#"
+        again in 50.1s
+    "#]],
+    );
+    // A lease that somebody deletes does not make the node silent.
+    let mut lease = object("coordination.k8s.io/v1", "Lease", "n1", "lease");
+    lease["metadata"]["namespace"] = json!("kube-node-lease");
+    lease["spec"] = json!({"renewTime": "2026-01-01T01:00:30.000000Z"});
+    fake.pass(40);
+    let target = fake.put(lease);
+    fake.remove(&target);
+    fake.pass(20);
+    check(
+        &fake,
+        &NodeLifecycleController,
+        "n1",
+        &expect![[r#"
+        again in 30.1s
+    "#]],
+    );
+}
+
+#[test]
 fn nodes_that_fall_silent() {
     let mut fake = world(&[node("n1", "True"), node("n2", "True"), pod("p", None, running(true))]);
     check(
@@ -302,8 +603,8 @@ fn nodes_that_fall_silent() {
         &NodeLifecycleController,
         "n1",
         &expect![[r#"
-        again in 40.1s
-    "#]],
+            again in 50.1s
+        "#]],
     );
     check(
         &fake,
@@ -313,19 +614,19 @@ fn nodes_that_fall_silent() {
         patch nodes n1 {"metadata":{"resourceVersion":"1","uid":"n1"},"spec":{"podCIDR":"10.244.0.0/24","podCIDRs":["10.244.0.0/24"]}}
     "#]],
     );
-    fake.pass(41);
+    fake.pass(51);
     check(
         &fake,
         &NodeLifecycleController,
         "n1",
         &expect![[r#"
-        patch nodes n1 {"metadata":{"resourceVersion":"1","uid":"n1"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T00:00:41Z"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T00:00:41Z"}]}}
-        patch status nodes n1 {"metadata":{"uid":"n1"},"status":{"conditions":[{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:41Z","message":"Kubelet stopped posting node status.","reason":"NodeStatusUnknown","status":"Unknown","type":"Ready"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:41Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:41Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:41Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
-        event Node n1 Normal NodeNotReady: Node n1 status is now: NodeNotReady
-        together, 1:
-          patch status pods ns/p {"metadata":{"uid":"p"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:41Z","status":"False","type":"Ready"}]}}
-        event Pod p Warning NodeNotReady: Node is not ready
-    "#]],
+            patch nodes n1 {"metadata":{"resourceVersion":"1","uid":"n1"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T00:00:51Z"}]}}
+            patch status nodes n1 {"metadata":{"uid":"n1"},"status":{"conditions":[{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:51Z","message":"Kubelet stopped posting node status.","reason":"NodeStatusUnknown","status":"Unknown","type":"Ready"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:51Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"MemoryPressure"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:51Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"DiskPressure"},{"lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:51Z","message":"Kubelet never posted node status.","reason":"NodeStatusNeverUpdated","status":"Unknown","type":"PIDPressure"}]}}
+            event Node n1 Normal NodeNotReady: Node n1 status is now: NodeNotReady
+            together, 1:
+              patch status pods ns/p {"metadata":{"uid":"p"},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:51Z","status":"False","type":"Ready"}]}}
+            event Pod p Warning NodeNotReady: Node is not ready
+        "#]],
     );
     let plan = fake.plan(&NodeLifecycleController, "", "n1");
     fake.perform(&plan);
@@ -337,20 +638,32 @@ fn nodes_that_fall_silent() {
         nothing
     "#]],
     );
+    check(
+        &fake,
+        &NodeEvictionController,
+        "",
+        &expect![[r#"
+        patch nodes n1 {"metadata":{"resourceVersion":"5","uid":"n1"},"spec":{"taints":[{"effect":"NoSchedule","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T00:00:51Z"},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","timeAdded":"2026-01-01T00:00:51Z"}]}}
+        again in 10s
+    "#]],
+    );
+    let plan = fake.plan(&NodeEvictionController, "", "");
+    fake.perform(&plan);
+    check(&fake, &NodeLifecycleController, "n1", &expect!["nothing\n"]);
 
     // It comes back.
-    let target = controller_logic::Target::new(controller_logic::Kind::Node.gvr(), "", "n1");
+    let target = Target::new(Kind::Node.gvr(), "", "n1");
     let mut back = node("n1", "True");
-    back["status"]["conditions"][0]["lastHeartbeatTime"] = json!("2026-01-01T00:00:45Z");
+    back["status"]["conditions"][0]["lastHeartbeatTime"] = json!("2026-01-01T00:00:55Z");
     fake.edit(&target, back);
     check(
         &fake,
         &NodeLifecycleController,
         "n1",
         &expect![[r#"
-        patch nodes n1 {"metadata":{"resourceVersion":"7","uid":"n1"},"spec":{"taints":null}}
-        again in 40.1s
-    "#]],
+            patch nodes n1 {"metadata":{"resourceVersion":"8","uid":"n1"},"spec":{"taints":null}}
+            again in 50.1s
+        "#]],
     );
 }
 
@@ -499,7 +812,7 @@ fn endpoints_of_services() {
         check(&fake, controller, "ns/web", &expect!["nothing\n"]);
     }
     // Its port changes: the slice is changed, not replaced.
-    let target = controller_logic::Target::new(controller_logic::Kind::Service.gvr(), "ns", "web");
+    let target = Target::new(Kind::Service.gvr(), "ns", "web");
     fake.edit(&target, json!({"spec": {"ports": [{"name": "http", "port": 80, "targetPort": 8081}]}}));
     check(
         &fake,
@@ -529,11 +842,11 @@ fn slices_are_filled_and_change_little() {
     let plan = fake.plan(&EndpointSliceController, "ns", "web");
     fake.perform(&plan);
     let sizes = |fake: &Fake| {
-        let slices = fake.of(controller_logic::Kind::EndpointSlice);
+        let slices = fake.of(Kind::EndpointSlice);
         slices.iter().map(|slice| slice["endpoints"].as_array().map_or(0, Vec::len)).collect::<Vec<_>>()
     };
     assert_eq!(sizes(&fake), [100, 100, 50]);
-    let gone = controller_logic::Target::new(controller_logic::Kind::Pod.gvr(), "ns", "p003");
+    let gone = Target::new(Kind::Pod.gvr(), "ns", "p003");
     fake.remove(&gone);
     let plan = fake.plan(&EndpointSliceController, "ns", "web");
     assert_eq!(plan.steps.len(), 1, "one slice changes");

@@ -5,6 +5,7 @@ pub mod deployment;
 pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
+pub mod node_eviction;
 pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod pod_gc;
@@ -34,6 +35,7 @@ pub fn all(settings: &Settings) -> Vec<Box<dyn Controller>> {
         Box::new(endpoints::EndpointsController),
         Box::new(node_ipam::NodeIpamController::default()),
         Box::new(node_lifecycle::NodeLifecycleController),
+        Box::new(node_eviction::NodeEvictionController),
         Box::new(taint_eviction::TaintEvictionController),
         Box::new(pod_gc::PodGarbageCollector { terminated_pods: pod_gc::TERMINATED_PODS }),
     ]

@@ -15,13 +15,15 @@ use crate::world::{Change, Key, Kind, World};
 
 pub struct NodeLifecycleController;
 
-/// Without a sign of life for so long a node's conditions become Unknown.
-const GRACE: SignedDuration = SignedDuration::from_secs(40);
+/// Without a sign of life for so long a node's conditions become Unknown: upstream's default since v1.32.
+const GRACE: SignedDuration = SignedDuration::from_secs(50);
 /// The same for a node that never posted any.
 const STARTUP_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
-const NOT_READY: &str = "node.kubernetes.io/not-ready";
-const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Taints of nodes that are down. With the effect NoExecute they are only kept, swapped and removed here: to add
+/// them is [`super::node_eviction`]'s.
+pub(crate) const NOT_READY: &str = "node.kubernetes.io/not-ready";
+pub(crate) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// Conditions that become taints while they hold.
 const PRESSURES: [(&str, &str); 4] = [
@@ -70,31 +72,37 @@ impl Controller for NodeLifecycleController {
     }
 }
 
-fn is_ready(node: &Node) -> bool {
+pub(crate) fn is_ready(node: &Node) -> bool {
     ready(node).is_some_and(|ready| ready.status == "True")
 }
 
 fn reconcile(world: &World, node: &Node, now: Timestamp) -> Plan {
     let mut plan = Plan::nothing();
-    let mut new = node.clone();
     let grace = if ready(node).is_some() { GRACE } else { STARTUP_GRACE };
     let heard = last_sign(world, node);
-    let silent = now.duration_since(heard) > grace;
-    if silent {
-        new.status.get_or_insert_default().conditions.get_or_insert_default();
-        KUBELETS.iter().for_each(|kind| make_unknown(&mut new, kind, now));
-        plan.change(node, &new, "status");
+    let mut silent = None;
+    if now.duration_since(heard) > grace {
+        let new = silent.insert(unknown(node, now));
+        plan.change(node, new, "status");
     } else {
         let left = Duration::try_from((heard + grace).duration_since(now)).unwrap_or(Duration::ZERO);
         plan.requeue(left + Duration::from_millis(100));
     }
-    if is_ready(node) && !is_ready(&new) {
+    let new = silent.as_ref().unwrap_or(node);
+    if is_ready(node) && !is_ready(new) {
         let message = format!("Node {} status is now: NodeNotReady", node.name());
         plan.event(node, "NodeNotReady", message);
     }
-    set_taints(world, node, &new, now, &mut plan);
-    mark_pods(world, &new, now, &mut plan);
+    set_taints(world, node, new, now, &mut plan);
+    mark_pods(world, new, now, &mut plan);
     plan
+}
+
+/// The node as nobody speaks for it any more.
+fn unknown(node: &Node, now: Timestamp) -> Node {
+    let mut new = node.clone();
+    KUBELETS.iter().for_each(|kind| make_unknown(&mut new, kind, now));
+    new
 }
 
 fn last_sign(world: &World, node: &Node) -> Timestamp {
@@ -136,7 +144,7 @@ fn wanted_taints(world: &World, node: &Node) -> Vec<(&'static str, &'static str)
     if let Some(key) = health {
         wanted.push((key, "NoSchedule"));
         // When no node at all is ready the fault is more likely here: nobody is evicted, as upstream.
-        if ready(node).is_some() && any_other_ready(world, node) {
+        if evicting(node).is_some() && any_other_ready(world, node) {
             wanted.push((key, "NoExecute"));
         }
     }
@@ -149,6 +157,13 @@ fn wanted_taints(world: &World, node: &Node) -> Vec<(&'static str, &'static str)
         wanted.push((UNSCHEDULABLE, "NoSchedule"));
     }
     wanted
+}
+
+/// The taint by which a node that is down loses its pods, when it has one.
+pub(crate) fn evicting(node: &Node) -> Option<&Taint> {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    let health = |taint: &&Taint| taint.key == NOT_READY || taint.key == UNREACHABLE;
+    taints.into_iter().flatten().filter(health).find(|taint| taint.effect == "NoExecute")
 }
 
 fn any_other_ready(world: &World, node: &Node) -> bool {
@@ -172,10 +187,12 @@ fn set_taints(world: &World, node: &Node, health: &Node, now: Timestamp, plan: &
     let mut taints: Vec<_> = old.iter().filter(|taint| !is_ours(&taint.key) || is_wanted(taint)).cloned().collect();
     for (key, effect) in &wanted {
         if !taints.iter().any(|taint| taint.key == *key && taint.effect == *effect) {
+            // Pods that leave because of the other taint leave no later because of this one.
+            let since = evicting(node).filter(|_| *effect == "NoExecute").and_then(|taint| taint.time_added.clone());
             taints.push(Taint {
                 key: (*key).to_owned(),
                 effect: (*effect).to_owned(),
-                time_added: Some(time(now)),
+                time_added: Some(since.unwrap_or_else(|| time(now))),
                 value: None,
             });
         }
@@ -183,21 +200,23 @@ fn set_taints(world: &World, node: &Node, health: &Node, now: Timestamp, plan: &
     if taints == old {
         return;
     }
-    // The list has no merge key a patch could use: the version guards it.
+    // Before the status: that write would make the version old.
+    plan.steps.insert(0, Step::One(put_taints(node, &taints)));
+}
+
+/// The list has no merge key a patch could use: the version guards it.
+pub(crate) fn put_taints(node: &Node, taints: &[Taint]) -> Action {
     let metadata = json!({ "uid": node.uid(), "resourceVersion": node.metadata.resource_version });
     let taints = if taints.is_empty() { json!(null) } else { crate::plan::to_value(&taints) };
     let body = json!({ "metadata": metadata, "spec": { "taints": taints } });
-    let patch = Action::Patch { target: Target::of(node), subresource: "", patch: PatchType::Merge, body };
-    // Before the status: that write would make the version old.
-    plan.steps.insert(0, Step::One(patch));
+    Action::Patch { target: Target::of(node), subresource: "", patch: PatchType::Merge, body }
 }
 
 /// Pods of a node that is not ready are not ready either, unless their kubelet said so since.
 fn mark_pods(world: &World, node: &Node, now: Timestamp, plan: &mut Plan) {
     let Some(down) = ready(node).filter(|ready| ready.status != "True") else { return };
     let since = down.last_transition_time.as_ref().map_or(now, |time| time.0);
-    let here = world.pods.iter().filter(|pod| pods::node_name(pod) == node.name());
-    let stale = here.filter(|pod| pods::ready_since(pod).is_some_and(|ready| ready <= since));
+    let stale = world.pods_on(node.name()).filter(|pod| pods::ready_since(pod).is_some_and(|ready| ready <= since));
     let (mut patches, mut notes) = (Vec::new(), Vec::new());
     for pod in stale {
         let condition = json!({ "type": "Ready", "status": "False", "lastTransitionTime": time(now) });

@@ -49,8 +49,7 @@ impl Controller for PodGarbageCollector {
             }
             Kind::Node if change.is_deletion() => {
                 let gone = change.old::<Node>().map(Meta::name).unwrap_or_default();
-                let here = world.pods.iter().filter(|pod| pods::node_name(pod) == gone);
-                here.map(|pod| Key::of(&**pod)).collect()
+                world.pods_on(gone).map(|pod| Key::of(&**pod)).collect()
             }
             _ => Vec::new(),
         }

@@ -32,11 +32,10 @@ impl Controller for TaintEvictionController {
                 pod.map(Key::of).into_iter().collect()
             }
             Kind::Node => {
-                let Some(node) = change.current::<Node>().filter(|node| no_execute(node).next().is_some()) else {
+                let Some(node) = change.current::<Node>().filter(|_| taints_changed(change)) else {
                     return Vec::new();
                 };
-                let here = world.pods.iter().filter(|pod| pods::node_name(pod) == node.name());
-                here.map(|pod| Key::of(&**pod)).collect()
+                world.pods_on(node.name()).map(|pod| Key::of(&**pod)).collect()
             }
             _ => Vec::new(),
         }
@@ -51,6 +50,15 @@ impl Controller for TaintEvictionController {
             _ => evict(pod, context.now, &mut plan),
         }
         plan
+    }
+}
+
+/// Nodes report often; their pods are looked at only when there is a reason to go, or to go at another time.
+fn taints_changed(change: &Change<'_>) -> bool {
+    let Some(new) = change.current::<Node>() else { return false };
+    match change.old::<Node>() {
+        Some(old) => no_execute(old).ne(no_execute(new)),
+        None => no_execute(new).next().is_some(),
     }
 }
 

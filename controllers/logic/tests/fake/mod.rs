@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use controller_logic::graph::{KindInfo, Partial};
 use controller_logic::plan::{Action, PatchType, Plan, Step, Target};
@@ -29,20 +28,21 @@ pub(crate) struct Fake {
 struct Json<'a>(&'a Value);
 
 impl Source for Json<'_> {
-    fn typed<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        Some(Arc::new(serde_json::from_value(self.0.clone()).expect("an object of its kind")))
+    fn typed<T: DeserializeOwned>(&self) -> Option<T> {
+        Some(serde_json::from_value(self.0.clone()).expect("an object of its kind"))
     }
 }
 
 impl Fake {
     pub(crate) fn new(controllers: Vec<Box<dyn Controller>>) -> Self {
         let mut world = World::default();
-        for (api_version, kind, gvr) in [
-            ("v1", "Pod", Kind::Pod.gvr()),
-            ("apps/v1", "ReplicaSet", Kind::ReplicaSet.gvr()),
-            ("apps/v1", "Deployment", Kind::Deployment.gvr()),
+        for (api_version, kind, gvr, namespaced) in [
+            ("v1", "Pod", Kind::Pod.gvr(), true),
+            ("v1", "Node", Kind::Node.gvr(), false),
+            ("apps/v1", "ReplicaSet", Kind::ReplicaSet.gvr(), true),
+            ("apps/v1", "Deployment", Kind::Deployment.gvr(), true),
         ] {
-            world.graph.kinds.insert((api_version.to_owned(), kind.to_owned()), KindInfo { gvr, namespaced: true });
+            world.graph.kinds.insert((api_version.to_owned(), kind.to_owned()), KindInfo { gvr, namespaced });
         }
         Self {
             world,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{
@@ -10,7 +11,7 @@ use k8s_openapi::api::discovery::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
-    HEADLESS, addresses, hostname, is_headless, reference, selector, selects, services_of_pod, spec, target_port,
+    HEADLESS, PACE, addresses, hostname, is_headless, reference, selector, selects, services_of_pod, spec, target_port,
 };
 use crate::controller::{Context, Controller};
 use crate::meta::{Labels, Meta};
@@ -34,6 +35,9 @@ impl Controller for EndpointSliceController {
     fn account(&self) -> &'static str {
         "endpointslice-controller"
     }
+    fn pace(&self) -> Duration {
+        PACE
+    }
     fn keys(&self, world: &World, change: &Change<'_>) -> Vec<Key> {
         match change.kind {
             Kind::Service => change.any::<Service>().map(Key::of).into_iter().collect(),
@@ -51,9 +55,9 @@ impl Controller for EndpointSliceController {
         let mut plan = Plan::nothing();
         let Some(service) = world.services.at(key).filter(|service| !service.is_deleting()) else { return plan };
         let Some(selector) = selector(service) else { return plan };
-        let existing: Vec<_> = world
-            .endpoint_slices
-            .of_namespace(service.namespace())
+        let slices = &world.endpoint_slices;
+        let own = slices.controlled_by(service.uid()).chain(slices.orphans_of(service.namespace()));
+        let existing: Vec<_> = own
             .filter(|slice| {
                 is_managed(slice) && slice.labels().get(SERVICE_NAME).map(String::as_str) == Some(service.name())
             })

@@ -1,12 +1,13 @@
 //! Endpoints, the older form of EndpointSlices, for clients that still read it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
-    HEADLESS, addresses, hostname, is_headless, reference, selector, selects, services_of_pod, spec, target_port,
+    HEADLESS, PACE, addresses, hostname, is_headless, reference, selector, selects, services_of_pod, spec, target_port,
 };
 use crate::controller::{Context, Controller};
 use crate::meta::Meta;
@@ -27,6 +28,9 @@ impl Controller for EndpointsController {
     }
     fn account(&self) -> &'static str {
         "endpoint-controller"
+    }
+    fn pace(&self) -> Duration {
+        PACE
     }
     fn keys(&self, world: &World, change: &Change<'_>) -> Vec<Key> {
         match change.kind {

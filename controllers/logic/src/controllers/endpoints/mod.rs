@@ -3,6 +3,8 @@
 mod endpoint_slices;
 mod legacy;
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -12,6 +14,8 @@ use crate::meta::{Labels, Meta};
 use crate::pods;
 use crate::world::{Change, Key, World};
 
+/// A Service of many pods is large and changes with each of them: changes that come quickly are written together.
+const PACE: Duration = Duration::from_millis(250);
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
 fn spec(service: &Service) -> &ServiceSpec {
