@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_codec::decode::FieldValidation;
 use api_codec::patch::PatchKind;
 use api_machinery::error::{ApiError, Reason, Result};
 use api_machinery::{UserInfo, Value, object};
@@ -13,7 +12,7 @@ use api_schema::Resource;
 use controller_logic::Gvr;
 use controller_logic::plan::{Action, PatchType, Target};
 use futures::future::try_join_all;
-use store_api::{Fence, Revision};
+use store_api::{Fence, Revision, Txn};
 
 /// How long one write may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -57,10 +56,9 @@ impl Client {
         let info = RequestInfo {
             user,
             fence,
-            dry_run: false,
             field_manager: manager.to_owned(),
-            field_validation: FieldValidation::Ignore,
             deadline: DEADLINE,
+            ..RequestInfo::default()
         };
         Self { registry, info }
     }
@@ -104,6 +102,16 @@ impl Client {
             Err(error) if error.reason == Reason::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// A revision that has every write of before, in whose log this is an entry that changes nothing; the cache
+    /// shows it.
+    pub(crate) async fn barrier(&self) -> Result<Revision> {
+        let store = &self.registry.store;
+        let nothing = Txn { fence: self.info.fence.clone(), ..Txn::default() };
+        let reply = store.txn(nothing).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
+        self.registry.cache.wait_for(reply.revision, DEADLINE).await.map_err(ApiError::internal)?;
+        Ok(reply.revision)
     }
 
     /// Performs one action. `Ok(None)`: nothing the cache will show.

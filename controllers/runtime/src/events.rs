@@ -1,6 +1,6 @@
 //! Recording Events: repeated ones are counted, floods are cut, and nobody ever waits for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -25,8 +25,10 @@ const WRITERS: usize = 4;
 const REMEMBERED: usize = 4096;
 /// A series that rested so long begins anew.
 const SERIES_REST: SignedDuration = SignedDuration::from_mins(10);
-/// Different messages of one reason about one object before they are combined.
-const COMBINE_AFTER: u32 = 10;
+/// So many different messages of one reason about one object are combined from the last of them on.
+const COMBINE_AT: usize = 10;
+/// What combined messages begin with.
+const COMBINED: &str = "(combined from similar events): ";
 /// Events about one object from one component: so many at once, then one per five minutes, as upstream.
 const BURST: f64 = 25.0;
 const REFILL_PER_SECOND: f64 = 1.0 / 300.0;
@@ -72,7 +74,8 @@ async fn write_all(client: Client, mut receiver: mpsc::Receiver<(&'static str, E
     }
 }
 
-type SeriesKey = (&'static str, Regarding, bool, &'static str, String);
+/// Component, object, warning, reason and message; combined events are one series whatever they say.
+type SeriesKey = (&'static str, Regarding, bool, &'static str, Option<String>);
 
 struct Series {
     name: Option<String>,
@@ -81,17 +84,25 @@ struct Series {
     last: Timestamp,
 }
 
+/// Events that differ in their message only.
+struct Similar {
+    /// Hashes of the messages that are told one by one.
+    messages: HashSet<u64>,
+    last: Timestamp,
+}
+
 #[derive(Default)]
 struct Correlator {
     series: HashMap<SeriesKey, Series>,
-    /// Different messages per (component, object, reason), with the time of the first.
-    similar: HashMap<(&'static str, String, &'static str), (u32, Timestamp)>,
+    /// By component, object, warning and reason.
+    similar: HashMap<(&'static str, String, bool, &'static str), Similar>,
     budgets: HashMap<(&'static str, String), (f64, Timestamp)>,
 }
 
 /// What is to be written for one event.
 struct Write {
     series: SeriesKey,
+    message: String,
     /// Of the Event that is counted up.
     existing: Option<String>,
     count: i32,
@@ -100,16 +111,16 @@ struct Write {
 }
 
 impl Correlator {
-    /// Decides what an event becomes; `None` when it is over its budget.
+    /// Decides what an event becomes; `None` when it is over its budget. It is counted all the same: the next one
+    /// within the budget tells how many there were.
     fn observe(&mut self, account: &'static str, note: &EventNote, now: Timestamp) -> Option<Write> {
         self.forget_old(now);
-        if !self.spend(account, &note.regarding.uid, now) {
-            return None;
-        }
-        let message = self.combined(account, note, now);
+        let combined = self.is_combined(account, note, now);
         // The version an object had is not what makes events equal.
         let regarding = Regarding { resource_version: String::new(), ..note.regarding.clone() };
-        let key = (account, regarding, note.warning, note.reason, message);
+        let told = (!combined).then(|| note.message.clone());
+        let message = if combined { format!("{COMBINED}{}", note.message) } else { note.message.clone() };
+        let key = (account, regarding, note.warning, note.reason, told);
         let fresh = Series { name: None, count: 0, first: now, last: now };
         let series = self.series.entry(key.clone()).or_insert(fresh);
         if now.duration_since(series.last) > SERIES_REST {
@@ -117,7 +128,9 @@ impl Correlator {
         }
         series.count = series.count.saturating_add(1);
         series.last = now;
-        Some(Write { series: key, existing: series.name.clone(), count: series.count, first: series.first, now })
+        let (existing, count, first) = (series.name.clone(), series.count, series.first);
+        let within = self.spend(account, &note.regarding.uid, now);
+        within.then_some(Write { series: key, message, existing, count, first, now })
     }
 
     fn wrote(&mut self, key: &SeriesKey, name: String) {
@@ -137,18 +150,22 @@ impl Correlator {
         allowed
     }
 
-    fn combined(&mut self, account: &'static str, note: &EventNote, now: Timestamp) -> String {
-        let key = (account, note.regarding.uid.clone(), note.reason);
-        let similar = self.similar.entry(key).or_insert((0, now));
-        if now.duration_since(similar.1) > SERIES_REST {
-            *similar = (0, now);
+    /// Whether this is one message too many. A message that was told before is not: repeating is no variety.
+    fn is_combined(&mut self, account: &'static str, note: &EventNote, now: Timestamp) -> bool {
+        let key = (account, note.regarding.uid.clone(), note.warning, note.reason);
+        let similar = self.similar.entry(key).or_insert_with(|| Similar { messages: HashSet::new(), last: now });
+        if now.duration_since(similar.last) > SERIES_REST {
+            similar.messages.clear();
         }
-        similar.0 += 1;
-        if similar.0 > COMBINE_AFTER {
-            format!("(combined from similar events): {}", note.message)
-        } else {
-            note.message.clone()
+        similar.last = now;
+        let mut hasher = DefaultHasher::new();
+        note.message.hash(&mut hasher);
+        let message = hasher.finish();
+        if !similar.messages.contains(&message) && similar.messages.len() + 1 >= COMBINE_AT {
+            return true;
         }
+        similar.messages.insert(message);
+        false
     }
 
     /// Keeps the memory bounded: first what rests, and when that does not help, everything.
@@ -158,7 +175,7 @@ impl Correlator {
         }
         if self.budgets.len() >= REMEMBERED {
             self.budgets.retain(|_, (left, at)| *left < BURST - 1.0 && now.duration_since(*at) <= SERIES_REST * 6);
-            self.similar.retain(|_, (_, at)| now.duration_since(*at) <= SERIES_REST);
+            self.similar.retain(|_, similar| now.duration_since(similar.last) <= SERIES_REST);
         }
         if self.series.len() >= REMEMBERED || self.budgets.len() >= REMEMBERED || self.similar.len() >= REMEMBERED * 2 {
             *self = Self::default();
@@ -177,7 +194,7 @@ impl Write {
         if let Some(name) = &self.existing {
             let target = Target::new(gvr.clone(), namespace, name);
             let body =
-                json!({ "count": self.count, "lastTimestamp": time::seconds(self.now), "message": self.series.4 });
+                json!({ "count": self.count, "lastTimestamp": time::seconds(self.now), "message": self.message });
             match client.patch(&target, "", PatchType::Merge, body).await {
                 Ok(_) => return Ok(name.clone()),
                 Err(error) if error.reason == Reason::NotFound => {}
@@ -190,7 +207,7 @@ impl Write {
     }
 
     fn object(&self, namespace: &str) -> Value {
-        let (account, regarding, warning, reason, message) = &self.series;
+        let (account, regarding, warning, reason, _) = &self.series;
         let nanos = u64::try_from(self.now.as_nanosecond()).unwrap_or(0);
         let mut involved = json!({ "apiVersion": regarding.api_version, "kind": regarding.kind, "name": regarding.name, "uid": regarding.uid });
         if !regarding.namespace.is_empty() {
@@ -200,7 +217,7 @@ impl Write {
             "apiVersion": "v1", "kind": "Event",
             "metadata": { "namespace": namespace, "name": format!("{}.{nanos:x}", regarding.name) },
             "involvedObject": involved,
-            "reason": reason, "message": message, "type": if *warning { "Warning" } else { "Normal" },
+            "reason": reason, "message": self.message, "type": if *warning { "Warning" } else { "Normal" },
             "source": { "component": account }, "reportingComponent": account, "reportingInstance": "",
             "firstTimestamp": time::seconds(self.first), "lastTimestamp": time::seconds(self.now), "count": self.count,
         })
@@ -214,7 +231,7 @@ mod tests {
     fn note(message: &str) -> EventNote {
         let regarding = Regarding {
             api_version: "v1".into(),
-            kind: "Pod",
+            kind: "Pod".into(),
             namespace: "ns".into(),
             name: "pod".into(),
             uid: "u".into(),
@@ -231,12 +248,20 @@ mod tests {
         correlator.wrote(&first.series, "pod.1".into());
         let second = correlator.observe("a", &note("same"), now).expect("within the budget");
         assert_eq!((first.count, second.count, second.existing.as_deref()), (1, 2, Some("pod.1")));
-        let texts: Vec<_> =
-            (0..30).filter_map(|index| correlator.observe("a", &note(&format!("m{index}")), now)).collect();
-        assert_eq!(texts.len(), 23, "25 at once in all");
-        assert_eq!(texts[7].series.4, "m7");
-        assert_eq!(texts[8].series.4, "(combined from similar events): m8");
+        let repeated = (0..12).filter_map(|_| correlator.observe("a", &note("same"), now)).last().expect("within");
+        assert_eq!((repeated.count, repeated.message.as_str()), (14, "same"), "repeating is no variety");
+        let other = |uid: &str, index: i32| {
+            let regarding = Regarding { uid: uid.into(), ..note("").regarding };
+            EventNote { regarding, ..note(&format!("m{index}")) }
+        };
+        let told: Vec<_> = (0..30).filter_map(|index| correlator.observe("a", &other("v", index), now)).collect();
+        assert_eq!(told.len(), 25, "25 at once in all");
+        assert_eq!(told[8].message, "m8");
+        assert_eq!((told[9].message.as_str(), told[9].count), ("(combined from similar events): m9", 1));
+        assert_eq!((told[24].message.as_str(), told[24].count), ("(combined from similar events): m24", 16));
+        correlator.wrote(&told[24].series, "pod.2".into());
         let later = now + SignedDuration::from_mins(10);
-        assert!(correlator.observe("a", &note("later"), later).is_some(), "the budget refills");
+        let later = correlator.observe("a", &other("v", 99), later).expect("the budget refills");
+        assert_eq!((later.count, later.existing.as_deref()), (22, Some("pod.2")), "those not told are counted");
     }
 }

@@ -1,9 +1,11 @@
 //! Performing a plan step by step.
 
-use api_machinery::error::{ApiError, Result};
+use api_machinery::error::{ApiError, Reason, Result};
+use api_machinery::invalid::CauseType;
 use controller_logic::plan::{Action, EventNote, Report};
 use controller_logic::{Failure, Plan, Step};
 use futures::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Done, Wrote};
 use crate::events::Recorder;
@@ -20,32 +22,49 @@ pub(crate) struct Stopped {
     pub(crate) error: ApiError,
 }
 
-/// Performs all steps in order, and says what was written even when one failed.
+type Outcome = std::result::Result<(), Stopped>;
+
+/// What became of a plan.
+pub(crate) struct Performed {
+    /// Also when the plan was not completed.
+    pub(crate) wrote: Vec<Wrote>,
+    /// Nobody knows whether some write happened.
+    pub(crate) uncertain: bool,
+    pub(crate) outcome: Outcome,
+}
+
+/// Performs all steps in order. Nothing new is begun once `stop` is cancelled: another leader may be at work.
 pub(crate) async fn execute(
     client: &Client,
     recorder: &Recorder,
     account: &'static str,
+    stop: &CancellationToken,
     plan: &Plan,
-) -> (Vec<Wrote>, std::result::Result<(), Stopped>) {
-    let mut shell = Shell { client, recorder, account, wrote: Vec::new(), reported: 0 };
-    for step in &plan.steps {
-        if let Err(stopped) = shell.step(step).await {
-            return (shell.wrote, Err(stopped));
-        }
-    }
-    (shell.wrote, Ok(()))
+) -> Performed {
+    let mut shell = Shell { client, recorder, account, stop, wrote: Vec::new(), uncertain: false, reported: 0 };
+    let outcome = shell.all(&plan.steps).await;
+    Performed { wrote: shell.wrote, uncertain: shell.uncertain, outcome }
 }
 
 struct Shell<'a> {
     client: &'a Client,
     recorder: &'a Recorder,
     account: &'static str,
+    stop: &'a CancellationToken,
     wrote: Vec<Wrote>,
+    uncertain: bool,
     reported: usize,
 }
 
 impl Shell<'_> {
-    async fn step(&mut self, step: &Step) -> std::result::Result<(), Stopped> {
+    async fn all(&mut self, steps: &[Step]) -> Outcome {
+        for step in steps {
+            self.step(step).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step) -> Outcome {
         match step {
             Step::One(action) => self.together(std::slice::from_ref(action)).await,
             Step::Together(actions) => self.together(actions).await,
@@ -53,7 +72,7 @@ impl Shell<'_> {
         }
     }
 
-    async fn slow_start(&mut self, actions: &[Action]) -> std::result::Result<(), Stopped> {
+    async fn slow_start(&mut self, actions: &[Action]) -> Outcome {
         let (mut left, mut size) = (actions, 1);
         while !left.is_empty() {
             let (batch, rest) = left.split_at(size.min(left.len()));
@@ -63,11 +82,14 @@ impl Shell<'_> {
         Ok(())
     }
 
-    async fn together(&mut self, actions: &[Action]) -> std::result::Result<(), Stopped> {
-        let client = self.client;
+    async fn together(&mut self, actions: &[Action]) -> Outcome {
+        let (client, stop) = (self.client, self.stop);
         // By index: a closure over references is not general enough for a spawned task.
         let mut outcomes = stream::iter(0..actions.len())
-            .map(|index| async move { (index, client.perform(&actions[index]).await) })
+            .map(|index| async move {
+                let outcome = if stop.is_cancelled() { Err(over()) } else { client.perform(&actions[index]).await };
+                (index, outcome)
+            })
             .buffer_unordered(IN_FLIGHT);
         let mut first = None;
         while let Some((index, outcome)) = outcomes.next().await {
@@ -83,6 +105,9 @@ impl Shell<'_> {
             self.recorder.record(self.account, note.clone());
             return None;
         }
+        if outcome.as_ref().is_err_and(|error| is_pointless(action, error)) {
+            return None;
+        }
         self.report(action, &outcome);
         match outcome {
             Ok(done) => {
@@ -90,6 +115,7 @@ impl Shell<'_> {
                 None
             }
             Err(error) => {
+                self.uncertain |= error.reason == Reason::Timeout;
                 let reason = report_of(action).map_or("", |report| report.failed.0);
                 Some(Stopped { failure: Failure { reason, message: error.message.clone() }, error })
             }
@@ -97,11 +123,14 @@ impl Shell<'_> {
     }
 
     fn report(&mut self, action: &Action, outcome: &Result<Done>) {
-        let Some(report) = report_of(action).filter(|_| self.reported < REPORTS) else { return };
+        let Some(report) = report_of(action).filter(|_| self.reported < REPORTS && !self.stop.is_cancelled()) else {
+            return;
+        };
         self.reported += 1;
-        let ((reason, text), end) = match outcome {
-            Ok(done) => (report.done, done.name.as_str()),
-            Err(error) => (report.failed, error.message.as_str()),
+        let ((reason, text), end) = match (outcome, report.done) {
+            (Ok(done), Some(text)) => (text, done.name.as_str()),
+            (Ok(_), None) => return,
+            (Err(error), _) => ((report.failed.0, &*report.failed.1), error.message.as_str()),
         };
         let note = EventNote {
             regarding: report.regarding.clone(),
@@ -113,9 +142,45 @@ impl Shell<'_> {
     }
 }
 
+fn over() -> ApiError {
+    ApiError::unavailable("the leadership is over")
+}
+
+/// Nothing can be made in a namespace that is going away, and soon nothing will have to be.
+fn is_pointless(action: &Action, error: &ApiError) -> bool {
+    let causes = error.details.iter().flat_map(|details| &details.causes);
+    matches!(action, Action::Create { .. })
+        && causes.into_iter().any(|cause| cause.reason == CauseType::NamespaceTerminating)
+}
+
 fn report_of(action: &Action) -> Option<&Report> {
     match action {
         Action::Create { report, .. } | Action::Delete { report, .. } => report.as_ref(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api_machinery::{Cause, GroupResource};
+    use controller_logic::Gvr;
+    use controller_logic::plan::{DeleteOptions, Target};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn what_a_namespace_refuses_while_it_goes_needs_no_other_try() {
+        let target = Target::new(Gvr::new("", "v1", "pods"), "ns", "p");
+        let create =
+            Action::Create { target: target.clone(), object: Value::Null, report: None, existing_is_fine: false };
+        let delete = Action::Delete { target, options: DeleteOptions::default(), report: None };
+        let forbidden = || ApiError::forbidden(&GroupResource::new("", "pods"), "p", "no");
+        let cause = |reason| Cause { reason, message: String::new(), field: String::new() };
+        let going = forbidden().because(cause(CauseType::NamespaceTerminating));
+        assert!(is_pointless(&create, &going));
+        assert!(!is_pointless(&delete, &going));
+        assert!(!is_pointless(&create, &forbidden()));
+        assert!(!is_pointless(&create, &forbidden().because(cause(CauseType::Forbidden))));
     }
 }

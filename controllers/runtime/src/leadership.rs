@@ -101,12 +101,16 @@ impl Elector {
     }
 
     async fn watch_for_vacancy(&self) -> Result<(), StoreError> {
-        let start = Bytes::from_static(LEADERSHIP_KEY.as_bytes());
-        let current = self.store.get(&start, ReadAt::Local).await?;
-        if current.kv.is_none() {
-            return Ok(());
+        let key = Bytes::from_static(LEADERSHIP_KEY.as_bytes());
+        let current = self.store.get(&key, ReadAt::Local).await?;
+        match current.kv {
+            Some(_) => self.deleted_after(key, current.revision).await,
+            None => Ok(()),
         }
-        let request = WatchRequest { end: prefix_end(&start), start, from: current.revision + 1 };
+    }
+
+    async fn deleted_after(&self, start: Bytes, revision: Revision) -> Result<(), StoreError> {
+        let request = WatchRequest { end: prefix_end(&start), start, from: revision + 1 };
         let mut watch = self.store.watch(request).await?;
         loop {
             let batch = watch.next().await?;
@@ -116,10 +120,35 @@ impl Elector {
         }
     }
 
+    /// Holds the leadership until `stop`, until it cannot be renewed, or until this replica sees that it is over.
+    pub(crate) async fn hold(&self, held: &Held, stop: &CancellationToken) {
+        tokio::select! {
+            () = self.renew(held, stop) => {}
+            () = self.ends(held) => tracing::warn!(epoch = held.epoch, "the leadership is over: its key is gone"),
+        }
+    }
+
+    /// Another replica may take the leadership over at any time. Every write is refused from then on; there is no
+    /// use in more tries until the next renewal.
+    async fn ends(&self, held: &Held) {
+        while !self.see_end(held).await.unwrap_or(false) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn see_end(&self, held: &Held) -> Result<bool, StoreError> {
+        let key = Bytes::from_static(LEADERSHIP_KEY.as_bytes());
+        let current = self.store.get(&key, ReadAt::Local).await?;
+        if current.kv.is_some_and(|kv| kv.create_revision == held.epoch) {
+            return self.deleted_after(key, current.revision).await.map(|()| true);
+        }
+        Ok(current.revision >= held.epoch)
+    }
+
     /// Renews until `stop`, until the lease has ended, or until renewing has failed for long. While renewals
     /// fail (the store elects a leader, say) the leadership goes on: the fence, not the clock, keeps two
     /// leaders from writing.
-    pub(crate) async fn hold(&self, held: &Held, stop: &CancellationToken) {
+    async fn renew(&self, held: &Held, stop: &CancellationToken) {
         let mut renewed = held.won;
         while renewed.elapsed() < self.ttl * GIVE_UP_AFTER {
             if tokio::time::timeout(self.ttl / 3, stop.cancelled()).await.is_ok() {
@@ -183,6 +212,21 @@ mod tests {
         let third = one.win().await;
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         assert!(third.epoch > second.epoch);
+    }
+
+    #[tokio::test]
+    async fn who_loses_the_leadership_stops_before_the_next_renewal() {
+        let store: DynStore = Arc::new(MemStore::new());
+        let one = Elector { ttl: Duration::from_secs(60), ..elector(&store, "one") };
+        let held = one.win().await;
+        let stop = CancellationToken::new();
+        let hold = one.hold(&held, &stop);
+        let taken = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            store.lease_revoke(held.lease).await.expect("revoked");
+        };
+        let both = async { tokio::join!(hold, taken) };
+        tokio::time::timeout(Duration::from_secs(5), both).await.expect("stops long before it would renew");
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::Client;
 use crate::events::Recorder;
-use crate::informers::Informers;
+use crate::informers::{Informers, Listener};
 use crate::leadership::{Elector, Held};
 use crate::workers::{Dispatcher, Running, Shop};
 
@@ -37,12 +37,16 @@ pub struct ControllersConfig {
     pub root_ca_pem: String,
 }
 
-/// How long the work at hand may take to end when the leadership does.
-const WIND_DOWN: Duration = Duration::from_secs(2);
+/// How long the work at hand may take to end when the leadership does: one write.
+const WIND_DOWN: Duration = Duration::from_secs(1);
 
-/// Competes for leadership and, while leading, runs every controller and the scheduler. Returns when stopped,
-/// with leadership given up.
+/// Follows the cache all the time, competes for leadership and, while leading, runs every controller and the
+/// scheduler. Returns when stopped, with leadership given up.
 pub async fn run(registry: Arc<Registry>, config: ControllersConfig, stop: CancellationToken) {
+    let following = stop.child_token();
+    // When this future is dropped without a stop, for instance because its runtime goes, all of it ends too.
+    let _guard = following.clone().drop_guard();
+    let Some(informers) = start_informers(&registry, following).await else { return };
     let elector = Arc::new(Elector {
         store: registry.store.clone(),
         identity: config.identity.clone(),
@@ -55,13 +59,13 @@ pub async fn run(registry: Arc<Registry>, config: ControllersConfig, stop: Cance
         // On a task of its own: renewing must not wait for the first lists.
         let (holder, own, token) = (elector.clone(), held.clone(), leading.clone());
         let holding = tokio::spawn(async move { holder.hold(&own, &token).await });
-        // When this future is dropped without a stop, for instance because its runtime goes, renewing ends too.
         let _guard = leading.clone().drop_guard();
         tokio::select! {
             _ = holding => {}
-            () = lead(&registry, &config, &held, &leading, &tasks) => {}
+            () = lead(&registry, &informers, &config, &held, &leading, &tasks) => {}
         }
         leading.cancel();
+        informers.detach();
         tasks.close();
         if tokio::time::timeout(WIND_DOWN, tasks.wait()).await.is_err() {
             tracing::warn!("some controllers did not end in time; the fence holds their writes back");
@@ -71,9 +75,18 @@ pub async fn run(registry: Arc<Registry>, config: ControllersConfig, stop: Cance
     }
 }
 
+async fn start_informers(registry: &Arc<Registry>, stop: CancellationToken) -> Option<Arc<Informers>> {
+    let informers = Arc::new(Informers::new(registry.cache.clone(), registry.schema));
+    let own = informers.clone();
+    // The first lists decode every object: not on a thread that others need.
+    let listed = tokio::task::spawn_blocking(move || own.start(&stop)).await;
+    listed.inspect_err(|error| tracing::error!(%error, "the first lists failed")).ok().map(|()| informers)
+}
+
 /// Starts everything and waits for the end of the leadership.
 async fn lead(
     registry: &Arc<Registry>,
+    informers: &Arc<Informers>,
     config: &ControllersConfig,
     held: &Held,
     stop: &CancellationToken,
@@ -84,30 +97,37 @@ async fn lead(
         tracing::debug!(epoch = held.epoch, "the cache is still behind the start of this leadership");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    informers.caught_up(held.epoch).await;
     let fence = Some(held.fence());
-    let informers = Arc::new(Informers::new(registry.cache.clone(), registry.schema));
     let recorder = Recorder::start(registry, fence.clone(), stop);
-    let shop = Arc::new(Shop { informers: informers.clone(), recorder: recorder.clone() });
+    let shop = Arc::new(Shop { informers: informers.clone(), recorder: recorder.clone(), stop: stop.clone() });
     let settings = Settings { root_ca_pem: config.root_ca_pem.clone() };
     let mut controllers: Vec<_> = controller_logic::all(&settings).into_iter().map(Running::new).collect();
     let garbage = Running::new(Box::new(controller_logic::garbage_collector::GarbageCollector));
     let scheduler = scheduling::Scheduling::new(registry, fence.clone(), recorder);
     let dispatcher =
         Dispatcher { controllers: controllers.clone(), garbage: garbage.clone(), scheduler: scheduler.listener() };
-    let (first, token) = (informers.clone(), stop.clone());
-    // The first lists decode every object: not on a thread that others need.
-    let listed = tokio::task::spawn_blocking(move || first.follow(Arc::new(dispatcher), &token)).await;
-    if let Err(error) = listed {
-        tracing::error!(%error, "the first lists failed");
+    if let Err(error) = attach(informers, dispatcher, stop).await {
+        tracing::error!(%error, "the controllers could not be told what there is");
         return;
     }
     controllers.push(garbage);
     for running in &controllers {
         let client = Client::new(registry.clone(), running.account(), fence.clone());
-        workers::start(running, client, &shop, tasks, stop);
+        workers::start(running, client, &shop, tasks);
     }
     let lease_client = Client::new(registry.clone(), "leader-election", fence);
     tasks.spawn(visible_lease::keep(lease_client, config.identity.clone(), stop.clone()));
     tasks.spawn(scheduler.run(stop.clone()));
     stop.cancelled().await;
+}
+
+/// Maps every object to keys: not on a thread that others need.
+async fn attach(
+    informers: &Arc<Informers>,
+    dispatcher: Dispatcher,
+    stop: &CancellationToken,
+) -> Result<(), tokio::task::JoinError> {
+    let (informers, stop, dispatcher) = (informers.clone(), stop.clone(), Arc::new(dispatcher) as Arc<dyn Listener>);
+    tokio::task::spawn_blocking(move || informers.attach(&dispatcher, &stop)).await
 }

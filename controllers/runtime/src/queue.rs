@@ -14,6 +14,9 @@ use crate::metrics;
 const FIRST_RETRY: Duration = Duration::from_millis(5);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
+/// Keys looked at lately are forgotten in bulk, when there are so many.
+const RECENT: usize = 256;
+
 /// A queue of keys. Keys are few: at most one entry per object.
 pub(crate) struct Queue<K> {
     name: &'static str,
@@ -31,10 +34,17 @@ struct State<K> {
     due: HashMap<K, (Instant, u64)>,
     failures: HashMap<K, u32>,
     sequence: u64,
+    /// From the begin of one look at a key to the next, at least.
+    pace: Duration,
+    /// When keys were looked at last, where that matters still.
+    recent: HashMap<K, Instant>,
+    /// Size at which `recent` is tidied.
+    tidy_at: usize,
 }
 
 impl<K: Clone + Eq + Hash> Queue<K> {
-    pub(crate) fn new(name: &'static str) -> Self {
+    /// `pace`: the least time from one look at a key to the next.
+    pub(crate) fn new(name: &'static str, pace: Duration) -> Self {
         let state = State {
             ready: VecDeque::new(),
             dirty: HashMap::new(),
@@ -43,13 +53,16 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             due: HashMap::new(),
             failures: HashMap::new(),
             sequence: 0,
+            pace,
+            recent: HashMap::new(),
+            tidy_at: RECENT,
         };
         Self { name, state: Mutex::new(state), wake: Notify::new() }
     }
 
     pub(crate) fn add(&self, key: K) {
         let mut state = self.state.lock();
-        if state.add(key) {
+        if state.add(key, Instant::now()) {
             metrics::added(self.name, state.ready.len());
             self.wake.notify_one();
         }
@@ -110,10 +123,8 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     /// Ends the work on a key. When it was added meanwhile it is queued again.
     pub(crate) fn done(&self, key: &K, began: Instant) {
         let mut state = self.state.lock();
-        state.working.remove(key);
         metrics::worked(self.name, began.elapsed());
-        if state.dirty.contains_key(key) {
-            state.ready.push_back(key.clone());
+        if state.finish(key, began) {
             metrics::depth(self.name, state.ready.len());
             self.wake.notify_one();
         }
@@ -121,15 +132,48 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 }
 
 impl<K: Clone + Eq + Hash> State<K> {
-    fn add(&mut self, key: K) -> bool {
+    /// Whether a queue or a delay got longer.
+    fn add(&mut self, key: K, now: Instant) -> bool {
         if self.dirty.contains_key(&key) {
             return false;
         }
-        self.dirty.insert(key.clone(), Instant::now());
-        if !self.working.contains(&key) {
-            self.ready.push_back(key);
+        if self.working.contains(&key) {
+            self.dirty.insert(key, now);
+        } else {
+            self.enqueue(key, now, now);
         }
         true
+    }
+    /// Now, or when the key has rested. `added`: since when it waits.
+    fn enqueue(&mut self, key: K, added: Instant, now: Instant) {
+        match self.recent.get(&key).map(|began| *began + self.pace).filter(|until| *until > now) {
+            Some(until) => self.delay(key, until),
+            None => {
+                self.dirty.insert(key.clone(), added);
+                self.ready.push_back(key);
+            }
+        }
+    }
+    /// Ends the work on a key; whether it is due again.
+    fn finish(&mut self, key: &K, began: Instant) -> bool {
+        self.working.remove(key);
+        if !self.pace.is_zero() {
+            self.recent.insert(key.clone(), began);
+            self.tidy();
+        }
+        let again = self.dirty.remove(key);
+        if let Some(added) = again {
+            self.enqueue(key.clone(), added, Instant::now());
+        }
+        again.is_some()
+    }
+    fn tidy(&mut self) {
+        if self.recent.len() < self.tidy_at {
+            return;
+        }
+        let pace = self.pace;
+        self.recent.retain(|_, began| began.elapsed() < pace);
+        self.tidy_at = RECENT.max(self.recent.len() * 2);
     }
     fn take(&mut self) -> Option<(K, Instant)> {
         let key = self.ready.pop_front()?;
@@ -152,7 +196,7 @@ impl<K: Clone + Eq + Hash> State<K> {
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
             let key = entry.remove();
             self.due.remove(&key);
-            self.add(key);
+            self.add(key, now);
         }
     }
 }
@@ -171,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_queued_once_and_worked_on_once() {
-        let queue = Queue::new("test");
+        let queue = Queue::new("test", Duration::ZERO);
         queue.add(1);
         queue.add(1);
         queue.add(2);
@@ -185,8 +229,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_changes_quickly_is_looked_at_together() {
+        let queue = Queue::new("test", Duration::from_millis(250));
+        let (began, mut looks) = (Instant::now(), Vec::new());
+        for change in 0..1000 {
+            queue.add(1);
+            if change == 500 {
+                queue.add(2);
+            }
+            if let Some(key) = try_next(&queue).await {
+                looks.push((key, began.elapsed().as_millis() / 250));
+                queue.done(&key, Instant::now());
+            }
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        let of = |wanted| looks.iter().filter(|(key, _)| *key == wanted).map(|(_, at)| *at).collect::<Vec<_>>();
+        let quarters = u128::try_from(of(1).len()).expect("few");
+        assert_eq!(of(1), (0..quarters).collect::<Vec<_>>(), "at once, then once in each quarter of a second");
+        assert_eq!(of(2).len(), 1, "another key does not wait");
+        // The last change is not lost, and memory of keys that rest is bounded.
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert_eq!(try_next(&queue).await, Some(1));
+        queue.done(&1, Instant::now());
+        for key in 10..5000 {
+            queue.add(key);
+            let key = queue.next().await;
+            queue.done(&key, Instant::now());
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        assert!(queue.state.lock().recent.len() <= RECENT);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn delays_keep_the_soonest_and_failures_back_off() {
-        let queue = Queue::new("test");
+        let queue = Queue::new("test", Duration::ZERO);
         queue.add_after(1, Duration::from_secs(10));
         queue.add_after(1, Duration::from_secs(1));
         queue.add_after(1, Duration::from_secs(5));

@@ -10,6 +10,7 @@ use controller_logic::plan::{Plan, Target};
 use controller_logic::world::Changed;
 use controller_logic::{Context, Controller, Failure, Key, World};
 use parking_lot::Mutex;
+use store_api::Revision;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,10 +18,12 @@ use tokio_util::task::TaskTracker;
 use crate::client::Client;
 use crate::clock;
 use crate::events::Recorder;
-use crate::execute::execute;
+use crate::execute::{Performed, execute};
 use crate::informers::{Informers, Listener};
 use crate::queue::Queue;
 
+/// Between two tries to learn what became of a write.
+const BARRIER_PAUSE: Duration = Duration::from_millis(100);
 /// Rounds of reading before a plan must decide.
 const READ_ROUNDS: usize = 4;
 
@@ -34,7 +37,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(controller: Box<dyn Controller>) -> Arc<Self> {
-        let queue = Queue::new(controller.name());
+        let queue = Queue::new(controller.name(), controller.pace());
         Arc::new(Self { controller, queue, failures: Mutex::new(HashMap::new()) })
     }
     pub(crate) fn account(&self) -> &'static str {
@@ -70,23 +73,19 @@ impl Listener for Dispatcher {
 pub(crate) struct Shop {
     pub(crate) informers: Arc<Informers>,
     pub(crate) recorder: Recorder,
+    /// Cancelled when the leadership is over.
+    pub(crate) stop: CancellationToken,
 }
 
-/// Starts the workers of a controller; they end with `stop`, after the plan at hand.
-pub(crate) fn start(
-    running: &Arc<Running>,
-    client: Client,
-    shop: &Arc<Shop>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) {
+/// Starts the workers of a controller; they end with the leadership, after the actions at hand.
+pub(crate) fn start(running: &Arc<Running>, client: Client, shop: &Arc<Shop>, tasks: &TaskTracker) {
     let resync = running.controller.resync_seconds();
-    let (own, again, keys) = (running.clone(), stop.clone(), shop.clone());
-    tasks.spawn(async move { again.run_until_cancelled(look_at_all(&own, &keys, resync)).await });
+    let (own, keys) = (running.clone(), shop.clone());
+    tasks.spawn(async move { keys.stop.run_until_cancelled(look_at_all(&own, &keys, resync)).await });
     for _ in 0..running.controller.workers() {
-        let (own, client, shop, stop) = (running.clone(), client.clone(), shop.clone(), stop.clone());
+        let (own, client, shop) = (running.clone(), client.clone(), shop.clone());
         tasks.spawn(async move {
-            while let Some(key) = stop.run_until_cancelled(own.queue.next()).await {
+            while let Some(key) = shop.stop.run_until_cancelled(own.queue.next()).await {
                 let began = Instant::now();
                 work(&own, &client, &shop, &key).await;
                 own.queue.done(&key, began);
@@ -111,12 +110,12 @@ async fn work(running: &Running, client: &Client, shop: &Shop, key: &Key) {
         Ok(plan) => plan,
         Err(error) => return failed(running, key, Failure { reason: "", message: error.message.clone() }, &error),
     };
-    let (wrote, outcome) = execute(client, &shop.recorder, running.controller.account(), &plan).await;
+    let done = execute(client, &shop.recorder, running.controller.account(), &shop.stop, &plan).await;
     // The next look at this key must see what this one did.
-    if !shop.informers.wait_shown(&wrote).await {
-        tracing::warn!(controller = running.controller.name(), %key, "the cache is behind this controller's own writes");
+    if shop.stop.run_until_cancelled(settle(running, client, shop, key, &done)).await.is_none() {
+        return;
     }
-    match outcome {
+    match done.outcome {
         Ok(()) => {
             running.failures.lock().remove(key);
             running.queue.forget(key);
@@ -125,6 +124,29 @@ async fn work(running: &Running, client: &Client, shop: &Shop, key: &Key) {
             }
         }
         Err(stopped) => failed(running, key, stopped.failure, &stopped.error),
+    }
+}
+
+/// Waits until the world shows what a plan wrote, or may have written.
+async fn settle(running: &Running, client: &Client, shop: &Shop, key: &Key, done: &Performed) {
+    let controller = running.controller.name();
+    while !shop.informers.wait_shown(&done.wrote).await {
+        tracing::warn!(controller, %key, "the cache is behind this controller's own writes");
+    }
+    if done.uncertain {
+        let revision = barrier(client).await;
+        shop.informers.caught_up(revision).await;
+    }
+}
+
+/// A revision that has whatever a write without an answer did.
+async fn barrier(client: &Client) -> Revision {
+    loop {
+        match client.barrier().await {
+            Ok(revision) => return revision,
+            Err(error) => tracing::debug!(%error, "not known yet what was written"),
+        }
+        tokio::time::sleep(BARRIER_PAUSE).await;
     }
 }
 

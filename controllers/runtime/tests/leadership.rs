@@ -5,6 +5,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Cluster, deployment};
+use controller_runtime::leadership::LEADERSHIP_KEY;
+use store_api::ReadAt;
 
 async fn holder(cluster: &Cluster) -> Option<String> {
     let lease = cluster.get("coordination.k8s.io/v1/leases", "kube-system/kube-controller-manager").await?;
@@ -42,4 +44,39 @@ async fn another_replica_takes_over() {
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     takes_over(&cluster, "three", Duration::from_secs(2)).await;
     drop(three);
+}
+
+/// Ends the leadership of whoever has it, who is told by the store only.
+async fn depose(cluster: &Cluster) {
+    let key = cluster.store.get(LEADERSHIP_KEY.as_bytes(), ReadAt::Local).await.expect("read").kv;
+    if let Some(key) = key {
+        cluster.store.lease_revoke(key.lease).await.expect("revoked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_cut_short_is_finished_once() {
+    const PODS: usize = 120;
+    let cluster = Cluster::start().await;
+    let _replicas = (cluster.replica("one").await, cluster.replica("two").await);
+    cluster.nodes(3).await;
+    cluster
+        .eventually("service account", || async {
+            cluster.get("v1/serviceaccounts", "default/default").await.is_some()
+        })
+        .await;
+    cluster.create("apps/v1/deployments", "default/", deployment("web", 120, "a:1")).await;
+    for some in [10, 40, 70, 100] {
+        let made = || async { cluster.list("v1/pods", "default").await.len() >= some };
+        cluster.eventually("some pods", made).await;
+        depose(&cluster).await;
+    }
+    cluster
+        .eventually("all on nodes", || async {
+            let pods = cluster.list("v1/pods", "default").await;
+            pods.iter().filter(|pod| pod["spec"]["nodeName"].is_string()).count() == PODS
+        })
+        .await;
+    assert_eq!(cluster.history_of_pods().await, (PODS, 0), "made and deleted");
+    assert_eq!(cluster.list("apps/v1/replicasets", "default").await.len(), 1);
 }

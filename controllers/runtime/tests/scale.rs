@@ -2,13 +2,27 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use api_machinery::{GroupResource, object};
 use common::{Cluster, deployment};
+use serde_json::json;
+use store_api::{RangeRequest, ReadAt};
 
 const NODES: usize = 200;
 const PODS: usize = 2_000;
+
+/// Versions ever written of everything that is there, by resource.
+async fn writes(cluster: &Cluster) -> BTreeMap<String, u64> {
+    let all = RangeRequest::prefix(b"/registry/", ReadAt::Local);
+    let mut counts = BTreeMap::new();
+    for kv in cluster.store.range(all).await.expect("read").kvs {
+        let key = String::from_utf8_lossy(&kv.key).into_owned();
+        *counts.entry(key.split('/').nth(3).unwrap_or_default().to_owned()).or_default() += kv.version;
+    }
+    counts
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, not a check"]
@@ -21,6 +35,8 @@ async fn two_thousand_pods() {
             cluster.get("v1/serviceaccounts", "default/default").await.is_some()
         })
         .await;
+    let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    cluster.create("v1/services", "default/", service).await;
     let began = Instant::now();
     cluster.create("apps/v1/deployments", "default/", deployment("web", 2_000, "web:1")).await;
     let pods = GroupResource::new("", "pods");
@@ -40,6 +56,9 @@ async fn two_thousand_pods() {
         }
         assert!(began.elapsed() < Duration::from_secs(300), "{on_nodes} of {} bound", all.len());
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (resource, writes) in writes(&cluster).await {
+        println!("{resource}: {writes} writes");
     }
     println!(
         "{PODS} pods on {NODES} nodes: created after {created:?}, bound after {bound:?}, available after {:?}",

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use api_admission::Chain;
-use api_cache::{Cache, CacheConfig};
+use api_cache::{Cache, CacheConfig, EventKind};
 use api_codec::patch::PatchKind;
-use api_machinery::{Value, object};
+use api_machinery::{GroupResource, Value, object};
 use api_registry::{Body, Clock, DeleteOptions, ListOptions, Registry, RegistryConfig, RequestInfo, Target};
 use api_schema::{Resource, Schema};
 use controller_runtime::ControllersConfig;
@@ -77,7 +77,10 @@ pub(crate) fn info() -> RequestInfo {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
-        let store: DynStore = Arc::new(MemStore::new());
+        Self::over(Arc::new(MemStore::new())).await
+    }
+
+    pub(crate) async fn over(store: DynStore) -> Self {
         let keys = Arc::new(tempfile::tempdir().expect("a directory"));
         let registry = registry_over(&store, &keys).await;
         registry.bootstrap().await.expect("bootstrapped");
@@ -143,6 +146,19 @@ impl Cluster {
         let place = Target { resource: resource(path), namespace, name: "", subresource: "" };
         let list = self.registry.list(&place, ListOptions::default()).await.expect("a list");
         list.objects.iter().map(|object| object.value()).collect()
+    }
+
+    /// Every pod that ever came to be, with how often it was deleted in all.
+    pub(crate) async fn history_of_pods(&self) -> (usize, usize) {
+        let mut watch = self.registry.cache.watch(&GroupResource::new("", "pods"), None, 0).expect("the whole window");
+        let (mut made, mut deleted) = (0, 0);
+        while let Ok(events) = tokio::time::timeout(Duration::from_millis(200), watch.next()).await {
+            for event in events.expect("the cache lives") {
+                made += usize::from(event.kind == EventKind::Added);
+                deleted += usize::from(event.kind == EventKind::Deleted);
+            }
+        }
+        (made, deleted)
     }
 
     /// Waits until `done` holds; panics with what there is when it takes too long.
