@@ -1,7 +1,7 @@
 //! Pending pods: by priority and age, with back-off after a failure and a place to wait for better times.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -58,7 +58,8 @@ pub struct Queue {
     active: BTreeSet<(Reverse<i32>, Timestamp, Uid)>,
     backoff: BTreeSet<(Timestamp, Uid)>,
     gated: usize,
-    unschedulable: usize,
+    /// Those that wait for an event: most events concern few pods, and must not look at all.
+    unschedulable: HashSet<Uid>,
 }
 
 fn is_gated(pod: &PodInfo) -> bool {
@@ -69,7 +70,7 @@ fn is_gated(pod: &PodInfo) -> bool {
 impl Queue {
     pub fn sizes(&self) -> QueueSizes {
         let (active, backoff) = (self.active.len(), self.backoff.len());
-        QueueSizes { active, backoff, unschedulable: self.unschedulable, gated: self.gated }
+        QueueSizes { active, backoff, unschedulable: self.unschedulable.len(), gated: self.gated }
     }
 
     /// A new pod, or a change of one that waits: that may make it schedulable.
@@ -120,9 +121,6 @@ impl Queue {
 
     /// Something happened that concerns these filters.
     pub fn happened(&mut self, concerns: FilterSet, now: Timestamp) {
-        if self.unschedulable == 0 {
-            return;
-        }
         let wakes = |pending: &Pending| pending.rejected_by.intersects(concerns) || pending.rejected_by.is_empty();
         self.wake_all(now, wakes);
     }
@@ -133,8 +131,8 @@ impl Queue {
     }
 
     fn wake_all(&mut self, now: Timestamp, which: impl Fn(&Pending) -> bool) {
-        let waiting = self.pods.iter().filter(|(_, (pending, place))| *place == Place::Unschedulable && which(pending));
-        let uids: Vec<_> = waiting.map(|(uid, _)| uid.clone()).collect();
+        let woken = |uid: &&Uid| self.pods.get(*uid).is_some_and(|(pending, _)| which(pending));
+        let uids: Vec<_> = self.unschedulable.iter().filter(woken).cloned().collect();
         for uid in uids {
             if let Some((pending, _)) = self.take(&uid) {
                 self.wake(pending, now);
@@ -164,7 +162,9 @@ impl Queue {
             Place::Backoff => {
                 self.backoff.insert((pending.ready_at(), uid.clone()));
             }
-            Place::Unschedulable => self.unschedulable += 1,
+            Place::Unschedulable => {
+                self.unschedulable.insert(uid.clone());
+            }
             Place::Gated => self.gated += 1,
         }
         self.pods.insert(uid, (pending, place));
@@ -179,7 +179,9 @@ impl Queue {
             Place::Backoff => {
                 self.backoff.remove(&(pending.ready_at(), uid));
             }
-            Place::Unschedulable => self.unschedulable -= 1,
+            Place::Unschedulable => {
+                self.unschedulable.remove(&uid);
+            }
             Place::Gated => self.gated -= 1,
         }
         Some((pending, place))

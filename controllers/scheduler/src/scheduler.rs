@@ -91,9 +91,12 @@ impl Scheduler {
     fn pod_without_node(&mut self, pod: &Arc<Pod>, uid: &str, now: Timestamp) {
         if pod.metadata.deletion_timestamp.is_some() {
             self.queue.remove(uid);
+            self.forget(uid, true);
             return;
         }
-        if self.assumed.contains_key(uid) {
+        if let Some(pending) = self.assumed.get_mut(uid) {
+            // What is tried again should the binding fail.
+            pending.pod = Arc::new(PodInfo::new(pod.clone()));
             return;
         }
         // Writing the PodScheduled condition changes the pod: that alone must not wake it.

@@ -65,6 +65,7 @@ impl Snapshot {
         let (existed, labels) = (self.nodes[slot].exists, std::mem::take(&mut self.nodes[slot].labels));
         self.nodes[slot].set(node);
         self.count_images(slot, 1);
+        // Nodes report often: only their labels say where they are in the order.
         if !existed || labels != self.nodes[slot].labels {
             self.existing += usize::from(!existed);
             self.order_is_old = true;
@@ -88,9 +89,9 @@ impl Snapshot {
         for name in self.nodes[slot].images.keys() {
             let count = self.image_nodes.entry(name.clone()).or_default();
             *count = count.saturating_add_signed(by);
-        }
-        if by < 0 {
-            self.image_nodes.retain(|_, count| *count > 0);
+            if *count == 0 {
+                self.image_nodes.remove(name);
+            }
         }
     }
 
@@ -204,5 +205,34 @@ impl Snapshot {
     /// Uids of all pods that are on nodes.
     pub fn pods(&self) -> HashSet<Arc<str>> {
         self.placed.keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(name: &str, beat: u32, images: &[&str]) -> Node {
+        let images: Vec<_> = images.iter().map(|image| json!({"names": [image], "sizeBytes": 1})).collect();
+        let node = json!({"metadata": {"name": name, "labels": {HOSTNAME: name}},
+            "status": {"images": images, "conditions": [{"type": "Ready", "status": "True", "message": beat.to_string()}]}});
+        serde_json::from_value(node).expect("a node")
+    }
+
+    #[test]
+    fn nodes_that_only_report_cost_nothing_later() {
+        let mut snapshot = Snapshot::default();
+        let pod = PodInfo::new(Arc::default());
+        snapshot.set_node(&node("a", 0, &["x", "y"]));
+        snapshot.set_node(&node("b", 0, &["y"]));
+        snapshot.prepare(&pod, &[]);
+        assert_eq!((snapshot.order.len(), snapshot.order_is_old), (2, false));
+        snapshot.set_node(&node("a", 1, &["y"]));
+        assert!(!snapshot.order_is_old, "the order is not made anew for each decision");
+        assert_eq!(snapshot.image_nodes, HashMap::from([("y".to_owned(), 2)]));
+        snapshot.set_node(&node("c", 0, &[]));
+        assert!(snapshot.order_is_old);
     }
 }

@@ -209,3 +209,44 @@ fn the_queue_backs_off_and_wakes_on_what_concerns_a_pod() {
     assert_eq!(scheduler.snapshot().node("a1").expect("there").pods.len(), 2);
     assert_eq!(scheduler.snapshot().node("a1").expect("there").requested.milli_cpu, 2000);
 }
+
+#[test]
+fn a_pod_that_changes_while_it_is_bound() {
+    let (mut scheduler, at) = (Scheduler::default(), now());
+    scheduler.set_node(&node("a1", "a", "4", json!({})), at);
+    scheduler.set_pod(&pod("web-1", json!({})), at);
+    assert!(scheduler.next(at, 0).is_some_and(|attempt| matches!(attempt.decision, Decision::Place { .. })));
+    let mut relabelled = Pod::clone(&pod("web-1", json!({})));
+    relabelled.metadata.labels = Some([("app".to_owned(), "other".to_owned())].into());
+    scheduler.set_pod(&Arc::new(relabelled), at);
+    assert!(scheduler.next(at, 0).is_none(), "it is on its way");
+    // The binding fails: what is tried again is the pod as it is.
+    scheduler.forget("web-1", false);
+    let later = at + SignedDuration::from_secs(2);
+    let again = scheduler.next(later, 0).expect("after its back-off");
+    assert_eq!(again.pending.pod.pod.metadata.labels.as_ref().expect("labels")["app"], "other");
+    // It is deleted before it is bound: its room is free, and nobody tries again.
+    let mut deleted = Pod::clone(&pod("web-1", json!({})));
+    deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+    scheduler.set_pod(&Arc::new(deleted), later);
+    assert_eq!(scheduler.snapshot().node("a1").expect("there").pods.len(), 0);
+    scheduler.forget("web-1", false);
+    assert!(scheduler.next(later + SignedDuration::from_secs(60), 0).is_none());
+}
+
+#[test]
+fn an_event_wakes_whom_it_concerns() {
+    let (mut scheduler, at) = (Scheduler::default(), now());
+    scheduler.set_node(&node("a1", "a", "4", json!({})), at);
+    let far = json!({"nodeSelector": {"topology.kubernetes.io/zone": "z"}});
+    scheduler.set_pod(&pod("large-1", requests(json!({"cpu": "64"}))), at);
+    scheduler.set_pod(&pod("far-1", far), at);
+    while scheduler.next(at, 0).is_some() {}
+    assert_eq!(scheduler.sizes().unschedulable, 2);
+    // Room does not help who wants another zone.
+    scheduler.set_node(&node("a1", "a", "128", json!({})), at + SignedDuration::from_secs(5));
+    let sizes = scheduler.sizes();
+    assert_eq!((sizes.active, sizes.unschedulable), (1, 1));
+    scheduler.remove_pod("far-1", at);
+    assert_eq!(scheduler.sizes().unschedulable, 0);
+}
