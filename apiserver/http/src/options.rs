@@ -212,8 +212,17 @@ fn go_duration(text: &str) -> Option<Duration> {
     if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
+/// Options of a delete.
+#[derive(Debug)]
+pub(crate) struct DeleteParameters {
+    pub options: DeleteOptions,
+    pub dry_run: bool,
+    /// It asks that dependents go first: 202 says that the object is still there.
+    pub waits: bool,
+}
+
 /// Options of a delete: from the body where there is one, else from the query.
-pub(crate) fn delete_options(query: &Query, body: Option<&Value>) -> Result<(DeleteOptions, bool)> {
+pub(crate) fn delete_options(query: &Query, body: Option<&Value>) -> Result<DeleteParameters> {
     let raw = match body {
         Some(value) => from_body(value)?,
         None => from_query(query)?,
@@ -239,7 +248,8 @@ pub(crate) fn delete_options(query: &Query, body: Option<&Value>) -> Result<(Del
         precondition_resource_version: raw.resource_version,
         propagation_policy: raw.propagation_policy.or(orphan),
     };
-    Ok((options, !raw.dry_run.is_empty()))
+    let waits = raw.orphan_dependents == Some(false) || options.propagation_policy.as_deref() == Some("Foreground");
+    Ok(DeleteParameters { options, dry_run: !raw.dry_run.is_empty(), waits })
 }
 
 #[derive(Default)]
@@ -397,9 +407,17 @@ mod tests {
         assert_eq!(deadline(&query("timeout=1.5s")).expect("good"), Duration::from_millis(1500));
         let body = json!({"kind": "DeleteOptions", "gracePeriodSeconds": 0, "orphanDependents": true,
             "preconditions": {"uid": "u"}, "dryRun": ["All"]});
-        let (options, dry_run) = delete_options(&query("gracePeriodSeconds=9"), Some(&body)).expect("good");
-        assert_eq!((options.grace_period_seconds, dry_run), (Some(0), true));
-        assert_eq!(options.propagation_policy.as_deref(), Some("Orphan"));
-        assert_eq!(options.precondition_uid.as_deref(), Some("u"));
+        let read = delete_options(&query("gracePeriodSeconds=9"), Some(&body)).expect("good");
+        assert_eq!((read.options.grace_period_seconds, read.dry_run, read.waits), (Some(0), true, false));
+        assert_eq!(read.options.propagation_policy.as_deref(), Some("Orphan"));
+        assert_eq!(read.options.precondition_uid.as_deref(), Some("u"));
+        for (text, waits) in [
+            ("", false),
+            ("propagationPolicy=Background", false),
+            ("propagationPolicy=Foreground", true),
+            ("orphanDependents=false", true),
+        ] {
+            assert_eq!(delete_options(&query(text), None).expect("good").waits, waits, "{text}");
+        }
     }
 }

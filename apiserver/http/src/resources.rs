@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::chain::{Call, add_warnings};
 use crate::metrics::WatchMeter;
 use crate::negotiate::{self, Endpoint, Output, Shape};
-use crate::options::{self, WriteParameters};
+use crate::options::{self, DeleteParameters, WriteParameters};
 use crate::respond::{self, Response};
 use crate::served::{Encoder, Served, include_object};
 use crate::state::State;
@@ -317,10 +317,14 @@ fn delete_parameters(call: &Call, dry_run: bool) -> WriteParameters {
 async fn delete(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let body = delete_body(&mut call).await?;
-    let (options, dry_run) = options::delete_options(&call.query, body.as_ref())?;
+    let DeleteParameters { options, dry_run, waits } = options::delete_options(&call.query, body.as_ref())?;
     let caller = caller(state, &call, &delete_parameters(&call, dry_run))?;
     let written = state.server.registry.delete(&caller, &target(&served, &call, Shape::Object), options).await?;
-    Ok(written_answer(&encoder, &written))
+    let mut answer = written_answer(&encoder, &written);
+    if waits && written.pending {
+        *answer.status_mut() = http::StatusCode::ACCEPTED;
+    }
+    Ok(answer)
 }
 
 async fn delete_collection(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
@@ -328,7 +332,7 @@ async fn delete_collection(state: &Arc<State>, served: Served, mut call: Call) -
     let mut parameters = options::list_parameters(&call.query, false)?;
     parameters.list.field_selector = stored_fields(&served, parameters.list.field_selector)?;
     let body = delete_body(&mut call).await?;
-    let (options, dry_run) = options::delete_options(&call.query, body.as_ref())?;
+    let DeleteParameters { options, dry_run, .. } = options::delete_options(&call.query, body.as_ref())?;
     let caller = caller(state, &call, &delete_parameters(&call, dry_run))?;
     let target = target(&served, &call, encoder.output.shape);
     let list = state.server.registry.delete_collection(&caller, &target, parameters.list, options).await?;

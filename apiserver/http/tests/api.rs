@@ -61,12 +61,6 @@ async fn verbs_and_shapes() {
     assert_eq!(admin.post(deployments, &deployment).await.code, 201);
     let scale = admin.with(&format!("{deployments}/d/scale"), &[TABLE]).await.json();
     assert_eq!((&scale["kind"], &scale["rows"][0]["cells"][1]), (&json!("Table"), &json!(3)), "{scale}");
-    let deployments = "/apis/apps/v1/namespaces/default/deployments";
-    let deployment = json!({"metadata": {"name": "d"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"a": "b"}},
-        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
-    assert_eq!(admin.post(deployments, &deployment).await.code, 201);
-    let scale = admin.with(&format!("{deployments}/d/scale"), &[TABLE]).await.json();
-    assert_eq!((&scale["kind"], &scale["rows"][0]["cells"][1]), (&json!("Table"), &json!(3)), "{scale}");
     let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
     let partial = admin.with(PODS, &[("accept", partial)]).await.json();
     assert_eq!((&partial["kind"], partial["items"][0].get("spec")), (&json!("PartialObjectMetadataList"), None));
@@ -97,6 +91,34 @@ async fn verbs_and_shapes() {
     assert_eq!(admin.get(&format!("{PODS}/a")).await.status(), "404 NotFound: pods \"a\" not found");
     assert_eq!(admin.send(true, "DELETE", &format!("{PODS}?gracePeriodSeconds=0"), &[], "").await.code, 200);
     assert_eq!(admin.get(PODS).await.json()["items"], json!([]));
+
+    // What waits for its dependents is still there: 202 says so, where that was asked for.
+    for (name, options, code) in [
+        ("c", "propagationPolicy=Foreground", 202),
+        ("d", "orphanDependents=false", 202),
+        ("e", "propagationPolicy=Background", 200),
+        ("f", "gracePeriodSeconds=0&orphanDependents=false", 200),
+    ] {
+        assert_eq!(admin.post(PODS, &pod(name)).await.code, 201);
+        let patch = r#"{"metadata":{"finalizers":["example.com/wait"]}}"#;
+        if code == 202 {
+            assert_eq!(
+                admin
+                    .send(
+                        true,
+                        "PATCH",
+                        &format!("{PODS}/{name}"),
+                        &[("content-type", "application/merge-patch+json")],
+                        patch
+                    )
+                    .await
+                    .code,
+                200
+            );
+        }
+        let deleted = admin.send(true, "DELETE", &format!("{PODS}/{name}?{options}"), &[], "").await;
+        assert_eq!(deleted.code, code, "{options}: {}", deleted.text());
+    }
 
     let head = admin.send(false, "HEAD", "/api/v1/namespaces/default", &[], "").await;
     assert_eq!((head.code, head.body.len()), (200, 0));

@@ -37,7 +37,7 @@ impl Registry {
 /// The answer of subresources that only act.
 pub(crate) fn success(revision: store_api::Revision, warnings: Vec<String>) -> Written {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Written { object: Arc::new(status), created: true, revision, warnings }
+    Written { object: Arc::new(status), created: true, pending: false, revision, warnings }
 }
 
 fn pod_name(scope: &Scope<'_>, binding: &Value) -> Result<String, ApiError> {

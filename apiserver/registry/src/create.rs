@@ -150,7 +150,13 @@ impl Registry {
         }
         let value = convert::from_storage(scope.resource, value);
         let warnings = scope.kind.warnings(&value);
-        Ok(Try::Done(Box::new(Written { object: Arc::new(value), created: true, revision: 0, warnings })))
+        Ok(Try::Done(Box::new(Written {
+            object: Arc::new(value),
+            created: true,
+            pending: false,
+            revision: 0,
+            warnings,
+        })))
     }
 }
 
@@ -169,7 +175,7 @@ fn created(scope: &Scope<'_>, mut value: Value, revision: store_api::Revision) -
     let warnings = scope.kind.warnings(&value);
     metadata::set_resource_version(&mut value, revision);
     let value = convert::from_storage(scope.resource, value);
-    Written { object: Arc::new(value), created: true, revision, warnings }
+    Written { object: Arc::new(value), created: true, pending: false, revision, warnings }
 }
 
 fn name_taken(scope: &Scope<'_>, value: &Value, generated: bool) -> ApiError {

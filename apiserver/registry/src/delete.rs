@@ -68,31 +68,45 @@ impl Registry {
         let verdict = judge(storage, scope.kind, old, options, scope.now);
         let (put, shown) = match verdict {
             Verdict::Pending if !current.fresh => return Ok(Try::Stale),
-            Verdict::Pending => return Ok(done(scope, name, old.clone(), current.revision, true)),
+            Verdict::Pending => return Ok(done(scope, name, old.clone(), current.revision, Told::Pending)),
             Verdict::Mark(new) if new == *old => {
-                return Ok(if current.fresh { done(scope, name, new, current.revision, false) } else { Try::Stale });
+                return Ok(if current.fresh {
+                    done(scope, name, new, current.revision, Told::Marked)
+                } else {
+                    Try::Stale
+                });
             }
             Verdict::Mark(new) => (Some(new), None),
             Verdict::Remove => (None, Some(old)),
         };
         let removed = shown.is_some();
         let result = shown.or(put.as_ref()).cloned().unwrap_or_default();
+        let told = if removed { Told::Removed } else { Told::Marked };
         if scope.info.dry_run {
-            return Ok(if current.fresh { done(scope, name, result, current.revision, removed) } else { Try::Stale });
+            return Ok(if current.fresh { done(scope, name, result, current.revision, told) } else { Try::Stale });
         }
         let held = claims::held(storage, old);
         let change = if removed { claims::change(key, old, &held, &claims::Held::new()) } else { Change::default() };
         match self.swap(scope, key, current.revision, put.as_ref(), change).await? {
-            Outcome::Done(revision) => Ok(done(scope, name, result, revision, removed)),
+            Outcome::Done(revision) => Ok(done(scope, name, result, revision, told)),
             Outcome::Lost(found) => Ok(Try::Lost(Current::from_kv(found.into_iter().next().flatten())?)),
         }
     }
 }
 
-/// The answer: the object where it goes on to exist or its kind answers so, a `Status` otherwise.
-fn done(scope: &Scope<'_>, name: &str, mut value: Value, revision: Revision, status: bool) -> Try {
+/// What a client is told of a delete.
+#[derive(Clone, Copy, PartialEq)]
+enum Told {
+    Removed,
+    Marked,
+    /// It was marked before.
+    Pending,
+}
+
+/// The answer: the object where it is marked now or its kind answers so, a `Status` otherwise.
+fn done(scope: &Scope<'_>, name: &str, mut value: Value, revision: Revision, told: Told) -> Try {
     metadata::set_resource_version(&mut value, revision);
-    let object = if status && !answers_object(&scope.resource.storage) {
+    let object = if told != Told::Marked && !answers_object(&scope.resource.storage) {
         let details = json!({
             "name": name, "group": &*scope.resource.gv.group, "kind": scope.resource.plural, "uid": object::uid(&value),
         });
@@ -106,7 +120,8 @@ fn done(scope: &Scope<'_>, name: &str, mut value: Value, revision: Revision, sta
     } else {
         convert::from_storage(scope.resource, value)
     };
-    Try::Done(Box::new(Written { object: Arc::new(object), created: false, revision, warnings: Vec::new() }))
+    let pending = told != Told::Removed;
+    Try::Done(Box::new(Written { object: Arc::new(object), created: false, pending, revision, warnings: Vec::new() }))
 }
 
 /// Kinds whose delete answers the object itself (upstream's `ReturnDeletedObject`).

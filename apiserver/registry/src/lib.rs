@@ -136,6 +136,8 @@ pub struct Written {
     pub object: Arc<Value>,
     /// The bytes of it where the cache has them.
     pub created: bool,
+    /// Of a delete: the object stays until somebody has done what is left to do.
+    pub pending: bool,
     pub revision: Revision,
     /// `Warning` headers.
     pub warnings: Vec<String>,

@@ -46,7 +46,13 @@ impl Registry {
             let token = self.issue(scope, &request, &subject)?;
             answer(scope, &request, &token, &account)?
         };
-        Ok(Written { object: Arc::new(answer), created: true, revision: 0, warnings: incoming.warnings })
+        Ok(Written {
+            object: Arc::new(answer),
+            created: true,
+            pending: false,
+            revision: 0,
+            warnings: incoming.warnings,
+        })
     }
 
     fn issue(&self, scope: &Scope<'_>, request: &Value, subject: &Subject) -> Result<String, ApiError> {

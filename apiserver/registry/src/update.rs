@@ -255,7 +255,7 @@ fn written(scope: &Scope<'_>, proposal: Proposal, revision: Revision) -> Written
     let Proposal { mut value, warnings } = proposal;
     metadata::set_resource_version(&mut value, revision);
     let value = convert::from_storage(scope.resource, value);
-    Written { object: Arc::new(value), created: false, revision, warnings }
+    Written { object: Arc::new(value), created: false, pending: false, revision, warnings }
 }
 
 /// Reads out of a lost transaction what there is to go on with.
