@@ -8,6 +8,7 @@ mod formats;
 mod generic;
 mod list;
 pub mod meta;
+pub mod scale;
 mod selectors;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,14 @@ pub trait Kind: Send + Sync {
     /// What must hold of a changed object besides [`Self::validate`]: immutable fields.
     fn validate_update(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
 
+    /// Before an update through `/resize`: everything stays but what a resize is about. Only pods have it.
+    fn prepare_resize(&self, object: &mut Value, old: &Value) {
+        object.clone_from(old);
+    }
+
+    /// What must hold of a resized object besides [`Self::validate`].
+    fn validate_resize(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
+
     /// What must hold of a changed status.
     fn validate_status_update(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
 
@@ -95,6 +104,11 @@ pub trait Kind: Send + Sync {
     /// The cells of a `Table` row, as many as the resource has columns. `None`: Name and Created At.
     fn cells(&self, _object: &Value, _now: Timestamp) -> Option<Vec<Value>> {
         None
+    }
+
+    /// The `conditions` of a `Table` row: `Completed` for what will not change any more.
+    fn row_conditions(&self, _object: &Value) -> Vec<Value> {
+        Vec::new()
     }
 
     /// Seconds of grace for a delete without `gracePeriodSeconds`. `None`: deleted at once. Pods: their spec's.

@@ -92,6 +92,8 @@ pub(crate) mod core_pod;
 pub(crate) mod core_pod_cells;
 #[path = "core/pod_default.rs"]
 pub(crate) mod core_pod_default;
+#[path = "core/pod_resize.rs"]
+pub(crate) mod core_pod_resize;
 #[path = "core/pod_spec.rs"]
 pub(crate) mod core_pod_spec;
 #[path = "core/pod_update.rs"]

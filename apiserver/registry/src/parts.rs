@@ -1,5 +1,7 @@
 //! Which part of an object an update may change, by the subresource it comes through. Pure.
 
+use std::collections::HashMap;
+
 use api_kinds::{Kind, keep_field};
 use api_machinery::{ErrorList, Path, Value, object};
 use jiff::Timestamp;
@@ -41,11 +43,7 @@ impl Part {
             Part::EphemeralContainers => only_spec(value, old, |spec, wanted| {
                 copy(spec, wanted, "ephemeralContainers");
             }),
-            Part::Resize => only_spec(value, old, |spec, wanted| {
-                resize(spec, wanted, "containers");
-                resize(spec, wanted, "initContainers");
-                copy(spec, wanted, "resources");
-            }),
+            Part::Resize => kind.prepare_resize(value, old),
         }
     }
 
@@ -56,7 +54,11 @@ impl Part {
                 kind.validate_update(value, old, errors);
             }
             Part::Status => kind.validate_status_update(value, old, errors),
-            Part::Finalize | Part::Resize => kind.validate(value, errors),
+            Part::Finalize => kind.validate(value, errors),
+            Part::Resize => {
+                kind.validate(value, errors);
+                kind.validate_resize(value, old, errors);
+            }
             Part::Approval => validate_approval(value, old, errors),
             Part::EphemeralContainers => {
                 kind.validate(value, errors);
@@ -78,18 +80,6 @@ fn only_spec(value: &mut Value, old: &Value, take: impl Fn(&mut Value, &Value)) 
     take(&mut kept["spec"], &wanted);
     object::meta_mut(&mut kept).insert("resourceVersion".to_owned(), version.into());
     *value = kept;
-}
-
-/// Resources and resize policies of containers of the same name.
-fn resize(spec: &mut Value, wanted: &Value, list: &str) {
-    let wanted = wanted.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let containers = spec.get_mut(list).and_then(Value::as_array_mut);
-    for container in containers.into_iter().flatten() {
-        if let Some(new) = wanted.iter().find(|new| new.get("name") == container.get("name")) {
-            copy(container, new, "resources");
-            copy(container, new, "resizePolicy");
-        }
-    }
 }
 
 /// Conditions come from the client; everything else of status, and spec, stays.
@@ -131,15 +121,19 @@ fn validate_approval(value: &Value, old: &Value, errors: &mut ErrorList) {
     }
 }
 
+/// Of pods that a kubelet runs from a file.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 fn validate_ephemeral(value: &Value, old: &Value, errors: &mut ErrorList) {
+    if object::annotation(old, MIRROR).is_some() {
+        return errors.forbidden(&Path::new(""), "static pods do not support ephemeral containers");
+    }
     let path = Path::new("spec").child("ephemeralContainers");
-    let of = |value: &Value| {
-        object::at(value, "spec.ephemeralContainers").and_then(Value::as_array).cloned().unwrap_or_default()
-    };
-    let new = of(value);
-    for before in of(old) {
-        let name = object::str_at(&before, "name");
-        match new.iter().find(|one| object::str_at(one, "name") == name) {
+    let list = |value| object::at(value, "spec.ephemeralContainers").and_then(Value::as_array).into_iter().flatten();
+    let new: HashMap<&str, &Value> = list(value).map(|one| (object::str_at(one, "name"), one)).collect();
+    for before in list(old) {
+        let name = object::str_at(before, "name");
+        match new.get(name) {
             None => errors.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be removed\n")),
             Some(now) if *now != before => {
                 errors.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n"));

@@ -125,8 +125,7 @@ impl Registry {
     pub(crate) async fn open_watch(&self, target: &Target<'_>, options: WatchOptions) -> Result<WatchHandle> {
         let kind = api_kinds::of(&target.resource.storage);
         let selection = Selection::new(kind, options.label_selector, options.field_selector)?;
-        let with_state =
-            options.send_initial_events.unwrap_or_else(|| matches!(options.resource_version, None | Some(0)));
+        let with_state = options.send_initial_events.unwrap_or(matches!(options.resource_version, None | Some(0)));
         let ready = self.watch_ready(options.resource_version, with_state).await;
         let mut handle = WatchHandle {
             cursor: Cursor::Failed(ApiError::internal("the watch was not opened")),

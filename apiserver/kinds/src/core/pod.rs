@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::Kind;
 use crate::at::{At, child, same};
-use crate::list::{core_pod_cells, core_pod_default, core_pod_spec, core_pod_update, core_qos};
+use crate::list::{core_pod_cells, core_pod_default, core_pod_resize, core_pod_spec, core_pod_update, core_qos};
 
 pub(crate) struct Pod;
 
@@ -49,6 +49,12 @@ impl Kind for Pod {
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         core_pod_update::validate_status(object, old, errors);
     }
+    fn prepare_resize(&self, object: &mut Value, old: &Value) {
+        core_pod_resize::prepare(object, old);
+    }
+    fn validate_resize(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        core_pod_resize::validate(object, old, errors);
+    }
     fn prepare_status_update(&self, object: &mut Value, old: &Value) {
         core_pod_update::prepare_status(object, old);
     }
@@ -74,6 +80,15 @@ impl Kind for Pod {
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(core_pod_cells::cells(object, now))
+    }
+    fn row_conditions(&self, object: &Value) -> Vec<Value> {
+        let phase = object::str_at(object, "status.phase");
+        let message = match phase {
+            "Succeeded" => "The pod has completed successfully.",
+            "Failed" => "The pod failed.",
+            _ => return Vec::new(),
+        };
+        vec![json!({"type": "Completed", "status": "True", "reason": phase, "message": message})]
     }
     /// What the pod asks for; at once when it never ran on a node or is over already.
     fn default_grace_period(&self, object: &Value) -> Option<i64> {
