@@ -63,6 +63,19 @@ pub fn columns(resource: &Resource) -> &'static [Column] {
     columns.known.get(&resource.group_resource()).unwrap_or(&columns.otherwise)
 }
 
+/// The columns of the `scale` subresource.
+pub fn scale_columns() -> &'static [Column] {
+    static COLUMNS: OnceLock<Vec<Column>> = OnceLock::new();
+    COLUMNS.get_or_init(|| {
+        vec![
+            plain("Name", "string", ""),
+            plain("Desired", "integer", ""),
+            plain("Available", "integer", ""),
+            plain("Age", "string", ""),
+        ]
+    })
+}
+
 /// What of each object a `Table` carries (`includeObject`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncludeObject {

@@ -54,15 +54,15 @@ fn target<'a>(served: &Served, call: &'a Call, shape: Shape) -> Target<'a> {
     }
 }
 
-/// Agrees on the answer; subresources that are other kinds have no table of their own.
+/// Agrees on the answer; of the subresources that are other kinds, only scale has a table of its own.
 fn encoder(state: &State, served: Served, call: &Call, endpoint: Endpoint) -> Result<Encoder> {
-    let plain = !matches!(call.info.subresource.as_str(), "" | "status");
+    let plain = !matches!(call.info.subresource.as_str(), "" | "status" | "scale");
     let output = negotiate::output(call.headers(), &call.query, if plain { Endpoint::Plain } else { endpoint })?;
     let include = match output.shape {
         Shape::Table => include_object(call.query.text("includeObject"))?,
         _ => IncludeObject::Metadata,
     };
-    Ok(Encoder::new(served, output, include, state.now()))
+    Ok(Encoder::new(served, output, include, state.now()).of_scale(call.info.subresource == "scale"))
 }
 
 async fn get(state: &Arc<State>, served: Served, call: Call) -> Result<Response> {

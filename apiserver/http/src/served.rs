@@ -90,6 +90,8 @@ pub(crate) struct Encoder {
     pub output: Output,
     pub include: IncludeObject,
     pub now: Timestamp,
+    /// What is answered is the `scale` of the resource.
+    pub scale: bool,
     /// What stored bytes of this resource begin with, cut off inside typed lists as upstream leaves it out there.
     prefix: Arc<[u8]>,
 }
@@ -98,7 +100,11 @@ impl Encoder {
     pub(crate) fn new(served: Served, output: Output, include: IncludeObject, now: Timestamp) -> Self {
         let head = json!({"apiVersion": served.resource.gv.to_string(), "kind": served.resource.kind}).to_string();
         let prefix = head.strip_suffix('}').map(|head| format!("{head},")).unwrap_or_default();
-        Self { served, output, include, now, prefix: prefix.into_bytes().into() }
+        Self { served, output, include, now, scale: false, prefix: prefix.into_bytes().into() }
+    }
+
+    pub(crate) fn of_scale(self, scale: bool) -> Self {
+        Self { scale, ..self }
     }
 
     fn is_verbatim(&self) -> bool {
@@ -161,21 +167,25 @@ impl Encoder {
     }
 
     fn columns(&self) -> &'static [Column] {
-        table::columns(self.served.resource)
+        if self.scale { table::scale_columns() } else { table::columns(self.served.resource) }
     }
 
     fn row(&self, stored: &Value) -> Value {
+        let object = match self.include {
+            IncludeObject::None => Value::Null,
+            IncludeObject::Metadata => self.partial_of(stored.get("metadata").cloned().unwrap_or_else(|| json!({}))),
+            IncludeObject::Object => stored.clone(),
+        };
+        if self.scale {
+            return json!({"cells": api_kinds::scale::cells(stored, self.now), "object": object});
+        }
         let kind = api_kinds::of(&self.served.stored.group_resource());
         let cells = kind.cells(stored, self.now).unwrap_or_else(|| {
             vec![object::name(stored).into(), object::str_at(stored, "metadata.creationTimestamp").into()]
         });
-        match self.include {
-            IncludeObject::None => json!({"cells": cells, "object": null}),
-            IncludeObject::Metadata => {
-                let metadata = stored.get("metadata").cloned().unwrap_or_else(|| json!({}));
-                json!({"cells": cells, "object": self.partial_of(metadata)})
-            }
-            IncludeObject::Object => json!({"cells": cells, "object": stored}),
+        match kind.row_conditions(stored) {
+            conditions if conditions.is_empty() => json!({"cells": cells, "object": object}),
+            conditions => json!({"cells": cells, "conditions": conditions, "object": object}),
         }
     }
 

@@ -123,6 +123,25 @@ fn pod(name: &str, spec: &Value, status: &Value) -> Value {
     pod
 }
 
+/// What will not change any more is marked in its row, and a Scale has cells of its own.
+#[test]
+fn rows_of_what_is_over_and_of_scales() {
+    let pods = api_kinds::of(&GroupResource::new("", "pods"));
+    let reasons = ["Running", "Succeeded", "Failed"].map(|phase| {
+        let conditions = pods.row_conditions(&json!({"status": {"phase": phase}}));
+        conditions.iter().map(|one| format!("{}: {}", one["reason"], one["message"])).collect::<String>()
+    });
+    assert_eq!(
+        reasons,
+        ["", r#""Succeeded": "The pod has completed successfully.""#, r#""Failed": "The pod failed.""#]
+    );
+    let scale = json!({"metadata": {"name": "d", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"replicas": 3}, "status": {"replicas": 2}});
+    let cells = api_kinds::scale::cells(&scale, time::parse("2026-01-01T01:00:00Z").expect("a time"));
+    assert_eq!(cells, [json!("d"), json!(3), json!(2), json!("60m")]);
+    assert_eq!(cells.len(), table::scale_columns().len());
+}
+
 #[test]
 fn rows_of_pods() {
     let running = |restarts: u32| {
