@@ -3,6 +3,7 @@
 //! One plugin, one file in `plugins/`; their order is meaning, so it is one list: `order.rs`.
 
 mod lookup;
+mod metrics;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use api_machinery::{ApiError, GroupResource, UserInfo, Value};
 use api_schema::Resource;
 use async_trait::async_trait;
 use jiff::Timestamp;
+use metrics::Meter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -124,9 +126,17 @@ impl Chain {
         mut object: Option<&mut Value>,
         view: &dyn View,
     ) -> Result<(), ApiError> {
+        let step = Meter::of(attributes, "admit");
         for plugin in &self.plugins {
-            plugin.admit(attributes, object.as_deref_mut(), view).await?;
+            let meter = step.begin();
+            let admitted = plugin.admit(attributes, object.as_deref_mut(), view).await;
+            meter.controller(plugin.name(), admitted.is_err());
+            if admitted.is_err() {
+                step.step(true);
+                return admitted;
+            }
         }
+        step.step(false);
         Ok(())
     }
     pub async fn validate(
@@ -135,9 +145,17 @@ impl Chain {
         object: Option<&Value>,
         view: &dyn View,
     ) -> Result<(), ApiError> {
+        let step = Meter::of(attributes, "validate");
         for plugin in &self.plugins {
-            plugin.validate(attributes, object, view).await?;
+            let meter = step.begin();
+            let valid = plugin.validate(attributes, object, view).await;
+            meter.controller(plugin.name(), valid.is_err());
+            if valid.is_err() {
+                step.step(true);
+                return valid;
+            }
         }
+        step.step(false);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use api_machinery::error::Result;
 use api_machinery::{ApiError, UserInfo};
+use metrics::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::request_info::RequestInfo;
@@ -16,18 +17,42 @@ pub(crate) const MAX_READS: usize = 400;
 pub(crate) const MAX_WRITES: usize = 200;
 
 pub(crate) struct InFlight {
-    reads: Arc<Semaphore>,
-    writes: Arc<Semaphore>,
+    reads: Bound,
+    writes: Bound,
+}
+
+/// Seats of one kind, and how many are taken.
+struct Bound {
+    seats: Arc<Semaphore>,
+    taken: Gauge,
+}
+
+impl Bound {
+    fn new(kind: &'static str, max: usize) -> Self {
+        let taken = metrics::gauge!("apiserver_current_inflight_requests", "request_kind" => kind);
+        Self { seats: Arc::new(Semaphore::new(max)), taken }
+    }
 }
 
 /// Held while a request is worked on.
 pub(crate) struct Seat {
-    _permit: Option<OwnedSemaphorePermit>,
+    _taken: Option<Taken>,
+}
+
+struct Taken {
+    _permit: OwnedSemaphorePermit,
+    taken: Gauge,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.taken.decrement(1.0);
+    }
 }
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self { reads: Arc::new(Semaphore::new(MAX_READS)), writes: Arc::new(Semaphore::new(MAX_WRITES)) }
+        Self { reads: Bound::new("readOnly", MAX_READS), writes: Bound::new("mutating", MAX_WRITES) }
     }
 }
 
@@ -42,27 +67,42 @@ impl InFlight {
     /// 429 with `Retry-After: 1` when the bound is reached; nothing waits.
     pub(crate) fn seat(&self, info: &RequestInfo, user: &UserInfo) -> Result<Seat> {
         if is_exempt(info, user) {
-            return Ok(Seat { _permit: None });
+            return Ok(Seat { _taken: None });
         }
-        let (kind, semaphore, max) = match info.is_mutating() {
-            true => ("mutating", &self.writes, MAX_WRITES),
-            false => ("readOnly", &self.reads, MAX_READS),
-        };
-        let permit = semaphore.clone().try_acquire_owned();
-        let used = max - semaphore.available_permits();
-        metrics::gauge!("apiserver_current_inflight_requests", "request_kind" => kind).set(used as f64);
+        let bound = if info.is_mutating() { &self.writes } else { &self.reads };
         let refused = |_| ApiError::too_many_requests("Too many requests, please try again later.", 1);
-        permit.map(|permit| Seat { _permit: Some(permit) }).map_err(refused)
+        let permit = bound.seats.clone().try_acquire_owned().map_err(refused)?;
+        bound.taken.increment(1.0);
+        Ok(Seat { _taken: Some(Taken { _permit: permit, taken: bound.taken.clone() }) })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
+
+    #[derive(Default)]
+    struct Shown(AtomicI64);
+
+    impl metrics::GaugeFn for Shown {
+        fn increment(&self, value: f64) {
+            self.0.fetch_add(value as i64, Ordering::Relaxed);
+        }
+        fn decrement(&self, value: f64) {
+            self.0.fetch_sub(value as i64, Ordering::Relaxed);
+        }
+        fn set(&self, value: f64) {
+            self.0.store(value as i64, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn the_bound_refuses_but_not_everyone() {
-        let inflight = InFlight::default();
+        let shown = Arc::new(Shown::default());
+        let mut inflight = InFlight::default();
+        inflight.writes.taken = Gauge::from_arc(shown.clone());
         let info = |verb: &str, group: &str, resource: &str| RequestInfo {
             is_resource: true,
             verb: verb.to_owned(),
@@ -75,12 +115,14 @@ mod tests {
         let seats: Vec<Seat> = (0..MAX_WRITES).map(|_| inflight.seat(&create, &user("devs")).expect("free")).collect();
         let refused = inflight.seat(&create, &user("devs")).err().expect("full");
         assert_eq!((refused.code, refused.details.map(|details| details.retry_after_seconds)), (429, Some(1)));
+        assert_eq!(shown.0.load(Ordering::Relaxed), MAX_WRITES as i64, "a refusal takes no seat");
         assert!(inflight.seat(&create, &user("system:masters")).is_ok());
         assert!(inflight.seat(&info("update", "coordination.k8s.io", "leases"), &user("devs")).is_ok());
         assert!(inflight.seat(&info("patch", "", "nodes"), &user("system:nodes")).is_ok());
         assert!(inflight.seat(&info("patch", "", "nodes"), &user("devs")).is_err());
         assert!(inflight.seat(&info("list", "", "pods"), &user("devs")).is_ok());
         drop(seats);
+        assert_eq!(shown.0.load(Ordering::Relaxed), 0, "the gauge goes down again");
         assert!(inflight.seat(&create, &user("devs")).is_ok());
     }
 }

@@ -25,6 +25,7 @@ mod review_validation;
 mod reviews;
 mod serve;
 mod served;
+mod slis;
 mod state;
 mod watch;
 

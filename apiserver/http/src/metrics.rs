@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use api_auth::authz::Decision;
 use api_machinery::UserInfo;
-use api_schema::Schema;
+use api_registry::Registry;
+use api_schema::{Resource, Schema};
 use metrics::{counter, gauge, histogram};
 
+use crate::discovery::{GIT_VERSION, MAJOR, MINOR};
 use crate::request_info::RequestInfo;
+
+const ADMISSION_SECONDS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
 
 /// Bucket bounds of our histograms, for whoever installs the recorder.
 pub const BUCKETS: &[(&str, &[f64])] = &[
+    ("apiserver_admission_controller_admission_duration_seconds", &ADMISSION_SECONDS),
+    ("apiserver_admission_step_admission_duration_seconds", &ADMISSION_SECONDS),
     (
         "apiserver_request_duration_seconds",
         &[
@@ -174,4 +180,28 @@ pub(crate) fn authorized(decision: &Decision, took: Duration) {
     };
     counter!("authorization_attempts_total", "result" => result).increment(1);
     histogram!("authorization_duration_seconds", "result" => result).record(took.as_secs_f64());
+}
+
+/// The version this server behaves as, for whoever joins metrics with it.
+pub(crate) fn build_info() {
+    let labels = [("major", MAJOR), ("minor", MINOR), ("git_version", GIT_VERSION), ("compiler", "rustc")];
+    gauge!("kubernetes_build_info", &labels).set(1.0);
+}
+
+/// Upstream's name of the one cluster that it stores in.
+const STORAGE_CLUSTER: &str = "etcd-0";
+
+/// What is stored, counted when somebody asks.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub(crate) fn storage(registry: &Registry) {
+    let own = |resource: &&Resource| resource.storage == resource.group_resource() && resource.has_verb("list");
+    for resource in registry.schema.resources().iter().filter(own) {
+        let count = registry.cache.count(&resource.storage) as f64;
+        gauge!("apiserver_storage_objects", "resource" => resource.storage.to_string()).set(count);
+        let labels =
+            [("group", resource.storage.group.to_string()), ("resource", resource.storage.resource.to_string())];
+        gauge!("apiserver_resource_objects", &labels).set(count);
+    }
+    let bytes = registry.store.status().disk_bytes as f64;
+    gauge!("apiserver_storage_size_bytes", "storage_cluster_id" => STORAGE_CLUSTER).set(bytes);
 }

@@ -10,12 +10,13 @@ use serde_json::json;
 
 use crate::chain::Call;
 use crate::discovery::{self, Document};
-use crate::health;
 use crate::negotiate::{self, Endpoint};
 use crate::respond::{self, JSON, Response};
 use crate::served::method_not_allowed;
 use crate::state::State;
+use crate::{health, metrics};
 
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Where `kontiki` adds to the API.
 const OWN: &str = "/kontiki/v1/";
 
@@ -37,6 +38,7 @@ pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response>
         let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(endpoint));
         if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
             let outcomes = health::outcomes(endpoint, checks, state.stop.is_cancelled());
+            state.slis.record(endpoint, &outcomes);
             return health::respond(endpoint, rest.trim_start_matches('/'), &outcomes, &call.query);
         }
     }
@@ -48,7 +50,11 @@ fn read(state: &State, call: &Call, path: &str) -> Result<Response> {
     match path {
         "/" => Ok(respond::value(&output()?, 200, &json!({"paths": paths(state)}))),
         "/version" => Ok(respond::value(&output()?, 200, &discovery::version())),
-        "/metrics" => Ok(respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", (state.server.metrics)())),
+        "/metrics" => {
+            metrics::storage(&state.server.registry);
+            Ok(respond::bytes(200, PROMETHEUS, (state.server.metrics)()))
+        }
+        "/metrics/slis" => Ok(respond::bytes(200, PROMETHEUS, state.slis.render())),
         "/openid/v1/jwks" => {
             let keys = state.server.registry.config.tokens.jwks().to_string();
             Ok(public(respond::bytes(200, "application/jwk-set+json", keys)))
@@ -137,8 +143,15 @@ pub(crate) fn tagged(mut response: Response, document: &Document) -> Response {
 
 /// What `/` lists.
 fn paths(state: &State) -> Vec<String> {
-    let fixed =
-        ["/.well-known/openid-configuration", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/version"];
+    let fixed = [
+        "/.well-known/openid-configuration",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/version",
+    ];
     let mut all: Vec<String> = fixed.iter().map(|path| (*path).to_owned()).collect();
     all.extend(state.discovery.paths().map(str::to_owned));
     for (endpoint, checks) in [

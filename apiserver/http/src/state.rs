@@ -12,13 +12,15 @@ use crate::connect::backend::Backends;
 use crate::discovery::Discovery;
 use crate::inflight::InFlight;
 use crate::openapi::OpenApi;
-use crate::{Server, ServerConfig};
+use crate::slis::Slis;
+use crate::{Server, ServerConfig, metrics};
 
 pub(crate) struct State {
     pub server: Server,
     pub discovery: Discovery,
     pub openapi: OpenApi,
     pub inflight: InFlight,
+    pub slis: Slis,
     pub backends: Backends,
     pub ids: Ids,
     /// Cancelled when the server is to stop: /readyz fails and watches end.
@@ -34,10 +36,12 @@ impl State {
     pub(crate) fn new(server: Server, stop: CancellationToken) -> std::io::Result<Arc<Self>> {
         let schema = server.registry.schema;
         let backends = Backends::new(&server.config)?;
+        metrics::build_info();
         Ok(Arc::new(Self {
             discovery: Discovery::new(schema, advertised(&server.config)),
             openapi: OpenApi::new(schema),
             inflight: InFlight::default(),
+            slis: Slis::default(),
             backends,
             ids: Ids::default(),
             stop,

@@ -345,6 +345,12 @@ async fn discovery_and_health() {
     assert_eq!(admin.with("/openapi/v2", &[("accept", "text/html")]).await.code, 406);
     assert!(admin.get("/readyz?verbose").await.text().ends_with("[+]shutdown ok\nreadyz check passed\n"));
     assert_eq!(admin.get("/livez/etcd").await.text(), "ok");
+    assert_eq!(admin.get("/healthz/etcd").await.text(), "ok");
+    let slis = admin.get("/metrics/slis").await.text();
+    assert!(
+        slis.contains("kubernetes_healthchecks_total{name=\"etcd\",status=\"success\",type=\"livez\"} 1\n"),
+        "{slis}"
+    );
     assert_eq!(admin.get("/livez/other").await.code, 404);
     assert_eq!(admin.get("/configz").await.code, 404);
     assert_eq!(admin.get("/metrics").await.text(), "up 1\n");

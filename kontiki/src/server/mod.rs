@@ -28,7 +28,7 @@ use crate::config::ServerConfiguration;
 use crate::prometheus::{self, Metrics};
 pub(crate) use admin::{AGENTS, SERVERS};
 use args::ServerArgs;
-use health::{CacheCheck, Flag, FlagCheck, StoreCheck};
+use health::Flag;
 use identity::Identity;
 
 /// How long a start waits for a quorum before it says what is missing, and waits on.
