@@ -28,7 +28,7 @@ pub struct NodeView<'a> {
     pub strict_groups: bool,
 }
 
-/// Why a pod is not taken: `reason` and `message` of its status, whose phase becomes Failed.
+/// Why a pod is not taken: the `reason` of its status, whose phase becomes Failed, and an event's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     pub reason: &'static str,
@@ -38,7 +38,14 @@ pub struct Rejection {
 }
 
 fn rejection(reason: &'static str, message: String) -> Rejection {
-    Rejection { reason, message: format!("Pod was rejected: {message}"), of_node_object: false }
+    Rejection { reason, message, of_node_object: false }
+}
+
+impl Rejection {
+    /// The `message` of the pod's status.
+    pub fn status_message(&self) -> String {
+        format!("Pod was rejected: {}", self.message)
+    }
 }
 
 /// As the scheduler's filters name what does not fit.
@@ -182,7 +189,10 @@ mod tests {
         let refused = admit(&elsewhere, &[], &node).expect_err("refused");
         let message =
             "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
-        assert_eq!((refused.reason, refused.message.as_str(), refused.of_node_object), ("NodeAffinity", message, true));
+        assert_eq!(
+            (refused.reason, refused.status_message().as_str(), refused.of_node_object),
+            ("NodeAffinity", message, true)
+        );
         let port = pod(json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}));
         assert_eq!(reason(&port, &[&port], &node), Err("NodePorts"));
         assert_eq!(reason(&port, &[], &NodeView { taints: &taints, ..node }), Err("TaintToleration"));

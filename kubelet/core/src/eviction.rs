@@ -67,6 +67,7 @@ pub fn termination(chosen: &Candidate<'_>, shortage: Shortage) -> Termination {
         reason: "Evicted".to_owned(),
         message: message(chosen, shortage),
         disruption: Some("TerminationByKubelet"),
+        refused: false,
     };
     Termination { grace: GRACE, reason: Some(cause) }
 }

@@ -2,7 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
+
 use crate::{Backoffs, Now};
+
+/// Waits after a sandbox could not be made, doubling.
+const SANDBOX_RETRY: SignedDuration = SignedDuration::from_secs(2);
+const SANDBOX_RETRY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -110,8 +116,9 @@ pub struct Observed {
     /// Volumes are mounted (or need no mounting).
     pub volumes_ready: bool,
     pub start_failures: BTreeMap<String, StartFailure>,
-    /// When a sandbox could not be made: not again before.
+    /// When a sandbox could not be made: not again before. And how often that was in a row.
     pub sandbox_retry: Option<Now>,
+    pub sandbox_failures: u32,
     /// When a container could not be stopped: not again before, by container id.
     pub stop_retries: BTreeMap<String, Now>,
     /// What waiting the last decision found (CrashLoopBackOff and so on), by container.
@@ -164,6 +171,18 @@ impl Observed {
             readiness: None,
             liveness: None,
         })
+    }
+
+    /// A sandbox could not be made: the next try waits, the longer the oftener that was.
+    pub fn sandbox_failed(&mut self, now: Now) {
+        let wait = (SANDBOX_RETRY * (1 << self.sandbox_failures.min(10))).min(SANDBOX_RETRY_MAX);
+        self.sandbox_failures = self.sandbox_failures.saturating_add(1);
+        self.sandbox_retry = now.checked_add(wait).ok();
+    }
+
+    pub fn sandbox_made(&mut self) {
+        self.sandbox_failures = 0;
+        self.sandbox_retry = None;
     }
 
     /// A container did not stop: the next try waits.

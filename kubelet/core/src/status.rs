@@ -21,6 +21,9 @@ pub struct NodeFacts<'a> {
 pub fn pod_status(desired: &Desired<'_>, observed: &Observed, node: &NodeFacts<'_>, now: Now) -> api::PodStatus {
     let pod = desired.pod;
     let before = pod.status.clone().unwrap_or_default();
+    if never_here(desired, observed) {
+        return refused_status(desired, node, before);
+    }
     let all = |kind: Kind, prior: &Option<Vec<api::ContainerStatus>>| -> Vec<api::ContainerStatus> {
         let specs = pods::all_containers(pod).into_iter().filter(|(k, _)| *k == kind);
         let told = |spec: &api::Container| prior.iter().flatten().find(|s| s.name == spec.name);
@@ -56,6 +59,30 @@ pub fn pod_status(desired: &Desired<'_>, observed: &Observed, node: &NodeFacts<'
         start_time: before.start_time.clone().or(Some(Time(node.start_time))),
         qos_class: before.qos_class.clone().or_else(|| Some(resources::qos_class(pod).to_owned())),
         observed_generation: pod.metadata.generation,
+        ..api::PodStatus::default()
+    }
+}
+
+/// Whether the pod ended, or was refused, before anything of it was on this node.
+fn never_here(desired: &Desired<'_>, observed: &Observed) -> bool {
+    let refused = desired.terminating.and_then(|t| t.reason.as_ref()).is_some_and(|cause| cause.refused);
+    let told = desired.pod.status.as_ref().is_some_and(|s| s.container_statuses.is_some());
+    let nothing = observed.sandboxes.is_empty() && observed.containers.is_empty();
+    nothing && !told && (refused || pods::is_terminal(desired.pod))
+}
+
+/// Of such a pod's containers there is nothing to tell.
+fn refused_status(desired: &Desired<'_>, node: &NodeFacts<'_>, before: api::PodStatus) -> api::PodStatus {
+    let cause = desired.terminating.and_then(|t| t.reason.as_ref());
+    let ended = |phase: &String| phase == "Succeeded" || phase == "Failed";
+    api::PodStatus {
+        phase: before.phase.clone().filter(ended).or(Some("Failed".to_owned())),
+        reason: cause.map(|cause| cause.reason.clone()).or(before.reason),
+        message: cause.map(|cause| cause.message.clone()).or(before.message),
+        conditions: before.conditions,
+        start_time: before.start_time.or(Some(Time(node.start_time))),
+        qos_class: before.qos_class.or_else(|| Some(resources::qos_class(desired.pod).to_owned())),
+        observed_generation: desired.pod.metadata.generation,
         ..api::PodStatus::default()
     }
 }

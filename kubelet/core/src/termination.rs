@@ -21,6 +21,8 @@ pub struct Cause {
     pub message: String,
     /// Told as the condition `DisruptionTarget` too, for this reason: the pod is not to blame.
     pub disruption: Option<&'static str>,
+    /// The node never took it.
+    pub refused: bool,
 }
 
 /// Whether the pod must end now. `started`: when the node first took it up.
@@ -32,7 +34,7 @@ pub fn decide(pod: &Pod, started: Option<Now>, now: Now) -> Option<Termination> 
         let message = "Pod was active on the node longer than the specified deadline".to_owned();
         return Some(Termination {
             grace: pods::grace_seconds(pod),
-            reason: Some(Cause { reason: "DeadlineExceeded".to_owned(), message, disruption: None }),
+            reason: Some(Cause { reason: "DeadlineExceeded".to_owned(), message, disruption: None, refused: false }),
         });
     }
     None

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kubelet_core::status::NodeFacts;
-use kubelet_core::termination::{self, Termination};
+use kubelet_core::termination::{self, Cause, Termination};
 use kubelet_core::{
     Action, Container, ContainerState, Desired, Now, Observed, Sandbox, images, pod_status, pods, sync_pod,
 };
@@ -26,17 +26,26 @@ struct World {
     stuck: Vec<String>,
     /// Containers whose postStart hook takes its time.
     hooked: Vec<String>,
+    /// Sandboxes cannot be made.
+    no_sandbox: bool,
     log: String,
 }
 
 impl World {
     fn new(spec: Value) -> Self {
+        let mut world = Self::before(spec);
+        world.settle();
+        world
+    }
+
+    /// Nothing has been decided yet.
+    fn before(spec: Value) -> Self {
         let pod = json!({
             "metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 1},
             "spec": spec,
         });
         let began = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let mut world = Self {
+        Self {
             pod: serde_json::from_value(pod).expect("a pod"),
             observed: Observed { volumes_ready: true, ..Observed::default() },
             termination: None,
@@ -46,10 +55,9 @@ impl World {
             broken: Vec::new(),
             stuck: Vec::new(),
             hooked: Vec::new(),
+            no_sandbox: false,
             log: String::new(),
-        };
-        world.settle();
-        world
+        }
     }
 
     fn id(&mut self) -> String {
@@ -92,6 +100,12 @@ impl World {
         let now = self.now;
         match action {
             Action::CreateSandbox { attempt } => {
+                if self.no_sandbox {
+                    self.say("create sandbox: not possible");
+                    self.observed.sandbox_failed(now);
+                    return true;
+                }
+                self.observed.sandbox_made();
                 self.say(&format!("create sandbox {attempt}"));
                 let id = self.id();
                 let ips = vec![format!("10.0.0.{}", attempt + 2)];
@@ -676,5 +690,48 @@ fn what_the_runtime_forgot_waits_as_what_never_started() {
         0s = Running 10.0.0.2 [Initialized PodScheduled]
         0s   i: ended 0 Completed, before -, restarts 0 ready
         0s   a: waiting PodInitializing, before ended 137 ContainerStatusUnknown, restarts 0
+    "#]]);
+}
+
+#[test]
+fn sandboxes_are_tried_less_and_less_often() {
+    let mut world = World::before(json!({"containers": [{"name": "a", "image": "i"}]}));
+    world.no_sandbox = true;
+    world.settle();
+    world.pass(2);
+    world.pass(3);
+    world.pass(1);
+    world.no_sandbox = false;
+    world.pass(8);
+    world.check(expect![[r#"
+        0s create sandbox: not possible
+        0s nothing until 2s
+        2s create sandbox: not possible
+        2s nothing until 6s
+        5s nothing until 6s
+        6s create sandbox: not possible
+        6s nothing until 14s
+        14s create sandbox 0
+        14s start a 0
+    "#]]);
+}
+
+#[test]
+fn of_a_refused_pod_there_are_no_containers_to_tell() {
+    let mut world = World::before(json!({"containers": [{"name": "a", "image": "i"}]}));
+    let (reason, message) = ("NodePorts".to_owned(), "Pod was rejected".to_owned());
+    let cause = Cause { reason, message, disruption: None, refused: true };
+    world.termination = Some(Termination { grace: 0, reason: Some(cause) });
+    world.observed.killed = true;
+    world.settle();
+    world.show();
+    world.termination = None;
+    world.agent_restarts();
+    world.show();
+    world.check(expect![[r#"
+        0s = Failed (NodePorts) - []
+        0s -- the agent restarts
+        0s kill pod within 30s
+        0s = Failed (NodePorts) - []
     "#]]);
 }

@@ -11,8 +11,6 @@ use super::{Done, Worker};
 use crate::start::{StartError, Started};
 use crate::{clock, kill, start};
 
-/// Wait after a sandbox could not be made.
-const SANDBOX_RETRY: SignedDuration = SignedDuration::from_secs(2);
 /// How long one looks often after containers that are meant to end.
 const LOOK_OFTEN_FOR: Duration = Duration::from_secs(3);
 
@@ -160,11 +158,13 @@ impl Worker {
             Some(Done::Volumes(result)) => self.volumes_done(result),
             Some(Done::Sandbox(result)) => {
                 self.observed.pod_in_flight = false;
-                self.observed.sandbox_retry = None;
-                if let Err(error) = result {
-                    let message = format!("Failed to create pod sandbox: {error}");
-                    self.node.events.pod(&self.pod, None, false, "FailedCreatePodSandBox", message);
-                    self.observed.sandbox_retry = now.checked_add(SANDBOX_RETRY).ok();
+                match result {
+                    Ok(()) => self.observed.sandbox_made(),
+                    Err(error) => {
+                        let message = format!("Failed to create pod sandbox: {error}");
+                        self.node.events.pod(&self.pod, None, false, "FailedCreatePodSandBox", message);
+                        self.observed.sandbox_failed(now);
+                    }
                 }
             }
             Some(Done::SandboxStopped) => self.observed.pod_in_flight = false,

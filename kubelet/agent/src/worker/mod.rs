@@ -154,7 +154,8 @@ impl Worker {
             return;
         }
         self.node.events.pod(&self.pod, None, false, refused.reason, refused.message.clone());
-        let cause = Cause { reason: refused.reason.to_owned(), message: refused.message, disruption: None };
+        let (reason, message) = (refused.reason.to_owned(), refused.status_message());
+        let cause = Cause { reason, message, disruption: None, refused: true };
         self.termination = Some(Termination { grace: 0, reason: Some(cause) });
         self.observed.killed = true;
     }
