@@ -54,6 +54,9 @@ pub(crate) struct InitialMember {
     pub(crate) api: String,
 }
 
+pub(crate) fn bridge() -> String {
+    "kontiki0".to_owned()
+}
 fn service_cidr() -> String {
     "10.96.0.0/16".to_owned()
 }
@@ -120,8 +123,15 @@ pub(crate) struct NodeConfiguration {
     pub(crate) ip: IpAddr,
     /// The kubelet's HTTPS port; 0 for none.
     pub(crate) port: u16,
-    #[serde(rename = "podCIDR")]
-    pub(crate) pod_cidr: String,
+    /// Addresses of pods; given by the control plane where absent.
+    #[serde(default, rename = "podCIDR", skip_serializing_if = "Option::is_none")]
+    pub(crate) pod_cidr: Option<String>,
+    /// The bridge pods hang on, and the name of their network: one of each on a machine.
+    #[serde(default = "bridge")]
+    pub(crate) bridge: String,
+    /// Below which pods are in the cgroup tree; `/kontiki-NAME` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cgroup_root: Option<String>,
     pub(crate) kubeconfig: PathBuf,
     #[serde(default)]
     pub(crate) serving_certificate: Option<PathBuf>,
@@ -129,6 +139,12 @@ pub(crate) struct NodeConfiguration {
     pub(crate) serving_key: Option<PathBuf>,
     #[serde(default, rename = "clientCA")]
     pub(crate) client_ca: Option<PathBuf>,
+}
+
+impl NodeConfiguration {
+    pub(crate) fn cgroup_root(&self) -> String {
+        self.cgroup_root.clone().unwrap_or_else(|| format!("/kontiki-{}", self.name))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +176,16 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_in_deploy_are_read_as_they_are() {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        let server: ServerConfiguration = read(&deploy.join("server.yaml")).expect("a server's");
+        let agent: AgentConfiguration = read(&deploy.join("agent.yaml")).expect("an agent's");
+        assert_eq!((server.kind.as_str(), agent.kind.as_str()), (ServerConfiguration::KIND, AgentConfiguration::KIND));
+        assert_eq!(agent.nodes[0].cgroup_root(), "/kontiki-worker-1");
+        assert_eq!(agent.nodes[0].pod_cidr, None, "the control plane decides");
+    }
 
     #[test]
     fn what_is_written_is_read_back_and_typos_are_refused() {

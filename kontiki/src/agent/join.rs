@@ -57,6 +57,8 @@ pub(super) async fn join(args: &AgentArgs, file: &Path) -> Result<(), Failure> {
         ip,
         port: KUBELET_PORT,
         pod_cidr: args.pod_cidr.clone(),
+        bridge: config::bridge(),
+        cgroup_root: None,
         kubeconfig,
         serving_certificate: Some(serving_certificate),
         serving_key: Some(serving_key_file),

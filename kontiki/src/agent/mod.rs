@@ -1,12 +1,14 @@
 //! `kontiki agent`: a worker node, or many hollow ones.
 
 mod join;
+pub(crate) mod real;
+mod renew;
 
 use std::path::PathBuf;
 
 use clap::Args;
-use kubelet_agent::containerd::{Containerd, ContainerdConfig};
-use kubelet_agent::{AgentConfig, Runtime};
+use kubelet_agent::containerd::PodNetwork;
+use kubelet_agent::{AgentConfig, Runtime, Servers};
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
@@ -18,7 +20,7 @@ use crate::config::{self, AgentConfiguration, NodeConfiguration, RuntimeKind};
   kontiki agent --join https://10.0.0.1:6443 --token abcdef.0123456789abcdef:sha256:...
   kontiki agent --config /etc/kontiki/agent.yaml
 
-Run again on the same --data-dir it continues with the identity it has.")]
+It stays in the foreground. Run again on the same --data-dir it continues with the identity it has.")]
 pub(crate) struct AgentArgs {
     /// Configuration file; made by --join as DATA_DIR/agent.yaml
     #[arg(long)]
@@ -27,9 +29,9 @@ pub(crate) struct AgentArgs {
     #[arg(long, default_value = "/var/lib/kontiki-agent")]
     data_dir: PathBuf,
     /// Join the cluster of this server (https://HOST:PORT)
-    #[arg(long, value_name = "URL", requires = "token", conflicts_with = "config")]
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
     join: Option<String>,
-    /// Join token (kontiki token create --for agent)
+    /// Join token (kontiki token create --for agent); needed with --join until the node has its identity
     #[arg(long, env = "KONTIKI_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Name of the node; the host name by default
@@ -41,9 +43,9 @@ pub(crate) struct AgentArgs {
     /// CRI socket of a runtime that is there already; by default a containerd of our own is started
     #[arg(long)]
     runtime_socket: Option<PathBuf>,
-    /// Addresses of this node's pods
-    #[arg(long, default_value = "10.244.0.0/24")]
-    pod_cidr: String,
+    /// Addresses of this node's pods; by default the control plane gives the node a range of its own
+    #[arg(long)]
+    pod_cidr: Option<String>,
 }
 
 /// Most pods a node takes, upstream's default.
@@ -62,58 +64,68 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     if config.api_version != version || config.kind != kind {
         return Err(format!("{}: expected apiVersion {version}, kind {kind}", file.display()).into());
     }
+    let _lock = lock(&config)?;
     let stop = CancellationToken::new();
     tokio::spawn(crate::server::stop_on_signal(stop.clone()));
-    serve(config, stop).await
+    let servers = Servers::from(config.servers.clone());
+    tokio::spawn(renew::keep(config.clone(), file, servers.clone(), stop.clone()));
+    serve(config, servers, stop).await
 }
 
-async fn serve(config: AgentConfiguration, stop: CancellationToken) -> Result<(), Failure> {
-    let configs = |runtime: &Runtime| -> Vec<AgentConfig> {
-        config.nodes.iter().map(|node| agent_config(&config, node, runtime.clone())).collect()
-    };
+/// One agent per directory: two would end each other's containerd.
+fn lock(config: &AgentConfiguration) -> Result<nix::fcntl::Flock<std::fs::File>, Failure> {
+    std::fs::create_dir_all(&config.data_dir)?;
+    let file = std::fs::File::create(config.data_dir.join("lock"))?;
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+        .map_err(|_| format!("another kontiki agent runs on {}", config.data_dir.display()).into())
+}
+
+async fn serve(config: AgentConfiguration, servers: Servers, stop: CancellationToken) -> Result<(), Failure> {
     match config.runtime {
-        RuntimeKind::Fake => Ok(kubelet_agent::run_hollow(configs(&Runtime::Fake), stop).await?),
+        RuntimeKind::Fake => {
+            let nodes = config.nodes.iter();
+            let nodes = nodes.map(|node| agent_config(&config, node, Runtime::Fake, None, &servers)).collect();
+            Ok(kubelet_agent::run_hollow(nodes, stop).await?)
+        }
         RuntimeKind::Socket => {
             let socket = config.runtime_socket.clone().ok_or("runtime: socket needs runtimeSocket")?;
-            Ok(kubelet_agent::run(the_one(configs(&Runtime::Cri { socket }))?, stop).await?)
+            let node = agent_config(&config, the_one(&config)?, Runtime::Cri { socket }, None, &servers);
+            Ok(kubelet_agent::run(node, stop).await?)
         }
-        RuntimeKind::Containerd => {
-            let pod_cidr = config.nodes.first().map(|node| node.pod_cidr.clone()).unwrap_or_default();
-            let containerd =
-                Containerd::start(ContainerdConfig::new(config.data_dir.join("containerd"), pod_cidr)).await?;
-            let runtime = Runtime::Cri { socket: containerd.socket() };
-            let result = kubelet_agent::run(the_one(configs(&runtime))?, stop).await;
-            // Not after a failure: the pods may be those of another agent on the same directory.
-            if config.stop_pods_on_exit && result.is_ok() {
-                containerd.remove_all_pods().await?;
-            }
-            containerd.stop().await;
-            Ok(result?)
-        }
+        RuntimeKind::Containerd => real::serve(&config, the_one(&config)?, &servers, stop).await,
     }
 }
 
 /// A process runs one node on a real runtime.
-fn the_one(mut configs: Vec<AgentConfig>) -> Result<AgentConfig, Failure> {
-    match (configs.pop(), configs.is_empty()) {
-        (Some(config), true) => Ok(config),
+fn the_one(config: &AgentConfiguration) -> Result<&NodeConfiguration, Failure> {
+    match config.nodes.as_slice() {
+        [node] => Ok(node),
         _ => Err("a real runtime serves exactly one node: name one in nodes".into()),
     }
 }
 
-fn agent_config(config: &AgentConfiguration, node: &NodeConfiguration, runtime: Runtime) -> AgentConfig {
+fn agent_config(
+    config: &AgentConfiguration,
+    node: &NodeConfiguration,
+    runtime: Runtime,
+    pod_network: Option<PodNetwork>,
+    servers: &Servers,
+) -> AgentConfig {
     AgentConfig {
         node_name: node.name.clone(),
         node_ip: node.ip,
         kubeconfig: node.kubeconfig.clone(),
-        servers: config.servers.clone(),
+        servers: servers.clone(),
+        // Hollow nodes end with their process: who follows starts all their pods anew.
+        stop_pods_on_exit: config.stop_pods_on_exit && !matches!(runtime, Runtime::Fake),
         runtime,
         root_dir: config.data_dir.join("kubelet").join(&node.name),
         port: node.port,
         serving_certificate: node.serving_certificate.clone().zip(node.serving_key.clone()),
         client_ca: node.client_ca.clone(),
         pod_cidr: node.pod_cidr.clone(),
-        cgroup_root: format!("/kontiki-{}", node.name),
+        pod_network,
+        cgroup_root: node.cgroup_root(),
         labels: Vec::new(),
         max_pods: MAX_PODS,
     }

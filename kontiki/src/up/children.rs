@@ -1,14 +1,19 @@
 //! The processes `up` starts: watched, started again when they die, ended in order.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use kubelet_agent::log_file;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::last_words::last_words;
+use super::restart::Deaths;
+use super::say::say;
 use crate::Failure;
 
 /// What to run, again and again.
@@ -30,45 +35,50 @@ struct Running {
     program: Program,
     child: Option<Child>,
     started: Instant,
-    /// Deaths in a row soon after the start.
-    quick_deaths: u32,
+    deaths: Deaths,
+    /// How it ended last, and what it said.
+    end: String,
     due: Instant,
 }
 
 pub(super) struct Children {
     dir: PathBuf,
     running: Vec<Running>,
+    logs_measured: Instant,
 }
 
+/// Names of replicas begin with this.
+pub(super) const REPLICA: &str = "replica-";
 /// Set for children: they end when this process does, however it ends.
 pub(crate) const PARENT: &str = "KONTIKI_PARENT";
 /// How often children are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The first start again comes quickly, then it takes longer, at most this long.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A process that lived this long starts again quickly.
-const HEALTHY: Duration = Duration::from_secs(30);
 /// Agents end their pods, replicas hand over leadership; then they are killed.
-const END_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const END_PATIENCE: Duration = Duration::from_secs(30);
+/// How often logs are measured, and bytes kept of each (and as many of the part before).
+const LOGS_EVERY: Duration = Duration::from_secs(10);
+const LOG_BYTES: u64 = 16 << 20;
 
 impl Children {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, running: Vec::new() }
+        Self { dir, running: Vec::new(), logs_measured: Instant::now() }
     }
 
     pub(super) fn start(&mut self, program: Program) -> Result<(), Failure> {
         let child = self.spawn(&program)?;
-        let now = Instant::now();
-        self.running.push(Running { program, child: Some(child), started: now, quick_deaths: 0, due: now });
+        let (now, deaths) = (Instant::now(), Deaths::default());
+        let child = Some(child);
+        self.running.push(Running { program, child, started: now, deaths, end: String::new(), due: now });
         self.write_pids()
     }
 
+    fn log(&self, name: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{name}.log"))
+    }
+
     fn spawn(&self, program: &Program) -> Result<Child, Failure> {
-        let logs = self.dir.join("logs");
-        std::fs::create_dir_all(&logs)?;
-        let path = logs.join(format!("{}.log", program.name));
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        std::fs::create_dir_all(self.dir.join("logs"))?;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(&program.name))?;
         let child = Command::new(std::env::current_exe()?)
             .args(&program.arguments)
             .env(PARENT, std::process::id().to_string())
@@ -89,65 +99,111 @@ impl Children {
         Ok(())
     }
 
-    /// Starts again what dies, until stopped.
-    pub(super) async fn watch(&mut self, stop: &CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-            self.look();
-        }
-    }
-
     fn look(&mut self) {
         let now = Instant::now();
         let mut changed = false;
         for index in 0..self.running.len() {
-            let running = &mut self.running[index];
-            if let Some(child) = &mut running.child
-                && let Ok(Some(status)) = child.try_wait()
-            {
-                running.child = None;
-                running.quick_deaths = if now - running.started > HEALTHY { 0 } else { running.quick_deaths + 1 };
-                let pause = FIRST_PAUSE.saturating_mul(1 << running.quick_deaths.min(5)).min(LONGEST_PAUSE);
-                running.due = now + pause;
-                println!(
-                    "{} ended ({status}); it is started again in {:.1} s",
-                    running.program.name,
-                    pause.as_secs_f64()
-                );
+            if let Some(status) = self.running[index].ended() {
+                self.note_end(index, status, now);
                 changed = true;
             }
             if self.running[index].child.is_none() && now >= self.running[index].due {
-                let program = self.running[index].program.clone();
-                match self.spawn(&program) {
-                    Ok(child) => {
-                        self.running[index].child = Some(child);
-                        self.running[index].started = now;
-                    }
-                    Err(error) => {
-                        println!("cannot start {}: {error}", program.name);
-                        self.running[index].due = now + LONGEST_PAUSE;
-                    }
-                }
+                self.start_again(index, now);
                 changed = true;
             }
         }
         if changed && let Err(error) = self.write_pids() {
-            println!("cannot write the process ids: {error}");
+            say(format_args!("cannot write the process ids: {error}"));
+        }
+        if now - self.logs_measured > LOGS_EVERY {
+            self.logs_measured = now;
+            self.bound_logs();
         }
     }
 
+    fn note_end(&mut self, index: usize, status: ExitStatus, now: Instant) {
+        let said = last_words(&self.log(&self.running[index].program.name));
+        let running = &mut self.running[index];
+        let failed = status.code().is_some_and(|code| code != 0);
+        running.child = None;
+        running.end = if failed { format!("{status}, saying: {said}") } else { status.to_string() };
+        let pause = running.deaths.note(now - running.started, failed);
+        running.due = now + pause;
+        let (name, seconds) = (&running.program.name, pause.as_secs_f64());
+        // Once is enough of what it says each time.
+        let how = if running.deaths.failing_again() { &status.to_string() } else { &running.end };
+        say(format_args!("{name} ended ({how}); it is started again in {seconds:.1} s"));
+    }
+
+    fn start_again(&mut self, index: usize, now: Instant) {
+        match self.spawn(&self.running[index].program) {
+            Ok(child) => {
+                self.running[index].child = Some(child);
+                self.running[index].started = now;
+            }
+            Err(error) => {
+                let pause = self.running[index].deaths.note(Duration::ZERO, true);
+                self.running[index].end = error.to_string();
+                self.running[index].due = now + pause;
+                say(format_args!("cannot start {}: {error}", self.running[index].program.name));
+            }
+        }
+    }
+
+    fn bound_logs(&self) {
+        for running in &self.running {
+            if let Err(error) = log_file::bound(&self.log(&running.program.name), LOG_BYTES) {
+                say(format_args!("cannot shorten the log of {}: {error}", running.program.name));
+            }
+        }
+    }
+
+    /// Of the processes whose names begin so: one that fails whenever it is started, and how.
+    pub(super) fn hopeless(&self, names: &str) -> Option<String> {
+        let mut ours = self.running.iter().filter(|running| running.program.name.starts_with(names));
+        let found = ours.find(|running| running.deaths.hopeless())?;
+        Some(format!("{} fails whenever it is started ({})", found.program.name, found.end))
+    }
+
+    pub(super) fn runs(&self, name: &str) -> bool {
+        self.running.iter().any(|running| running.program.name == name)
+    }
+
+    /// Ends one of them for good.
+    pub(super) async fn remove(&mut self, name: &str, at_once: &CancellationToken) -> Result<(), Failure> {
+        let is_it = |running: &mut Running| running.program.name == name;
+        let mut removed: Vec<Running> = self.running.extract_if(.., is_it).collect();
+        end_all(&mut removed, at_once).await;
+        self.write_pids()
+    }
+
     /// Ends agents first, so that they can still say goodbye to the API server, then the replicas.
-    pub(super) async fn end(mut self) {
-        let (mut agents, mut replicas): (Vec<_>, Vec<_>) =
-            self.running.drain(..).partition(|running| !running.program.name.starts_with("replica"));
-        end_all(&mut agents).await;
-        end_all(&mut replicas).await;
+    pub(super) async fn end(&mut self, at_once: &CancellationToken) {
+        let (mut replicas, mut agents): (Vec<_>, Vec<_>) =
+            self.running.drain(..).partition(|running| running.program.name.starts_with(REPLICA));
+        end_all(&mut agents, at_once).await;
+        end_all(&mut replicas, at_once).await;
         if let Err(error) = std::fs::remove_file(self.dir.join("pids")) {
-            println!("cannot remove the file of process ids: {error}");
+            say(format_args!("cannot remove the file of process ids: {error}"));
         }
     }
 }
 
-async fn end_all(group: &mut [Running]) {
+impl Running {
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().ok().flatten()
+    }
+}
+
+/// Starts again what dies, for ever.
+pub(super) async fn watch(children: &Mutex<Children>) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        children.lock().await.look();
+    }
+}
+
+async fn end_all(group: &mut [Running], at_once: &CancellationToken) {
     for running in group.iter() {
         if let Some(pid) = running.child.as_ref().and_then(Child::id) {
             // Gone already: nothing to end.
@@ -157,10 +213,15 @@ async fn end_all(group: &mut [Running]) {
     let deadline = tokio::time::Instant::now() + END_PATIENCE;
     for running in group {
         let Some(child) = &mut running.child else { continue };
-        if tokio::time::timeout_at(deadline, child.wait()).await.is_err() {
-            println!("{} did not end in {} s: killed", running.program.name, END_PATIENCE.as_secs());
-            let _ = child.kill().await;
+        tokio::select! {
+            biased;
+            _ = child.wait() => continue,
+            () = at_once.cancelled() => {}
+            () = tokio::time::sleep_until(deadline) => {
+                say(format_args!("{} did not end in {} s: killed", running.program.name, END_PATIENCE.as_secs()));
+            }
         }
+        let _ = child.kill().await;
     }
 }
 

@@ -4,17 +4,20 @@
 //!     DIR/replica-N/server.yaml    configuration; certificates/ and store/ beside it
 //!     DIR/admin.kubeconfig         first replica; admin-N.kubeconfig: replica N
 //!     DIR/node-1/, DIR/hollow/     agents
-//!     DIR/pids, DIR/logs/          the processes
+//!     DIR/lock, DIR/pids, DIR/logs/  the processes
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use kubelet_agent::containerd::{ContainerdConfig, Footprint};
 use pki::authority::{Authority, Request};
 
+use super::shape::Shape;
 use crate::Failure;
+use crate::agent::real;
 use crate::config::{
-    self, API_VERSION, AgentConfiguration, Endpoint, InitialMember, NodeConfiguration, ServerConfiguration,
+    self, API_VERSION, AgentConfiguration, Endpoint, InitialMember, NodeConfiguration, RuntimeKind, ServerConfiguration,
 };
 use crate::kubeconfig::Kubeconfig;
 use crate::server::identity::Authorities;
@@ -25,17 +28,28 @@ const KUBELET_OFFSET: u16 = 3807;
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Days a node's certificate is valid; made anew at every start.
 const NODE_DAYS: u32 = 365;
+/// The node that runs real containers.
+pub(super) const REAL: &str = "node-1";
+/// The process of all hollow nodes.
+pub(super) const HOLLOW: &str = "hollow";
 
 pub(super) struct Layout {
     pub(super) dir: PathBuf,
-    replicas: u16,
-    port_base: u16,
+    pub(super) shape: Shape,
     cluster_id: String,
     authorities: Authorities,
 }
 
+/// One `up` per directory, from before anything is written there.
+pub(super) fn lock(dir: &Path) -> Result<nix::fcntl::Flock<fs::File>, Failure> {
+    let file = fs::create_dir_all(dir).and_then(|()| fs::File::create(dir.join("lock")));
+    let file = file.map_err(|error| format!("cannot write to {}: {error}", dir.display()))?;
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+        .map_err(|_| format!("another kontiki up runs on {}", dir.display()).into())
+}
+
 impl Layout {
-    pub(super) fn new(dir: &Path, replicas: u16, port_base: u16) -> Result<Self, Failure> {
+    pub(super) fn new(dir: &Path, shape: Shape) -> Result<Self, Failure> {
         let authorities = Authorities::load_or_create(&dir.join("pki"), crate::now())?;
         // Made once, before replicas that share the directory could each make their own.
         pki::tokens::TokenIssuer::load_or_create(&dir.join("pki"), "", Vec::new())?;
@@ -48,14 +62,30 @@ impl Layout {
                 id
             }
         };
-        Ok(Self { dir: dir.to_owned(), replicas, port_base, cluster_id, authorities })
+        Ok(Self { dir: dir.to_owned(), shape, cluster_id, authorities })
     }
 
-    /// One `up` per directory.
-    pub(super) fn lock(&self) -> Result<nix::fcntl::Flock<fs::File>, Failure> {
-        let file = fs::File::create(self.dir.join("lock"))?;
-        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
-            .map_err(|_| format!("another kontiki up runs on {}", self.dir.display()).into())
+    /// By number, from 1.
+    pub(super) fn replicas(&self) -> std::ops::RangeInclusive<u16> {
+        1..=self.shape.replicas
+    }
+
+    pub(super) fn api_urls(&self) -> Vec<String> {
+        self.replicas().map(|number| self.api_url(number)).collect()
+    }
+
+    /// Every port the cluster listens on, and what for.
+    pub(super) fn ports(&self, real_node: bool) -> Vec<(SocketAddr, String)> {
+        let replica = |number: u16| {
+            let api = SocketAddr::new(LOCALHOST, self.api_port(number));
+            [
+                (api, format!("the API of replica {number}")),
+                (self.peer(number).listen, format!("the peers of replica {number}")),
+            ]
+        };
+        let kubelet = SocketAddr::new(LOCALHOST, self.shape.port_base + KUBELET_OFFSET);
+        let node = real_node.then(|| (kubelet, "the kubelet".to_owned()));
+        self.replicas().flat_map(replica).chain(node).collect()
     }
 
     pub(super) fn api_url(&self, number: u16) -> String {
@@ -63,7 +93,7 @@ impl Layout {
     }
 
     fn api_port(&self, number: u16) -> u16 {
-        self.port_base + number - 1
+        self.shape.port_base + number - 1
     }
 
     pub(super) fn server_file(&self, number: u16) -> PathBuf {
@@ -72,14 +102,15 @@ impl Layout {
 
     /// Configuration of every replica and kubeconfigs for the admin.
     pub(super) fn write_servers(&self) -> Result<(), Failure> {
-        let members: Vec<InitialMember> = (1..=self.replicas)
+        let members: Vec<InitialMember> = self
+            .replicas()
             .map(|number| InitialMember {
                 id: number.into(),
                 peer: self.peer(number).advertise,
                 api: self.api_url(number),
             })
             .collect();
-        for number in 1..=self.replicas {
+        for number in self.replicas() {
             let data_dir = self.dir.join(format!("replica-{number}"));
             let (pki_dir, api) = (self.dir.join("pki"), endpoint(self.api_port(number)));
             let (id, peer) = (number.into(), self.peer(number));
@@ -93,28 +124,60 @@ impl Layout {
     }
 
     fn peer(&self, number: u16) -> Endpoint {
-        endpoint(self.port_base + PEER_OFFSET + number - 1)
+        endpoint(self.shape.port_base + PEER_OFFSET + number - 1)
     }
 
-    /// Configuration of the real node and of the hollow ones: process name and file of each agent.
-    pub(super) fn write_agents(&self, containerd: bool, hollow: u32) -> Result<Vec<(String, PathBuf)>, Failure> {
+    fn real_dir(&self) -> PathBuf {
+        self.dir.join(REAL)
+    }
+
+    /// The real node's pod addresses at an earlier start: the Node object has them for ever.
+    pub(super) fn pod_cidr_before(&self) -> Option<String> {
+        let config: AgentConfiguration = config::read(&self.real_dir().join("agent.yaml")).ok()?;
+        config.nodes.into_iter().next()?.pod_cidr
+    }
+
+    /// Names of this cluster's node among those of the whole machine: bridge and cgroup.
+    fn machine_names(&self) -> (String, String) {
+        let port = self.shape.port_base;
+        (format!("kontiki-{port}"), format!("/kontiki-{port}-{}", self.cluster_id))
+    }
+
+    /// What the real node leaves on the machine besides its files.
+    pub(super) fn footprint(&self) -> Footprint {
+        let (bridge, cgroup_root) = self.machine_names();
+        let data_dir = self.real_dir();
+        Footprint { containerd: real::containerd_dir(&data_dir), data_dir, bridge, cgroup_root }
+    }
+
+    /// Whether the real node's containerd can have its sockets below the directory.
+    pub(super) fn check_socket(&self) -> Result<(), String> {
+        let (bridge, _) = self.machine_names();
+        ContainerdConfig { dir: real::containerd_dir(&self.real_dir()), pod_cidr: None, bridge }.check_socket()
+    }
+
+    /// Configuration of the real node, where it has pod addresses, and of the hollow ones: process name and
+    /// file of each agent.
+    pub(super) fn write_agents(&self, pod_cidr: Option<&str>, hollow: u32) -> Result<Vec<(String, PathBuf)>, Failure> {
         let mut agents = Vec::new();
-        if containerd {
-            let dir = self.dir.join("node-1");
-            let mut node = self.node(&dir, "node-1", 0)?;
-            node.port = self.port_base + KUBELET_OFFSET;
+        if let Some(pod_cidr) = pod_cidr {
+            let dir = self.real_dir();
+            let mut node = self.node(&dir, REAL, pod_cidr.to_owned())?;
+            let (bridge, cgroup_root) = self.machine_names();
+            node.bridge = bridge;
+            node.cgroup_root = Some(cgroup_root);
+            node.port = self.shape.port_base + KUBELET_OFFSET;
             node.serving_certificate = Some(dir.join("serving.crt"));
             node.serving_key = Some(dir.join("serving.key"));
             node.client_ca = Some(self.dir.join("pki").join("ca.crt"));
             self.issue(&serving(&node.name))?.write(&dir, "serving")?;
-            agents.push(("node-1".to_owned(), self.write_agent(&dir, true, vec![node])?));
+            agents.push((REAL.to_owned(), self.write_agent(&dir, RuntimeKind::Containerd, vec![node])?));
         }
         if hollow > 0 {
-            let dir = self.dir.join("hollow");
-            // 10.245.0.0 and up: one /24 a node.
-            let nodes = (1..=hollow).map(|number| self.node(&dir, &format!("hollow-{number}"), 256 + number));
-            let file = self.write_agent(&dir, false, nodes.collect::<Result<_, _>>()?)?;
-            agents.push(("hollow".to_owned(), file));
+            let dir = self.dir.join(HOLLOW);
+            let nodes = (1..=hollow).map(|number| self.node(&dir, &format!("hollow-{number}"), hollow_cidr(number)));
+            let file = self.write_agent(&dir, RuntimeKind::Fake, nodes.collect::<Result<_, _>>()?)?;
+            agents.push((HOLLOW.to_owned(), file));
         }
         Ok(agents)
     }
@@ -124,7 +187,7 @@ impl Layout {
         Ok(authority.issue(request, crate::now())?)
     }
 
-    fn node(&self, dir: &Path, name: &str, network: u32) -> Result<NodeConfiguration, Failure> {
+    fn node(&self, dir: &Path, name: &str, pod_cidr: String) -> Result<NodeConfiguration, Failure> {
         let request = Request {
             common_name: format!("system:node:{name}"),
             organizations: vec!["system:nodes".into()],
@@ -145,7 +208,9 @@ impl Layout {
             name: name.to_owned(),
             ip: LOCALHOST,
             port: 0,
-            pod_cidr: format!("10.{}.{}.0/24", 244 + network / 256, network % 256),
+            pod_cidr: Some(pod_cidr),
+            bridge: config::bridge(),
+            cgroup_root: None,
             kubeconfig,
             serving_certificate: None,
             serving_key: None,
@@ -153,14 +218,14 @@ impl Layout {
         })
     }
 
-    fn write_agent(&self, dir: &Path, containerd: bool, nodes: Vec<NodeConfiguration>) -> Result<PathBuf, Failure> {
+    fn write_agent(&self, dir: &Path, runtime: RuntimeKind, nodes: Vec<NodeConfiguration>) -> Result<PathBuf, Failure> {
         let config = AgentConfiguration {
             api_version: API_VERSION.to_owned(),
             kind: AgentConfiguration::KIND.to_owned(),
             data_dir: dir.to_owned(),
             nodes,
-            servers: (1..=self.replicas).map(|number| self.api_url(number)).collect(),
-            runtime: super::runtime(containerd),
+            servers: self.api_urls(),
+            runtime,
             runtime_socket: None,
             stop_pods_on_exit: true,
         };
@@ -178,6 +243,11 @@ impl Layout {
         }
         Ok(names)
     }
+}
+
+/// 10.245.0.0 and up: one /24 a node, none of them a real one's.
+fn hollow_cidr(number: u32) -> String {
+    format!("10.{}.{}.0/24", 245 + number / 256, number % 256)
 }
 
 fn endpoint(port: u16) -> Endpoint {

@@ -4,23 +4,39 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::wait;
+use super::admin::Admin;
+use super::wait::{Limit, Wait};
 use crate::Failure;
-use crate::client::Client;
 
 pub(super) const NAME: &str = "sample";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
+const PODS: &str = "/api/v1/namespaces/default/pods?labelSelector=app%3Dsample";
+/// Between tries of making it.
+const RETRY: Duration = Duration::from_millis(500);
+const TRIES: u32 = 10;
+/// How long it may take to be Available. It may also be what its user made of it, and never become so.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) async fn deploy(client: &Client, patience: Duration) -> Result<(), Failure> {
+/// Makes it where it is absent, and waits until it is Available.
+pub(super) async fn deploy(wait: &Wait<'_>) -> Result<(), Failure> {
     for (path, object) in [(DEPLOYMENTS, deployment()), (SERVICES, service())] {
-        let answer = client.post(path, &object).await?;
-        // There from an earlier start: left as it is.
-        if answer.status != 409 {
-            answer.ok()?;
-        }
+        create(wait.admin, path, &object).await?;
     }
-    wait::deployment(client, &format!("{DEPLOYMENTS}/{NAME}"), patience).await
+    // No process is needed so much that its failing should end the waiting.
+    let limit = Limit { patience: PATIENCE, needs: "no process" };
+    wait.deployment(&format!("{DEPLOYMENTS}/{NAME}"), PODS, limit).await
+}
+
+/// Replicas may just be dying, or electing a leader.
+async fn create(admin: &Admin, path: &str, object: &Value) -> Result<(), Failure> {
+    for _ in 1..TRIES {
+        if admin.create(path, object).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    admin.create(path, object).await
 }
 
 fn deployment() -> Value {
