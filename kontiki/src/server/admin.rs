@@ -2,8 +2,9 @@
 //!
 //! `ca` answers the CA certificate to anyone (the token's hash says whether it is the right one),
 //! `join/agent` signs a node's certificates, `join/server` hands a new replica what it needs to be one.
-//! RBAC objects made at start say who may call what: bootstrap tokens the two, and of these
-//! `join/server` only tokens of the group for servers.
+//! A node renews its certificates by `node/certificates` and learns the servers by `node/servers`.
+//! RBAC objects made at start say who may call what: bootstrap tokens `join`, and of it `join/server` only
+//! tokens of the group for servers; nodes `node`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +37,9 @@ impl AdminApi for Admin {
     async fn call(&self, path: &str, user: &UserInfo, body: Value) -> Result<Value, ApiError> {
         match path {
             "ca" => Ok(json!({"ca": self.file("ca.crt")?})),
-            "join/agent" if may(user, AGENTS) => self.join_agent(&body),
+            "join/agent" if may(user, AGENTS) => self.sign(text(&body, "nodeName")?, &body),
+            "node/certificates" => self.sign(node_of(user)?, &body),
+            "node/servers" => node_of(user).map(|_| json!({"servers": self.api_servers()})),
             "join/server" if may(user, SERVERS) => self.join_server(&body).await,
             "join/server/ready" if may(user, SERVERS) => self.add_server(&body).await,
             "join/agent" | "join/server" | "join/server/ready" => Err(ApiError::new(
@@ -51,6 +54,12 @@ impl AdminApi for Admin {
 
 fn may(user: &UserInfo, group: &str) -> bool {
     user.is_in(group) || user.is_in(UserInfo::MASTERS)
+}
+
+/// The node that asks, of itself only.
+fn node_of(user: &UserInfo) -> Result<&str, ApiError> {
+    let name = user.name.strip_prefix("system:node:").filter(|_| user.is_in("system:nodes"));
+    name.ok_or_else(|| ApiError::new(403, api_machinery::Reason::Forbidden, "forbidden: only nodes may ask for this"))
 }
 
 fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, ApiError> {
@@ -74,41 +83,26 @@ impl Admin {
         self.store.status().members.iter().map(|member| member.api_url.clone()).collect()
     }
 
-    /// Signs `clientCSR` as `system:node:NAME` and `servingCSR` for the node's name and address.
-    fn join_agent(&self, body: &Value) -> Result<Value, ApiError> {
-        let name = text(body, "nodeName")?;
+    /// Signs `clientCSR` as `system:node:NAME` and `servingCSR`, where there is one, for the node's name and
+    /// address.
+    fn sign(&self, name: &str, body: &Value) -> Result<Value, ApiError> {
         let problems = api_machinery::names::dns1123_subdomain(name);
         if !problems.is_empty() {
             return Err(ApiError::bad_request(format!("nodeName {name:?}: {}", problems.join(", "))));
         }
-        let ip = text(body, "nodeIP")?.parse().map_err(|_| ApiError::bad_request("nodeIP is not an address"))?;
-        let common_name = format!("system:node:{name}");
-        let organizations = vec!["system:nodes".to_owned()];
-        let client = Request {
-            common_name: common_name.clone(),
-            organizations: organizations.clone(),
-            client: true,
-            days: NODE_DAYS,
-            ..Request::default()
-        };
-        let serving = Request {
-            common_name,
-            organizations,
-            dns_names: vec![name.to_owned()],
-            ips: vec![ip],
-            server: true,
-            days: NODE_DAYS,
-            ..Request::default()
-        };
         let authority = self.authority()?;
         let sign = |csr: &str, request: &Request| {
             authority.sign_csr(csr, request, now()).map_err(|error| ApiError::bad_request(error.to_string()))
         };
-        Ok(json!({
-            "clientCertificate": sign(text(body, "clientCSR")?, &client)?,
-            "servingCertificate": sign(text(body, "servingCSR")?, &serving)?,
+        let mut answer = json!({
+            "clientCertificate": sign(text(body, "clientCSR")?, &client_request(name))?,
             "servers": self.api_servers(),
-        }))
+        });
+        if !body["servingCSR"].is_null() {
+            let ip = text(body, "nodeIP")?.parse().map_err(|_| ApiError::bad_request("nodeIP is not an address"))?;
+            answer["servingCertificate"] = sign(text(body, "servingCSR")?, &serving_request(name, ip))?.into();
+        }
+        Ok(answer)
     }
 
     /// A node id, and the keys every replica shares. The caller starts its replica, then asks `join/server/ready`.
@@ -143,5 +137,37 @@ impl Admin {
         };
         self.store.add_member(member, true).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
         Ok(json!({"members": self.store.status().members.len()}))
+    }
+}
+
+fn client_request(name: &str) -> Request {
+    Request {
+        common_name: format!("system:node:{name}"),
+        organizations: vec!["system:nodes".to_owned()],
+        client: true,
+        days: NODE_DAYS,
+        ..Request::default()
+    }
+}
+
+fn serving_request(name: &str, ip: std::net::IpAddr) -> Request {
+    Request { client: false, server: true, dns_names: vec![name.to_owned()], ips: vec![ip], ..client_request(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_asks_for_itself_only() {
+        let user = |name: &str, group: &str| UserInfo {
+            name: name.into(),
+            groups: vec![group.to_owned()],
+            ..UserInfo::default()
+        };
+        assert_eq!(node_of(&user("system:node:a", "system:nodes")).expect("a node"), "a");
+        for (name, group) in [("system:node:a", "dev"), ("a", "system:nodes"), ("admin", UserInfo::MASTERS)] {
+            assert_eq!(node_of(&user(name, group)).expect_err("not a node").code, 403, "{name} of {group}");
+        }
     }
 }

@@ -11,7 +11,8 @@ use clap::Args;
   kontiki server --join https://10.0.0.1:6443 --token abcdef.0123456789abcdef:sha256:... --advertise 10.0.0.2
   kontiki server --config /etc/kontiki/server.yaml
 
-Run again on the same --data-dir (without --init or --join) it continues with the data.")]
+It stays in the foreground. Run again on the same --data-dir, with --init or --join or without, it continues
+with the data; a join that was interrupted goes on.")]
 pub(crate) struct ServerArgs {
     /// Configuration file; made by --init and --join as DATA_DIR/server.yaml
     #[arg(long)]
@@ -23,9 +24,9 @@ pub(crate) struct ServerArgs {
     #[arg(long, conflicts_with_all = ["join", "config"])]
     pub(crate) init: bool,
     /// Join the cluster of this server (https://HOST:PORT)
-    #[arg(long, value_name = "URL", requires = "token", conflicts_with = "config")]
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
     pub(crate) join: Option<String>,
-    /// Join token (kontiki token create)
+    /// Join token (kontiki token create); needed with --join until the server is a member
     #[arg(long, env = "KONTIKI_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Address others reach this machine by; needed with --init and --join

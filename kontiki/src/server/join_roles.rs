@@ -1,4 +1,4 @@
-//! RBAC for joining: who may call what below `/kontiki/v1/`.
+//! RBAC for joining and for nodes: who may call what below `/kontiki/v1/`.
 
 use std::time::Duration;
 
@@ -31,8 +31,10 @@ fn objects() -> Vec<(&'static str, Value)> {
     vec![
         ("clusterroles", role("kontiki:ca", "/kontiki/v1/ca")),
         ("clusterroles", role("kontiki:join", "/kontiki/v1/join/*")),
+        ("clusterroles", role("kontiki:node", "/kontiki/v1/node/*")),
         ("clusterrolebindings", binding("kontiki:ca", "system:unauthenticated")),
         ("clusterrolebindings", binding("kontiki:join", "system:bootstrappers")),
+        ("clusterrolebindings", binding("kontiki:node", "system:nodes")),
     ]
 }
 
@@ -49,6 +51,7 @@ async fn create(registry: &Registry, resource: &str, object: Value) -> Result<()
         field_manager: "kontiki".to_owned(),
         field_validation: FieldValidation::Strict,
         deadline: Duration::from_secs(10),
+        authority: None,
     };
     match registry.create(&info, &target, Body::Value(object)).await {
         Err(error) if error.reason != Reason::AlreadyExists => Err(error),

@@ -2,43 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use pki::join::JoinToken;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::ServerArgs;
+use super::joining::Joining;
 use crate::Failure;
 use crate::client::Client;
 use crate::config::{self, API_VERSION, Endpoint, InitialMember, ServerConfiguration};
 use crate::kubeconfig::Kubeconfig;
-
-/// A server to be added once it runs.
-pub(crate) struct Joining {
-    pub(crate) client: Client,
-    pub(crate) body: Value,
-}
-
-/// Adding a member waits until it has caught up.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
-/// Members are added one at a time: while another is, or a leader is elected, the server asks to come back.
-const JOIN_TRIES: u32 = 120;
-const JOIN_PAUSE: Duration = Duration::from_secs(1);
-
-impl Joining {
-    /// Asks to be made a member, patiently.
-    pub(crate) async fn become_member(&self) -> Result<(), Failure> {
-        for _ in 1..JOIN_TRIES {
-            let answer = self.client.post("/kontiki/v1/join/server/ready", &self.body).await?;
-            if answer.status != 503 {
-                return answer.ok().map(|_| ());
-            }
-            tracing::info!(why = answer.ok().err().map(|error| error.to_string()), "not a member yet; asking again");
-            tokio::time::sleep(JOIN_PAUSE).await;
-        }
-        self.client.post("/kontiki/v1/join/server/ready", &self.body).await?.ok().map(|_| ())
-    }
-}
 
 /// The configuration to run with, and what is left to do for a join.
 pub(crate) async fn prepare(args: &ServerArgs) -> Result<(ServerConfiguration, Option<Joining>), Failure> {
@@ -47,7 +20,9 @@ pub(crate) async fn prepare(args: &ServerArgs) -> Result<(ServerConfiguration, O
         if args.init || args.join.is_some() {
             tracing::info!(file = %file.display(), "this data directory is a replica already: continuing with it");
         }
-        return Ok((read(&file)?, None));
+        let config = read(&file)?;
+        let joining = Joining::resume(args, &config).await?;
+        return Ok((config, joining));
     }
     let Some(advertise) = args.advertise.filter(|_| args.init || args.join.is_some()) else {
         let hint =
@@ -153,9 +128,10 @@ async fn join(
     let authority = pki::authority::Authority::from_pem(&ca, &std::fs::read_to_string(config.pki_dir.join("ca.key"))?)?;
     let api = format!("https://{}", config.api.advertise);
     write_admin(&authority, &api, &args.data_dir.join("admin.kubeconfig"))?;
+    // Before the configuration, by which a start knows that there is something to continue with.
+    let joining = Joining::begin(&config, url, &ca, &token, client)?;
     config::write(file, &config)?;
-    let body = json!({"id": id, "peer": config.peer.advertise, "api": api});
-    Ok((config, Some(Joining { client: client.timeout(JOIN_TIMEOUT), body })))
+    Ok((config, Some(joining)))
 }
 
 /// A plain file name, whatever the other side sends.
