@@ -1,5 +1,6 @@
 //! Where pods are in the cgroup tree (cgroupfs driver): `ROOT[/burstable|/besteffort]/podUID`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,43 @@ fn remove_tree(dir: &Path) {
     let _ = fs::remove_dir(dir);
 }
 
+/// The node's own directory in every hierarchy where it is; none for a node that has the whole tree.
+fn roots(root: &str) -> Vec<PathBuf> {
+    let root = root.trim_matches('/');
+    if root.is_empty() || Path::new(root).components().any(|part| part == std::path::Component::ParentDir) {
+        return Vec::new();
+    }
+    hierarchies().into_iter().map(|hierarchy| hierarchy.join(root)).filter(|dir| dir.is_dir()).collect()
+}
+
+/// Processes of all pods of a node.
+pub(crate) fn processes(root: &str) -> BTreeSet<i32> {
+    let mut found = BTreeSet::new();
+    roots(root).iter().for_each(|dir| collect(dir, &mut found));
+    found
+}
+
+fn collect(dir: &Path, found: &mut BTreeSet<i32>) {
+    let list = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    found.extend(list.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), found);
+        }
+    }
+}
+
+/// Removes the node's own directory, once its pods have ended.
+pub(crate) fn remove_root(root: &str) -> Result<(), String> {
+    for dir in roots(root) {
+        remove_tree(&dir);
+        if dir.exists() {
+            return Err(format!("{} is busy", dir.display()));
+        }
+    }
+    Ok(())
+}
+
 /// Gives the cgroup of a pod its share of CPU against other pods, before its containers are in it.
 pub(crate) fn prepare(root: &str, pod: &Pod) {
     let parent = parent(root, pod);
@@ -79,6 +117,13 @@ fn weight(shares: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_without_a_cgroup_of_its_own_ends_nothing() {
+        for root in ["", "/", "//", "../..", "/kontiki/.."] {
+            assert!(roots(root).is_empty() && processes(root).is_empty(), "{root:?}");
+        }
+    }
 
     #[test]
     fn parents() {

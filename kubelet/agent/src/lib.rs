@@ -8,21 +8,30 @@ pub mod containerd;
 mod cri_config;
 mod dns;
 mod events;
+mod eviction;
+mod follow;
 mod grpc_health;
 mod hollow;
 mod hooks;
+mod housekeeping;
 pub mod images;
 mod kill;
+mod leftovers;
+pub mod log_file;
 mod logs;
 mod machine;
+mod mounts;
 mod node_status;
 mod objects;
 mod observe;
 mod paths;
+mod pod_network;
 mod probing;
 mod pull_secrets;
+mod relist;
 mod server;
 mod start;
+mod stats;
 mod statuses;
 mod tls;
 mod volumes;
@@ -31,6 +40,7 @@ mod worker;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use api::Servers;
 pub use server::set_metrics_renderer;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +52,7 @@ pub struct AgentConfig {
     /// API server, identity and CA (`system:node:NAME`). Several servers: tried in order, the first that answers is kept.
     pub kubeconfig: PathBuf,
     /// Fallback servers besides the one in the kubeconfig.
-    pub servers: Vec<String>,
+    pub servers: Servers,
     pub runtime: Runtime,
     /// Pods' volumes and state: `ROOT/pods/UID/...`
     pub root_dir: PathBuf,
@@ -51,12 +61,16 @@ pub struct AgentConfig {
     /// Serving certificate and key, and the CA that API servers' client certificates are checked against.
     pub serving_certificate: Option<(PathBuf, PathBuf)>,
     pub client_ca: Option<PathBuf>,
-    /// Address range of the pods of this node.
-    pub pod_cidr: String,
+    /// Address range of the pods of this node; `None`: the control plane gives it one.
+    pub pod_cidr: Option<String>,
+    /// Where the runtime's pod network is configured; `None`: that is not for us to do.
+    pub pod_network: Option<containerd::PodNetwork>,
     /// cgroup under which pods are placed.
     pub cgroup_root: String,
     pub labels: Vec<(String, String)>,
     pub max_pods: u32,
+    /// The node says that it is not ready when it stops: its pods are about to be ended with it.
+    pub stop_pods_on_exit: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -27,6 +27,8 @@ const LEASE_SECONDS: i32 = 40;
 const LEASE_EVERY: Duration = Duration::from_secs(10);
 /// Wait after a failed heartbeat.
 const LEASE_RETRY: Duration = Duration::from_millis(500);
+/// How long the last words may take.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Images listed in the status at most.
 const MAX_IMAGES: usize = 50;
 
@@ -43,15 +45,18 @@ pub(crate) async fn register(node: &Node) -> Result<(), ApiFailure> {
             ..Default::default()
         },
         spec: Some(api::NodeSpec {
-            pod_cidr: Some(node.config.pod_cidr.clone()),
-            pod_cidrs: Some(vec![node.config.pod_cidr.clone()]),
+            pod_cidr: node.config.pod_cidr.clone(),
+            pod_cidrs: node.config.pod_cidr.clone().map(|cidr| vec![cidr]),
             ..Default::default()
         }),
         status: Some(api::NodeStatus { conditions: Some(conditions), ..status(node) }),
     };
     loop {
-        match node.client.post::<Value>("/api/v1/nodes", &object).await {
-            Ok(_) => return Ok(()),
+        match node.client.post::<api::Node>("/api/v1/nodes", &object).await {
+            Ok(made) => {
+                *node.object.lock() = Arc::new(made);
+                return Ok(());
+            }
             // It was here before: what may have changed is brought up to date.
             Err(error) if error.is_conflict() => return refresh_metadata(node).await,
             Err(error) if error.is_transient() => {
@@ -65,10 +70,18 @@ pub(crate) async fn register(node: &Node) -> Result<(), ApiFailure> {
 
 async fn refresh_metadata(node: &Node) -> Result<(), ApiFailure> {
     let patch = json!({"metadata": {"labels": labels(node)}});
-    node.client.patch::<Value>(&path(node), &patch).await.map(drop)
+    *node.object.lock() = Arc::new(node.client.patch::<api::Node>(&path(node), &patch).await?);
+    Ok(())
 }
 
-fn path(node: &Node) -> String {
+/// The Node object as it is now, remembered for whoever asks later.
+pub(crate) async fn read(node: &Node) -> Result<Arc<api::Node>, ApiFailure> {
+    let object: Arc<api::Node> = Arc::new(node.client.get(&path(node)).await?);
+    *node.object.lock() = object.clone();
+    Ok(object)
+}
+
+pub(crate) fn path(node: &Node) -> String {
     format!("/api/v1/nodes/{}", node.config.node_name)
 }
 
@@ -100,6 +113,7 @@ fn status(node: &Node) -> api::NodeStatus {
             kubelet_endpoint: Some(api::DaemonEndpoint { port: i32::from(node.config.port) }),
         }),
         node_info: Some(node.machine.info.clone()),
+        features: node.strict_groups.then_some(api::NodeFeatures { supplemental_groups_policy: Some(true) }),
         ..Default::default()
     }
 }
@@ -237,8 +251,8 @@ async fn update(node: &Node, told: &mut Option<Told>) -> Result<(), ApiFailure> 
     if unchanged && told.as_ref().and_then(|t| t.compared).is_some_and(|at| at.elapsed() < compare_every) {
         return Ok(());
     }
-    let present: api::Node = node.client.get(&path(node)).await?;
-    let before = present.status.and_then(|s| s.conditions).unwrap_or_default();
+    let present = read(node).await?;
+    let before = present.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
     let conditions = conditions(&before, &health, clock::now());
     // The node lifecycle controller may have called us unreachable meanwhile.
     let agreed =
@@ -257,6 +271,28 @@ async fn update(node: &Node, told: &mut Option<Told>) -> Result<(), ApiFailure> 
     }
     node.client.patch::<Value>(&format!("{}/status", path(node)), &json!({"status": status})).await?;
     *told = Some(Told { digest, at: Instant::now(), compared: Some(Instant::now()) });
+    Ok(())
+}
+
+/// Says that the node is not ready any more, because its agent ends and its pods with it.
+pub(crate) async fn say_goodbye(node: &Node) {
+    match tokio::time::timeout(GOODBYE_TIMEOUT, become_unready(node)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot say that the node stops"),
+        Err(_) => tracing::warn!("cannot say that the node stops: no API server answers in time"),
+    }
+}
+
+async fn become_unready(node: &Node) -> Result<(), ApiFailure> {
+    let why = "the agent of this node is stopping, and its pods with it".to_owned();
+    let health = Health { pressure: *node.pressure.lock(), not_ready: Some(why) };
+    let present = read(node).await?;
+    let before = present.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+    let conditions = conditions(&before, &health, clock::now());
+    announce(node, &before, &conditions);
+    node.client
+        .patch::<Value>(&format!("{}/status", path(node)), &json!({"status": {"conditions": conditions}}))
+        .await?;
     Ok(())
 }
 
@@ -344,12 +380,12 @@ async fn renew(node: &Node, lease: &mut Option<Lease>) -> Result<(), ApiFailure>
             node.client.put::<Lease>(&path, &present).await?
         }
         None => {
-            let owner: api::Node = node.client.get(&self::path(node)).await?;
+            let owner = read(node).await?;
             let owner = OwnerReference {
                 api_version: "v1".into(),
                 kind: "Node".into(),
                 name: name.to_owned(),
-                uid: owner.metadata.uid.unwrap_or_default(),
+                uid: owner.metadata.uid.clone().unwrap_or_default(),
                 ..Default::default()
             };
             let metadata = ObjectMeta {

@@ -11,9 +11,9 @@ use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use kubelet_agent::containerd::{Containerd, ContainerdConfig, containerd_usable};
-use kubelet_agent::{AgentConfig, Runtime};
+use kubelet_agent::{AgentConfig, Runtime, Servers};
 use serde_json::{Value, json};
-use support::{Cluster, ready};
+use support::{Cluster, SCRAPER, ready};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -34,16 +34,18 @@ fn config(cluster: &Cluster, server: std::net::SocketAddr, socket: &Path, port: 
         node_name: "real".to_owned(),
         node_ip: "127.0.0.1".parse().expect("an address"),
         kubeconfig: cluster.kubeconfig("real", server),
-        servers: Vec::new(),
+        servers: Servers::default(),
         runtime: Runtime::Cri { socket: socket.to_owned() },
         root_dir: cluster.dir.join("kubelet"),
         port,
         serving_certificate: Some(cluster.certificate("serving", "system:node:real", "system:nodes")),
         client_ca: Some(cluster.dir.join("ca.crt")),
-        pod_cidr: CIDR.to_owned(),
+        pod_cidr: Some(CIDR.to_owned()),
+        pod_network: None,
         cgroup_root: "/kontiki-test".to_owned(),
         labels: Vec::new(),
         max_pods: 10,
+        stop_pods_on_exit: false,
     }
 }
 
@@ -53,6 +55,8 @@ fn web() -> Value {
         "volumes": [
             {"name": "conf", "configMap": {"name": "conf"}},
             {"name": "mem", "emptyDir": {"medium": "Memory"}},
+            {"name": "work", "emptyDir": {}},
+            {"name": "secret", "secret": {"secretName": "secret"}},
             {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]}},
         ],
         "initContainers": [{
@@ -68,6 +72,16 @@ fn web() -> Value {
             "livenessProbe": {"exec": {"command": ["test", "!", "-e", "/tmp/bad"]}, "periodSeconds": 1},
             "volumeMounts": [
                 {"name": "conf", "mountPath": "/conf"}, {"name": "mem", "mountPath": "/mem"}, {"name": "token", "mountPath": "/token"},
+            ],
+        }, {
+            // Nobody in particular, in a part of a volume that is made for it.
+            "name": "worker", "image": kubelet_agent::images::SAMPLE, "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", "cat /secret/key > /work/secret && sleep 3600"],
+            "securityContext": {"runAsUser": 1000, "runAsGroup": 1000},
+            "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "sleep 1; touch /work/started"]}}},
+            "readinessProbe": {"exec": {"command": ["test", "-s", "/work/secret", "-a", "-e", "/work/started"]}, "periodSeconds": 1},
+            "volumeMounts": [
+                {"name": "work", "mountPath": "/work", "subPath": "a/b"}, {"name": "secret", "mountPath": "/secret"},
             ],
         }],
     }})
@@ -85,17 +99,27 @@ impl Caller<'_> {
         let dir = &self.cluster.dir;
         let (certificate, key) =
             (dir.join(format!("{}.crt", self.certificate)), dir.join(format!("{}.key", self.certificate)));
-        let tls = pki::reload::client_config(&dir.join("ca.crt"), Some((&certificate, &key)), &[]).expect("TLS");
+        let certified = Some((certificate.as_path(), key.as_path())).filter(|_| !self.certificate.is_empty());
+        let tls = pki::reload::client_config(&dir.join("ca.crt"), certified, &[]).expect("TLS");
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
         let name = rustls::pki_types::ServerName::try_from("127.0.0.1").expect("a name");
         tokio_rustls::TlsConnector::from(tls).connect(name, stream).await.expect("TLS")
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
+        self.get_as(path, None).await
+    }
+
+    /// With a token, and without one by certificate alone.
+    async fn get_as(&self, path: &str, token: Option<&str>) -> (u16, String) {
         let stream = self.connect().await;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(connection);
-        let request = http::Request::get(path).header("host", "k").body(Empty::<Bytes>::new()).expect("a request");
+        let mut request = http::Request::get(path).header("host", "k");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Empty::<Bytes>::new()).expect("a request");
         let response = sender.send_request(request).await.expect("an answer");
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
@@ -165,13 +189,17 @@ async fn a_pod_on_containerd() {
     let cluster = Cluster::new("containerd");
     let state = cluster.state.clone();
     let server = cluster.serve("api").await;
-    let mut runtime = ContainerdConfig::new(cluster.dir.join("containerd"), CIDR.to_owned());
-    runtime.bridge = BRIDGE.to_owned();
+    let runtime = ContainerdConfig {
+        dir: cluster.dir.join("containerd"),
+        pod_cidr: Some(CIDR.to_owned()),
+        bridge: BRIDGE.to_owned(),
+    };
     let _cleanup = Cleanup(cluster.dir.clone());
     let containerd = Containerd::start(runtime).await.expect("containerd starts");
     let port = free_port();
     let config = config(&cluster, server.address, &containerd.socket(), port);
     state.put("/api/v1/namespaces/d/configmaps/conf", json!({"data": {"key": "value"}}));
+    state.put("/api/v1/namespaces/d/secrets/secret", json!({"data": {"key": "c2VjcmV0"}}));
 
     let stop = CancellationToken::new();
     let running = tokio::spawn(kubelet_agent::run(config.clone(), stop.clone()));
@@ -197,6 +225,16 @@ async fn a_pod_on_containerd() {
     cluster.certificate("nobody", "system:node:other", "system:nodes");
     let nobody = Caller { cluster: &cluster, port, certificate: "nobody" };
     assert_eq!(nobody.get("/pods").await.0, 403);
+    let uncertified = Caller { cluster: &cluster, port, certificate: "" };
+    assert_eq!(uncertified.get("/metrics/resource").await.0, 401);
+    assert_eq!(uncertified.get_as("/metrics/resource", Some("another")).await.0, 401);
+    assert_eq!(uncertified.get_as("/pods", Some(SCRAPER)).await.0, 403);
+    let (status, metrics) = uncertified.get_as("/metrics/resource", Some(SCRAPER)).await;
+    assert_eq!(status, 200);
+    assert!(
+        metrics.contains("container_memory_working_set_bytes{container=\"web\",namespace=\"d\",pod=\"web\"} "),
+        "{metrics}"
+    );
 
     // The agent starts again: the container goes on and the pod never stops to be ready.
     stop.cancel();

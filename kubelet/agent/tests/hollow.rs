@@ -14,16 +14,18 @@ fn config(cluster: &Cluster, name: &str, servers: &[std::net::SocketAddr]) -> Ag
         node_name: name.to_owned(),
         node_ip: "127.0.0.1".parse().expect("an address"),
         kubeconfig: cluster.kubeconfig(name, servers[0]),
-        servers: servers[1..].iter().map(|s| format!("https://{s}")).collect(),
+        servers: servers[1..].iter().map(|s| format!("https://{s}")).collect::<Vec<_>>().into(),
         runtime: Runtime::Fake,
         root_dir: cluster.dir.join(name),
         port: 0,
         serving_certificate: None,
         client_ca: None,
-        pod_cidr: "10.7.0.0/24".to_owned(),
+        pod_cidr: Some("10.7.0.0/24".to_owned()),
+        pod_network: None,
         cgroup_root: "/".to_owned(),
         labels: vec![("zone".to_owned(), "a".to_owned())],
         max_pods: 10,
+        stop_pods_on_exit: false,
     }
 }
 
@@ -80,4 +82,86 @@ async fn a_pod_lives_and_dies_and_servers_may_fail() {
 
     stop.cancel();
     running.await.expect("joined").expect("ended well");
+}
+
+/// One node and what it takes to end it.
+async fn one_node(cluster: &Cluster) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let server = cluster.serve("one").await;
+    let config = config(cluster, "n1", &[server.address]);
+    let stop = CancellationToken::new();
+    let ends = stop.clone();
+    let running = tokio::spawn(async move { run_hollow(vec![config], ends).await.expect("ended well") });
+    (stop, running)
+}
+
+#[tokio::test]
+async fn a_pod_goes_although_its_last_status_is_refused() {
+    let cluster = Cluster::new("refused");
+    let state = cluster.state.clone();
+    let (stop, running) = one_node(&cluster).await;
+    let path = "/api/v1/namespaces/d/pods/p";
+    state.put(path, pod("n1"));
+    state.wait(path, "ready", ready).await;
+    state.refuse("PATCH pods/status", http::StatusCode::UNPROCESSABLE_ENTITY);
+    state.delete(path, 30);
+    state.wait(path, "gone", |p| p.is_none()).await;
+    stop.cancel();
+    running.await.expect("joined");
+}
+
+#[tokio::test]
+async fn pods_that_come_together_see_each_other() {
+    let cluster = Cluster::new("together");
+    let state = cluster.state.clone();
+    let names = ["a", "b", "c"];
+    let path = |name: &str| format!("/api/v1/namespaces/d/pods/{name}");
+    for name in names {
+        let mut pod = pod("n1");
+        pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 8080}]);
+        state.put(&path(name), pod);
+    }
+    let (stop, running) = one_node(&cluster).await;
+    let mut phases = Vec::new();
+    for name in names {
+        let told = |p: Option<&serde_json::Value>| {
+            p.is_some_and(|p| p["status"]["phase"] == "Failed" || p["status"]["phase"] == "Running")
+        };
+        let pod = state.wait(&path(name), "taken or refused", told).await.expect("a pod");
+        phases.push(format!("{} {}", pod["status"]["phase"], pod["status"]["reason"]));
+    }
+    phases.sort();
+    assert_eq!(phases, [r#""Failed" "NodePorts""#, r#""Failed" "NodePorts""#, r#""Running" null"#]);
+    stop.cancel();
+    running.await.expect("joined");
+}
+
+#[tokio::test]
+async fn labels_that_a_node_was_given_count() {
+    let cluster = Cluster::new("labels");
+    let state = cluster.state.clone();
+    let (stop, running) = one_node(&cluster).await;
+    let mut node = state.wait("/api/v1/nodes/n1", "ready", ready).await.expect("a node");
+    node["metadata"]["labels"]["disk"] = json!("fast");
+    state.put("/api/v1/nodes/n1", node);
+    let path = "/api/v1/namespaces/d/pods/p";
+    let mut pod = pod("n1");
+    pod["spec"]["nodeSelector"] = json!({"disk": "fast"});
+    state.put(path, pod);
+    state.wait(path, "ready", ready).await;
+    stop.cancel();
+    running.await.expect("joined");
+}
+
+#[tokio::test]
+async fn a_node_without_its_port_is_never_there() {
+    let cluster = Cluster::new("port");
+    let server = cluster.serve("one").await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut config = config(&cluster, "n1", &[server.address]);
+    config.port = taken.local_addr().expect("an address").port();
+    config.serving_certificate = Some(cluster.certificate("serving", "system:node:n1", "system:nodes"));
+    config.client_ca = Some(cluster.dir.join("ca.crt"));
+    let failed = kubelet_agent::run(config, CancellationToken::new()).await.expect_err("the port is taken");
+    assert!(failed.to_string().contains("listening on"), "{failed}");
+    assert!(cluster.state.get("/api/v1/nodes/n1").is_none());
 }

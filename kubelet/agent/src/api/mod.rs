@@ -2,6 +2,7 @@
 
 mod kubeconfig;
 mod request;
+mod servers;
 mod watch;
 
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ use tokio::net::TcpStream;
 
 use kubeconfig::Kubeconfig;
 pub(crate) use request::ApiFailure;
+use servers::Server;
+pub use servers::Servers;
 pub(crate) use watch::{ListWatch, Notice, list_watch};
 
 /// To reach one server: TCP, TLS and HTTP/2 together.
@@ -41,46 +44,43 @@ pub(crate) struct Client {
 
 struct Inner {
     kubeconfig: PathBuf,
-    servers: Vec<Server>,
-    /// The server to try first.
+    /// The kubeconfig's.
+    first: Server,
+    more: Servers,
+    /// The server to try first, by its place among all.
     preferred: AtomicUsize,
     connection: tokio::sync::Mutex<Option<Connection>>,
     hollow: bool,
 }
 
-#[derive(Clone, Debug)]
-struct Server {
-    host: String,
-    port: u16,
-}
-
 #[derive(Clone)]
 struct Connection {
-    server: usize,
+    server: Server,
     sender: Sender,
     /// `Authorization`, when we identify ourselves by token. As old as the connection.
     authorization: Option<HeaderValue>,
 }
 
 impl Client {
-    /// Servers of the kubeconfig first, then `more`. Nothing is connected yet.
-    pub(crate) fn new(kubeconfig: PathBuf, more: &[String], hollow: bool) -> Result<Self, ApiFailure> {
+    /// The server of the kubeconfig first, then `more`. Nothing is connected yet.
+    pub(crate) fn new(kubeconfig: PathBuf, more: &Servers, hollow: bool) -> Result<Self, ApiFailure> {
         let access = Kubeconfig::load(&kubeconfig).and_then(|k| k.access()).map_err(ApiFailure::Config)?;
-        let mut servers = Vec::new();
-        for url in std::iter::once(&access.server).chain(more) {
-            let server = Server::parse(url).map_err(ApiFailure::Config)?;
-            if !servers.iter().any(|s: &Server| s.host == server.host && s.port == server.port) {
-                servers.push(server);
-            }
+        let first = Server::parse(&access.server).map_err(ApiFailure::Config)?;
+        for url in more.get() {
+            Server::parse(&url).map_err(ApiFailure::Config)?;
         }
-        let preferred = AtomicUsize::new(0);
-        let inner = Inner { kubeconfig, servers, preferred, connection: tokio::sync::Mutex::default(), hollow };
+        let (more, preferred) = (more.clone(), AtomicUsize::new(0));
+        let inner = Inner { kubeconfig, first, more, preferred, connection: tokio::sync::Mutex::default(), hollow };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Begins with another server than the first: so that many agents spread over all.
     pub(crate) fn prefer(&self, index: usize) {
-        self.inner.preferred.store(index % self.inner.servers.len(), Ordering::Relaxed);
+        self.inner.preferred.store(index % self.all_servers().len(), Ordering::Relaxed);
+    }
+
+    fn all_servers(&self) -> Vec<Server> {
+        servers::all(&self.inner.first, &self.inner.more.get())
     }
 
     /// The living connection, or a new one to the first server that answers.
@@ -89,18 +89,19 @@ impl Client {
         if let Some(connection) = slot.as_ref().filter(|c| !c.sender.is_closed()) {
             return Ok(connection.clone());
         }
-        let count = self.inner.servers.len();
+        let servers = self.all_servers();
         let first = self.inner.preferred.load(Ordering::Relaxed);
         let mut failures = Vec::new();
-        for server in (0..count).map(|n| (first + n) % count) {
+        for index in (0..servers.len()).map(|n| (first + n) % servers.len()) {
+            let server = &servers[index];
             match self.connect(server).await {
                 Ok((sender, authorization)) => {
-                    self.inner.preferred.store(server, Ordering::Relaxed);
-                    let connection = Connection { server, sender, authorization };
+                    self.inner.preferred.store(index, Ordering::Relaxed);
+                    let connection = Connection { server: server.clone(), sender, authorization };
                     *slot = Some(connection.clone());
                     return Ok(connection);
                 }
-                Err(error) => failures.push(format!("{}: {error}", self.inner.servers[server].authority())),
+                Err(error) => failures.push(format!("{}: {error}", server.authority())),
             }
         }
         Err(ApiFailure::Transport(failures.join("; ")))
@@ -108,10 +109,13 @@ impl Client {
 
     /// Leaves a server that failed; the next request goes to the next one.
     async fn leave(&self, failed: &Connection) {
-        let next = (failed.server + 1) % self.inner.servers.len();
-        let moved = self.inner.preferred.compare_exchange(failed.server, next, Ordering::Relaxed, Ordering::Relaxed);
-        if moved.is_ok() {
-            tracing::debug!(server = %self.inner.servers[failed.server].authority(), "leaving this API server");
+        let servers = self.all_servers();
+        if let Some(at) = servers.iter().position(|server| *server == failed.server) {
+            let next = (at + 1) % servers.len();
+            let moved = self.inner.preferred.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+            if moved.is_ok() {
+                tracing::debug!(server = %failed.server.authority(), "leaving this API server");
+            }
         }
         let mut slot = self.inner.connection.lock().await;
         if slot.as_ref().is_some_and(|c| c.server == failed.server) {
@@ -119,8 +123,8 @@ impl Client {
         }
     }
 
-    async fn connect(&self, index: usize) -> Result<Opened, String> {
-        let attempt = self.handshake(&self.inner.servers[index]);
+    async fn connect(&self, server: &Server) -> Result<Opened, String> {
+        let attempt = self.handshake(server);
         match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
             Ok(result) => result,
             Err(_) => Err("no connection in time".to_owned()),
@@ -159,32 +163,8 @@ impl Client {
         Ok((sender, authorization))
     }
 
-    fn server(&self, connection: &Connection) -> &Server {
-        &self.inner.servers[connection.server]
-    }
-
     /// How many servers there are to try.
     fn servers(&self) -> usize {
-        self.inner.servers.len()
-    }
-}
-
-impl Server {
-    fn parse(url: &str) -> Result<Self, String> {
-        let uri: http::Uri = url.parse().map_err(|e| format!("server {url:?}: {e}"))?;
-        let host = uri.host().ok_or_else(|| format!("server {url:?} has no host"))?;
-        if uri.scheme_str() != Some("https") {
-            return Err(format!("server {url:?} is not https"));
-        }
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port: uri.port_u16().unwrap_or(443) })
-    }
-
-    fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        self.all_servers().len()
     }
 }

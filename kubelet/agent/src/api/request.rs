@@ -34,6 +34,11 @@ pub(crate) enum ApiFailure {
 }
 
 impl ApiFailure {
+    /// What was meant is not there any more.
+    pub(crate) fn gone(what: &str) -> Self {
+        Self::Status { code: 404, reason: "NotFound".to_owned(), message: format!("{what} is gone") }
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { code: 404, .. })
     }
@@ -144,7 +149,7 @@ impl Client {
         path: &str,
         body: Option<(&str, Bytes)>,
     ) -> Result<Request<Full<Bytes>>, ApiFailure> {
-        let uri = format!("https://{}{path}", self.server(connection).authority());
+        let uri = format!("https://{}{path}", connection.server.authority());
         let mut request = Request::builder()
             .method(method)
             .uri(uri)

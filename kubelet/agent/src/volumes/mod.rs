@@ -12,11 +12,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume, VolumeMount};
-use kubelet_core::{env, pods};
+use kubelet_core::{env, hostname, pods};
 use kubelet_cri::cri;
 
 use crate::agent::Node;
-use crate::{cri_config, paths};
+use crate::{mounts, paths};
 
 /// What is kept of a pod's volumes between refreshes.
 #[derive(Default)]
@@ -27,6 +27,8 @@ pub(crate) struct PodVolumes {
 /// Kinds whose content is the kubelet's: containers only read them.
 const READ_ONLY: &[&str] =
     &["kubernetes.io~configmap", "kubernetes.io~secret", "kubernetes.io~projected", "kubernetes.io~downward-api"];
+/// Kinds that may hold secrets: never on a disk.
+const IN_MEMORY: &[&str] = &["kubernetes.io~secret", "kubernetes.io~projected", "kubernetes.io~downward-api"];
 
 /// The directory of upstream's plugin of this volume; `None`: of a kind we do not have.
 fn plugin(volume: &Volume) -> Option<&'static str> {
@@ -82,6 +84,10 @@ impl PodVolumes {
         if let Some(empty) = &volume.empty_dir {
             return if first { empty_dir(&dir, empty, fs_group(pod)) } else { Ok(()) };
         }
+        if first && plugin(volume).is_some_and(|p| IN_MEMORY.contains(&p)) {
+            fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+            keep_in_memory(&dir, None)?;
+        }
         let age = if first { crate::objects::FRESH } else { std::time::Duration::from_secs(10) };
         let source = payload::Source { node, pod, ips, age };
         let files = payload::collect(&source, volume, &mut self.tokens).await?;
@@ -99,13 +105,15 @@ impl PodVolumes {
         environment: &BTreeMap<String, String>,
     ) -> Result<Vec<cri::Mount>, String> {
         let mut mounts = Vec::new();
-        for mount in spec.volume_mounts.iter().flatten() {
-            mounts.push(volume_mount(node, pod, mount, environment)?);
+        for (index, mount) in spec.volume_mounts.iter().flatten().enumerate() {
+            let place = paths::sub_path(node, pod, &mount.name, &spec.name, index);
+            mounts.push(volume_mount(node, pod, mount, &place, environment)?);
         }
         let text = |e: std::io::Error| e.to_string();
         if !mounts.iter().any(|m| m.container_path == "/etc/hosts") {
             let hosts = paths::hosts_file(node, pod);
-            fs::write(&hosts, cri_config::hosts(node, pod, ips)).map_err(text)?;
+            let of_node = fs::read_to_string("/etc/hosts").unwrap_or_default();
+            fs::write(&hosts, hostname::hosts(pod, ips, &of_node)).map_err(text)?;
             fs::set_permissions(&hosts, fs::Permissions::from_mode(0o644)).map_err(text)?;
             mounts.push(bind("/etc/hosts", &hosts));
         }
@@ -141,10 +149,12 @@ fn bind(container_path: &str, host_path: &Path) -> cri::Mount {
     }
 }
 
+/// `place`: where a part of the volume is shown, if that is what is mounted.
 fn volume_mount(
     node: &Node,
     pod: &Pod,
     mount: &VolumeMount,
+    place: &Path,
     environment: &BTreeMap<String, String>,
 ) -> Result<cri::Mount, String> {
     let volume = volumes(pod).iter().find(|v| v.name == mount.name);
@@ -159,7 +169,8 @@ fn volume_mount(
         _ => None,
     };
     let host = match sub_path {
-        Some(sub) => sub_path::resolve(&dir, &sub)
+        Some(sub) => sub_path::prepare(&dir, &sub, place)
+            .map(|()| place.to_owned())
             .map_err(|e| format!("failed to prepare subPath for volumeMount {:?}: {e}", mount.name))?,
         None => dir,
     };
@@ -189,12 +200,9 @@ fn fs_group(pod: &Pod) -> Option<u32> {
 fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> Result<(), String> {
     let text = |e: std::io::Error| e.to_string();
     fs::create_dir_all(dir).map_err(text)?;
-    if source.medium.as_deref() == Some("Memory") && !mounts_below(dir).map_err(text)?.iter().any(|m| m == dir) {
+    if source.medium.as_deref() == Some("Memory") {
         let size = source.size_limit.as_ref().and_then(|q| api_machinery::quantity::Quantity::parse(&q.0).ok());
-        let options = size.map(|q| format!("size={}", q.value()));
-        let flags = nix::mount::MsFlags::MS_NOSUID | nix::mount::MsFlags::MS_NODEV;
-        nix::mount::mount(Some("tmpfs"), dir, Some("tmpfs"), flags, options.as_deref())
-            .map_err(|e| format!("mounting tmpfs: {e}"))?;
+        keep_in_memory(dir, size.map(|q| q.value()))?;
     }
     if let Some(group) = group {
         std::os::unix::fs::chown(dir, None, Some(group)).map_err(text)?;
@@ -204,18 +212,20 @@ fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> R
     fs::set_permissions(dir, fs::Permissions::from_mode(mode)).map_err(text)
 }
 
-/// Mount points at or below a directory, deepest first.
-fn mounts_below(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = table.lines().filter_map(|l| l.split(' ').nth(4)).map(|p| PathBuf::from(p.replace("\\040", " ")));
-    let mut below: Vec<_> = points.filter(|p| p.starts_with(dir)).collect();
-    below.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
-    Ok(below)
+/// Mounts a tmpfs of at most `size` bytes, unless there is one.
+fn keep_in_memory(dir: &Path, size: Option<i64>) -> Result<(), String> {
+    if mounts::below(dir).map_err(|e| e.to_string())?.iter().any(|point| point == dir) {
+        return Ok(());
+    }
+    let options = size.map(|size| format!("size={size}"));
+    let flags = nix::mount::MsFlags::MS_NOSUID | nix::mount::MsFlags::MS_NODEV;
+    nix::mount::mount(Some("tmpfs"), dir, Some("tmpfs"), flags, options.as_deref())
+        .map_err(|e| format!("mounting tmpfs: {e}"))
 }
 
 /// Removes a pod's directory; never what is mounted in it.
 fn remove(dir: &Path) -> std::io::Result<()> {
-    for point in mounts_below(dir)? {
+    for point in mounts::below(dir)? {
         nix::mount::umount2(&point, nix::mount::MntFlags::UMOUNT_NOFOLLOW)?;
     }
     match fs::remove_dir_all(dir) {
