@@ -21,12 +21,20 @@ use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::respond::{self, Response};
 use crate::state::State;
-use crate::{authorize, nonresource, options, resources};
+use crate::{authorize, deprecated, nonresource, options, resources};
+
+/// What TLS says of a client.
+pub(crate) enum Client {
+    Stranger,
+    /// DER of a certificate that the client CA vouches for.
+    Certified(Vec<u8>),
+    /// It has a certificate that says nothing to us. Another credential may still be good.
+    Refused,
+}
 
 /// The other end of a connection.
 pub(crate) struct Peer {
-    /// DER of the client certificate TLS has verified.
-    pub certificate: Option<Vec<u8>>,
+    pub client: Client,
     /// Cancel to finish what is open and close: clients that fail to authenticate get no multiplexing.
     pub close: CancellationToken,
 }
@@ -53,6 +61,8 @@ struct Seen {
     user: UserInfo,
     labels: Option<Labels>,
     long_running: bool,
+    /// What is said of the version that was asked for.
+    deprecated: Option<&'static str>,
 }
 
 const MAX_AUDIT_ID_BYTES: usize = 64;
@@ -72,6 +82,9 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, request: Request<
         }
         respond::error(&output, &error)
     });
+    if let Some(warning) = seen.deprecated {
+        add_warnings(&mut response, &[warning]);
+    }
     finish(&mut response, &audit_id);
     if let Some(labels) = &seen.labels {
         let bytes = response.body().size_hint().exact();
@@ -93,6 +106,7 @@ async fn answer(state: &Arc<State>, peer: &Peer, request: Request<Incoming>, see
     seen.user = user.clone();
     let _seat = state.inflight.seat(&info, &user)?;
     authorize::request(&*state.server.authorizer, &user, &info)?;
+    seen.deprecated = deprecated::warning(&info);
 
     let long_running = info.is_long_running();
     let deadline = options::deadline(&query)?;
@@ -125,13 +139,22 @@ fn bearer_token(headers: &HeaderMap) -> Option<String> {
 }
 
 fn credentials(peer: &Peer, headers: &HeaderMap) -> Credentials {
-    Credentials { client_certificate: peer.certificate.clone(), bearer_token: bearer_token(headers) }
+    let client_certificate = match &peer.client {
+        Client::Certified(der) => Some(der.clone()),
+        Client::Stranger | Client::Refused => None,
+    };
+    Credentials { client_certificate, bearer_token: bearer_token(headers) }
 }
 
 /// 401 when credentials are bad, or none are known and anonymous requests are off.
 async fn authenticate(state: &State, peer: &Peer, headers: &HeaderMap) -> Result<UserInfo> {
     let started = Instant::now();
-    let found = state.server.authenticator.authenticate(&credentials(peer, headers)).await;
+    let credentials = credentials(peer, headers);
+    // Who shows a bad certificate and nothing else is not anonymous.
+    let found = match matches!(peer.client, Client::Refused) && credentials.bearer_token.is_none() {
+        true => Err(ApiError::unauthorized()),
+        false => state.server.authenticator.authenticate(&credentials).await,
+    };
     let result = match &found {
         Ok(Some(_)) => "success",
         Ok(None) => "failure",
@@ -160,12 +183,12 @@ fn without_body(response: Response) -> Response {
 }
 
 /// Adds `Warning: 299 - "..."`, one per text; what cannot stand in a header is left out.
-pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
+pub(crate) fn add_warnings(response: &mut Response, warnings: &[impl AsRef<str>]) {
     /// Warnings beyond this many bytes are dropped, as upstream drops them.
     const MAX_BYTES: usize = 4096;
     let mut bytes = 0;
     for warning in warnings {
-        let text: String = warning.chars().filter(|char| !char.is_control()).collect();
+        let text: String = warning.as_ref().chars().filter(|char| !char.is_control()).collect();
         let text = format!("299 - \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         bytes += text.len();
         if bytes > MAX_BYTES {

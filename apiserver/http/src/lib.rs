@@ -5,6 +5,7 @@ mod authorize;
 mod body;
 mod chain;
 mod connect;
+mod deprecated;
 mod discovery;
 mod health;
 mod impersonate;
@@ -95,14 +96,9 @@ impl Server {
     /// [`Self::serve`] on a socket that is already bound; `config.listen` is only compared with, then.
     pub async fn serve_on(self, listener: tokio::net::TcpListener, stop: CancellationToken) -> std::io::Result<()> {
         let config = &self.config;
-        let tls = pki::reload::server_config(
-            &config.certificate,
-            &config.key,
-            &config.client_ca,
-            false,
-            &[b"h2", b"http/1.1"],
-        )
-        .map_err(std::io::Error::other)?;
+        let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
+        let tls = pki::reload::lenient_server_config(&config.certificate, &config.key, &config.client_ca, &alpn)
+            .map_err(std::io::Error::other)?;
         let state = state::State::new(self, stop)?;
         serve::run(state, listener, tls).await;
         Ok(())

@@ -10,14 +10,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pki::reload::ClientTrust;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{self, Peer};
+use crate::chain::{self, Client, Peer};
 use crate::respond::Response;
 use crate::state::State;
 
@@ -42,8 +44,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Accepts until `state.stop`, then lets open requests finish.
-pub(crate) async fn run(state: Arc<State>, listener: TcpListener, tls: Arc<ServerConfig>) {
-    let acceptor = TlsAcceptor::from(tls);
+pub(crate) async fn run(state: Arc<State>, listener: TcpListener, tls: (Arc<ServerConfig>, ClientTrust)) {
+    let (acceptor, trust) = (TlsAcceptor::from(tls.0), Arc::new(tls.1));
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -51,7 +53,8 @@ pub(crate) async fn run(state: Arc<State>, listener: TcpListener, tls: Arc<Serve
             accepted = accept(&listener, &slots) => accepted,
         };
         if let Some((tcp, address, slot)) = accepted {
-            state.tasks.spawn(connection(state.clone(), acceptor.clone(), tcp, address, slot));
+            let opening = Opening { acceptor: acceptor.clone(), trust: trust.clone(), tcp, address };
+            state.tasks.spawn(connection(state.clone(), opening, slot));
         }
     }
     drop(listener);
@@ -83,13 +86,16 @@ async fn accept(
     }
 }
 
-async fn connection(
-    state: Arc<State>,
+/// A connection that was accepted.
+struct Opening {
     acceptor: TlsAcceptor,
+    trust: Arc<ClientTrust>,
     tcp: TcpStream,
     address: SocketAddr,
-    _slot: OwnedSemaphorePermit,
-) {
+}
+
+async fn connection(state: Arc<State>, opening: Opening, _slot: OwnedSemaphorePermit) {
+    let Opening { acceptor, trust, tcp, address } = opening;
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
     }
@@ -106,12 +112,23 @@ async fn connection(
         },
     };
     let session = tls.get_ref().1;
-    let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|der| der.to_vec());
+    let client = client(&trust, session.peer_certificates().unwrap_or_default(), address);
     let h2 = session.alpn_protocol() == Some(b"h2");
-    let peer = Arc::new(Peer { certificate, close: state.stop.child_token() });
+    let peer = Arc::new(Peer { client, close: state.stop.child_token() });
     let done = if h2 { serve_h2(&state, &peer, tls).await } else { serve_h1(&state, &peer, tls).await };
     if let Err(error) = done {
         tracing::debug!(%address, %error, "connection ended");
+    }
+}
+
+fn client(trust: &ClientTrust, chain: &[CertificateDer<'_>], address: SocketAddr) -> Client {
+    let Some(certificate) = chain.first() else { return Client::Stranger };
+    match trust.check(chain) {
+        Ok(()) => Client::Certified(certificate.to_vec()),
+        Err(error) => {
+            tracing::debug!(%address, error, "a client certificate is not trusted");
+            Client::Refused
+        }
     }
 }
 
@@ -129,7 +146,8 @@ fn service(
 }
 
 async fn serve_h2(state: &Arc<State>, peer: &Arc<Peer>, tls: TlsStream<TcpStream>) -> hyper::Result<()> {
-    let streams = if peer.certificate.is_some() { MAX_STREAMS } else { MAX_STREAMS_WITHOUT_CERTIFICATE };
+    let streams =
+        if matches!(peer.client, Client::Certified(_)) { MAX_STREAMS } else { MAX_STREAMS_WITHOUT_CERTIFICATE };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

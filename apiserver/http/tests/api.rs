@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::{Client, Running, pod};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use pki::authority::Authority;
 use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -119,6 +120,13 @@ async fn verbs_and_shapes() {
         let deleted = admin.send(true, "DELETE", &format!("{PODS}/{name}?{options}"), &[], "").await;
         assert_eq!(deleted.code, code, "{options}: {}", deleted.text());
     }
+
+    for (target, code) in [("/api/v1/endpoints", 200), ("/api/v1/namespaces/default/endpoints/none", 404)] {
+        let old = admin.get(target).await;
+        let warning = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
+        assert_eq!((old.code, old.header("warning")), (code, warning), "{target}");
+    }
+    assert_eq!(admin.get(PODS).await.header("warning"), "");
 
     let head = admin.send(false, "HEAD", "/api/v1/namespaces/default", &[], "").await;
     assert_eq!((head.code, head.body.len()), (200, 0));
@@ -297,6 +305,35 @@ async fn identity() {
     ] {
         let answer = server.admin.post(local, &asked(attributes)).await;
         assert_eq!(answer.code, code, "{}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_certificate_is_answered() {
+    let server = Running::start().await;
+    let dir = server.dir.path();
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let other = Authority::create("other-ca", common::now()).expect("a CA");
+    for (name, authority, issued) in
+        [("foreign", &other, common::now()), ("expired", &server.ca, common::now() - 3 * day)]
+    {
+        let request = pki::authority::Request {
+            common_name: "admin".to_owned(),
+            organizations: vec!["system:masters".to_owned()],
+            client: true,
+            days: 1,
+            ..pki::authority::Request::default()
+        };
+        authority.issue(&request, issued).expect("a certificate").write(dir, name).expect("written");
+        let identity = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+        let client = Client::new(server.address, &dir.join("ca.crt"), Some((&identity.0, &identity.1)));
+        for h2 in [true, false] {
+            let get = async |headers: &[(&str, &str)]| client.send(h2, "GET", PODS, headers, "").await.status();
+            assert_eq!(get(&[]).await, "401 Unauthorized: Unauthorized", "{name}: neither admin nor anonymous");
+            assert_eq!(get(&[("authorization", "Bearer nobody")]).await, "401 Unauthorized: Unauthorized", "{name}");
+            let good = get(&[("authorization", "Bearer reader")]).await;
+            assert!(good.starts_with("200"), "{name}: a good token beside it counts: {good}");
+        }
     }
 }
 

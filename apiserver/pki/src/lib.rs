@@ -6,6 +6,7 @@
 pub mod authority;
 mod files;
 pub mod join;
+pub mod names;
 pub mod reload;
 pub mod tokens;
 

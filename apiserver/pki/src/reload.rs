@@ -34,14 +34,54 @@ pub fn server_config(
     require: bool,
     alpn: &[&[u8]],
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
-    let identity = Reloading::start(identity_of(certificate, key))?;
     let roots = Reloading::start(client_verifier_of(client_ca))?;
-    let verifier = Arc::new(Clients { roots, require });
+    let policy = if require { Policy::Require } else { Policy::Verify };
+    server_side(certificate, key, Clients { roots, policy }, alpn)
+}
+
+/// Server side for clients that may also say who they are by a token: whatever certificate one presents, and has
+/// the key of, does for the handshake, and [`ClientTrust`] tells whether it says who they are.
+///
+/// Must be called inside a tokio runtime.
+pub fn lenient_server_config(
+    certificate: &Path,
+    key: &Path,
+    client_ca: &Path,
+    alpn: &[&[u8]],
+) -> Result<(Arc<rustls::ServerConfig>, ClientTrust), PkiError> {
+    let roots = Reloading::start(client_verifier_of(client_ca))?;
+    let trust = ClientTrust { roots: roots.clone() };
+    let config = server_side(certificate, key, Clients { roots, policy: Policy::Ask }, alpn)?;
+    Ok((config, trust))
+}
+
+fn server_side(
+    certificate: &Path,
+    key: &Path,
+    clients: Clients,
+    alpn: &[&[u8]],
+) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    let identity = Reloading::start(identity_of(certificate, key))?;
     let builder = rustls::ServerConfig::builder_with_provider(provider());
     let builder = builder.with_safe_default_protocol_versions().map_err(invalid)?;
-    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(Identity(identity)));
+    let builder = builder.with_client_cert_verifier(Arc::new(clients));
+    let mut config = builder.with_cert_resolver(Arc::new(Identity(identity)));
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// The client CA as it is now.
+pub struct ClientTrust {
+    roots: Arc<Reloading<dyn ClientCertVerifier>>,
+}
+
+impl ClientTrust {
+    /// Whether a chain that a client presented leads to the CA, is for clients, and is of now. `Err`: why not.
+    pub fn check(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
+        let Some((end_entity, intermediates)) = chain.split_first() else { return Err("no certificate".to_owned()) };
+        let verified = self.roots.get().verify_client_cert(end_entity, intermediates, UnixTime::now());
+        verified.map(|_| ()).map_err(|error| error.to_string())
+    }
 }
 
 /// Client side: servers checked against `ca`, own certificate presented and re-read when it changes.
@@ -188,10 +228,21 @@ impl ResolvesClientCert for Identity {
     }
 }
 
+/// What becomes of clients in the handshake.
+#[derive(Clone, Copy, PartialEq)]
+enum Policy {
+    /// They present a good certificate.
+    Require,
+    /// They present a good certificate or none.
+    Verify,
+    /// They may present anything.
+    Ask,
+}
+
 /// Checks clients against the CA as it is now.
 struct Clients {
     roots: Arc<Reloading<dyn ClientCertVerifier>>,
-    require: bool,
+    policy: Policy,
 }
 
 impl std::fmt::Debug for Clients {
@@ -202,7 +253,7 @@ impl std::fmt::Debug for Clients {
 
 impl ClientCertVerifier for Clients {
     fn client_auth_mandatory(&self) -> bool {
-        self.require
+        self.policy == Policy::Require
     }
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
@@ -213,6 +264,9 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        if self.policy == Policy::Ask {
+            return Ok(ClientCertVerified::assertion());
+        }
         self.roots.get().verify_client_cert(end_entity, intermediates, now)
     }
     fn verify_tls12_signature(

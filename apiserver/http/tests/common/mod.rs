@@ -97,6 +97,7 @@ pub(crate) struct Running {
     pub stop: CancellationToken,
     pub served: tokio::task::JoinHandle<std::io::Result<()>>,
     pub admin: Client,
+    pub ca: Authority,
     /// What a kubelet serves with: (certificate, key) PEM.
     pub kubelet: pki::authority::CertifiedKey,
     pub dir: tempfile::TempDir,
@@ -179,7 +180,7 @@ impl Running {
         let stop = CancellationToken::new();
         let served = tokio::spawn(server.serve_on(listener, stop.clone()));
         let admin = Client::new(address, &ca_file, Some((&identity.0, &identity.1)));
-        Self { address, registry, store, stop, served, admin, kubelet, dir }
+        Self { address, registry, store, stop, served, admin, ca, kubelet, dir }
     }
 
     /// A client without a certificate.
