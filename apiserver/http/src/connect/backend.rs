@@ -47,6 +47,13 @@ pub(crate) enum Transport {
     Plain,
 }
 
+impl Transport {
+    /// Whether our client certificate is presented.
+    fn is_kubelet(self) -> bool {
+        matches!(self, Transport::Kubelet | Transport::KubeletUnchecked)
+    }
+}
+
 /// TLS configurations towards backends.
 pub(crate) struct Backends {
     kubelet: Arc<ClientConfig>,
@@ -120,14 +127,21 @@ impl Backends {
         })
     }
 
-    /// A Node may not point our kubelet credentials back at an API server.
-    fn check(&self, address: SocketAddr, transport: Transport) -> Result<()> {
-        let kubelet = matches!(transport, Transport::Kubelet | Transport::KubeletUnchecked);
-        let same_host = address.ip() == self.own.ip() || self.own.ip().is_unspecified() || address.ip().is_loopback();
-        if kubelet && address.port() == self.own.port() && same_host {
-            return Err(ApiError::bad_request("address not allowed"));
+    /// A Node may not point our kubelet credentials back at an API server: at this one, or at another replica's.
+    async fn check(&self, state: &State, address: SocketAddr, transport: Transport) -> Result<()> {
+        if !transport.is_kubelet() {
+            return Ok(());
         }
-        Ok(())
+        let members = state.server.registry.store.status().members;
+        let urls = members.iter().filter_map(|member| member.api_url.strip_prefix("https://"));
+        let mut all = Vec::new();
+        for host in urls {
+            all.extend(addresses(host.trim_end_matches('/')).await);
+        }
+        match is_listened_on(address, self.own) || all.contains(&address) {
+            true => Err(not_allowed()),
+            false => Ok(()),
+        }
     }
 
     /// Sends a request on a new connection. Redirects are answers like any other: never followed.
@@ -138,7 +152,7 @@ impl Backends {
         transport: Transport,
         request: Request<Body>,
     ) -> Result<http::Response<Incoming>> {
-        self.check(address, transport)?;
+        self.check(state, address, transport).await?;
         let config = match transport {
             Transport::Kubelet => Some(&self.kubelet),
             Transport::KubeletUnchecked => Some(&self.kubelet_unchecked),
@@ -153,6 +167,9 @@ impl Backends {
                 Some(config) => {
                     let name = ServerName::from(address.ip());
                     let tls = TlsConnector::from(config.clone()).connect(name, tcp).await?;
+                    if transport.is_kubelet() {
+                        check_peer(tls.get_ref().1.peer_certificates())?;
+                    }
                     Ok(Box::new(tls) as Box<dyn Stream>)
                 }
             }
@@ -173,6 +190,43 @@ impl Backends {
             }
         });
         sender.send_request(request).await.map_err(|error| bad_gateway(&address.to_string(), error))
+    }
+}
+
+/// Whether connecting to an address reaches a listener of this machine.
+fn is_listened_on(address: SocketAddr, own: SocketAddr) -> bool {
+    let same_host = address.ip() == own.ip() || own.ip().is_unspecified() || address.ip().is_loopback();
+    address.port() == own.port() && same_host
+}
+
+/// How long a name may take to be looked up; after that it stands for nothing.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The addresses that `HOST:PORT` stands for.
+async fn addresses(host: &str) -> Vec<SocketAddr> {
+    if let Ok(address) = host.parse() {
+        return vec![address];
+    }
+    match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(host)).await {
+        Ok(Ok(found)) => found.collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn not_allowed() -> ApiError {
+    ApiError::bad_request("address not allowed")
+}
+
+/// What API servers are certified for, and kubelets are not: an API server is known by it at whichever of its
+/// addresses a Node points there.
+const API_SERVER: &str = "kubernetes.default.svc";
+
+/// Refuses an API server at the other end, before anything is said to it.
+fn check_peer(certificates: Option<&[CertificateDer<'_>]>) -> std::io::Result<()> {
+    let certificate = certificates.and_then(<[_]>::first);
+    match certificate.is_some_and(|der| pki::names::is_for_host(der, API_SERVER)) {
+        true => Err(std::io::Error::other("an API server answers where a kubelet should")),
+        false => Ok(()),
     }
 }
 
@@ -288,5 +342,48 @@ pub(crate) fn reason_of(code: u16) -> Reason {
         503 => Reason::ServiceUnavailable,
         504 => Reason::Timeout,
         _ => Reason::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn own_addresses() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        for (to, own, is) in [
+            ("10.0.0.1:6443", "10.0.0.1:6443", true),
+            ("10.0.0.2:6443", "10.0.0.1:6443", false),
+            ("10.0.0.2:6443", "0.0.0.0:6443", true),
+            ("127.0.0.1:6443", "10.0.0.1:6443", true),
+            ("10.0.0.1:10250", "10.0.0.1:6443", false),
+        ] {
+            assert_eq!(is_listened_on(address(to), address(own)), is, "{to} {own}");
+        }
+        assert_eq!(addresses("10.0.0.7:6444").await, [address("10.0.0.7:6444")]);
+        assert!(addresses("localhost:6444").await.contains(&address("127.0.0.1:6444")));
+        assert_eq!(addresses("no such name").await, []);
+    }
+
+    #[test]
+    fn an_api_server_is_known_by_its_certificate() {
+        let now = "2026-11-22T00:00:00Z".parse().expect("a time");
+        let authority = pki::authority::Authority::create("ca", now).expect("a CA");
+        let der = |name: &str| {
+            let request = pki::authority::Request {
+                common_name: "x".into(),
+                dns_names: vec![name.into()],
+                server: true,
+                days: 1,
+                ..pki::authority::Request::default()
+            };
+            let pem = authority.issue(&request, now).expect("issues").certificate_pem;
+            let mut all = rustls::pki_types::pem::PemObject::pem_slice_iter(pem.as_bytes());
+            let first: CertificateDer<'static> = all.next().expect("one").expect("PEM");
+            first
+        };
+        assert!(check_peer(Some(&[der("kubernetes.default.svc")])).is_err());
+        assert!(check_peer(Some(&[der("node-1")])).is_ok() && check_peer(None).is_ok());
     }
 }
