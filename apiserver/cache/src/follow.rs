@@ -40,11 +40,12 @@ pub(crate) async fn start(cache: &Arc<Cache>, store: DynStore) -> Result<(), Sto
     Ok(())
 }
 
-/// An older revision to list at, so that the watch plays back what came after it.
+/// An older revision to list at, so that the watch plays back what came after it. In a young cluster that is
+/// its first: nobody can have seen an older one.
 fn replay_from(store: &DynStore) -> Option<Revision> {
     let status = store.status();
-    let from = store.applied_revision().saturating_sub(REPLAYED_REVISIONS).max(status.compacted_revision);
-    (from > 0 && from < store.applied_revision()).then_some(from)
+    let from = store.applied_revision().saturating_sub(REPLAYED_REVISIONS).max(status.compacted_revision).max(1);
+    (from < store.applied_revision()).then_some(from)
 }
 
 /// Replaces everything by a list (of the newest state, or of a revision), and opens a watch after it.

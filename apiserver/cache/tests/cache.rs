@@ -124,6 +124,18 @@ async fn watches_of_before_a_restart_resume() {
     assert!(matches!(cache.watch(&pods(), None, 3), Err(CacheError::Expired { .. })));
 }
 
+/// However few revisions there were: a cluster that was never compacted plays back from its first.
+#[tokio::test]
+async fn watches_resume_after_a_restart_in_a_young_cluster() {
+    let store = MemStore::new();
+    let first = put(&store, "a", "x", "").await;
+    put(&store, "a", "y", "").await;
+    put(&store, "a", "x", "n1").await;
+    let cache = start(&store).await;
+    let mut watcher = cache.watch(&pods(), None, first).expect("the window begins at the first revision");
+    assert_eq!(next(&mut watcher).await, ["Added y@2", "Modified x@3"]);
+}
+
 #[tokio::test]
 async fn a_slow_cursor_expires_and_others_do_not_notice() {
     let store = MemStore::new();
