@@ -69,6 +69,7 @@ async fn list(store: &DynStore, at: Option<Revision>) -> Result<(Vec<KeyValue>, 
     let at = at.map_or(ReadAt::Local, ReadAt::Revision);
     let mut request = RangeRequest::prefix(REGISTRY_PREFIX.as_bytes(), at);
     request.limit = LIST_PAGE;
+    request.count = false;
     let mut kvs: Vec<KeyValue> = Vec::new();
     loop {
         let reply = store.range(request.clone()).await?;

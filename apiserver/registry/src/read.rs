@@ -202,6 +202,7 @@ impl Registry {
         let mut taken = Taken { objects: Vec::new(), limit, more: false };
         // Who selects may have to look at many to find one: small pages would be many reads.
         let everything = selection.is_everything();
+        request.count = everything && limit > 0;
         request.limit = if limit > 0 && everything { STORE_PAGE.min(limit.saturating_add(1)) } else { STORE_PAGE };
         let mut total = None;
         loop {
@@ -211,6 +212,7 @@ impl Registry {
             };
             request.at = ReadAt::Revision(reply.revision);
             let total = *total.get_or_insert(reply.count);
+            request.count = false;
             let last = reply.kvs.last().map(|kv| kv.key.clone());
             for kv in &reply.kvs {
                 let key = std::str::from_utf8(&kv.key).ok().and_then(ObjectKey::from_store_key);

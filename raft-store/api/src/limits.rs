@@ -12,6 +12,8 @@ pub const MAX_KEY_BYTES: usize = 4 * 1024;
 pub const MAX_TXN_BYTES: usize = 8 * 1024 * 1024;
 /// Most comparisons, and most operations of one branch.
 pub const MAX_TXN_OPS: usize = 4096;
+/// Most keys and values that one `DeleteRange` deletes, in bytes: they are all in its answer and in its events.
+pub const MAX_DELETE_BYTES: usize = 256 * 1024 * 1024;
 /// How long a read at a revision this replica has not reached waits for it.
 pub const FUTURE_READ_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 

@@ -171,12 +171,21 @@ pub struct RangeRequest {
     pub limit: usize,
     /// Leave values out.
     pub keys_only: bool,
+    /// Count the keys of the whole range also where `limit` cuts it: the store must look at all of them.
+    pub count: bool,
 }
 
 impl RangeRequest {
-    /// Everything below `prefix`.
+    /// Everything below `prefix`, counted.
     pub fn prefix(prefix: &[u8], at: ReadAt) -> Self {
-        Self { start: Bytes::copy_from_slice(prefix), end: prefix_end(prefix), at, limit: 0, keys_only: false }
+        Self {
+            start: Bytes::copy_from_slice(prefix),
+            end: prefix_end(prefix),
+            at,
+            limit: 0,
+            keys_only: false,
+            count: true,
+        }
     }
 }
 
@@ -197,7 +206,7 @@ pub struct RangeReply {
     pub kvs: Vec<KeyValue>,
     /// Whether `limit` cut the answer.
     pub more: bool,
-    /// Keys in the whole range, cut or not.
+    /// Keys in the whole range, cut or not; when they were not to be counted, those in this answer.
     pub count: usize,
     pub revision: Revision,
 }

@@ -22,6 +22,7 @@ pub fn apply(state: &dyn StateRead, command: &Command) -> Result<(Reply, Effects
         Command::LeaseGrant { ttl_ms, .. } => grant(state, *ttl_ms),
         Command::LeaseRenew { lease } => renew(state, *lease),
         Command::LeaseRevoke { lease, only_if_renewals } => revoke(state, *lease, *only_if_renewals)?,
+        Command::LeasesEnd { leases } => end_leases(state, leases)?,
         Command::Compact { revision } => compact(state, *revision),
         Command::AllocateNodeId { .. } => allocate_node_id(state),
     };
@@ -89,6 +90,21 @@ fn revoke(state: &dyn StateRead, id: LeaseId, only_if_renewals: Option<u64>) -> 
     }
     let mut effects = writes.into_effects();
     effects.leases.push(LeaseChange::Revoked { id });
+    Ok(Decided::Done(Reply::Done, effects))
+}
+
+fn end_leases(state: &dyn StateRead, leases: &[(LeaseId, u64)]) -> Result<Decided, StoreError> {
+    let mut writes = Writes::new(state);
+    let mut ended = Vec::new();
+    for (id, renewals) in leases {
+        let Some(lease) = state.lease(*id).filter(|lease| lease.renewals == *renewals) else { continue };
+        for key in &lease.keys {
+            writes.delete(key)?;
+        }
+        ended.push(LeaseChange::Revoked { id: *id });
+    }
+    let mut effects = writes.into_effects();
+    effects.leases.append(&mut ended);
     Ok(Decided::Done(Reply::Done, effects))
 }
 

@@ -36,6 +36,11 @@ pub enum Command {
         lease: LeaseId,
         only_if_renewals: Option<u64>,
     },
+    /// Ends all of these leases that were not renewed since; by the leader, when many end at once.
+    LeasesEnd {
+        /// With the renewals the leader knew of.
+        leases: Vec<(LeaseId, u64)>,
+    },
     Compact {
         revision: Revision,
     },
@@ -51,7 +56,8 @@ impl Command {
         match self {
             Command::Txn(txn) => txn.request,
             Command::LeaseGrant { request, .. } | Command::AllocateNodeId { request } => *request,
-            Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::Compact { .. } => None,
+            Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::LeasesEnd { .. } => None,
+            Command::Compact { .. } => None,
         }
     }
 }
@@ -83,12 +89,13 @@ pub trait StateRead {
     fn compacted(&self) -> Revision;
     /// The newest version.
     fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StoreError>;
-    /// Newest versions of `[start, end)` in key order; an empty `end` is the end of the key space.
-    fn range(&self, start: &[u8], end: &[u8]) -> Result<Vec<KeyValue>, StoreError>;
+    /// Newest versions of `[start, end)` in key order; an empty `end` is the end of the key space. `None` when
+    /// their keys and values are more than `max_bytes`.
+    fn range(&self, start: &[u8], end: &[u8], max_bytes: usize) -> Result<Option<Vec<KeyValue>>, StoreError>;
     /// The version of `key` that was written at `revision`; asked only above the compacted revision or at it.
     fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError>;
     fn has_lease(&self, id: LeaseId) -> bool;
-    fn lease(&self, id: LeaseId) -> Option<Lease>;
+    fn lease(&self, id: LeaseId) -> Option<&Lease>;
     fn last_lease_id(&self) -> LeaseId;
     fn last_node_id(&self) -> u64;
     fn replies(&self) -> &Replies;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use store_api::{
-    Compare, CompareOp, CompareTarget, Event, Fence, KeyValue, LeaseId, Op, OpReply, StoreError, Txn, TxnReply,
+    Compare, CompareOp, CompareTarget, Event, Fence, KeyValue, LeaseId, MAX_DELETE_BYTES, Op, OpReply, StoreError, Txn,
+    TxnReply,
 };
 
 use crate::apply::Decided;
@@ -24,7 +25,14 @@ pub(crate) fn run_txn(state: &dyn StateRead, txn: &Txn) -> Result<Decided, Store
         return Ok(StoreError::LeaseNotFound(lease).into());
     }
     let mut writes = Writes::new(state);
-    let replies = ops.iter().map(|op| run_op(&mut writes, op)).collect::<Result<Vec<_>, _>>()?;
+    let mut replies = Vec::new();
+    for op in ops {
+        let Some(reply) = run_op(&mut writes, op)? else {
+            let why = format!("more than {MAX_DELETE_BYTES} bytes would be deleted at once; delete smaller ranges");
+            return Ok(StoreError::Invalid(why).into());
+        };
+        replies.push(reply);
+    }
     let effects = writes.into_effects();
     let revision = effects.revision.unwrap_or(state.revision());
     Ok(Decided::Done(Reply::Txn(TxnReply { succeeded, revision, replies }), effects))
@@ -67,13 +75,14 @@ fn missing_lease(state: &dyn StateRead, ops: &[Op]) -> Option<LeaseId> {
     })
 }
 
-fn run_op(writes: &mut Writes<'_>, op: &Op) -> Result<OpReply, StoreError> {
-    Ok(match op {
+/// `None` when it would do too much.
+fn run_op(writes: &mut Writes<'_>, op: &Op) -> Result<Option<OpReply>, StoreError> {
+    Ok(Some(match op {
         Op::Get { key } => OpReply::Got(writes.get(key)?),
         Op::Put { key, value, lease } => OpReply::Put { previous: writes.put(key, value, *lease)? },
         Op::Delete { key } => OpReply::Deleted(writes.delete(key)?.into_iter().collect()),
-        Op::DeleteRange { start, end } => OpReply::Deleted(writes.delete_range(start, end)?),
-    })
+        Op::DeleteRange { start, end } => return Ok(writes.delete_range(start, end)?.map(OpReply::Deleted)),
+    }))
 }
 
 /// The writes of one entry, over the state before it.
@@ -136,15 +145,16 @@ impl<'a> Writes<'a> {
     }
 
     /// No key in the range was put in this entry ([`Txn::check`]), so the state before it knows them all,
-    /// and those written since were deleted.
-    fn delete_range(&mut self, start: &Bytes, end: &Bytes) -> Result<Vec<KeyValue>, StoreError> {
+    /// and those written since were deleted. `None` when there is too much in it.
+    fn delete_range(&mut self, start: &Bytes, end: &Bytes) -> Result<Option<Vec<KeyValue>>, StoreError> {
+        let Some(found) = self.state.range(start, end, MAX_DELETE_BYTES)? else { return Ok(None) };
         let mut deleted = Vec::new();
-        for kv in self.state.range(start, end)? {
+        for kv in found {
             if !self.newest.contains_key(&kv.key) {
                 deleted.push(self.delete_known(kv));
             }
         }
-        Ok(deleted)
+        Ok(Some(deleted))
     }
 
     fn move_lease(&mut self, key: &Bytes, from: LeaseId, to: LeaseId) {

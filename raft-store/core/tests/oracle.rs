@@ -21,6 +21,8 @@ struct Model {
     last_lease_id: LeaseId,
     last_node_id: u64,
     replies: Replies,
+    /// Ranges are too large to be read.
+    huge: bool,
 }
 
 impl StateRead for Model {
@@ -33,8 +35,11 @@ impl StateRead for Model {
     fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         Ok(self.newest.get(key).cloned())
     }
-    fn range(&self, start: &[u8], end: &[u8]) -> Result<Vec<KeyValue>, StoreError> {
-        Ok(self.newest.values().filter(|kv| in_range(&kv.key, start, end)).cloned().collect())
+    fn range(&self, start: &[u8], end: &[u8], max_bytes: usize) -> Result<Option<Vec<KeyValue>>, StoreError> {
+        let inside = self.newest.values().filter(|kv| in_range(&kv.key, start, end));
+        let found: Vec<KeyValue> = inside.cloned().collect();
+        let bytes: usize = found.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
+        Ok((bytes <= max_bytes && !self.huge).then_some(found))
     }
     fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError> {
         Ok(self.versions.get(&(Bytes::copy_from_slice(key), revision)).cloned())
@@ -42,8 +47,8 @@ impl StateRead for Model {
     fn has_lease(&self, id: LeaseId) -> bool {
         self.leases.contains_key(&id)
     }
-    fn lease(&self, id: LeaseId) -> Option<Lease> {
-        self.leases.get(&id).cloned()
+    fn lease(&self, id: LeaseId) -> Option<&Lease> {
+        self.leases.get(&id)
     }
     fn last_lease_id(&self) -> LeaseId {
         self.last_lease_id
@@ -232,4 +237,35 @@ fn the_hash_depends_on_every_field() {
     assert_ne!(fold_hash(0, &variants[0]), fold_hash(1, &variants[0]));
     // The value is part of the data format: replicas of different versions compare it.
     assert_eq!(format!("{:016x}", fold_hash(0, &variants[0])), "269b5c9acf115427");
+}
+
+#[test]
+fn many_leases_end_at_once_but_for_those_that_were_renewed() {
+    let mut model = Model::default();
+    for lease in 1..=3 {
+        model.apply(&Command::LeaseGrant { request: None, ttl_ms: 1 });
+        let put = Op::Put { key: format!("k{lease}").into(), value: "v".into(), lease };
+        model.apply(&Command::Txn(Txn { success: vec![put], ..Txn::default() }));
+    }
+    model.apply(&Command::LeaseRenew { lease: 2 });
+    let end = Command::LeasesEnd { leases: vec![(1, 0), (2, 0), (3, 0), (9, 0)] };
+    let (reply, effects) = model.apply(&end);
+    assert_eq!((reply, effects.revision, effects.events.len()), (Reply::Done, Some(4), 2));
+    assert_eq!(model.leases.keys().copied().collect::<Vec<_>>(), [2]);
+    assert_eq!(model.newest.keys().cloned().collect::<Vec<_>>(), ["k2"]);
+    model.check();
+    let (reply, effects) = model.apply(&end);
+    assert_eq!((reply, effects.revision), (Reply::Done, None), "once more changes nothing");
+}
+
+#[test]
+fn too_large_a_deletion_is_refused() {
+    let mut model = Model::default();
+    model.apply(&Command::Txn(Txn::put("a", "v")));
+    model.huge = true;
+    let all = Op::DeleteRange { start: Bytes::new(), end: Bytes::new() };
+    let success = vec![Op::Delete { key: "a".into() }, all];
+    let (reply, effects) = model.apply(&Command::Txn(Txn { success, ..Txn::default() }));
+    assert!(matches!(reply, Reply::Refused(StoreError::Invalid(_))), "{reply:?}");
+    assert_eq!(effects, Effects::default());
 }

@@ -57,6 +57,15 @@ pub struct Applied {
     pub events: Vec<Event>,
 }
 
+/// Part of the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Everything asked for up to here is in it.
+    pub upto: Revision,
+    /// Whole revisions, in order, those without any wanted event left out.
+    pub revisions: Vec<(Revision, Vec<Event>)>,
+}
+
 /// What a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotInfo {

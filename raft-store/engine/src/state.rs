@@ -21,10 +21,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use store_api::{Event, KeyValue, RangeReply, RangeRequest, Revision, StoreError};
+use store_api::{Event, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, StoreError};
 
 use crate::snapshot::{self, Header};
-use crate::{Applied, ApplyEntry, SnapshotInfo, dir, fatal};
+use crate::{Applied, ApplyEntry, Events, SnapshotInfo, dir, fatal};
 use generation::{Generation, Pointer};
 use group::Group;
 use working::Working;
@@ -159,11 +159,34 @@ impl StateMachine {
         until: Revision,
         max_events: usize,
     ) -> Result<Vec<(Revision, Vec<Event>)>, StoreError> {
-        read::events(&self.generation(), after, until, max_events)
+        Ok(self.events_in(after, until, (b"", b""), max_events)?.revisions)
     }
 
+    /// [`Self::events`] of the keys of `[start, end)`; an empty `end` is the end of the key space.
+    pub fn events_in(
+        &self,
+        after: Revision,
+        until: Revision,
+        range: (&[u8], &[u8]),
+        max_events: usize,
+    ) -> Result<Events, StoreError> {
+        read::events(&self.generation(), after, until, range, max_events)
+    }
+
+    /// All leases with all their keys.
     pub fn leases(&self) -> Result<Vec<store_core::Lease>, StoreError> {
         Ok(self.working.lock().leases.values().cloned().collect())
+    }
+
+    /// The leases and their times to live, in milliseconds.
+    pub fn lease_ttls(&self) -> Vec<(LeaseId, u64)> {
+        self.working.lock().leases.values().map(|lease| (lease.id, lease.ttl_ms)).collect()
+    }
+
+    /// How often each of these leases was renewed; those that do not exist are left out.
+    pub fn lease_renewals(&self, ids: &[LeaseId]) -> Vec<(LeaseId, u64)> {
+        let working = self.working.lock();
+        ids.iter().filter_map(|id| Some((*id, working.leases.get(id)?.renewals))).collect()
     }
 
     pub fn disk_bytes(&self) -> u64 {
@@ -177,7 +200,8 @@ impl StateMachine {
     }
 
     /// Writes a consistent snapshot to one file (header with format version and hashes, then the data), synced.
-    /// Makes the state durable as well, so the log may be purged up to the snapshot.
+    /// Makes the state durable as well, so the log may be purged up to the snapshot. `NoSpace` when the file does
+    /// not fit on the disk; the state goes on then.
     pub fn build_snapshot(&self, file: &Path) -> Result<SnapshotInfo, StoreError> {
         self.working.lock().check()?;
         let generation = self.generation();

@@ -69,8 +69,15 @@ fn compare(state: &StateMachine, oracle: &Oracle) -> Result<(), TestCaseError> {
         }
         let limited = RangeRequest { limit: 2, keys_only: true, start: Bytes::from("a\0"), ..request };
         prop_assert_eq!(state.range(&limited, Some(at)), oracle.range(limited.clone()));
+        let uncounted = RangeRequest { count: false, ..limited };
+        prop_assert_eq!(state.range(&uncounted, Some(at)), oracle.range(uncounted.clone()));
         let ours = events(state, at);
-        prop_assert_eq!(ours, oracle.events(at + 1));
+        prop_assert_eq!(&ours, &oracle.events(at + 1));
+        let of_range = state.events_in(at, Revision::MAX, (b"a\0", b"c"), usize::MAX);
+        prop_assert_eq!(of_range.as_ref().map(|found| found.upto).ok(), ours.is_ok().then_some(revision));
+        let of_range = of_range.map(|found| found.revisions.into_iter().flat_map(|(_, events)| events).collect());
+        let inside = |event: &Event| in_range(&event.kv().key, b"a\0", b"c");
+        prop_assert_eq!(of_range, ours.map(|events| events.into_iter().filter(inside).collect::<Vec<_>>()));
     }
     prop_assert_eq!(state.get(b"a", None).map(|(_, at)| at), Ok(revision));
     Ok(())

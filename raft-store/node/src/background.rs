@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::LogIdOptionExt;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
-use store_api::StoreError;
 use store_core::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -19,8 +19,11 @@ use crate::tls::PeerTls;
 
 /// How often the leader looks for leases whose time is over.
 const LEASE_TICK: Duration = Duration::from_millis(100);
-/// Leases ended per tick.
-const LEASES_PER_TICK: usize = 256;
+/// Leases ended per tick, and by one log entry.
+const LEASES_PER_TICK: usize = 4_096;
+const LEASES_PER_COMMAND: usize = 256;
+/// How often to look how large the log is.
+const LOG_TICK: Duration = Duration::from_secs(1);
 /// Keys of one garbage-collection step.
 const GARBAGE_STEP_KEYS: usize = 512;
 /// Between steps while there is more to do, and while there is not.
@@ -37,6 +40,7 @@ const TLS_TICK: Duration = Duration::from_secs(5);
 pub(crate) fn spawn(replica: &Arc<Replica>, tls: Arc<PeerTls>) {
     start(replica, leases);
     start(replica, history);
+    start(replica, log_size);
     start(replica, garbage);
     start(replica, publish_metrics);
     start(replica, crate::space::run);
@@ -67,8 +71,8 @@ async fn leases(replica: Arc<Replica>) {
         tick.tick().await;
         let metrics = replica.metrics();
         let term = metrics.state.is_leader().then_some(metrics.current_term);
-        if term.is_some() && term != led_term && replica.effects.restart_leases().is_err() {
-            continue;
+        if term.is_some() && term != led_term {
+            replica.effects.restart_leases();
         }
         led_term = term;
         if term.is_some() {
@@ -82,36 +86,51 @@ async fn end_leases(replica: &Replica) {
     if expired.is_empty() {
         return;
     }
-    let state = match blocking(|| replica.effects.engine.leases()) {
-        Ok(state) => state,
-        Err(error) => return tracing::error!(%error, "cannot read the leases"),
-    };
-    let revocations = replica.effects.leases.lock().revocations(&expired, &state, Instant::now());
-    let proposals = revocations.into_iter().map(|command| async {
-        match replica.propose(command).await {
-            // Renewed, or ended, before the proposal was applied.
-            Ok(_) | Err(StoreError::LeaseNotFound(_)) => {
-                metrics::counter!("kontiki_store_leases_expired_total").increment(1)
-            }
-            Err(error) => tracing::warn!(%error, "a lease could not be ended yet"),
+    let state = blocking(|| replica.effects.engine.lease_renewals(&expired));
+    let ends = replica.effects.leases.lock().ends(&expired, &state, Instant::now());
+    let proposals = ends.chunks(LEASES_PER_COMMAND).map(|leases| async {
+        match replica.propose(Command::LeasesEnd { leases: leases.to_vec() }).await {
+            Ok(_) => metrics::counter!("kontiki_store_leases_expired_total").increment(leases.len() as u64),
+            Err(error) => tracing::warn!(%error, "leases could not be ended yet"),
         }
     });
     futures::future::join_all(proposals).await;
 }
 
 async fn history(replica: Arc<Replica>) {
-    let mut marks = Marks::new(replica.config.history);
+    let mut marks = Marks::new(replica.config.history, replica.config.history_bytes);
     let mut tick = interval(marks.interval());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let old = marks.observe(Instant::now(), replica.effects.applied.revision());
+        let (revision, bytes) = (replica.effects.applied.revision(), replica.effects.hub.published_bytes());
+        let old = marks.observe(Instant::now(), revision, bytes);
         let Some(revision) = old.filter(|old| *old > replica.effects.engine.compacted()) else { continue };
         if !replica.leads() {
             continue;
         }
         if let Err(error) = replica.propose(Command::Compact { revision }).await {
             tracing::warn!(revision, %error, "old history could not be compacted");
+        }
+    }
+}
+
+/// Raft takes snapshots and purges by the number of entries; a log of large ones must end before.
+async fn log_size(replica: Arc<Replica>) {
+    let limit = replica.config.log_bytes;
+    loop {
+        tokio::time::sleep(LOG_TICK).await;
+        let metrics = replica.metrics();
+        let snapshot = metrics.snapshot.index().unwrap_or_default();
+        let trigger = replica.raft.trigger();
+        let done = match replica.log.index_leaving(limit).filter(|upto| metrics.purged.index() < Some(*upto)) {
+            // What is kept for replicas that are behind is in the snapshot.
+            Some(upto) if upto <= snapshot => trigger.purge_log(upto).await,
+            _ if replica.log.bytes_after(snapshot) > limit => trigger.snapshot().await,
+            _ => continue,
+        };
+        if done.is_err() {
+            return;
         }
     }
 }

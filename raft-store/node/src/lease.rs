@@ -4,12 +4,19 @@
 //! lead; a new leader starts all leases afresh, so a lease may end late but never early. The entry
 //! names the renewals its proposer knew of: a renewal that came first wins when it is applied.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use store_api::LeaseId;
-use store_core::{Command, Lease, Reply};
+use store_core::{Command, Reply};
 use tokio::time::Instant;
+
+/// Before a lease whose end was proposed is looked at again, because it was not ended or just to forget it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Longer leases are looked at again after it; clocks do not reach much further.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// When a lease was last seen alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,17 +25,33 @@ struct Clock {
     since: Instant,
 }
 
+impl Clock {
+    fn ends(&self) -> Instant {
+        self.since + self.ttl.min(LONGEST)
+    }
+}
+
 /// The clocks of all leases. Pure: time comes from outside.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseClocks {
     clocks: HashMap<LeaseId, Clock>,
+    /// When to look at which lease: one for each clock, not later than its end. Renewals leave it as it is.
+    due: BinaryHeap<Reverse<(Instant, LeaseId)>>,
 }
 
 impl LeaseClocks {
-    /// All leases begin anew: at start, when leadership begins, after a snapshot.
-    pub(crate) fn restart(&mut self, leases: &[Lease], now: Instant) {
-        let clock = |lease: &Lease| Clock { ttl: Duration::from_millis(lease.ttl_ms), since: now };
-        self.clocks = leases.iter().map(|lease| (lease.id, clock(lease))).collect();
+    /// All leases begin anew: at start, when leadership begins, after a snapshot. With their times to live in ms.
+    pub(crate) fn restart(&mut self, leases: &[(LeaseId, u64)], now: Instant) {
+        *self = Self::default();
+        for (id, ttl_ms) in leases {
+            self.begin(*id, *ttl_ms, now);
+        }
+    }
+
+    fn begin(&mut self, id: LeaseId, ttl_ms: u64, now: Instant) {
+        let clock = Clock { ttl: Duration::from_millis(ttl_ms), since: now };
+        self.clocks.insert(id, clock);
+        self.due.push(Reverse((clock.ends(), id)));
     }
 
     /// Before the command is applied: a renewal counts from now at the latest, so that whoever sees
@@ -41,11 +64,11 @@ impl LeaseClocks {
         }
     }
 
-    /// After the command was applied with this reply.
+    /// After the command was applied with this reply. What many ended at once left behind is found when it is due.
     pub(crate) fn after(&mut self, command: &Command, reply: &Reply, now: Instant) {
         match (command, reply) {
-            (Command::LeaseGrant { ttl_ms, .. }, Reply::Lease(id)) => {
-                self.clocks.insert(*id, Clock { ttl: Duration::from_millis(*ttl_ms), since: now });
+            (Command::LeaseGrant { ttl_ms, .. }, Reply::Lease(id)) if !self.clocks.contains_key(id) => {
+                self.begin(*id, *ttl_ms, now);
             }
             (Command::LeaseRevoke { lease, .. }, Reply::Done) => {
                 self.clocks.remove(lease);
@@ -54,37 +77,46 @@ impl LeaseClocks {
         }
     }
 
-    /// Leases whose time is over, at most `limit`.
-    pub(crate) fn expired(&self, now: Instant, limit: usize) -> Vec<LeaseId> {
-        let over = |(_, clock): &(&LeaseId, &Clock)| now.duration_since(clock.since) >= clock.ttl;
-        self.clocks.iter().filter(over).map(|(id, _)| *id).take(limit).collect()
+    /// Leases whose time is over, at most `limit`; they are not named again for a moment.
+    pub(crate) fn expired(&mut self, now: Instant, limit: usize) -> Vec<LeaseId> {
+        let mut expired = Vec::new();
+        while expired.len() < limit
+            && let Some(Reverse((at, id))) = self.due.peek().copied()
+            && at <= now
+        {
+            self.due.pop();
+            let Some(clock) = self.clocks.get(&id) else { continue };
+            let ends = clock.ends();
+            if ends <= now {
+                expired.push(id);
+            }
+            self.due.push(Reverse((if ends <= now { now + LOOK_AGAIN } else { ends }, id)));
+        }
+        expired
     }
 
-    /// The entries that end these leases, with the renewals the state has now. Leases that are gone
-    /// from the state are forgotten.
-    pub(crate) fn revocations(&mut self, expired: &[LeaseId], state: &[Lease], now: Instant) -> Vec<Command> {
-        let mut commands = Vec::new();
+    /// What ends these leases, with the renewals the state has now. Leases that are gone from the state are
+    /// forgotten.
+    pub(crate) fn ends(&mut self, expired: &[LeaseId], state: &[(LeaseId, u64)], now: Instant) -> Vec<(LeaseId, u64)> {
+        let renewals: HashMap<LeaseId, u64> = state.iter().copied().collect();
+        let mut ends = Vec::new();
         for id in expired {
-            let Some(lease) = state.iter().find(|lease| lease.id == *id) else {
+            let Some(renewals) = renewals.get(id) else {
                 self.clocks.remove(id);
                 continue;
             };
             // Asked again after the state was read: it may hold a renewal that `expired` did not know.
-            if self.clocks.get(id).is_some_and(|clock| now.duration_since(clock.since) >= clock.ttl) {
-                commands.push(Command::LeaseRevoke { lease: *id, only_if_renewals: Some(lease.renewals) });
+            if self.clocks.get(id).is_some_and(|clock| clock.ends() <= now) {
+                ends.push((*id, *renewals));
             }
         }
-        commands
+        ends
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lease(id: u64, ttl_ms: u64, renewals: u64) -> Lease {
-        Lease { id, ttl_ms, renewals, keys: Default::default() }
-    }
 
     #[test]
     fn a_lease_ends_its_ttl_after_it_was_last_seen_alive() {
@@ -93,17 +125,31 @@ mod tests {
         let mut clocks = LeaseClocks::default();
         clocks.after(&Command::LeaseGrant { request: None, ttl_ms: 100 }, &Reply::Lease(1), at(0));
         assert_eq!(clocks.expired(at(99), 10), [0u64; 0]);
-        assert_eq!(clocks.expired(at(100), 10), [1]);
         clocks.before(&Command::LeaseRenew { lease: 1 }, at(90));
         assert_eq!(clocks.expired(at(189), 10), [0u64; 0]);
         // The renewal that came between looking at the clocks and reading the state wins.
         let expired = clocks.expired(at(200), 10);
+        assert_eq!(expired, [1]);
         clocks.before(&Command::LeaseRenew { lease: 1 }, at(195));
-        assert!(clocks.revocations(&expired, &[lease(1, 100, 2)], at(200)).is_empty());
-        let revoke = Command::LeaseRevoke { lease: 1, only_if_renewals: Some(2) };
-        assert_eq!(clocks.revocations(&[1], &[lease(1, 100, 2)], at(300)), std::slice::from_ref(&revoke));
-        clocks.after(&revoke, &Reply::Done, at(301));
-        assert_eq!(clocks.expired(at(999), 10), [0u64; 0]);
+        assert!(clocks.ends(&expired, &[(1, 2)], at(200)).is_empty());
+        assert_eq!(clocks.ends(&[1], &[(1, 2)], at(300)), [(1, 2)]);
+        clocks.after(&Command::LeaseRevoke { lease: 1, only_if_renewals: Some(2) }, &Reply::Done, at(301));
+        assert_eq!(clocks.expired(at(9_999), 10), [0u64; 0]);
+        assert!(clocks.due.is_empty());
+    }
+
+    #[test]
+    fn a_lease_whose_end_came_to_nothing_is_named_again() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut clocks = LeaseClocks::default();
+        clocks.restart(&[(1, 100), (2, 100), (3, 100), (4, u64::MAX)], at(0));
+        assert_eq!(clocks.expired(at(100), 2), [1, 2]);
+        assert_eq!(clocks.expired(at(100), 2), [3]);
+        assert_eq!(clocks.expired(at(1_099), 9), [0u64; 0]);
+        assert_eq!(clocks.ends(&[1], &[], at(1_100)), [(0, 0); 0], "it is gone");
+        assert_eq!(clocks.expired(at(1_100), 9), [2, 3]);
+        assert_eq!((clocks.clocks.len(), clocks.due.len()), (3, 3));
     }
 
     #[test]
@@ -112,9 +158,10 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut clocks = LeaseClocks::default();
         clocks.after(&Command::LeaseGrant { request: None, ttl_ms: 100 }, &Reply::Lease(1), at(0));
-        clocks.restart(&[lease(1, 100, 0), lease(2, 50, 0)], at(90));
+        clocks.restart(&[(1, 100), (2, 50)], at(90));
         assert_eq!(clocks.expired(at(140), 10), [2]);
-        assert!(clocks.revocations(&[1, 2], &[lease(1, 100, 0)], at(150)).is_empty());
-        assert_eq!(clocks.expired(at(150), 10), [0u64; 0]);
+        assert!(clocks.ends(&[1, 2], &[(1, 0)], at(150)).is_empty());
+        assert_eq!(clocks.expired(at(189), 10), [0u64; 0]);
+        assert_eq!(clocks.expired(at(190), 10), [1]);
     }
 }

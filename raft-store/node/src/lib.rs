@@ -65,8 +65,12 @@ pub struct NodeConfig {
     pub election_timeout: std::ops::Range<Duration>,
     /// History kept for reads and watches before it is compacted.
     pub history: Duration,
+    /// The same in bytes of keys and values.
+    pub history_bytes: u64,
     /// Log entries after which a snapshot is taken.
     pub snapshot_entries: u64,
+    /// Bytes of log entries after which a snapshot is taken, and about as many are kept besides.
+    pub log_bytes: u64,
     /// Bytes of the disk that are kept free: beyond them, writes that grow the store are refused.
     pub reserve_bytes: u64,
 }
@@ -78,6 +82,10 @@ impl NodeConfig {
     pub const ELECTION_TIMEOUT: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_millis(1_000);
     /// History kept unless configured otherwise: what Kubernetes keeps in etcd.
     pub const HISTORY: Duration = Duration::from_secs(300);
+    /// Bytes of history kept unless configured otherwise.
+    pub const HISTORY_BYTES: u64 = 2 << 30;
+    /// Bytes of log between snapshots unless configured otherwise.
+    pub const LOG_BYTES: u64 = 256 << 20;
     /// Entries between snapshots unless configured otherwise.
     pub const SNAPSHOT_ENTRIES: u64 = 50_000;
     /// Kept free unless configured otherwise: enough for compaction to go on with.

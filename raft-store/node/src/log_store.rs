@@ -6,6 +6,7 @@
 //! there, so that replication and apply rarely read the disk.
 
 mod memory;
+mod size;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -77,6 +78,16 @@ impl LogStore {
     /// The last entry it held and holds no more.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.shared.memory.lock().purged()
+    }
+
+    /// About how many bytes of entries follow `index`.
+    pub(crate) fn bytes_after(&self, index: u64) -> u64 {
+        self.shared.memory.lock().size().after(index)
+    }
+
+    /// The last index after which there are about so many bytes, if there are more in all.
+    pub(crate) fn index_leaving(&self, bytes: u64) -> Option<u64> {
+        self.shared.memory.lock().size().leaving(bytes)
     }
 
     pub(crate) fn disk_bytes(&self) -> u64 {

@@ -158,7 +158,8 @@ fn give_request_id(command: &mut Command, replica: &Replica) -> bool {
     let request = match command {
         Command::Txn(txn) => &mut txn.request,
         Command::LeaseGrant { request, .. } | Command::AllocateNodeId { request } => request,
-        Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::Compact { .. } => return false,
+        Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::LeasesEnd { .. } => return false,
+        Command::Compact { .. } => return false,
     };
     let unnamed = request.is_none();
     request.get_or_insert_with(|| replica.next_request());
@@ -170,7 +171,8 @@ fn can_repeat(command: &Command) -> bool {
     match command {
         Command::Txn(txn) => txn.request.is_some(),
         Command::LeaseGrant { request, .. } | Command::AllocateNodeId { request } => request.is_some(),
-        Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::Compact { .. } => true,
+        Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::LeasesEnd { .. } => true,
+        Command::Compact { .. } => true,
     }
 }
 

@@ -68,11 +68,22 @@ impl Snapshots {
     /// Makes `file` (synced) the current snapshot, durably, unless a newer one is; answers which one is.
     pub(crate) fn adopt(&self, file: &SnapshotFile) -> io::Result<Arc<SnapshotFile>> {
         let mut current = self.current.lock();
-        if let Some(held) = current.as_ref()
-            && held.meta.last_log_id >= file.meta.last_log_id
-        {
-            return Ok(held.clone());
+        match current.as_ref() {
+            Some(held) if held.meta.last_log_id >= file.meta.last_log_id => Ok(held.clone()),
+            _ => self.replace(&mut current, file),
         }
+    }
+
+    /// Makes `file` the current snapshot in place of one that is damaged, if that is still the current one.
+    pub(crate) fn adopt_for(&self, damaged: &SnapshotFile, file: &SnapshotFile) -> io::Result<()> {
+        let mut current = self.current.lock();
+        match current.as_ref() {
+            Some(held) if held.path == damaged.path => self.replace(&mut current, file).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    fn replace(&self, current: &mut Option<Arc<SnapshotFile>>, file: &SnapshotFile) -> io::Result<Arc<SnapshotFile>> {
         let path = self.dir.join(self.name(&file.meta));
         fs::rename(&file.path, &path)?;
         write_meta(&path, &file.meta, file.bytes)?;

@@ -61,7 +61,7 @@ fn grows(command: &Command) -> bool {
     match command {
         Command::Txn(txn) => txn.success.iter().chain(&txn.failure).any(|op| matches!(op, Op::Put { .. })),
         Command::LeaseGrant { .. } => true,
-        Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } => false,
+        Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::LeasesEnd { .. } => false,
         Command::Compact { .. } | Command::AllocateNodeId { .. } => false,
     }
 }

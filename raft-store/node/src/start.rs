@@ -52,7 +52,7 @@ pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc
         .map_err(|error| StoreError::Invalid(format!("cannot listen on {} for peers: {error}", config.peer_listen)))?;
     let me = PeerIdentity { id: config.id, cluster: config.cluster_id.clone() };
     let peers = Peers::new(me.clone(), identity.incarnation.clone(), tls.clone(), dial);
-    let factory = NetworkFactory { me: config.id, peers: peers.clone() };
+    let factory = NetworkFactory { me: config.id, peers: peers.clone(), effects: effects.clone() };
     let raft_config = Arc::new(raft_config(&config)?);
     let raft = Raft::new(config.id, raft_config, factory, log.clone(), Machine(effects.clone())).await;
     let raft = raft.map_err(broken("starting raft"))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
@@ -11,7 +11,7 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, Raf
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use store_api::{NodeId, StoreError};
-use store_core::{Command, Lease};
+use store_core::Command;
 use store_engine::{ApplyEntry, ApplyPayload, SnapshotInfo, StateMachine};
 use tokio::sync::watch;
 
@@ -33,6 +33,9 @@ const GROUP_BYTES: usize = 8 << 20;
 /// A group that is applied without making room for other tasks.
 const SMALL_ENTRIES: usize = 32;
 const SMALL_BYTES: usize = 256 << 10;
+
+/// Before a snapshot that had no room is tried again.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<SnapshotFile>>;
 
@@ -67,7 +70,7 @@ impl Effects {
             removed: ArcSwap::from_pointee(engine.removed_nodes()),
             engine,
         };
-        effects.restart_leases()?;
+        effects.restart_leases();
         Ok(Arc::new(effects))
     }
 
@@ -77,12 +80,11 @@ impl Effects {
     }
 
     /// All leases begin anew.
-    pub(crate) fn restart_leases(&self) -> Result<(), StoreError> {
+    pub(crate) fn restart_leases(&self) {
         // The clocks stay locked meanwhile, so that no grant is applied in between and lost.
         let mut clocks = self.leases.lock();
-        let leases: Vec<Lease> = blocking(|| self.engine.leases())?;
+        let leases = blocking(|| self.engine.lease_ttls());
         clocks.restart(&leases, tokio::time::Instant::now());
-        Ok(())
     }
 }
 
@@ -255,7 +257,7 @@ impl Effects {
         }
         self.snapshots.adopt(file)?;
         self.hub.reset(self.engine.revision());
-        self.restart_leases().map_err(io::Error::other)?;
+        self.restart_leases();
         self.change_membership(meta.last_membership.clone());
         self.applied.advance(meta.last_log_id.map_or(0, |id| id.index()), self.engine.revision());
         metrics::counter!("kontiki_raft_snapshots_installed_total").increment(1);
@@ -264,13 +266,33 @@ impl Effects {
 
     /// Takes a snapshot, which makes the state durable.
     pub(crate) fn build(&self) -> Result<Arc<SnapshotFile>, io::Error> {
+        self.snapshots.adopt(&*self.built()?)
+    }
+
+    fn built(&self) -> Result<Arc<SnapshotFile>, io::Error> {
         let path = self.snapshots.unfinished();
-        let info = self.engine.build_snapshot(&path).map_err(io::Error::other)?;
+        let info = self.engine.build_snapshot(&path).map_err(engine_failed)?;
         let built = self.snapshots.received(info.file.clone(), meta_of(&info)?)?;
         metrics::counter!("kontiki_raft_snapshots_built_total").increment(1);
         metrics::gauge!("kontiki_raft_snapshot_bytes").set(built.bytes as f64);
-        self.snapshots.adopt(&built)
+        Ok(built)
     }
+
+    /// A receiver found this snapshot damaged. If it is so already here, on disk, it is taken anew.
+    pub(crate) fn replace_if_damaged(&self, file: &SnapshotFile) -> Result<(), io::Error> {
+        let Err(error) = file.verify() else { return Ok(()) };
+        tracing::error!(%error, path = %file.path.display(), "the snapshot was damaged on disk and is taken anew");
+        self.snapshots.adopt_for(file, &*self.built()?)
+    }
+}
+
+/// A full disk stays recognisable.
+fn engine_failed(error: StoreError) -> io::Error {
+    let kind = match &error {
+        StoreError::NoSpace(_) => io::ErrorKind::StorageFull,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }
 
 impl SnapshotFile {
@@ -297,8 +319,65 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = Arc<SnapshotFile>;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let effects = self.0.clone();
-        let file = tokio::task::spawn_blocking(move || effects.build()).await.map_err(io::Error::other)??;
-        Ok(Snapshot { meta: file.meta.clone(), snapshot: file })
+        loop {
+            let effects = self.0.clone();
+            let built = tokio::task::spawn_blocking(move || effects.build()).await.map_err(io::Error::other)?;
+            match built {
+                Ok(file) => return Ok(Snapshot { meta: file.meta.clone(), snapshot: file }),
+                // An error would end the replica, and all it lacks is room.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull && !self.0.hub.is_closed() => {
+                    tracing::warn!(%error, "no room for a snapshot, trying again");
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effects(dir: &std::path::Path) -> Arc<Effects> {
+        let state = StateMachine::open(dir).expect("a state");
+        let payload = ApplyPayload::Command(Command::Txn(store_api::Txn::put("a", vec![b'v'; 3 << 20])));
+        let id = kontiki_proto::log::LogId { term: 1, node: 1, index: 0 };
+        let log_id = codec::log_id_to_bytes(&codec::log_id_from_proto(id));
+        state.apply(&[ApplyEntry { index: 0, log_id, payload }]).expect("applied");
+        let snapshots = Snapshots::open(&dir.join("snapshots")).expect("snapshots");
+        Effects::new(Arc::new(state), snapshots).expect("effects")
+    }
+
+    /// The error would end the replica, which could not even be started again then.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_snapshot_waits_for_room() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let effects = effects(dir.path());
+        let full = dir.path().join("snapshots/unfinished-1.part.tmp");
+        std::os::unix::fs::symlink("/dev/full", &full).expect("linked");
+        let built = SnapshotBuilder(effects.clone()).build_snapshot().await.expect("built in the end");
+        assert!(built.snapshot.verify().is_ok());
+        assert_eq!(effects.snapshots.current().expect("adopted").path, built.snapshot.path);
+        // The first try got somewhere.
+        assert!(std::fs::symlink_metadata(&full).is_err());
+    }
+
+    #[test]
+    fn a_snapshot_that_is_damaged_is_taken_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let effects = effects(dir.path());
+        let first = effects.build().expect("built");
+        effects.replace_if_damaged(&first).expect("looked at");
+        assert_eq!(effects.snapshots.current().expect("kept").path, first.path);
+        let mut content = std::fs::read(&first.path).expect("read");
+        content[2_000_000] ^= 1;
+        std::fs::write(&first.path, content).expect("written");
+        effects.replace_if_damaged(&first).expect("taken anew");
+        let second = effects.snapshots.current().expect("adopted");
+        assert!(second.path != first.path && second.verify().is_ok());
+        assert_eq!(second.meta, first.meta);
+        effects.replace_if_damaged(&first).expect("looked at again");
+        assert_eq!(effects.snapshots.current().expect("kept").path, second.path, "only the damaged one is replaced");
     }
 }

@@ -34,7 +34,9 @@ pub struct Options {
     pub heartbeat: Duration,
     pub election_timeout: Range<Duration>,
     pub history: Duration,
+    pub history_bytes: u64,
     pub snapshot_entries: u64,
+    pub log_bytes: u64,
     pub reserve_bytes: u64,
 }
 
@@ -44,7 +46,9 @@ impl Default for Options {
             heartbeat: NodeConfig::HEARTBEAT,
             election_timeout: NodeConfig::ELECTION_TIMEOUT,
             history: NodeConfig::HISTORY,
+            history_bytes: NodeConfig::HISTORY_BYTES,
             snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
+            log_bytes: NodeConfig::LOG_BYTES,
             // However full the disk of the machine that runs the tests is.
             reserve_bytes: 0,
         }
@@ -259,7 +263,9 @@ impl Cluster {
             heartbeat: self.options.heartbeat,
             election_timeout: self.options.election_timeout.clone(),
             history: self.options.history,
+            history_bytes: self.options.history_bytes,
             snapshot_entries: self.options.snapshot_entries,
+            log_bytes: self.options.log_bytes,
             reserve_bytes: self.options.reserve_bytes,
         }
     }

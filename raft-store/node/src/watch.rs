@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use store_api::{Event, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
-use store_engine::StateMachine;
-use tokio::sync::watch;
+use store_engine::{Events, StateMachine};
+use tokio::sync::{Semaphore, watch};
 
 use crate::blocking::blocking;
 
@@ -24,6 +24,9 @@ const WINDOW_REVISIONS: usize = 65_536;
 const BATCH_EVENTS: usize = 1_000;
 /// Revisions looked at before a batch or a progress mark is handed over.
 const BATCH_REVISIONS: usize = 4_096;
+
+/// Watchers that read from disk at once. Each may hold some 32 MiB.
+const DISK_READERS: usize = 4;
 
 /// All events of one revision.
 struct Written {
@@ -37,6 +40,7 @@ struct Window {
     /// In revision order, without gaps in what was published since `begins`.
     written: VecDeque<Arc<Written>>,
     bytes: usize,
+    published_bytes: u64,
     /// Everything published at or after this revision is in `written`.
     begins: Revision,
 }
@@ -54,6 +58,8 @@ pub(crate) struct WatchHub {
     window: RwLock<Window>,
     head: watch::Sender<Head>,
     limit: usize,
+    /// Watchers that read history from disk at once: after a restart all of them may want to.
+    disk_readers: Semaphore,
 }
 
 impl WatchHub {
@@ -65,7 +71,8 @@ impl WatchHub {
         let published = engine.revision();
         let window = Window { begins: published + 1, ..Window::default() };
         let head = watch::Sender::new(Head { published, closed: false });
-        Arc::new(Self { engine, window: RwLock::new(window), head, limit })
+        let disk_readers = Semaphore::new(DISK_READERS);
+        Arc::new(Self { engine, window: RwLock::new(window), head, limit, disk_readers })
     }
 
     /// Makes the events of newly applied revisions visible, in order.
@@ -84,13 +91,24 @@ impl WatchHub {
 
     /// The state was replaced by a snapshot at `revision`: what lies between is only on disk.
     pub(crate) fn reset(&self, revision: Revision) {
-        *self.window.write() = Window { begins: revision + 1, ..Window::default() };
+        let mut window = self.window.write();
+        *window = Window { begins: revision + 1, published_bytes: window.published_bytes, ..Window::default() };
+        drop(window);
         self.head.send_modify(|head| head.published = revision);
+    }
+
+    /// Bytes of keys and values published since the start, without what they replaced.
+    pub(crate) fn published_bytes(&self) -> u64 {
+        self.window.read().published_bytes
     }
 
     /// Ends all watches: the replica stops.
     pub(crate) fn close(&self) {
         self.head.send_modify(|head| head.closed = true);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.head.borrow().closed
     }
 
     /// Open watches.
@@ -116,6 +134,8 @@ impl WatchHub {
 impl Window {
     fn push(&mut self, revision: Revision, events: Vec<Event>, limit: usize) {
         let bytes = events.iter().map(event_bytes).sum();
+        let written = events.iter().map(|event| event.kv()).map(|kv| kv.key.len() + kv.value.len());
+        self.published_bytes += written.sum::<usize>() as u64;
         self.bytes += bytes;
         self.written.push_back(Arc::new(Written { revision, events, bytes }));
         while self.written.len() > WINDOW_REVISIONS || (self.bytes > limit && self.written.len() > 1) {
@@ -180,7 +200,7 @@ impl WatchStream for Watcher {
                 return Err(StoreError::Unavailable("this replica is stopping".into()));
             }
             if head.published >= self.next {
-                return self.batch(head.published);
+                return self.batch(head.published).await;
             }
             if self.head.changed().await.is_err() {
                 return Err(StoreError::Unavailable("this replica has stopped".into()));
@@ -191,11 +211,11 @@ impl WatchStream for Watcher {
 
 impl Watcher {
     /// The next batch of what was published up to `published`; moves the cursor behind it.
-    fn batch(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
+    async fn batch(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
         let in_window = self.hub.window.read().since(self.next);
         match in_window {
             Some(written) => Ok(self.batch_in_window(&written, published)),
-            None => self.batch_on_disk(published),
+            None => self.batch_on_disk(published).await,
         }
     }
 
@@ -216,12 +236,14 @@ impl Watcher {
         WatchBatch { revision: upto, events }
     }
 
-    fn batch_on_disk(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
-        let read = blocking(|| self.hub.engine.events(self.next - 1, published, BATCH_EVENTS))?;
-        let upto = read.last().map_or(published, |(revision, _)| *revision);
-        let events = read.iter().flat_map(|(_, events)| self.range.select(events)).collect();
+    async fn batch_on_disk(&mut self, published: Revision) -> Result<WatchBatch, StoreError> {
+        // Never closed.
+        let _slot = self.hub.disk_readers.acquire().await;
+        let Range { start, end } = &self.range;
+        let read = || self.hub.engine.events_in(self.next - 1, published, (start, end), BATCH_EVENTS);
+        let Events { upto, revisions } = blocking(read)?;
         self.next = upto + 1;
-        Ok(WatchBatch { revision: upto, events })
+        Ok(WatchBatch { revision: upto, events: revisions.into_iter().flat_map(|(_, events)| events).collect() })
     }
 }
 

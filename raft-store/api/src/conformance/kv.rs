@@ -89,6 +89,10 @@ pub(super) async fn ranges(t: Fixture) {
     assert_eq!((reply.kvs.len(), reply.more, reply.count), (1, true, 2));
     let reply = t.range(RangeRequest { limit: 2, ..request.clone() }).await;
     assert_eq!((reply.kvs.len(), reply.more, reply.count), (2, false, 2));
+    let reply = t.range(RangeRequest { limit: 1, count: false, ..request.clone() }).await;
+    assert_eq!((reply.kvs.len(), reply.more, reply.count), (1, true, 1), "what was not to be counted");
+    let reply = t.range(RangeRequest { limit: 2, count: false, ..request.clone() }).await;
+    assert_eq!((reply.kvs.len(), reply.more, reply.count), (2, false, 2));
 
     let reply = t.range(RangeRequest { keys_only: true, ..request }).await;
     assert!(reply.kvs.iter().all(|kv| kv.value.is_empty() && kv.mod_revision > 0 && kv.version == 1), "{reply:?}");

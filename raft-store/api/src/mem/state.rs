@@ -247,7 +247,11 @@ impl State {
             reply.count += 1;
             if range.limit != 0 && reply.count > range.limit {
                 reply.more = true;
-                continue;
+                if range.count {
+                    continue;
+                }
+                reply.count = range.limit;
+                break;
             }
             let mut kv = kv.clone();
             if range.keys_only {

@@ -87,6 +87,7 @@ impl Oracle {
                 Command::LeaseRenew { lease } => done(store.lease_renew(lease).await),
                 Command::LeaseRevoke { lease, .. } => done(store.lease_revoke(lease).await),
                 Command::Compact { revision } => done(store.compact(revision).await),
+                Command::LeasesEnd { .. } => unreachable!("the store's contract ends leases one by one"),
                 Command::AllocateNodeId { .. } => unreachable!("the store's contract has no node ids"),
             }
             .unwrap_or_else(Reply::Refused)

@@ -3,11 +3,12 @@
 //! ```text
 //! magic, 16 bytes   "kontiki-snap" and the format version, u32
 //! header            length u32, crc32 u32, protobuf message
-//! chunks            length u32 (not 0), crc32 u32, records
+//! chunks            length u32 (not 0), crc32 u32, content
 //! end               length u32 = 0, records in all u64, SHA-256 of everything before
 //! ```
 //!
-//! A record is key length u16, value length u32, key, value.
+//! The contents of all chunks together are the records, one after the other: key length u16, value length u32,
+//! key, value. A record may begin in one chunk and end in another, so none is too long for them.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -21,11 +22,11 @@ use crate::state::Position;
 use crate::{dir, fatal};
 
 const MAGIC: &[u8; 12] = b"kontiki-snap";
-const VERSION: u32 = 1;
-/// A chunk is closed when it has reached this; one large record may make it longer.
+const VERSION: u32 = 2;
+/// Content of every chunk but the last.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Longest chunk read: a record of the largest transaction, with room.
-const MAX_CHUNK_BYTES: usize = 64 << 20;
+/// Longest part read, chunk or header.
+const MAX_PART_BYTES: usize = 4 << 20;
 
 /// What a snapshot says of itself before its content.
 #[derive(Clone, PartialEq, Message)]
@@ -56,13 +57,22 @@ impl Writer {
         let too_long = |_| io::Error::other("a record is too long for a snapshot");
         let key_length = u16::try_from(key.len()).map_err(too_long)?;
         let value_length = u32::try_from(value.len()).map_err(too_long)?;
-        self.chunk.extend_from_slice(&key_length.to_be_bytes());
-        self.chunk.extend_from_slice(&value_length.to_be_bytes());
-        self.chunk.extend_from_slice(key);
-        self.chunk.extend_from_slice(value);
+        self.fill(&key_length.to_be_bytes())?;
+        self.fill(&value_length.to_be_bytes())?;
+        self.fill(key)?;
+        self.fill(value)?;
         self.records += 1;
-        if self.chunk.len() >= CHUNK_BYTES {
-            self.close_chunk()?;
+        Ok(())
+    }
+
+    fn fill(&mut self, mut content: &[u8]) -> io::Result<()> {
+        while !content.is_empty() {
+            let (fits, rest) = content.split_at(content.len().min(CHUNK_BYTES - self.chunk.len()));
+            self.chunk.extend_from_slice(fits);
+            content = rest;
+            if self.chunk.len() == CHUNK_BYTES {
+                self.close_chunk()?;
+            }
         }
         Ok(())
     }
@@ -106,6 +116,8 @@ pub(super) struct Reader {
     file: BufReader<File>,
     whole: Sha256,
     header: Header,
+    /// The beginning of a record that ends in a later chunk.
+    begun: Vec<u8>,
     records: u64,
     bytes: u64,
     ended: bool,
@@ -119,6 +131,7 @@ impl Reader {
             file: BufReader::with_capacity(CHUNK_BYTES, file),
             whole: Sha256::new(),
             header: Header::default(),
+            begun: Vec::new(),
             records: 0,
             bytes: 0,
             ended: false,
@@ -136,17 +149,22 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The next chunk, with its checksum right; `None` at the end.
-    pub(super) fn next_chunk(&mut self) -> Result<Option<Chunk>, StoreError> {
+    /// The records that end in the next chunk, whose checksum is right; `None` at the end.
+    pub(super) fn next_records(&mut self) -> Result<Option<Records>, StoreError> {
         let length = u32::from_be_bytes(self.array()?);
         if length == 0 {
             self.ended = true;
-            return Ok(None);
+            return match self.begun.is_empty() {
+                true => Ok(None),
+                false => Err(self.invalid("its last record is cut short")),
+            };
         }
-        let content = self.part(length)?;
-        let chunk = Chunk { content, path: self.path.clone() };
-        self.records += chunk.records().count() as u64;
-        Ok(Some(chunk))
+        let mut content = std::mem::take(&mut self.begun);
+        content.append(&mut self.part(length)?);
+        let (count, end) = whole_records(&content);
+        self.begun = content.split_off(end);
+        self.records += count;
+        Ok(Some(Records(content)))
     }
 
     /// After the last chunk: whether the file is whole. Answers its header and length.
@@ -170,8 +188,8 @@ impl Reader {
 
     fn part(&mut self, length: u32) -> Result<Vec<u8>, StoreError> {
         let length = length as usize;
-        if length > MAX_CHUNK_BYTES {
-            return Err(self.invalid(format_args!("a part of {length} bytes, at most {MAX_CHUNK_BYTES} are read")));
+        if length > MAX_PART_BYTES {
+            return Err(self.invalid(format_args!("a part of {length} bytes, at most {MAX_PART_BYTES} are read")));
         }
         let checksum = self.array()?;
         let mut content = vec![0; length];
@@ -201,40 +219,34 @@ impl Reader {
     }
 
     fn invalid(&self, what: impl std::fmt::Display) -> StoreError {
-        invalid(&self.path, what)
+        StoreError::Invalid(format!("snapshot {}: {what}", self.path.display()))
     }
 }
 
-fn invalid(path: &Path, what: impl std::fmt::Display) -> StoreError {
-    StoreError::Invalid(format!("snapshot {}: {what}", path.display()))
-}
-
-pub(super) struct Chunk {
-    content: Vec<u8>,
-    path: PathBuf,
-}
+/// Whole records, one after the other.
+pub(super) struct Records(Vec<u8>);
 
 type Record<'a> = (&'a [u8], &'a [u8]);
 
-impl Chunk {
-    pub(super) fn records(&self) -> impl Iterator<Item = Result<Record<'_>, StoreError>> {
-        let mut rest = self.content.as_slice();
+impl Records {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut rest = self.0.as_slice();
         std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            match split_record(rest) {
-                Some((record, after)) => {
-                    rest = after;
-                    Some(Ok(record))
-                }
-                None => {
-                    rest = &[];
-                    Some(Err(invalid(&self.path, "a record is cut short")))
-                }
-            }
+            let (record, after) = split_record(rest)?;
+            rest = after;
+            Some(record)
         })
     }
+}
+
+/// How many whole records the content begins with, and where they end.
+fn whole_records(content: &[u8]) -> (u64, usize) {
+    let (mut count, mut rest) = (0, content);
+    while let Some((_, after)) = split_record(rest) {
+        count += 1;
+        rest = after;
+    }
+    (count, content.len() - rest.len())
 }
 
 fn split_record(raw: &[u8]) -> Option<(Record<'_>, &[u8])> {

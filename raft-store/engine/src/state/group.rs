@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIterator, WriteBatch};
@@ -125,22 +125,25 @@ impl StateRead for Group<'_> {
         Ok(kv)
     }
 
-    fn range(&self, start: &[u8], end: &[u8]) -> Result<Vec<KeyValue>, StoreError> {
-        let mut found = BTreeMap::new();
-        read::scan(self.db, start, end, Revision::MAX, |version| {
-            let kv = version.into_kv(false)?;
-            found.insert(kv.key.clone(), kv);
-            Ok(())
-        })?;
+    fn range(&self, start: &[u8], end: &[u8], max_bytes: usize) -> Result<Option<Vec<KeyValue>>, StoreError> {
         let newest = self.newest.borrow();
+        let (mut found, mut bytes) = (BTreeMap::new(), 0);
+        read::scan(self.db, start, end, Revision::MAX, |version| {
+            let key = version.key()?;
+            if !newest.contains_key(&key) {
+                let kv = version.into_kv(key, false);
+                bytes += kv.key.len() + kv.value.len();
+                found.insert(kv.key.clone(), kv);
+            }
+            Ok(if bytes > max_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
         let from = (Bound::Included(start), Bound::Unbounded);
-        for (key, kv) in newest.range::<[u8], _>(from).take_while(|(key, _)| in_range(key, start, end)) {
-            match kv {
-                Some(kv) => found.insert(key.clone(), kv.clone()),
-                None => found.remove(key),
-            };
+        let written = newest.range::<[u8], _>(from).take_while(|(key, _)| in_range(key, start, end));
+        for kv in written.filter_map(|(_, kv)| kv.as_ref()) {
+            bytes += kv.key.len() + kv.value.len();
+            found.insert(kv.key.clone(), kv.clone());
         }
-        Ok(found.into_values().collect())
+        Ok((bytes <= max_bytes).then(|| found.into_values().collect()))
     }
 
     fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError> {
@@ -158,8 +161,8 @@ impl StateRead for Group<'_> {
         self.working.leases.contains_key(&id)
     }
 
-    fn lease(&self, id: LeaseId) -> Option<Lease> {
-        self.working.leases.get(&id).cloned()
+    fn lease(&self, id: LeaseId) -> Option<&Lease> {
+        self.working.leases.get(&id)
     }
 
     fn last_lease_id(&self) -> LeaseId {

@@ -4,17 +4,21 @@
 //! below that mark is removed only after the mark was published, so a view that was taken while the mark
 //! allowed the read holds everything it needs.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot};
-use store_api::{Event, KeyValue, RangeReply, RangeRequest, Revision, StoreError};
+use store_api::{Event, KeyValue, RangeReply, RangeRequest, Revision, StoreError, in_range};
 
 use super::generation::Generation;
 use super::records::{self, EventRef, Version};
 use super::{Published, keys};
-use crate::{fatal, options};
+use crate::{Events, fatal, options};
 
 /// Bytes of events handed out at once.
 const MAX_EVENT_BYTES: usize = 32 << 20;
+/// Revisions looked at at once, however few of their events are wanted.
+const MAX_EVENT_REVISIONS: u64 = 65_536;
 /// Old versions stepped over one by one before a seek is cheaper.
 const STEPS: usize = 4;
 
@@ -42,13 +46,16 @@ pub(super) fn range(
         let revision = readable(generation.published(), at)?;
         let mut reply = RangeReply { kvs: Vec::new(), more: false, count: 0, revision };
         scan(generation.db(), &request.start, &request.end, revision, |version| {
-            reply.count += 1;
-            if request.limit != 0 && reply.count > request.limit {
-                reply.more = true;
-            } else {
-                reply.kvs.push(version.into_kv(request.keys_only)?);
+            reply.more = request.limit != 0 && reply.count >= request.limit;
+            if reply.more && !request.count {
+                return Ok(ControlFlow::Break(()));
             }
-            Ok(())
+            reply.count += 1;
+            if !reply.more {
+                let key = version.key()?;
+                reply.kvs.push(version.into_kv(key, request.keys_only));
+            }
+            Ok(ControlFlow::Continue(()))
         })?;
         if still_readable(generation, at, revision)? {
             return Ok(reply);
@@ -110,19 +117,22 @@ pub(super) struct Scanned<'a> {
 }
 
 impl Scanned<'_> {
-    pub(super) fn into_kv(self, keys_only: bool) -> Result<KeyValue, StoreError> {
-        let key = keys::unescape(self.prefix).ok_or_else(damaged)?;
-        Ok(self.version.into_kv(key, self.revision, keys_only))
+    pub(super) fn key(&self) -> Result<Bytes, StoreError> {
+        keys::unescape(self.prefix).ok_or_else(damaged)
+    }
+
+    pub(super) fn into_kv(self, key: Bytes, keys_only: bool) -> KeyValue {
+        self.version.into_kv(key, self.revision, keys_only)
     }
 }
 
-/// Visits the keys of `[start, end)` that exist at a revision, in order.
+/// Visits the keys of `[start, end)` that exist at a revision, in order, until told to stop.
 pub(super) fn scan(
     db: &DB,
     start: &[u8],
     end: &[u8],
     at: Revision,
-    mut visit: impl FnMut(Scanned<'_>) -> Result<(), StoreError>,
+    mut visit: impl FnMut(Scanned<'_>) -> Result<ControlFlow<()>, StoreError>,
 ) -> Result<(), StoreError> {
     let (lower, upper) = keys::version_bounds(start, end);
     if lower >= upper {
@@ -136,8 +146,10 @@ pub(super) fn scan(
         prefix.clear();
         prefix.extend_from_slice(found);
         if revision <= at {
-            if let Some(version) = Version::parse(iterator.value().unwrap_or_default())? {
-                visit(Scanned { prefix: &prefix, revision, version })?;
+            if let Some(version) = Version::parse(iterator.value().unwrap_or_default())?
+                && visit(Scanned { prefix: &prefix, revision, version })?.is_break()
+            {
+                return Ok(());
             }
             leave_key(&mut iterator, &prefix);
         } else {
@@ -170,13 +182,14 @@ fn skip_newer(iterator: &mut DBRawIterator<'_>, prefix: &[u8], at: Revision) {
     iterator.seek(wanted);
 }
 
-/// See [`super::StateMachine::events`].
+/// See [`super::StateMachine::events_in`].
 pub(super) fn events(
     generation: &Generation,
     after: Revision,
     until: Revision,
+    range: (&[u8], &[u8]),
     max_events: usize,
-) -> Result<Vec<(Revision, Vec<Event>)>, StoreError> {
+) -> Result<Events, StoreError> {
     let published = generation.published();
     let until = until.min(published.revision);
     let view = generation.db().snapshot();
@@ -184,37 +197,49 @@ pub(super) fn events(
     if after < compacted {
         return Err(StoreError::Compacted { requested: after + 1, oldest: compacted + 1 });
     }
+    let mut found = Events { upto: after.max(until), revisions: Vec::new() };
     if after >= until {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     let (lower, upper) = (keys::events_key(after + 1), keys::events_key(until + 1));
     let mut iterator = view.raw_iterator_opt(options::scan(&lower, &upper));
     iterator.seek_to_first();
-    let mut revisions = Vec::new();
-    let (mut count, mut bytes) = (0, 0);
+    let (mut count, mut bytes, mut expected) = (0, 0, after + 1);
     while let Some((raw, value)) = iterator.item() {
-        let expected = after + 1 + revisions.len() as Revision;
-        let events = events_of(&view, expected, raw, value)?;
+        let events = events_of(&view, expected, raw, value, range)?;
         count += events.len();
         bytes += events.iter().map(event_bytes).sum::<usize>();
-        revisions.push((expected, events));
-        if count >= max_events || bytes >= MAX_EVENT_BYTES {
-            return Ok(revisions);
+        if !events.is_empty() {
+            found.revisions.push((expected, events));
         }
+        let looked_at = expected - after;
+        if count >= max_events || bytes >= MAX_EVENT_BYTES || looked_at >= MAX_EVENT_REVISIONS {
+            found.upto = expected;
+            return Ok(found);
+        }
+        expected += 1;
         iterator.next();
     }
     iterator.status().map_err(failed)?;
-    match revisions.len() as Revision == until - after {
-        true => Ok(revisions),
+    match expected == until + 1 {
+        true => Ok(found),
         false => Err(damaged()),
     }
 }
 
-/// The events of the revision that must come next; every revision has some.
-fn events_of(view: &Snapshot<'_>, expected: Revision, raw: &[u8], value: &[u8]) -> Result<Vec<Event>, StoreError> {
+/// Those events of the revision that must come next that are in the range; every revision has some.
+fn events_of(
+    view: &Snapshot<'_>,
+    expected: Revision,
+    raw: &[u8],
+    value: &[u8],
+    (start, end): (&[u8], &[u8]),
+) -> Result<Vec<Event>, StoreError> {
     match keys::number(raw) {
         Some((revision, [])) if revision == expected => {
-            records::decode_events(value)?.into_iter().map(|event| full_event(view, event, revision)).collect()
+            // Whose values are not wanted are not read.
+            let wanted = records::decode_events(value)?.into_iter().filter(|event| in_range(&event.key, start, end));
+            wanted.map(|event| full_event(view, event, revision)).collect()
         }
         _ => Err(damaged()),
     }

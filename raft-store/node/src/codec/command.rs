@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use kontiki_proto::log as proto;
+use kontiki_proto::log::leases_end::Lease;
 use prost::Message;
 use store_api::{Compare, CompareOp, CompareTarget, Fence, Op, RequestId, Txn};
 use store_core::Command;
@@ -32,6 +33,10 @@ fn to_proto(command: &Command) -> proto::command::Command {
         Command::LeaseRevoke { lease, only_if_renewals } => {
             P::LeaseRevoke(proto::LeaseRevoke { lease: *lease, only_if_renewals: *only_if_renewals })
         }
+        Command::LeasesEnd { leases } => {
+            let leases = leases.iter().map(|(lease, renewals)| Lease { lease: *lease, renewals: *renewals }).collect();
+            P::LeasesEnd(proto::LeasesEnd { leases })
+        }
         Command::Compact { revision } => P::Compact(proto::Compact { revision: *revision }),
         Command::AllocateNodeId { request } => {
             P::AllocateNodeId(proto::AllocateNodeId { request: request.as_ref().map(request_to_proto) })
@@ -48,6 +53,9 @@ fn from_proto(command: proto::command::Command) -> Result<Command, DecodeError> 
         P::LeaseRevoke(revoke) => {
             Command::LeaseRevoke { lease: revoke.lease, only_if_renewals: revoke.only_if_renewals }
         }
+        P::LeasesEnd(end) => Command::LeasesEnd {
+            leases: end.leases.into_iter().map(|Lease { lease, renewals }| (lease, renewals)).collect(),
+        },
         P::Compact(compact) => Command::Compact { revision: compact.revision },
         P::AllocateNodeId(allocate) => Command::AllocateNodeId { request: request_opt(allocate.request)? },
     })
@@ -177,6 +185,7 @@ mod tests {
             Command::LeaseRenew { lease: 8 },
             Command::LeaseRevoke { lease: 8, only_if_renewals: None },
             Command::LeaseRevoke { lease: 8, only_if_renewals: Some(0) },
+            Command::LeasesEnd { leases: vec![(8, 0), (u64::MAX, 3)] },
             Command::Compact { revision: 77 },
             Command::AllocateNodeId { request: None },
         ]

@@ -7,6 +7,7 @@ use openraft::LogIdOptionExt;
 use store_api::StoreError;
 use store_engine::RaftLog;
 
+use super::size::Size;
 use crate::codec;
 use crate::errors::broken;
 use crate::types::{Entry, LogId, Vote};
@@ -28,6 +29,7 @@ pub(super) struct Memory {
     newest: VecDeque<Entry>,
     bytes: usize,
     unwritten: u64,
+    size: Size,
     /// Truncations so far: what was read from disk over one may be of either side of it.
     truncations: u64,
 }
@@ -108,6 +110,9 @@ impl Memory {
     pub(super) fn purged(&self) -> Option<LogId> {
         self.purged
     }
+    pub(super) fn size(&self) -> &Size {
+        &self.size
+    }
     pub(super) fn last(&self) -> Option<LogId> {
         self.last
     }
@@ -152,7 +157,9 @@ impl Memory {
             self.begins = first.log_id.index();
         }
         for entry in entries {
-            self.bytes += codec::entry_size(&entry);
+            let bytes = codec::entry_size(&entry);
+            self.size.append(entry.log_id.index(), bytes);
+            self.bytes += bytes;
             self.last = Some(entry.log_id);
             self.newest.push_back(entry);
         }
@@ -189,6 +196,7 @@ impl Memory {
         if self.last.next_index() > from {
             self.last = last.max(self.purged);
         }
+        self.size.truncate(from);
         self.truncations += 1;
         self.not_written(from);
     }
@@ -204,6 +212,7 @@ impl Memory {
         }
         self.purged = self.purged.max(Some(upto));
         self.begins = self.begins.max(self.purged.next_index());
+        self.size.purge(upto.index());
         self.last = self.last.max(Some(upto));
     }
 }

@@ -23,6 +23,7 @@ use super::pool::{Peer, Peers};
 use super::snapshot_transfer;
 use crate::codec;
 use crate::snapshot::SnapshotFile;
+use crate::state_machine::Effects;
 use crate::types::{MemberNode, TypeConfig, Vote};
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<SnapshotFile>>;
@@ -37,12 +38,14 @@ const STREAM_STALL: Duration = Duration::from_secs(3);
 pub(crate) struct NetworkFactory {
     pub(crate) me: NodeId,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) effects: Arc<Effects>,
 }
 
 impl NetworkFactory {
     fn network(&self, target: NodeId, node: &MemberNode, purpose: Purpose) -> Network {
         let peer = self.peers.get(target, node);
-        Network { me: self.me, peer, peers: self.peers.clone(), purpose, heartbeats: None }
+        let (peers, effects) = (self.peers.clone(), self.effects.clone());
+        Network { me: self.me, peer, peers, effects, purpose, heartbeats: None }
     }
 }
 
@@ -72,6 +75,7 @@ pub(crate) struct Network {
     me: NodeId,
     peer: Arc<Peer>,
     peers: Arc<Peers>,
+    effects: Arc<Effects>,
     purpose: Purpose,
     heartbeats: Option<Heartbeats>,
 }
@@ -155,6 +159,17 @@ impl Network {
             self.heartbeats = Some(stream);
         }
         Ok(result)
+    }
+}
+
+impl Network {
+    /// The receiver of a snapshot says that it is damaged: perhaps it was before it was sent.
+    async fn look_at(&self, file: Arc<SnapshotFile>) {
+        let effects = self.effects.clone();
+        let looked = tokio::task::spawn_blocking(move || effects.replace_if_damaged(&file)).await;
+        if let Err(error) = looked.map_err(std::io::Error::other).flatten() {
+            tracing::error!(%error, "a damaged snapshot could not be taken anew");
+        }
     }
 }
 
@@ -264,6 +279,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = snapshot_transfer::send(&self.peer, &vote, &snapshot.snapshot) => {
+                if sent.as_ref().is_err_and(|status| status.code() == Code::DataLoss) {
+                    self.look_at(snapshot.snapshot.clone()).await;
+                }
                 let response = sent.map_err(|status| match failed(&status) {
                     RPCError::Network(error) => StreamingError::Network(error),
                     RPCError::Unreachable(error) => StreamingError::Unreachable(error),

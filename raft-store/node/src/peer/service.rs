@@ -191,7 +191,9 @@ impl RaftService for PeerService {
         };
         let snapshots = &self.replica.effects.snapshots;
         let path = snapshots.unfinished();
-        let (vote, meta) = snapshot_transfer::receive(&mut request.into_inner(), path.clone()).await?;
+        blocking(|| self.replica.space.look());
+        let room = self.replica.space.free();
+        let (vote, meta) = snapshot_transfer::receive(&mut request.into_inner(), path.clone(), room).await?;
         tracing::info!(from, %meta, "snapshot received");
         let file = snapshots.received(path, meta.clone()).map_err(|error| Status::internal(error.to_string()))?;
         // From here on a damaged file would end this replica.

@@ -84,16 +84,22 @@ impl Drop for Incoming {
     }
 }
 
-/// Receives a whole snapshot into `path`, checked and synced.
+/// Receives a whole snapshot into `path`, checked and synced. It must fit into `room` bytes twice: as a file, and as
+/// the state made of it.
 pub(super) async fn receive(
     parts: &mut Streaming<SnapshotPart>,
     path: PathBuf,
+    room: u64,
 ) -> Result<(Vote, SnapshotMeta), Status> {
     let Some(Part::Header(header)) = next(parts).await? else {
         return Err(Status::invalid_argument("the first part is not the header"));
     };
     let vote = header.vote.map(codec::vote_from_proto).ok_or_else(|| Status::invalid_argument("no vote"))?;
     let meta = from_header(&header).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    if header.bytes > room / 2 {
+        let why = format!("no room for a snapshot of {} bytes, {room} bytes are free", header.bytes);
+        return Err(Status::resource_exhausted(why));
+    }
     let mut incoming = Incoming::create(path, header.bytes)?;
     loop {
         let Some(Part::Chunk(chunk)) = next(parts).await? else {

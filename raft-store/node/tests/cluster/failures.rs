@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
-use store_api::{Event, Op, OpReply, ReadAt, RequestId, Revision, Store, StoreError, Txn, WatchRequest};
+use store_api::{Event, Op, OpReply, RangeRequest, ReadAt, RequestId, Revision, Store, StoreError, Txn, WatchRequest};
 use store_core::Command;
 use store_engine::{ApplyEntry, ApplyPayload, RaftLog, StateMachine};
 use store_node::RaftStore;
@@ -304,6 +304,89 @@ async fn old_history_is_compacted_by_age() {
     let read = store.get(b"a", ReadAt::Revision(first)).await;
     assert!(matches!(read, Err(StoreError::Compacted { .. })), "{read:?}");
     assert_eq!(get(&store, "a", ReadAt::Linearizable).await, Ok(Some("2".into())));
+}
+
+/// A bit flipped on the leader's disk must not keep everyone who needs its snapshot out for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_snapshot_is_noticed_by_its_receiver_and_taken_anew() {
+    let mut cluster = Cluster::start_with(3, snapshots_every(50)).await;
+    let behind = cluster.follower().await;
+    cluster.kill(behind).await;
+    let leader = cluster.leader().await;
+    for n in 0..300 {
+        put(&cluster.store(leader), &format!("k{n}"), &n.to_string()).await;
+    }
+    for id in cluster.ids().into_iter().filter(|id| *id != behind) {
+        for file in std::fs::read_dir(cluster.data_dir(id).join("snapshots")).expect("listed").flatten() {
+            if file.path().extension().is_some_and(|extension| extension == "snap") {
+                let mut content = std::fs::read(file.path()).expect("read");
+                let middle = content.len() / 2;
+                content[middle] ^= 4;
+                std::fs::write(file.path(), content).expect("written");
+            }
+        }
+    }
+    cluster.restart(behind).await;
+    cluster.store(behind).wait_ready(PATIENCE).await.expect("caught up");
+    read_all(&cluster.store(behind), 300).await;
+    cluster.converge().await;
+}
+
+/// Few entries, and large ones: neither the log nor the history may fill the disk before their number does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_and_history_are_bounded_in_bytes_too() {
+    const OBJECTS: u64 = 60;
+    let options = Options { log_bytes: 10 << 20, history_bytes: 10 << 20, ..Options::default() };
+    let mut cluster = Cluster::start_with(1, options).await;
+    let store = cluster.store(1);
+    for n in 0..OBJECTS {
+        store.txn(Txn::put("large", vec![n as u8; 1 << 20])).await.expect("written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // It is looked at once a second, so some more are left than fit.
+    let started = Instant::now();
+    while store.status().compacted_revision < OBJECTS / 3 {
+        assert!(started.elapsed() < PATIENCE, "compacted up to {} only", store.status().compacted_revision);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(store.get(b"large", ReadAt::Local).await.expect("read").kv.map(|kv| kv.version), Some(OBJECTS));
+    // The log is purged a little later, and what is purged is seen on disk.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(store);
+    cluster.kill(1).await;
+    let bounds = patiently(|| RaftLog::open(cluster.data_dir(1))).bounds();
+    let (first, last) = bounds.expect("entries");
+    println!("the log holds {first} to {last}");
+    assert!(last >= OBJECTS && first > OBJECTS - 30, "{first} to {last}");
+}
+
+/// Many leases that end together need few log entries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_leases_end_together() {
+    const LEASES: usize = 600;
+    let cluster = Cluster::start(3).await;
+    let store = cluster.store(cluster.follower().await);
+    let grant = || async {
+        let lease = store.lease_grant(Duration::from_secs(4)).await.expect("granted");
+        let op = Op::Put { key: format!("held/{lease}").into(), value: "v".into(), lease };
+        store.txn(Txn { success: vec![op], ..Txn::default() }).await.expect("written");
+    };
+    futures::future::join_all((0..LEASES).map(|_| grant())).await;
+    let count = async || {
+        let held = RangeRequest::prefix(b"held/", ReadAt::Linearizable);
+        store.range(held).await.expect("read").kvs.len()
+    };
+    assert_eq!(count().await, LEASES);
+    let before = store.status().last_log_index;
+    let started = Instant::now();
+    while count().await > 0 {
+        assert!(started.elapsed() < PATIENCE, "{} are left", count().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let entries = store.status().last_log_index - before;
+    println!("{LEASES} leases ended with {entries} entries");
+    assert!(entries < 60, "{entries} entries");
+    cluster.converge().await;
 }
 
 /// What a write replaced or deleted may be larger than any message; whoever forwarded it gets it all the same.
