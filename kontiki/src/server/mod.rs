@@ -160,7 +160,9 @@ async fn start_store(config: &ServerConfiguration, identity: &Identity) -> Resul
         heartbeat: NodeConfig::HEARTBEAT,
         election_timeout: NodeConfig::ELECTION_TIMEOUT,
         history: Duration::from_secs(config.history_seconds),
+        history_bytes: NodeConfig::HISTORY_BYTES,
         snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
+        log_bytes: NodeConfig::LOG_BYTES,
         reserve_bytes: NodeConfig::RESERVE_BYTES,
     })
     .await?;
