@@ -45,6 +45,11 @@ impl Observed {
         self.since = Some(now);
     }
 
+    /// When this leadership began.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.since
+    }
+
     /// Takes note of a change; the runtime calls it for every one.
     pub fn note(&mut self, change: &Change<'_>, now: Timestamp) {
         self.since.get_or_insert(now);

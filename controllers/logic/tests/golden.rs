@@ -718,6 +718,27 @@ fn pods_leave_tainted_nodes() {
     );
 }
 
+/// The whole cluster was down for an hour: its node is not back yet, and had no chance to be.
+#[test]
+fn nobody_leaves_a_node_that_was_down_with_the_control_plane() {
+    let mut tainted = node("n1", "False");
+    tainted["spec"] = json!({"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute",
+        "timeAdded": "2025-12-31T23:00:00Z"}]});
+    let mut patient = pod("patient", None, running(true));
+    patient["spec"]["tolerations"] = json!([{"key": "node.kubernetes.io/not-ready", "operator": "Exists",
+        "effect": "NoExecute", "tolerationSeconds": 300}]);
+    let mut fake = world(&[tainted, patient]);
+    fake.pass(10);
+    check(
+        &fake,
+        &TaintEvictionController,
+        "ns/patient",
+        &expect![[r#"
+        again in 40s
+    "#]],
+    );
+}
+
 #[test]
 fn pods_nobody_ends() {
     let collector = PodGarbageCollector { terminated_pods: 1 };

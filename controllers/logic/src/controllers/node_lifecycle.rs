@@ -16,7 +16,7 @@ use crate::world::{Change, Key, Kind, World};
 pub struct NodeLifecycleController;
 
 /// Without a sign of life for so long a node's conditions become Unknown: upstream's default since v1.32.
-const GRACE: SignedDuration = SignedDuration::from_secs(50);
+pub(crate) const GRACE: SignedDuration = SignedDuration::from_secs(50);
 /// The same for a node that never posted any.
 const STARTUP_GRACE: SignedDuration = SignedDuration::from_secs(60);
 

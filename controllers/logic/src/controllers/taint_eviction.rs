@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use serde_json::json;
 
 use crate::controller::{Context, Controller};
+use crate::controllers::node_lifecycle::{GRACE, NOT_READY, UNREACHABLE};
 use crate::meta::{Meta, time};
 use crate::plan::{Action, DeleteOptions, PatchType, Plan, Target};
 use crate::pods;
@@ -79,9 +80,17 @@ fn end(world: &World, pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestam
         let seconds = fitting.iter().filter_map(|toleration| toleration.toleration_seconds).min()?;
         let seen = world.observed.tainted_since(node.name(), &taint.key);
         let since = taint.time_added.as_ref().map(|time| time.0).or(seen).unwrap_or(now);
-        Some(since + SignedDuration::from_secs(seconds.clamp(0, i64::from(i32::MAX))))
+        let end = since + SignedDuration::from_secs(seconds.clamp(0, i64::from(i32::MAX)));
+        Some(end.max(hearing_ends(world, taint, since).unwrap_or(end)))
     });
     ends.min()
+}
+
+/// A node that was called dead before this leadership may have been down together with the control plane, as
+/// on one machine: it gets the time to say that it is back before its pods are taken from it.
+fn hearing_ends(world: &World, taint: &Taint, since: Timestamp) -> Option<Timestamp> {
+    let began = world.observed.began()?;
+    ([NOT_READY, UNREACHABLE].contains(&taint.key.as_str()) && since < began).then(|| began + GRACE)
 }
 
 pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
