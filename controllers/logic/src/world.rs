@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
@@ -296,6 +297,7 @@ world! {
     namespaces: Namespace,
     nodes: Node,
     pods: Pod,
+    pod_disruption_budgets: PodDisruptionBudget,
     services: Service,
     service_accounts: ServiceAccount,
     config_maps: ConfigMap,

@@ -2,6 +2,7 @@
 
 mod claim;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
@@ -31,6 +32,7 @@ pub fn all(settings: &Settings) -> Vec<Box<dyn Controller>> {
         Box::new(root_ca::RootCaPublisher { pem: settings.root_ca_pem.clone() }),
         Box::new(deployment::DeploymentController),
         Box::new(replicaset::ReplicaSetController),
+        Box::new(disruption::DisruptionController),
         Box::new(endpoints::EndpointSliceController),
         Box::new(endpoints::EndpointsController),
         Box::new(node_ipam::NodeIpamController::default()),
