@@ -74,7 +74,30 @@ pub fn conform(
     duplicates: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Checked, ApiError> {
-    check(schema, type_id, value, duplicates, validation)
+    conform_as(schema, type_id, value, duplicates, validation, None)
+}
+
+/// The same of a JSON document, whose findings come in its order.
+pub fn conform_json(
+    schema: &Schema,
+    type_id: TypeId,
+    value: &mut Value,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
+    json: &[u8],
+) -> Result<Checked, ApiError> {
+    conform_as(schema, type_id, value, duplicates, validation, Some(json))
+}
+
+fn conform_as(
+    schema: &Schema,
+    type_id: TypeId,
+    value: &mut Value,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
+    json: Option<&[u8]>,
+) -> Result<Checked, ApiError> {
+    check_as(schema, type_id, value, duplicates, validation, json)
         .map_err(|why| ApiError::bad_request(cannot_be_handled(value, schema.get(type_id), &why)))
 }
 
@@ -86,6 +109,17 @@ pub fn check(
     duplicates: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Checked, String> {
+    check_as(schema, type_id, value, duplicates, validation, None)
+}
+
+fn check_as(
+    schema: &Schema,
+    type_id: TypeId,
+    value: &mut Value,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
+    json: Option<&[u8]>,
+) -> Result<Checked, String> {
     let one = schema.get(type_id);
     let mut findings = Findings { messages: duplicates, wanted: validation != FieldValidation::Ignore };
     let walk = Walk { schema };
@@ -94,6 +128,9 @@ pub fn check(
         return Err(format!("json: cannot unmarshal {found} into Go value of type {}", go_name(one)));
     }
     walk.message(one, value, &Place::Root, &mut findings)?;
+    if let Some(json) = json.filter(|_| findings.wanted) {
+        crate::order::sort(json, &mut findings.messages);
+    }
     match validation {
         FieldValidation::Ignore => Ok(Checked::default()),
         FieldValidation::Warn => Ok(Checked { warnings: findings.messages }),

@@ -5,6 +5,7 @@ pub mod decode;
 pub mod default;
 pub mod depth;
 pub mod openapi;
+mod order;
 mod parse;
 pub mod patch;
 mod path;

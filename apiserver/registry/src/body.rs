@@ -22,11 +22,15 @@ pub(crate) fn object(
     validation: FieldValidation,
 ) -> Result<Incoming, ApiError> {
     let size = body.size();
+    let json = body.json();
     let (mut value, duplicates) = parse(body)?;
     claim_type(&mut value, expected)?;
     let mut warnings = Vec::new();
     if let Some(type_id) = type_id {
-        let work = || decode::conform(schema, type_id, &mut value, duplicates, validation);
+        let work = || match json {
+            Some(json) => decode::conform_json(schema, type_id, &mut value, duplicates, validation, &json),
+            None => decode::conform(schema, type_id, &mut value, duplicates, validation),
+        };
         warnings = aside::on_bytes(size, work)?.warnings;
     }
     Ok(Incoming { value, warnings })

@@ -80,7 +80,7 @@ impl Registry {
         }
         self.prepare_new(scope, &mut value);
         let asked = claims::held(&scope.resource.storage, &value);
-        self.allocate(&scope.resource.storage, &mut value).await?;
+        self.allocate(&scope.resource.storage, &mut value, scope.info.dry_run).await?;
         let name = object::name(&value).to_owned();
         validate(scope, &name, &value)?;
         metadata::set_uid(&mut value, &ids::uid());

@@ -115,6 +115,13 @@ impl Body {
             Body::Value(_) => 0,
         }
     }
+
+    fn json(&self) -> Option<Bytes> {
+        match self {
+            Body::Bytes { format: Format::Json, bytes } => Some(bytes.clone()),
+            Body::Bytes { .. } | Body::Value(_) => None,
+        }
+    }
 }
 
 /// What a request addresses.

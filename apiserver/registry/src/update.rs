@@ -102,7 +102,7 @@ impl Registry {
         let storage = &scope.resource.storage;
         let before = claims::held(storage, old);
         let asked = claims::held(storage, value);
-        self.allocate_change(storage, value, &before).await?;
+        self.allocate_change(storage, value, &before, scope.info.dry_run).await?;
         validate(scope, part, value, old)?;
         self.admission.validate(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
         proposal.warnings.extend(scope.kind.warnings(value));

@@ -55,6 +55,17 @@ async fn strictness_of_patches() {
     assert!(wrong.code == 422 && wrong.message.contains("json: cannot unmarshal number"), "{wrong:?}");
 }
 
+/// In a body both kinds of findings come in the order of the body.
+#[tokio::test]
+async fn findings_of_a_body() {
+    let h = Harness::new().await;
+    let text = r#"{"metadata":{"name":"x"},"z":1,"data":{"a":"1","a":"2"},"b":1}"#;
+    let body = Body::Bytes { format: Format::Json, bytes: text.into() };
+    let info = RequestInfo { field_validation: FieldValidation::Warn, ..Harness::info() };
+    let made = h.registry.create(&info, &target(MAPS, "default/"), body).await.expect("created");
+    assert_eq!(made.warnings.join(", "), r#"unknown field "z", duplicate field "data.a", unknown field "b""#);
+}
+
 #[tokio::test]
 async fn strictness_of_patches_of_scale() {
     let h = Harness::new().await;

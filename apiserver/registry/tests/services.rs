@@ -82,6 +82,10 @@ async fn what_is_asked_for_is_given_or_refused() {
     let body = Body::Value(service("dry", json!({})));
     let would = h.registry.create(&dry, &target(SERVICES, "default/"), body).await.expect("would be");
     assert!(!object::str_at(&would.object, "spec.clusterIP").is_empty());
+    // Where nothing is allocated, no range is looked at.
+    let port = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]});
+    let body = Body::Value(service("dry", port));
+    h.registry.create(&dry, &target(SERVICES, "default/"), body).await.expect("would be");
     assert_eq!(claims(&h).await.len(), 2);
 }
 
