@@ -85,17 +85,26 @@ fn numbers_and_percentages() {
         objects.extend(more);
         world(&objects)
     };
-    check(&with(json!({"minAvailable": 1}), vec![]), &expect![[r#"
+    check(
+        &with(json!({"minAvailable": 1}), vec![]),
+        &expect![[r#"
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"SufficientPods","status":"True","type":"DisruptionAllowed"}],"currentHealthy":2,"desiredHealthy":1,"disruptionsAllowed":1,"expectedPods":3,"observedGeneration":1}
-    "#]]);
-    check(&with(json!({"minAvailable": 2}), vec![]), &expect![[r#"
+    "#]],
+    );
+    check(
+        &with(json!({"minAvailable": 2}), vec![]),
+        &expect![[r#"
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"InsufficientPods","status":"False","type":"DisruptionAllowed"}],"currentHealthy":2,"desiredHealthy":2,"disruptionsAllowed":0,"expectedPods":3,"observedGeneration":1}
-    "#]]);
+    "#]],
+    );
     // Pods without a controller do not say how many there should be.
-    check(&with(json!({"maxUnavailable": 1}), vec![]), &expect![[r#"
+    check(
+        &with(json!({"maxUnavailable": 1}), vec![]),
+        &expect![[r#"
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"InsufficientPods","status":"False","type":"DisruptionAllowed"}],"currentHealthy":2,"desiredHealthy":0,"disruptionsAllowed":0,"expectedPods":0,"observedGeneration":1}
         event PodDisruptionBudget b Warning UnmanagedPods: Pods selected by this PodDisruptionBudget were found to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set ".spec.minAvailable" field of the PDB to an integer value.
-    "#]]);
+    "#]],
+    );
     // Of a Deployment's pods the Deployment says it.
     let managed: Vec<Value> = pods().into_iter().map(|pod| owned(pod, &set())).collect();
     let with = |spec: Value| {
@@ -103,15 +112,24 @@ fn numbers_and_percentages() {
         objects.extend([budget(spec, Value::Null), set(), deployment(4)]);
         world(&objects)
     };
-    check(&with(json!({"maxUnavailable": 2})), &expect![[r#"
+    check(
+        &with(json!({"maxUnavailable": 2})),
+        &expect![[r#"
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"InsufficientPods","status":"False","type":"DisruptionAllowed"}],"currentHealthy":2,"desiredHealthy":2,"disruptionsAllowed":0,"expectedPods":4,"observedGeneration":1}
-    "#]]);
-    check(&with(json!({"maxUnavailable": "30%"})), &expect![[r#"
+    "#]],
+    );
+    check(
+        &with(json!({"maxUnavailable": "30%"})),
+        &expect![[r#"
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"InsufficientPods","status":"False","type":"DisruptionAllowed"}],"currentHealthy":2,"desiredHealthy":2,"disruptionsAllowed":0,"expectedPods":4,"observedGeneration":1}
-    "#]]);
-    check(&with(json!({"minAvailable": "50%"})), &expect![[r#"
+    "#]],
+    );
+    check(
+        &with(json!({"minAvailable": "50%"})),
+        &expect![[r#"
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"InsufficientPods","status":"False","type":"DisruptionAllowed"}],"currentHealthy":2,"desiredHealthy":2,"disruptionsAllowed":0,"expectedPods":4,"observedGeneration":1}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -120,15 +138,21 @@ fn what_cannot_be_counted_allows_nothing() {
         "observedGeneration": 1});
     let job = object("batch/v1", "Job", "j");
     let fake = world(&[budget(json!({"maxUnavailable": 1}), status), owned(pod("p1", true), &job), job]);
-    check(&fake, &expect![[r#"
+    check(
+        &fake,
+        &expect![[r#"
         status over "1": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"found no controllers for pod \"p1\"","observedGeneration":1,"reason":"SyncFailed","status":"False","type":"DisruptionAllowed"}],"currentHealthy":1,"desiredHealthy":0,"disruptionsAllowed":0,"expectedPods":1,"observedGeneration":1}
         event PodDisruptionBudget b Warning CalculateExpectedPodCountFailed: Failed to calculate the number of expected pods: found no controllers for pod "p1"
-    "#]]);
+    "#]],
+    );
     // No pods, no disruptions: the first come before the next look.
-    check(&world(&[budget(json!({"minAvailable": 0}), Value::Null)]), &expect![[r#"
+    check(
+        &world(&[budget(json!({"minAvailable": 0}), Value::Null)]),
+        &expect![[r#"
         status over "1": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"InsufficientPods","status":"False","type":"DisruptionAllowed"}],"currentHealthy":0,"desiredHealthy":0,"disruptionsAllowed":0,"expectedPods":0,"observedGeneration":1}
         event PodDisruptionBudget b Normal NoPods: No matching pods found
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -144,20 +168,29 @@ fn evictions_under_way() {
         world(&objects)
     };
     // Allowed a minute ago: it counts as gone.
-    check(&with(status("2025-12-31T23:59:00Z"), &pods), &expect![[r#"
+    check(
+        &with(status("2025-12-31T23:59:00Z"), &pods),
+        &expect![[r#"
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"SufficientPods","status":"True","type":"DisruptionAllowed"}],"currentHealthy":2,"desiredHealthy":1,"disruptedPods":{"p1":"2025-12-31T23:59:00Z"},"disruptionsAllowed":1,"expectedPods":3,"observedGeneration":1}
         again in 61s
-    "#]]);
+    "#]],
+    );
     // Allowed three minutes ago: it stays.
-    check(&with(status("2025-12-31T23:57:00Z"), &pods), &expect![[r#"
+    check(
+        &with(status("2025-12-31T23:57:00Z"), &pods),
+        &expect![[r#"
         event Pod p1 Warning NotDeleted: Pod was expected by PDB ns/b to be deleted but it wasn't
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"SufficientPods","status":"True","type":"DisruptionAllowed"}],"currentHealthy":3,"desiredHealthy":1,"disruptionsAllowed":2,"expectedPods":3,"observedGeneration":1}
-    "#]]);
+    "#]],
+    );
     let mut deleting = pods.clone();
     deleting[0]["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    check(&with(status("2025-12-31T23:59:00Z"), &deleting), &expect![[r#"
+    check(
+        &with(status("2025-12-31T23:59:00Z"), &deleting),
+        &expect![[r#"
         status over "4": {"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","message":"","observedGeneration":1,"reason":"SufficientPods","status":"True","type":"DisruptionAllowed"}],"currentHealthy":2,"desiredHealthy":1,"disruptionsAllowed":1,"expectedPods":3,"observedGeneration":1}
-    "#]]);
+    "#]],
+    );
 }
 
 /// What is written is right and stays so; a change of a pod concerns the budgets that cover it, before or after.
