@@ -1,13 +1,14 @@
 //! Snapshot files of states that are large in one way or another, and of disks that are full.
 
-#[path = "support/image.rs"]
-mod image;
-
 use bytes::Bytes;
-use image::scratch;
 use store_api::*;
 use store_core::{Command, Reply};
 use store_engine::{ApplyEntry, ApplyPayload, StateMachine, verify_snapshot};
+
+/// In memory where there is such a thing: this is about what is written, not about the disk.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
 
 fn apply(state: &StateMachine, txn: Txn) -> TxnReply {
     let payload = ApplyPayload::Command(Command::Txn(txn));
