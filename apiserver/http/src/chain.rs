@@ -21,7 +21,7 @@ use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::respond::{self, Response};
 use crate::state::State;
-use crate::{authorize, deprecated, nonresource, options, resources};
+use crate::{authorize, deprecated, nonresource, options, resources, websocket};
 
 /// What TLS says of a client.
 pub(crate) enum Client {
@@ -138,18 +138,22 @@ fn bearer_token(headers: &HeaderMap) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-fn credentials(peer: &Peer, headers: &HeaderMap) -> Credentials {
+fn credentials(peer: &Peer, headers: &HeaderMap) -> Result<Credentials> {
     let client_certificate = match &peer.client {
         Client::Certified(der) => Some(der.clone()),
         Client::Stranger | Client::Refused => None,
     };
-    Credentials { client_certificate, bearer_token: bearer_token(headers) }
+    let bearer_token = match bearer_token(headers) {
+        Some(token) => Some(token),
+        None => websocket::bearer_token(headers)?,
+    };
+    Ok(Credentials { client_certificate, bearer_token })
 }
 
 /// 401 when credentials are bad, or none are known and anonymous requests are off.
 async fn authenticate(state: &State, peer: &Peer, headers: &HeaderMap) -> Result<UserInfo> {
     let started = Instant::now();
-    let credentials = credentials(peer, headers);
+    let credentials = credentials(peer, headers)?;
     // Who shows a bad certificate and nothing else is not anonymous.
     let found = match matches!(peer.client, Client::Refused) && credentials.bearer_token.is_none() {
         true => Err(ApiError::unauthorized()),

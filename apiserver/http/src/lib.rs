@@ -29,6 +29,7 @@ mod served;
 mod slis;
 mod state;
 mod watch;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -20,7 +20,8 @@ use crate::options::{self, DeleteParameters, WriteParameters};
 use crate::respond::{self, Response};
 use crate::served::{Encoder, Served, include_object};
 use crate::state::State;
-use crate::{body, connect, list, reviews, watch};
+use crate::watch::{self, Watch};
+use crate::{body, connect, list, reviews, websocket};
 
 pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response> {
     let served = Served::find(state.server.registry.schema, &call.info)?;
@@ -164,7 +165,11 @@ async fn watch_resource(state: &Arc<State>, served: Served, call: Call) -> Resul
     };
     let target = Target { name: "", ..target(&served, &call, encoder.output.shape) };
     let handle = state.server.registry.watch(&target, options).await?;
-    Ok(watch::respond(handle, encoder, state.stop.clone(), WatchMeter::new(&call.labels)))
+    let watch = Watch::new(handle, encoder, state.stop.clone(), WatchMeter::new(&call.labels));
+    match websocket::is_asked_for(call.headers()) {
+        true => websocket::watch(state, call.request, watch),
+        false => Ok(watch::respond(watch)),
+    }
 }
 
 /// `fieldManager`, or the name the client gives itself.

@@ -92,7 +92,8 @@ fn error_frame(encoder: &Encoder, error: &ApiError) -> Bytes {
     out.freeze()
 }
 
-struct Watch {
+/// An open watch on its way to a client.
+pub(crate) struct Watch {
     handle: WatchHandle,
     encoder: EventEncoder,
     pending: std::vec::IntoIter<WatchItem>,
@@ -102,42 +103,74 @@ struct Watch {
 }
 
 impl Watch {
-    /// The next frame; `None` is the clean end.
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
+    pub(crate) fn new(handle: WatchHandle, encoder: Encoder, stop: CancellationToken, meter: WatchMeter) -> Self {
+        let encoder = EventEncoder::new(encoder);
+        Self { handle, encoder, pending: Vec::new().into_iter(), stop, meter, ended: false }
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.encoder.encoder.output.format
+    }
+
+    /// Waits until something is pending: `Ok(false)` at the clean end, `Err` with the last frame otherwise.
+    async fn fill(&mut self) -> Result<bool, Bytes> {
+        if self.pending.len() > 0 || self.ended {
+            return Ok(!self.ended);
         }
-        if self.pending.len() == 0 {
-            let batch = tokio::select! {
-                () = self.stop.cancelled() => return None,
-                batch = self.handle.next() => batch,
-            };
-            match batch {
-                Ok(items) if items.is_empty() => return None,
-                Ok(items) => self.pending = items.into_iter(),
-                Err(error) => {
-                    self.ended = true;
-                    return Some(error_frame(&self.encoder.encoder, &error));
-                }
+        let batch = tokio::select! {
+            () = self.stop.cancelled() => return Ok(false),
+            batch = self.handle.next() => batch,
+        };
+        match batch {
+            Ok(items) => {
+                self.pending = items.into_iter();
+                Ok(self.pending.len() > 0)
+            }
+            Err(error) => {
+                self.ended = true;
+                Err(error_frame(&self.encoder.encoder, &error))
             }
         }
-        let mut out = BytesMut::new();
-        while out.len() < FRAME_BYTES
-            && let Some(item) = self.pending.next()
-        {
+    }
+
+    fn write(&mut self, out: &mut BytesMut) {
+        if let Some(item) = self.pending.next() {
             let before = out.len();
-            self.encoder.write(&item, &mut out);
+            self.encoder.write(&item, out);
             self.meter.event(out.len() - before);
         }
+    }
+
+    /// The next frame, of one event or more; `None` is the clean end.
+    async fn next(&mut self) -> Option<Bytes> {
+        match self.fill().await {
+            Ok(false) => return None,
+            Ok(true) => {}
+            Err(last) => return Some(last),
+        }
+        let mut out = BytesMut::new();
+        while out.len() < FRAME_BYTES && self.pending.len() > 0 {
+            self.write(&mut out);
+        }
+        Some(out.freeze())
+    }
+
+    /// The same of one event. Cancel-safe.
+    pub(crate) async fn next_event(&mut self) -> Option<Bytes> {
+        match self.fill().await {
+            Ok(false) => return None,
+            Ok(true) => {}
+            Err(last) => return Some(last),
+        }
+        let mut out = BytesMut::new();
+        self.write(&mut out);
         Some(out.freeze())
     }
 }
 
 /// Streams a watch until its timeout, its error, the client's leaving or the server's stop.
-pub(crate) fn respond(handle: WatchHandle, encoder: Encoder, stop: CancellationToken, meter: WatchMeter) -> Response {
-    let media_type = if encoder.output.format == Format::Protobuf { PROTOBUF } else { crate::respond::JSON };
-    let encoder = EventEncoder::new(encoder);
-    let watch = Watch { handle, encoder, pending: Vec::new().into_iter(), stop, meter, ended: false };
+pub(crate) fn respond(watch: Watch) -> Response {
+    let media_type = if watch.format() == Format::Protobuf { PROTOBUF } else { crate::respond::JSON };
     let frames = stream::unfold(watch, |mut watch| async move {
         let frame = watch.next().await?;
         Some((Ok::<_, BoxError>(frame), watch))

@@ -4,11 +4,16 @@ mod common;
 
 use std::time::Duration;
 
+use base64::Engine;
 use common::{Client, Running, pod};
+use futures::StreamExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use pki::authority::Authority;
 use serde_json::{Value, json};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const TABLE: (&str, &str) = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
@@ -232,6 +237,41 @@ async fn watches() {
     assert_eq!(lines.next().await, None);
     let served = tokio::time::timeout(Duration::from_secs(10), server.served).await.expect("it stops");
     served.expect("no panic").expect("no error");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_over_a_websocket() {
+    let server = Running::start().await;
+    server.admin.post(PODS, &pod("a")).await;
+    let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode("reader");
+    let open = async |token: &str| {
+        let mut request =
+            format!("wss://{}{PODS}?watch=true", server.address).into_client_request().expect("a request");
+        let protocols = format!("base64url.bearer.authorization.k8s.io.{token}, base64.binary.k8s.io");
+        request.headers_mut().insert("sec-websocket-protocol", protocols.parse().expect("a value"));
+        client_async(request, server.stranger().connect(false).await).await
+    };
+    let (mut socket, response) = open(&token).await.expect("switches");
+    assert_eq!(response.headers()["sec-websocket-protocol"], "base64.binary.k8s.io");
+    let mut next = async || loop {
+        match tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time") {
+            Some(Ok(Message::Text(text))) => return Some(serde_json::from_str::<Value>(&text).expect("an event")),
+            Some(Ok(Message::Close(_))) | None => return None,
+            other => assert!(matches!(other, Some(Ok(_))), "{other:?}"),
+        }
+    };
+    let event = next().await.expect("the initial event");
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("a")));
+    for name in ["b", "c"] {
+        server.admin.post(PODS, &pod(name)).await;
+    }
+    for name in ["b", "c"] {
+        assert_eq!(next().await.expect("an event")["object"]["metadata"]["name"], name);
+    }
+    let refused = open("bm9ib2R5").await.expect_err("nobody's token");
+    assert!(refused.to_string().contains("401"), "{refused}");
+    server.stop.cancel();
+    assert_eq!(next().await, None, "the stop ends it cleanly");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

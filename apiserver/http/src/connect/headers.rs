@@ -3,6 +3,8 @@
 use http::HeaderMap;
 use http::header::{CONNECTION, HeaderName, UPGRADE};
 
+use crate::websocket;
+
 /// About one connection only (RFC 9110 7.6.1), and what such a proxy must not repeat.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
@@ -47,6 +49,7 @@ pub(crate) fn for_backend(headers: &HeaderMap) -> HeaderMap {
         out.remove(name);
     }
     out.remove(http::header::HOST);
+    websocket::strip_token(&mut out);
     out
 }
 

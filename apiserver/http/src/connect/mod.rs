@@ -3,7 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod backend;
-mod headers;
+pub(crate) mod headers;
 mod log;
 mod proxy;
 mod streams;
