@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use api_cache::Cache;
 use api_http::HealthCheck;
 use store_api::DynStore;
-use store_node::RaftStore;
 
 /// Entries the cache may be behind the store before the replica says it is not ready.
 const MAX_LAG: u64 = 5_000;
@@ -14,7 +13,7 @@ const MAX_LAG: u64 = 5_000;
 /// The name upstream's check of its store has, for tools that ask for it.
 pub(crate) const STORE: &str = "etcd";
 
-/// Whether the replicas of the store have a leader.
+/// Whether this replica is in contact with the others of the store.
 pub(crate) struct StoreCheck(pub(crate) &'static str, pub(crate) DynStore);
 
 impl HealthCheck for StoreCheck {
@@ -22,10 +21,7 @@ impl HealthCheck for StoreCheck {
         self.0
     }
     fn check(&self) -> Result<(), String> {
-        match self.1.status().leader {
-            Some(_) => Ok(()),
-            None => Err("no leader is known".to_owned()),
-        }
+        self.1.health()
     }
 }
 

@@ -67,6 +67,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// What this replica knows of itself and the cluster.
     fn status(&self) -> StoreStatus;
+
+    /// Why this replica should not be asked anything now: it stopped, is out of contact with the others, or has
+    /// another state than they. For health checks; it asks nobody.
+    fn health(&self) -> Result<(), String> {
+        match self.status().leader {
+            Some(_) => Ok(()),
+            None => Err("no leader is known".to_owned()),
+        }
+    }
 }
 
 /// An open watch. Dropping it closes it.

@@ -154,14 +154,6 @@ impl RaftStore {
         }
     }
 
-    /// Why this replica should not be asked anything now; for health checks.
-    ///
-    /// # Errors
-    /// The reason: it stopped, it is out of contact with the others, or its state differs from theirs.
-    pub fn health(&self) -> Result<(), String> {
-        self.replica.health()
-    }
-
     /// Waits until this replica has stopped, by itself (it was removed) or because it was told to.
     pub async fn stopped(&self) {
         self.replica.stop.cancelled().await;

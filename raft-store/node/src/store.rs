@@ -132,6 +132,10 @@ impl Store for RaftStore {
     fn status(&self) -> StoreStatus {
         self.replica.status()
     }
+
+    fn health(&self) -> Result<(), String> {
+        self.replica.health()
+    }
 }
 
 fn done(reply: Reply) -> Result<(), StoreError> {
