@@ -58,7 +58,7 @@ impl Call {
 /// What the end of a request needs to know of it, filled in as far as the chain came.
 #[derive(Default)]
 struct Seen {
-    user: UserInfo,
+    system_client: &'static str,
     labels: Option<Labels>,
     long_running: bool,
     /// What is said of the version that was asked for.
@@ -88,7 +88,7 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, request: Request<
     finish(&mut response, &audit_id);
     if let Some(labels) = &seen.labels {
         let bytes = response.body().size_hint().exact();
-        labels.answered(response.status().as_u16(), started.elapsed(), &seen.user, bytes, seen.long_running);
+        labels.answered(response.status().as_u16(), started.elapsed(), seen.system_client, bytes, seen.long_running);
     }
     if head { without_body(response) } else { response }
 }
@@ -103,7 +103,7 @@ async fn answer(state: &Arc<State>, peer: &Peer, request: Request<Incoming>, see
 
     let user = authenticate(state, peer, request.headers()).await?;
     let user = impersonate(&*state.server.authorizer, user, request.headers())?;
-    seen.user = user.clone();
+    seen.system_client = metrics::system_client(&user);
     let _seat = state.inflight.seat(&info, &user)?;
     authorize::request(&*state.server.authorizer, &user, &info)?;
     seen.deprecated = deprecated::warning(&info);
