@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kubelet_core::image_gc::{Disk, Image, Images};
 use kubelet_cri::{CriError, cri};
+use tokio::time::Instant;
 
 use crate::agent::Node;
 use crate::leftovers::Ends;
@@ -14,23 +15,35 @@ use crate::{clock, images, machine, volumes};
 
 /// How often the node is tidied up.
 const EVERY: Duration = Duration::from_secs(60);
+/// How often the disk is measured for images to remove, as upstream.
+const IMAGES_EVERY: Duration = Duration::from_secs(300);
 
 /// Tidies up until stopped, from when all pods of the node are known.
 pub(crate) async fn keep(node: Arc<Node>) {
     node.pods_known.cancelled().await;
     let (mut ends, mut images) = (Ends::default(), Images::default());
+    let (mut images_due, mut asked) = (Instant::now(), false);
     loop {
         if let Err(error) = ends.begin(&node).await {
             tracing::warn!(%error, "looking for pods that are gone");
         } else if !node.hollow {
             remove_files(&node, &ends).await;
-            if let Err(error) = collect_images(&node, &mut images).await {
-                tracing::warn!(%error, "looking for images that nothing uses");
+        }
+        let due = images_due <= Instant::now();
+        if !node.hollow && (due || asked) {
+            match collect_images(&node, &mut images).await {
+                // Asked for again and again it is said once in a while.
+                Ok(Some(failure)) if due => node.events.node(false, "FreeDiskSpaceFailed", failure),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "looking for images that nothing uses"),
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            () = node.tidy.notified() => {}
+        if due {
+            images_due = Instant::now() + IMAGES_EVERY;
+        }
+        asked = tokio::select! {
+            () = tokio::time::sleep(EVERY) => false,
+            () = node.tidy.notified() => true,
             () = node.stop.cancelled() => return,
         }
     }
@@ -45,27 +58,26 @@ async fn remove_files(node: &Arc<Node>, ends: &Ends) {
     let _ = tokio::task::spawn_blocking(move || volumes::remove_leftovers(&root, &known)).await;
 }
 
-async fn collect_images(node: &Node, images: &mut Images) -> Result<(), CriError> {
+/// Removes images if the disk is full; what to say when that was not enough.
+async fn collect_images(node: &Node, images: &mut Images) -> Result<Option<String>, CriError> {
     let (present, containers) = tokio::join!(node.runtime.list_images(), node.runtime.list_containers(None));
     let (present, used) = (present?, used(&containers?));
     let now = clock::now();
     let used = present.iter().filter(|image| names(image).any(|name| used.contains(name))).map(|i| i.id.clone());
     images.look(present.iter().map(convert).collect(), &used.collect(), now);
     let place = node.runtime.image_filesystem().await?.map_or_else(|| node.config.root_dir.clone(), PathBuf::from);
-    let Some((capacity, available)) = machine::filesystem(&place) else { return Ok(()) };
+    let Some((capacity, available)) = machine::filesystem(&place) else { return Ok(None) };
     let removal = images.removal(Disk { capacity, available }, now);
     for id in &removal.ids {
         tracing::info!(image = id, "removing an image that nothing uses: the disk is full");
         node.runtime.remove_image(id).await?;
     }
-    if removal.found < removal.wanted {
-        let message = format!(
-            "Failed to garbage collect required amount of images. Attempted to free {} bytes, but only found {} bytes eligible to free.",
-            removal.wanted, removal.found
-        );
-        node.events.node(false, "FreeDiskSpaceFailed", message);
-    }
-    Ok(())
+    let (wanted, found) = (removal.wanted, removal.found);
+    Ok((found < wanted).then(|| {
+        format!(
+            "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {found} bytes eligible to free."
+        )
+    }))
 }
 
 /// Images of all containers, as the runtime refers to them.

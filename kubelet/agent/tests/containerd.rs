@@ -209,6 +209,13 @@ async fn a_pod_on_containerd() {
     let ip = pod["status"]["podIP"].as_str().expect("an address").to_owned();
     assert!(ip.starts_with("10.199.77."), "{ip}");
 
+    let mounted = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
+    for kind in ["kubernetes.io~secret/secret", "kubernetes.io~projected/token"] {
+        let here =
+            |line: &str| line.starts_with("tmpfs ") && line.contains(kind) && line.contains("kontiki-containerd");
+        assert!(mounted.lines().any(here), "{kind} is on a disk");
+    }
+
     let caller = Caller { cluster: &cluster, port, certificate: "api" };
     let (status, log) = caller.get("/containerLogs/d/web/web").await;
     assert_eq!(status, 200);
