@@ -2,6 +2,7 @@
 
 mod admin;
 pub(crate) mod args;
+mod endpoints;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
@@ -19,7 +20,7 @@ use api_auth::authn::{self, bootstrap_token::BootstrapTokens, service_account::S
 use api_auth::authz::{self, node::NodeAuthorizer, rbac::Rbac};
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
-use store_api::{DynStore, Member, Store};
+use store_api::{DynStore, Member};
 use store_node::{NodeConfig, RaftStore};
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +97,10 @@ async fn serve(
     rbac::rebuild(&registry.cache, &rbac);
     tokio::spawn(rbac::follow(registry.cache.clone(), rbac.clone(), stop.clone()));
     let bootstrapped = Flag::default();
-    tokio::spawn(bootstrap(registry.clone(), raft.clone(), bootstrapped.clone(), stop.clone()));
+    let first_objects = bootstrap(registry.clone(), bootstrapped.clone(), stop.clone());
+    let own = endpoints::publishable(&config.api.advertise);
+    let endpoint = endpoints::keep(registry.clone(), own, stop.clone());
+    let endpoint = tokio::spawn(async { (first_objects.await, endpoint.await) });
     let controllers =
         tokio::spawn(controller_runtime::run(registry.clone(), controllers_config(&config)?, stop.clone()));
     let server = http_server(&config, &identity, &registry, rbac, raft.clone(), bootstrapped, metrics)?;
@@ -104,7 +108,7 @@ async fn serve(
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
     // Leaderships end by themselves when this takes too long.
-    if tokio::time::timeout(Duration::from_secs(3), controllers).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(3), futures::future::join(controllers, endpoint)).await.is_err() {
         tracing::warn!("the controllers did not end in time");
     }
     raft.shutdown().await;
@@ -204,12 +208,11 @@ async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result
 }
 
 /// Makes what every cluster has. Any replica may do it; what is there already stays.
-async fn bootstrap(registry: Arc<Registry>, raft: Arc<RaftStore>, done: Flag, stop: CancellationToken) {
+async fn bootstrap(registry: Arc<Registry>, done: Flag, stop: CancellationToken) {
     loop {
         let tried = async {
             registry.bootstrap().await?;
-            join_roles::ensure(&registry).await?;
-            registry.publish_endpoints(&status::api_addresses(&raft.status())).await
+            join_roles::ensure(&registry).await
         };
         match stop.run_until_cancelled(tried).await {
             None => return,

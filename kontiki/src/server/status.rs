@@ -41,11 +41,3 @@ fn members(status: &StoreStatus) -> Vec<Value> {
     let member = |member: &store_api::Member| json!({"id": member.id, "peer": member.peer_addr, "api": member.api_url, "voter": member.voter});
     status.members.iter().map(member).collect()
 }
-
-/// Addresses for the endpoints of the `kubernetes` Service. Endpoints may not name loopback addresses (they
-/// would mean another machine on every node), so a cluster that only listens there has none.
-pub(crate) fn api_addresses(status: &StoreStatus) -> Vec<std::net::SocketAddr> {
-    let address = |url: &str| url.strip_prefix("https://")?.parse::<std::net::SocketAddr>().ok();
-    let all = status.members.iter().filter_map(|member| address(&member.api_url));
-    all.filter(|address| !address.ip().is_loopback()).collect()
-}
