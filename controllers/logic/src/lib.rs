@@ -20,6 +20,7 @@ pub mod world;
 
 mod controllers;
 mod placed;
+mod trim;
 mod visits;
 
 pub use controller::{Context, Controller, Failure};

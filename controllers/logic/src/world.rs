@@ -20,7 +20,7 @@ use crate::graph::Graph;
 use crate::meta::Meta;
 use crate::observed::Observed;
 use crate::placed::Placed;
-use crate::visits;
+use crate::{trim, visits};
 
 /// Namespace (empty when cluster-scoped) and name: a key of a table and of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -247,13 +247,12 @@ macro_rules! world {
             }
         }
 
-        /// Decodes an object into the type of its kind, without what no controller reads and is larger than all
-        /// the rest. `None` when it does not fit.
+        /// Decodes an object into the type of its kind, [trimmed](crate::trim). `None` when it does not fit.
         pub fn decode(kind: Kind, source: &impl Source) -> Option<Decoded> {
             match kind {
                 $(Kind::$kind => {
                     let mut object = source.typed::<$kind>()?;
-                    object.metadata_mut().managed_fields = None;
+                    trim::trim(&mut object);
                     Some(Arc::new(object))
                 })*
             }

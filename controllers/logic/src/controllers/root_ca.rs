@@ -14,7 +14,7 @@ pub struct RootCaPublisher {
     pub pem: String,
 }
 
-const NAME: &str = "kube-root-ca.crt";
+pub(crate) const NAME: &str = "kube-root-ca.crt";
 /// Upstream's texts on the object.
 const DESCRIPTION: (&str, &str) = (
     "kubernetes.io/description",
