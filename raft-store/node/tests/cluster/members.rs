@@ -52,10 +52,10 @@ async fn a_leader_can_be_removed() {
     let other = cluster.store(cluster.follower().await);
     let started = Instant::now();
     other.remove_member(leader, false).await.expect("removed");
-    // It handed over first, so nobody waited for an election.
+    // It handed over first: another removed it, and nobody waits for an election now.
+    assert!(other.status().leader.is_some_and(|id| id != leader), "{:?} leads", other.status().leader);
     other.txn(Txn::put("a", "0")).await.expect("two of two");
     println!("removed the leader and wrote after {:?}", started.elapsed());
-    assert!(other.status().leader.is_some_and(|id| id != leader));
     tokio::time::timeout(PATIENCE, cluster.store(leader).stopped()).await.expect("the removed leader stops");
     assert!(cluster.store(leader).health().is_err());
     cluster.kill(leader).await;
