@@ -86,19 +86,33 @@ fn missing(service: &Value) -> Missing {
     missing
 }
 
+/// An address range and how it is written.
+struct Range {
+    cidr: Cidr,
+    text: String,
+}
+
+/// The ranges that a ServiceCIDR brings: it is ready, and not going away.
+fn ranges_of(object: &Value) -> Vec<Range> {
+    let conditions = object::at(object, "status.conditions").and_then(Value::as_array).into_iter().flatten();
+    let ready = conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    if !ready || object::deletion_timestamp(object).is_some() {
+        return Vec::new();
+    }
+    let texts = object::at(object, "spec.cidrs").and_then(Value::as_array).into_iter().flatten();
+    let texts = texts.filter_map(Value::as_str);
+    texts.filter_map(|text| Some(Range { cidr: Cidr::parse(text)?, text: text.to_owned() })).collect()
+}
+
 /// Addresses and ports asked for by hand lie in the ranges of this cluster.
-fn check_ranges(
-    service: &Value,
-    before: &claims::Held,
-    cidr: &Cidr,
-    text: &str,
-    range: &RangeInclusive<u16>,
-) -> ErrorList {
+fn check_ranges(service: &Value, before: &claims::Held, cidrs: &[Range], range: &RangeInclusive<u16>) -> ErrorList {
     let mut errors = ErrorList::new();
     let held = claims::held(&GroupResource::new("", "services"), service);
     for claim in held.difference(before) {
         match claim {
-            Claim::Ip(ip) if !cidr.contains(ip) => {
+            Claim::Ip(ip) if !cidrs.iter().any(|range| range.cidr.contains(ip)) => {
+                let texts: Vec<&str> = cidrs.iter().map(|range| range.text.as_str()).collect();
+                let text = texts.join(", ");
                 let ips = object::at(service, "spec.clusterIPs").cloned().unwrap_or_default();
                 let why = format!(
                     "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {text}"
@@ -139,25 +153,46 @@ impl Registry {
         if !is(resource, "", "services") || !service.get("spec").is_some_and(Value::is_object) {
             return Ok(());
         }
-        let text = &self.config.service_cidr;
-        let cidr = Cidr::parse(text).ok_or_else(|| ApiError::internal(format!("bad service CIDR {text:?}")))?;
+        let cidrs = self.service_cidrs()?;
         // Upstream's allocator of ports does nothing at all in a dry run, and so refuses nothing.
         let ports = if dry_run { 0..=u16::MAX } else { self.config.node_ports.clone() };
-        let errors = check_ranges(service, before, &cidr, text, &ports);
+        let errors = check_ranges(service, before, &cidrs, &ports);
         if !errors.is_empty() {
             let kind = GroupKind { group: "".into(), kind: "Service".into() };
             return Err(ApiError::invalid(&kind, object::name(service), errors));
         }
-        self.fill(service, &cidr).await
+        self.fill(service, &cidrs).await
     }
 
-    async fn fill(&self, service: &mut Value, cidr: &Cidr) -> Result<(), ApiError> {
+    /// The range of the configuration, which is there before its ServiceCIDR is, then those of all others.
+    fn service_cidrs(&self) -> Result<Vec<Range>, ApiError> {
+        let text = self.config.service_cidr.clone();
+        let cidr = Cidr::parse(&text).ok_or_else(|| ApiError::internal(format!("bad service CIDR {text:?}")))?;
+        let mut ranges = vec![Range { cidr, text }];
+        let objects = self.cache.list(&GroupResource::new("networking.k8s.io", "servicecidrs"), None).objects;
+        for range in objects.iter().flat_map(|object| ranges_of(&object.value())) {
+            if ranges.iter().all(|known| known.cidr != range.cidr) {
+                ranges.push(range);
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// A free address of the first range that has one.
+    async fn free_address(&self, cidrs: &[Range]) -> Result<String, ApiError> {
+        for Range { cidr, .. } in cidrs {
+            let name = |offset| cidr.address(offset).to_string();
+            if let Some(offset) = self.free(IP_PREFIX, &cidr.bands(), &HashSet::new(), name).await? {
+                return Ok(name(offset));
+            }
+        }
+        Err(ApiError::internal("failed to allocate a serviceIP: range is full"))
+    }
+
+    async fn fill(&self, service: &mut Value, cidrs: &[Range]) -> Result<(), ApiError> {
         let missing = missing(service);
         if missing.ip {
-            let offset =
-                self.free(IP_PREFIX, &cidr.bands(), &HashSet::new(), |offset| cidr.address(offset).to_string()).await?;
-            let offset = offset.ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?;
-            let ip = cidr.address(offset).to_string();
+            let ip = self.free_address(cidrs).await?;
             service["spec"]["clusterIPs"] = serde_json::json!([ip]);
             service["spec"]["clusterIP"] = ip.into();
         } else if object::at(service, "spec.clusterIPs").is_none() {
@@ -248,6 +283,21 @@ mod tests {
         assert_eq!(Cidr::parse("nonsense"), None);
         assert_eq!(choose(&(3..=5), 2, &|number| number == 3), Some(3));
         assert_eq!(choose(&(3..=5), 2, &|_| false), None);
+    }
+
+    #[test]
+    fn ranges_of_service_cidrs() {
+        let of = |status: &str, deleting: bool| {
+            let mut object = json!({"metadata": {}, "spec": {"cidrs": ["10.1.0.0/24", "fd00::/64"]},
+                "status": {"conditions": [{"type": "Ready", "status": status}]}});
+            if deleting {
+                object["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:00Z".into();
+            }
+            ranges_of(&object).into_iter().map(|range| range.text).collect::<Vec<_>>()
+        };
+        // This cluster has one family.
+        assert_eq!(of("True", false), ["10.1.0.0/24"]);
+        assert_eq!((of("False", false).len(), of("True", true).len()), (0, 0));
     }
 
     #[test]

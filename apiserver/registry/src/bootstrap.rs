@@ -84,8 +84,7 @@ impl Registry {
         self.ensure_all(facts.clone()).await?;
         let cidr = &self.config.service_cidr;
         let parsed = Cidr::parse(cidr).ok_or_else(|| ApiError::internal(format!("bad service CIDR {cidr:?}")))?;
-        self.ensure_all(vec![kubernetes_service(&parsed), service_cidr(cidr)]).await?;
-        self.mark_service_cidr_ready().await
+        self.ensure_all(vec![kubernetes_service(&parsed), service_cidr(cidr)]).await
     }
 
     /// Says where the API servers are: Endpoints and EndpointSlice `kubernetes` of namespace `default`.
@@ -174,26 +173,6 @@ impl Registry {
             Err(error) if error.reason == Reason::NotFound => Ok(()),
             other => other.map(|_| ()),
         }
-    }
-
-    async fn mark_service_cidr_ready(&self) -> Result<()> {
-        let Some(resource) = self.schema.resource("networking.k8s.io", "v1", "servicecidrs") else { return Ok(()) };
-        let info = RequestInfo::internal(USER);
-        let target = Target { resource, namespace: "", name: "kubernetes", subresource: "status" };
-        let scope = self.scope(&info, &target);
-        let at = api_machinery::time::seconds(scope.now);
-        let edit = |old: &Value| {
-            let mut new = old.clone();
-            if object::at(old, "status.conditions").is_none() {
-                let ready = json!({
-                    "type": "Ready", "status": "True", "reason": "", "lastTransitionTime": at,
-                    "message": "Kubernetes Service CIDR is ready",
-                });
-                new["status"] = json!({"conditions": [ready]});
-            }
-            Ok(new)
-        };
-        self.guarded_update(&scope, Part::Status, &Desired::Edit(&edit)).await.map(|_| ())
     }
 }
 

@@ -1,13 +1,16 @@
 //! Service addresses and node ports are claimed in the transaction that writes the Service: a claim is a
-//! key that only one object can hold. Pure; choosing free ones is [`crate::allocate`]'s.
+//! key that only one object can hold. An address also becomes an IPAddress object, as upstream; one that a user has
+//! made keeps its address from Services. Pure; choosing free ones is [`crate::allocate`]'s.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Path, Value, object};
+use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Path, Value, object, time};
+use jiff::Timestamp;
+use serde_json::json;
 use store_api::{Compare, KeyValue, Op};
 
-use crate::commit::Change;
+use crate::commit::{Change, unchanged};
 use crate::scope::{Scope, is};
 
 pub(crate) const IP_PREFIX: &str = "/claims/serviceips/";
@@ -55,18 +58,60 @@ pub(crate) fn held(resource: &GroupResource, service: &Value) -> Held {
     held
 }
 
+/// What new IPAddress objects are made with.
+pub(crate) struct Births<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) uid: &'a (dyn Fn() -> String + Sync),
+}
+
 /// The part of a transaction that takes what is new and gives back what is not held any more.
-pub(crate) fn change(key: &ObjectKey, owner: &Value, before: &Held, after: &Held) -> Change {
+pub(crate) fn change(
+    key: &ObjectKey,
+    owner: &Value,
+    before: &Held,
+    after: &Held,
+    births: &Births<'_>,
+) -> Result<Change, ApiError> {
     let mut change = Change::default();
-    let owner = format!("{}/{}/{}/{}", key.resource, key.namespace, key.name, object::uid(owner));
+    let claimant = format!("{}/{}/{}/{}", key.resource, key.namespace, key.name, object::uid(owner));
     for claim in after.difference(before) {
         change.compare.push(Compare::absent(claim.key()));
-        change.ops.push(Op::Put { key: claim.key().into(), value: owner.clone().into(), lease: 0 });
+        change.ops.push(Op::Put { key: claim.key().into(), value: claimant.clone().into(), lease: 0 });
+        if let Claim::Ip(ip) = claim {
+            let address = address_key(ip);
+            change.compare.push(unchanged(&address, 0));
+            change.ops.push(Change::put(&address, &address_of(ip, key, births), 0)?);
+        }
     }
     for claim in before.difference(after) {
         change.ops.push(Op::Delete { key: claim.key().into() });
+        if let Claim::Ip(ip) = claim {
+            change.ops.push(Op::Delete { key: address_key(ip).store_key().into() });
+        }
     }
-    change
+    Ok(change)
+}
+
+fn address_key(ip: &IpAddr) -> ObjectKey {
+    ObjectKey::new(GroupResource::new("networking.k8s.io", "ipaddresses"), "", &ip.to_string())
+}
+
+/// The IPAddress of a Service.
+fn address_of(ip: &IpAddr, service: &ObjectKey, births: &Births<'_>) -> Value {
+    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": {
+            "name": ip.to_string(), "uid": (births.uid)(), "creationTimestamp": time::seconds(births.now),
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": family,
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            },
+        },
+        "spec": {"parentRef": {
+            "resource": &*service.resource.resource, "namespace": &*service.namespace, "name": &*service.name,
+        }},
+    })
 }
 
 /// After a lost transaction: 422 when one of the taken claims was asked for by the client.
@@ -79,7 +124,12 @@ pub(crate) fn refuse_asked(
 ) -> Result<(), ApiError> {
     let taken = |claim: &Claim| {
         let key = claim.key();
-        found.iter().flatten().any(|kv| kv.key == key.as_bytes())
+        let address = match claim {
+            Claim::Ip(ip) => Some(address_key(ip).store_key()),
+            Claim::NodePort(_) => None,
+        };
+        let is = |kv: &KeyValue, key: &str| kv.key == key.as_bytes();
+        found.iter().flatten().any(|kv| is(kv, &key) || address.as_deref().is_some_and(|address| is(kv, address)))
     };
     let mut errors = ErrorList::new();
     for claim in asked.iter().filter(|claim| taken(claim)) {

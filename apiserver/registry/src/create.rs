@@ -90,7 +90,7 @@ impl Registry {
             return self.dry_create(scope, &key, value).await;
         }
         let wanted = claims::held(&scope.resource.storage, &value);
-        let mut change = claims::change(&key, &value, &claims::Held::new(), &wanted);
+        let mut change = claims::change(&key, &value, &claims::Held::new(), &wanted, &scope.births())?;
         change.compare.insert(0, unchanged(&key, 0));
         change.compare.extend(guard.map(Guard::compare));
         let outcome = self.put_new(scope, &key, &value, change).await?;

@@ -86,7 +86,10 @@ impl Registry {
             return Ok(if current.fresh { done(scope, name, result, current.revision, told) } else { Try::Stale });
         }
         let held = claims::held(storage, old);
-        let change = if removed { claims::change(key, old, &held, &claims::Held::new()) } else { Change::default() };
+        let change = match removed {
+            true => claims::change(key, old, &held, &claims::Held::new(), &scope.births())?,
+            false => Change::default(),
+        };
         match self.swap(scope, key, current.revision, put.as_ref(), change).await? {
             Outcome::Done(revision) => Ok(done(scope, name, result, revision, told)),
             Outcome::Lost(found) => Ok(Try::Lost(Current::from_kv(found.into_iter().next().flatten())?)),

@@ -6,7 +6,7 @@ use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Value};
 use api_schema::Resource;
 use jiff::Timestamp;
 
-use crate::{RequestInfo, Target};
+use crate::{RequestInfo, Target, claims, ids};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
@@ -39,6 +39,10 @@ impl<'a> Scope<'a> {
 
     pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
         is(&self.resource.storage, group, plural)
+    }
+
+    pub(crate) fn births(&self) -> claims::Births<'static> {
+        claims::Births { now: self.now, uid: &ids::uid }
     }
 
     pub(crate) fn has_status(&self) -> bool {

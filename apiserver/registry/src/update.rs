@@ -122,7 +122,7 @@ impl Registry {
             });
         }
         let after = if ends { claims::Held::new() } else { claims::held(storage, value) };
-        let change = claims::change(key, value, &before, &after);
+        let change = claims::change(key, value, &before, &after, &scope.births())?;
         let taken = |found: &[_]| claims::refuse_asked(scope, scope.name, &proposal.value, &asked, found);
         let put = if ends { None } else { Some(&proposal.value) };
         match self.swap(scope, key, current.revision, put, change).await? {

@@ -89,6 +89,35 @@ async fn what_is_asked_for_is_given_or_refused() {
     assert_eq!(claims(&h).await.len(), 2);
 }
 
+#[tokio::test]
+async fn addresses_are_objects_and_lie_in_ranges() {
+    const ADDRESSES: &str = "networking.k8s.io/v1/ipaddresses";
+    let h = Harness::new().await;
+    let made = h.create(SERVICES, "default/", service("a", json!({}))).await.expect("created");
+    let ip = object::str_at(&made.object, "spec.clusterIP").to_owned();
+    let address = h.get(ADDRESSES, &ip).await.expect("there");
+    let parent = json!({"resource": "services", "namespace": "default", "name": "a"});
+    assert_eq!((&address["spec"]["parentRef"], object::uid(&address).len()), (&parent, 36));
+    assert_eq!(object::label(&address, "ipaddress.kubernetes.io/managed-by"), Some("ipallocator.k8s.io"));
+    assert_eq!(object::resource_version(&address), made.revision.to_string(), "one transaction");
+    h.delete(SERVICES, "default/a", DeleteOptions::default()).await.expect("deleted");
+    assert!(refusal(h.get(ADDRESSES, &ip).await).starts_with("404"));
+    // What a user keeps is nobody else's.
+    let kept = json!({"metadata": {"name": "10.96.7.7"}, "spec": {"parentRef": {"resource": "things", "name": "x"}}});
+    h.create(ADDRESSES, "", kept).await.expect("created");
+    let asked = |ip: &str| service("b", json!({"clusterIP": ip}));
+    let refused = refusal(h.create(SERVICES, "default/", asked("10.96.7.7")).await);
+    assert!(refused.ends_with("failed to allocate IP 10.96.7.7: provided IP is already allocated"), "{refused}");
+    // Another range is another place to ask for.
+    let refused = refusal(h.create(SERVICES, "default/", asked("10.200.0.9")).await);
+    assert!(refused.ends_with("The range of valid IPs is 10.96.0.0/16"), "{refused}");
+    let range = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.200.0.0/24"]}});
+    let range = h.create("networking.k8s.io/v1/servicecidrs", "", range).await.expect("created");
+    assert_eq!(range.object["status"]["conditions"][0]["lastTransitionTime"], "2027-01-15T08:00:00Z");
+    h.get("networking.k8s.io/v1/servicecidrs", "more").await.expect("shown");
+    h.create(SERVICES, "default/", asked("10.200.0.9")).await.expect("created");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_at_once_get_their_own_addresses() {
     let h = Arc::new(Harness::new().await);

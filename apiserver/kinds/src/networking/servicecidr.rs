@@ -20,6 +20,15 @@ impl Kind for ServiceCIDR {
     fn has_generation(&self) -> bool {
         false
     }
+    /// Nothing has to be prepared for a range, so that it is ready at once; upstream's controller says the same a
+    /// moment later.
+    fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        let ready = json!({
+            "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes Service CIDR is ready",
+            "lastTransitionTime": child(object, "metadata.creationTimestamp"),
+        });
+        object["status"] = json!({"conditions": [ready]});
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let cidrs = root.field("spec.cidrs");
