@@ -24,6 +24,8 @@ pub struct Context<'a> {
     pub failure: Option<&'a Failure>,
     /// Answers to [`Plan::read`] of the round before: `None` is "does not exist".
     pub reads: &'a BTreeMap<Target, Option<Value>>,
+    /// The round before asked for it: all kinds show at least what any of them showed then.
+    pub level: bool,
 }
 
 /// One controller. All of it is synchronous and has no effects.

@@ -209,6 +209,9 @@ pub struct Plan {
     pub requeue_after: Option<Duration>,
     /// When not empty nothing is done: these are read from the store itself, and reconcile runs again with the answers.
     pub read: Vec<Target>,
+    /// Nothing is done: kinds are followed one by one, and reconcile runs again when all of them have come to where
+    /// the store is now.
+    pub level: bool,
 }
 
 impl Plan {
@@ -216,7 +219,11 @@ impl Plan {
         Self::default()
     }
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.read.is_empty()
+        self.steps.is_empty() && self.read.is_empty() && !self.level
+    }
+    /// Asks for another look when all kinds are at one level.
+    pub fn level() -> Self {
+        Self { level: true, ..Self::default() }
     }
     pub fn push(&mut self, action: Action) {
         self.steps.push(Step::One(action));
@@ -301,6 +308,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for target in &self.read {
             writeln!(f, "read {target}")?;
+        }
+        if self.level {
+            writeln!(f, "wait for all kinds")?;
         }
         for step in &self.steps {
             match step {

@@ -283,7 +283,10 @@ fn garbage() {
 
     // Orphan: the references go, then the finalizer.
     deleting["metadata"]["finalizers"] = json!(["orphan"]);
-    let fake = world(&[deleting, pod("p", Some(&owner), running(true))]);
+    let mut fake = world(&[deleting, pod("p", Some(&owner), running(true))]);
+    fake.level = false;
+    check(&fake, &GarbageCollector, "/set", &expect!["wait for all kinds\n"]);
+    fake.level = true;
     check(
         &fake,
         &GarbageCollector,

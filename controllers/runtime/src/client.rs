@@ -110,8 +110,17 @@ impl Client {
         let store = &self.registry.store;
         let nothing = Txn { fence: self.info.fence.clone(), ..Txn::default() };
         let reply = store.txn(nothing).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
-        self.registry.cache.wait_for(reply.revision, DEADLINE).await.map_err(ApiError::internal)?;
-        Ok(reply.revision)
+        self.shown_by_cache(reply.revision).await
+    }
+
+    /// Where the store of this replica is now, once the cache is there too.
+    pub(crate) async fn shown_now(&self) -> Result<Revision> {
+        self.shown_by_cache(self.registry.store.applied_revision()).await
+    }
+
+    async fn shown_by_cache(&self, revision: Revision) -> Result<Revision> {
+        self.registry.cache.wait_for(revision, DEADLINE).await.map_err(ApiError::internal)?;
+        Ok(revision)
     }
 
     /// Performs one action. `Ok(None)`: nothing the cache will show.

@@ -124,7 +124,7 @@ impl Elector {
     pub(crate) async fn hold(&self, held: &Held, stop: &CancellationToken) {
         tokio::select! {
             () = self.renew(held, stop) => {}
-            () = self.ends(held) => tracing::warn!(epoch = held.epoch, "the leadership is over: its key is gone"),
+            () = self.ends(held) => tracing::info!(epoch = held.epoch, "the leadership is over: its key is gone"),
         }
     }
 

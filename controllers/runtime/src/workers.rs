@@ -161,17 +161,22 @@ fn failed(running: &Running, key: &Key, failure: Failure, error: &ApiError) {
     running.queue.retry(key.clone());
 }
 
-/// Reconciles, reading from the store what the plan asks for.
+/// Reconciles, reading from the store and waiting for what the plan asks for.
 async fn decide(running: &Running, client: &Client, shop: &Shop, key: &Key) -> Result<Plan> {
     let mut reads: BTreeMap<Target, Option<Value>> = BTreeMap::new();
     let failure = running.failures.lock().get(key).cloned();
+    let mut level = false;
     for _ in 0..READ_ROUNDS {
         let plan = {
-            let context = Context { now: clock::now(), failure: failure.as_ref(), reads: &reads };
+            let context = Context { now: clock::now(), failure: failure.as_ref(), reads: &reads, level };
             running.controller.reconcile(&shop.informers.world(), key, &context)
         };
-        if plan.read.is_empty() {
+        if plan.read.is_empty() && !plan.level {
             return Ok(plan);
+        }
+        if plan.level {
+            shop.informers.caught_up(client.shown_now().await?).await;
+            level = true;
         }
         for target in plan.read {
             let found = client.read(&target).await?;

@@ -33,7 +33,7 @@ impl Controller for GarbageCollector {
     }
     fn reconcile(&self, world: &World, key: &Key, context: &Context<'_>) -> Plan {
         match world.graph.item(&key.name) {
-            Some(item) if item.is_deleting() => deleting(&world.graph, item),
+            Some(item) if item.is_deleting() => deleting(&world.graph, item, context),
             Some(item) if !item.meta.owner_references.is_empty() => owned(&world.graph, item, context),
             _ => Plan::nothing(),
         }
@@ -41,8 +41,12 @@ impl Controller for GarbageCollector {
 }
 
 /// An object that waits for its own dependents: orphans them, or deletes those that block and then lets go.
-fn deleting(graph: &Graph, item: &Item) -> Plan {
-    if item.has_finalizer(ORPHAN) {
+fn deleting(graph: &Graph, item: &Item, context: &Context<'_>) -> Plan {
+    let waits = item.has_finalizer(ORPHAN) || item.has_finalizer(FOREGROUND);
+    if waits && !context.level {
+        // A dependent made just before would be forgotten, and then deleted for want of an owner.
+        Plan::level()
+    } else if item.has_finalizer(ORPHAN) {
         orphan_dependents(graph, item)
     } else if item.has_finalizer(FOREGROUND) {
         delete_dependents(graph, item)

@@ -23,6 +23,7 @@ pub(crate) struct Fake {
     counter: u64,
     pub(crate) reads: BTreeMap<Target, Option<Value>>,
     pub(crate) failure: Option<Failure>,
+    pub(crate) level: bool,
 }
 
 struct Json<'a>(&'a Value);
@@ -55,6 +56,7 @@ impl Fake {
             counter: 0,
             reads: BTreeMap::new(),
             failure: None,
+            level: true,
         }
     }
 
@@ -125,14 +127,14 @@ impl Fake {
 
     /// What a controller wants, without doing it.
     pub(crate) fn plan(&self, controller: &dyn Controller, namespace: &str, name: &str) -> Plan {
-        let context = Context { now: self.now, failure: self.failure.as_ref(), reads: &self.reads };
+        let context = Context { now: self.now, failure: self.failure.as_ref(), reads: &self.reads, level: self.level };
         controller.reconcile(&self.world, &Key::new(namespace, name), &context)
     }
 
     /// Runs one queued key. False: nothing is queued.
     pub(crate) fn step(&mut self) -> bool {
         let Some((index, key)) = self.queue.pop_first() else { return false };
-        let context = Context { now: self.now, failure: self.failure.as_ref(), reads: &self.reads };
+        let context = Context { now: self.now, failure: self.failure.as_ref(), reads: &self.reads, level: self.level };
         let plan = self.controllers[index].reconcile(&self.world, &key, &context);
         self.perform(&plan);
         true
