@@ -10,6 +10,7 @@ mod agent;
 mod client;
 mod config;
 mod kubeconfig;
+mod lock;
 mod logging;
 mod prometheus;
 mod server;
@@ -33,7 +34,12 @@ use clap::{Parser, Subcommand};
   kontiki server --init --advertise 10.0.0.1   the first replica of a real cluster
   kontiki token create --kubeconfig F          a token for further servers and agents
   kontiki server --join https://10.0.0.1:6443 --token T --advertise 10.0.0.2
-  kontiki agent --join https://10.0.0.1:6443 --token T"
+  kontiki agent --join https://10.0.0.1:6443 --token T
+
+Environment:
+  KONTIKI_LOG          what server and agent log: info (default), debug, info,store_node=debug, ...
+  KONTIKI_LOG_FORMAT   json for one JSON object a line; text by default
+  KUBECONFIG           for status and token, instead of --kubeconfig"
 )]
 struct Cli {
     #[command(subcommand)]

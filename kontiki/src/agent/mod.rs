@@ -64,20 +64,13 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     if config.api_version != version || config.kind != kind {
         return Err(format!("{}: expected apiVersion {version}, kind {kind}", file.display()).into());
     }
-    let _lock = lock(&config)?;
+    // Two would end each other's containerd.
+    let _lock = crate::lock::exclusive(&config.data_dir, "kontiki agent").await?;
     let stop = CancellationToken::new();
     tokio::spawn(crate::server::stop_on_signal(stop.clone()));
     let servers = Servers::from(config.servers.clone());
     tokio::spawn(renew::keep(config.clone(), file, servers.clone(), stop.clone()));
     serve(config, servers, stop).await
-}
-
-/// One agent per directory: two would end each other's containerd.
-fn lock(config: &AgentConfiguration) -> Result<nix::fcntl::Flock<std::fs::File>, Failure> {
-    std::fs::create_dir_all(&config.data_dir)?;
-    let file = std::fs::File::create(config.data_dir.join("lock"))?;
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
-        .map_err(|_| format!("another kontiki agent runs on {}", config.data_dir.display()).into())
 }
 
 async fn serve(config: AgentConfiguration, servers: Servers, stop: CancellationToken) -> Result<(), Failure> {

@@ -39,7 +39,9 @@ fn is_over(pod: &Value) -> bool {
 /// A container runs since `start` or says why not, and none is said to run from before.
 fn is_settled(pod: &Value, start: Timestamp) -> bool {
     let all = ["initContainerStatuses", "containerStatuses"].map(|field| pod["status"][field].as_array());
-    let states: Vec<_> = all.into_iter().flatten().flatten().map(|one| told(&one["state"], start)).collect();
+    let runs_again = pod["spec"]["restartPolicy"].as_str().is_none_or(|policy| policy == "Always");
+    let told = |one: &Value| told(&one["state"], runs_again, start);
+    let states: Vec<_> = all.into_iter().flatten().flatten().map(told).collect();
     states.contains(&Told::New) && !states.contains(&Told::Old)
 }
 
@@ -50,7 +52,7 @@ enum Told {
     Nothing,
 }
 
-fn told(state: &Value, start: Timestamp) -> Told {
+fn told(state: &Value, runs_again: bool, start: Timestamp) -> Told {
     let since = |field: &Value| time(field).is_some_and(|time| time.as_second() >= start.as_second());
     if !state["running"].is_null() {
         return if since(&state["running"]["startedAt"]) { Told::New } else { Told::Old };
@@ -58,7 +60,8 @@ fn told(state: &Value, start: Timestamp) -> Told {
     match state["waiting"]["reason"].as_str() {
         Some("ContainerCreating" | "PodInitializing") => Told::Nothing,
         Some(_) => Told::New,
-        None if since(&state["terminated"]["finishedAt"]) => Told::New,
+        // That one has ended meanwhile is no news of one that is to run.
+        None if !runs_again && since(&state["terminated"]["finishedAt"]) => Told::New,
         None => Told::Nothing,
     }
 }
@@ -138,6 +141,11 @@ mod tests {
             let container = json!({"state": {"waiting": {"reason": reason}}});
             json!({"metadata": {"name": name}, "spec": {"nodeName": "n"}, "status": {"containerStatuses": [container]}})
         };
+        let container = json!({"state": {"terminated": {"finishedAt": new}}});
+        let killed = |policy: &str| {
+            json!({"metadata": {"name": policy}, "spec": {"nodeName": "n", "restartPolicy": policy},
+                "status": {"containerStatuses": [container]}})
+        };
         let mut ended = pod("ended", "n", "False", old);
         ended["status"]["phase"] = json!("Succeeded");
         let mut leaving = pod("leaving", "n", "True", old);
@@ -145,9 +153,10 @@ mod tests {
         let pods = json!({"items": [
             pod("runs", "n", "True", new), pod("ran", "n", "True", old), pod("unready", "n", "False", old),
             pod("elsewhere", "m", "True", old), waiting("creating", "ContainerCreating"),
-            waiting("broken", "CrashLoopBackOff"), ended, leaving, {"spec": {"nodeName": "n"}, "metadata": {"name": "new"}},
+            waiting("broken", "CrashLoopBackOff"), ended, leaving, killed("Always"), killed("Never"), {"spec": {"nodeName": "n"}, "metadata": {"name": "new"}},
         ]});
-        assert_eq!(unsettled_pods(&pods, &["n".to_owned()], start()), ["ran", "unready", "creating", "new"]);
+        let unsettled = unsettled_pods(&pods, &["n".to_owned()], start());
+        assert_eq!(unsettled, ["ran", "unready", "creating", "Always", "new"]);
         assert_eq!(running_pods(&pods, start()), 1);
     }
 }

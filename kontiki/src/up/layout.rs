@@ -40,14 +40,6 @@ pub(super) struct Layout {
     authorities: Authorities,
 }
 
-/// One `up` per directory, from before anything is written there.
-pub(super) fn lock(dir: &Path) -> Result<nix::fcntl::Flock<fs::File>, Failure> {
-    let file = fs::create_dir_all(dir).and_then(|()| fs::File::create(dir.join("lock")));
-    let file = file.map_err(|error| format!("cannot write to {}: {error}", dir.display()))?;
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
-        .map_err(|_| format!("another kontiki up runs on {}", dir.display()).into())
-}
-
 impl Layout {
     pub(super) fn new(dir: &Path, shape: Shape) -> Result<Self, Failure> {
         let authorities = Authorities::load_or_create(&dir.join("pki"), crate::now())?;

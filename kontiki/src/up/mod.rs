@@ -84,7 +84,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let begun = Begun { at: crate::now(), clock: std::time::Instant::now() };
     let stop = Stop::on_signals()?;
     let dir = args.data_dir()?;
-    let _lock = layout::lock(&dir)?;
+    let _lock = crate::lock::exclusive(&dir, "kontiki up").await?;
     say(format_args!("kontiki up: data in {}", dir.display()));
     earlier::end(&dir).await;
     let layout = Layout::new(&dir, Shape::decide(args.replicas, args.port_base, Shape::of(&dir)?)?)?;
