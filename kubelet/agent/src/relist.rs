@@ -17,6 +17,7 @@ const HOLLOW_RELIST_EVERY: Duration = Duration::from_secs(5);
 pub(crate) async fn keep_relisting(node: Arc<Node>) {
     let every = if node.hollow { HOLLOW_RELIST_EVERY } else { RELIST_EVERY };
     let mut before: Option<HashMap<String, u64>> = None;
+    let mut answers = true;
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
@@ -28,9 +29,14 @@ pub(crate) async fn keep_relisting(node: Arc<Node>) {
                 (Err(error), _) | (_, Err(error)) => {
                     tracing::warn!(%error, "asking the runtime what runs");
                     node.status_wake.notify_one();
+                    answers = false;
                     continue;
                 }
             };
+        if !std::mem::replace(&mut answers, true) {
+            // The node is ready again, and says so now.
+            node.status_wake.notify_one();
+        }
         let mut present: HashMap<String, u64> = HashMap::new();
         let items = sandboxes
             .iter()

@@ -3,14 +3,14 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use kubelet_agent::containerd::{Containerd, ContainerdConfig, containerd_usable};
+use kubelet_agent::containerd::{Containerd, ContainerdConfig, Footprint, containerd_usable};
 use kubelet_agent::{AgentConfig, Runtime, Servers};
 use serde_json::{Value, json};
 use support::{Cluster, SCRAPER, ready};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 const CIDR: &str = "10.199.77.0/24";
 const BRIDGE: &str = "kontiki-t0";
+const CGROUP: &str = "/kontiki-test";
 const POD: &str = "/api/v1/namespaces/d/pods/web";
 
 fn free_port() -> u16 {
@@ -42,7 +43,7 @@ fn config(cluster: &Cluster, server: std::net::SocketAddr, socket: &Path, port: 
         client_ca: Some(cluster.dir.join("ca.crt")),
         pod_cidr: Some(CIDR.to_owned()),
         pod_network: None,
-        cgroup_root: "/kontiki-test".to_owned(),
+        cgroup_root: CGROUP.to_owned(),
         labels: Vec::new(),
         max_pods: 10,
         stop_pods_on_exit: false,
@@ -150,34 +151,40 @@ impl Caller<'_> {
 }
 
 /// Ends whatever of the test still runs or is mounted, however it went.
-struct Cleanup(PathBuf);
+struct Cleanup(Footprint);
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        let dir = self.0.display().to_string();
-        let processes: Vec<i32> = std::fs::read_dir("/proc")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|e| e.file_name().to_str()?.parse().ok())
-            .collect();
-        let kill = |pid: i32| {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        };
-        let ours = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains(&dir));
-        for pid in processes.iter().copied().filter(ours).filter(|pid| *pid != std::process::id() as i32) {
-            let parent = format!("PPid:\t{pid}\n");
-            let child =
-                |p: &i32| std::fs::read_to_string(format!("/proc/{p}/status")).is_ok_and(|s| s.contains(&parent));
-            processes.iter().copied().filter(child).for_each(kill);
-            kill(pid);
+        for failure in self.0.remove() {
+            println!("left: {failure}");
         }
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        for point in mounts.lines().rev().filter_map(|l| l.split(' ').nth(1)).filter(|p| p.starts_with(&dir)) {
-            let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
-        }
-        let _ = std::process::Command::new("ip").args(["link", "delete", BRIDGE]).status();
     }
+}
+
+fn footprint(cluster: &Cluster) -> Footprint {
+    Footprint {
+        data_dir: cluster.dir.clone(),
+        containerd: cluster.dir.join("containerd"),
+        bridge: BRIDGE.to_owned(),
+        cgroup_root: CGROUP.to_owned(),
+    }
+}
+
+/// What of the node is on this machine besides files.
+fn left(cluster: &Cluster) -> Vec<String> {
+    let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let dir = cluster.dir.display().to_string();
+    let mounts = file("/proc/self/mounts");
+    let mut left: Vec<String> = mounts.lines().filter(|line| line.contains(&dir)).map(str::to_owned).collect();
+    let firewall = std::process::Command::new("iptables").args(["-t", "nat", "-S"]).output().expect("iptables runs");
+    let firewall = String::from_utf8_lossy(&firewall.stdout).into_owned();
+    left.extend(firewall.lines().filter(|line| line.contains(BRIDGE)).map(str::to_owned));
+    let links = [Path::new("/sys/class/net").join(BRIDGE)];
+    let hierarchies = mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|line| line.split(' ').nth(1));
+    let cgroups = hierarchies.map(|hierarchy| Path::new(hierarchy).join(CGROUP.trim_start_matches('/')));
+    let paths = links.into_iter().chain(cgroups).filter(|path| path.exists());
+    left.extend(paths.map(|path| path.display().to_string()));
+    left
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +201,7 @@ async fn a_pod_on_containerd() {
         pod_cidr: Some(CIDR.to_owned()),
         bridge: BRIDGE.to_owned(),
     };
-    let _cleanup = Cleanup(cluster.dir.clone());
+    let _cleanup = Cleanup(footprint(&cluster));
     let containerd = Containerd::start(runtime).await.expect("containerd starts");
     let port = free_port();
     let config = config(&cluster, server.address, &containerd.socket(), port);
@@ -256,6 +263,22 @@ async fn a_pod_on_containerd() {
     );
     assert!(ready(Some(&after)));
 
+    // So it does when containerd is killed; containerd comes back.
+    let killed = containerd.pid().expect("it runs");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(killed.cast_signed()), nix::sys::signal::Signal::SIGKILL)
+        .expect("killed");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while containerd.pid().is_none_or(|pid| pid == killed) {
+        assert!(tokio::time::Instant::now() < deadline, "containerd is not started again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    state.wait("/api/v1/nodes/real", "ready with another containerd", ready).await;
+    let after = state.get(POD).expect("a pod");
+    assert_eq!(
+        after["status"]["containerStatuses"][0]["containerID"],
+        pod["status"]["containerStatuses"][0]["containerID"]
+    );
+
     // A failing liveness probe restarts the container.
     let (_, status) = caller.exec(&["touch", "/tmp/bad"], "").await;
     assert_eq!(status["status"], "Success");
@@ -273,16 +296,24 @@ async fn a_pod_on_containerd() {
     state.delete(POD, 5);
     state.wait(POD, "gone", |p| p.is_none()).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let left = std::fs::read_dir(cluster.dir.join("kubelet/pods")).map_or(0, |d| d.count());
-    assert_eq!(left, 0, "files of the pod are left");
+    let pods = std::fs::read_dir(cluster.dir.join("kubelet/pods")).map_or(0, |d| d.count());
+    assert_eq!(pods, 0, "files of the pod are left");
     state.wait("/api/v1/nodes/real", "ready again", ready).await;
     let events = state.list("/api/v1/namespaces/d/events");
     let reasons: Vec<&str> = events.iter().filter_map(|e| e["reason"].as_str()).collect();
     for reason in ["Pulled", "Created", "Started", "Unhealthy", "Killing"] {
         assert!(reasons.contains(&reason), "no {reason} in {reasons:?}");
     }
+    // What is not ended in order leaves nothing either.
+    let mut unended = web();
+    unended["spec"]["containers"][0]["ports"] = json!([{"containerPort": 8080, "hostPort": free_port()}]);
+    state.put(POD, unended);
+    state.wait(POD, "ready", ready).await;
     again.cancel();
     running.await.expect("joined").expect("ended well");
-    containerd.remove_all_pods().await.expect("pods removed");
     containerd.stop().await;
+    assert!(left(&cluster).len() > 5, "{:#?}", left(&cluster));
+    assert_eq!(footprint(&cluster).remove(), Vec::<String>::new());
+    assert_eq!(left(&cluster), Vec::<String>::new());
+    std::fs::remove_dir_all(&cluster.dir).expect("nothing is busy");
 }
