@@ -12,6 +12,7 @@ use kontiki_proto::raft::{ExchangeRequest, ExchangeResponse};
 use store_api::{NodeId, Revision};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::blocking::blocking;
 use crate::peer::Peer;
 use crate::replica::Replica;
 
@@ -117,7 +118,7 @@ async fn fence_off(replica: &Replica) {
 impl Replica {
     fn checkpoint(&self) -> Option<Checkpoint> {
         let index = self.effects.applied.index();
-        let (revision, hash) = self.effects.engine.state_at(index)?;
+        let (revision, hash) = blocking(|| self.effects.engine.state_at(index))?;
         Some(Checkpoint { index, revision, hash })
     }
 }

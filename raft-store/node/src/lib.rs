@@ -4,6 +4,10 @@
 //! ([`forward`]), gets into the log ([`log_store`]) of a quorum ([`peer`]), is applied in groups
 //! ([`state_machine`]), is published to watchers ([`watch`]) and answered. A linearizable read asks for
 //! a read index ([`read_index`]), waits until it is applied ([`applied`]) and reads here.
+//!
+//! Who has a voice: a member is a node id with the data directory it came with ([`membership`],
+//! [`witness`]), and every call is judged by both ([`peer`]). What a replica notices of itself: contact
+//! with the others ([`contact`]), room on its disk ([`space`]), a state that differs ([`exchange`]).
 
 mod answers;
 mod applied;

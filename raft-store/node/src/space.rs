@@ -157,11 +157,20 @@ impl Replica {
             return Ok(());
         }
         let short = self.space.is_short();
-        let voters: Vec<NodeId> = self.membership().voter_ids().collect();
-        match short || quorum_is_short((self.id(), short), &voters, &self.said.lock()) {
-            true => Err(StoreError::NoSpace("the disk is nearly full; free some of it, or delete objects".into())),
-            false => Ok(()),
+        if short || self.others_are_short() {
+            return Err(StoreError::NoSpace("the disk is nearly full; free some of it, or delete objects".into()));
         }
+        Ok(())
+    }
+
+    fn others_are_short(&self) -> bool {
+        let said = self.said.lock();
+        // Nearly always, and asked for every write.
+        if !said.values().any(|said| said.short_of_space) {
+            return false;
+        }
+        let voters: Vec<NodeId> = self.membership().voter_ids().collect();
+        quorum_is_short((self.id(), false), &voters, &said)
     }
 }
 

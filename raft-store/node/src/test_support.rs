@@ -2,28 +2,24 @@
 //!
 //! Needs a multi-threaded tokio runtime.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io;
+mod links;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use openraft::EntryPayload;
-use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use store_api::{Member, NodeId, Store, StoreError};
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::types::{MemberNode, Membership};
-use crate::{Dial, NodeConfig, PeerIo, RaftStore, TcpDial};
+use crate::{NodeConfig, RaftStore};
+
+pub use links::{LinkedDial, Links};
 
 /// Longest wait for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,117 +82,6 @@ impl TestCa {
         std::fs::write(&files.0, certificate.pem()).expect("written");
         std::fs::write(&files.1, key.serialize_pem()).expect("written");
         files
-    }
-}
-
-/// Which replica may dial which, and the connections there are.
-#[derive(Default)]
-pub struct Links {
-    state: Mutex<LinkState>,
-}
-
-#[derive(Default)]
-struct LinkState {
-    cut: HashSet<(NodeId, NodeId)>,
-    stalled: HashSet<(NodeId, NodeId)>,
-    open: HashMap<(NodeId, NodeId), Vec<CancellationToken>>,
-}
-
-impl Links {
-    /// No new connection from `from` to `to`; existing ones break.
-    pub fn cut(&self, from: NodeId, to: NodeId) {
-        let mut state = self.state.lock();
-        state.cut.insert((from, to));
-        state.open.remove(&(from, to)).into_iter().flatten().for_each(|connection| connection.cancel());
-    }
-
-    /// Connections from `from` to `to` stay, and nothing passes on them in either direction, as when a process is
-    /// paused.
-    pub fn stall(&self, from: NodeId, to: NodeId) {
-        self.state.lock().stalled.insert((from, to));
-    }
-
-    /// All links work again.
-    pub fn heal(&self) {
-        let mut state = self.state.lock();
-        state.cut.clear();
-        state.stalled.clear();
-    }
-
-    fn is_stalled(&self, from: NodeId, to: NodeId) -> bool {
-        self.state.lock().stalled.contains(&(from, to))
-    }
-
-    fn admit(&self, from: NodeId, to: NodeId) -> io::Result<CancellationToken> {
-        let mut state = self.state.lock();
-        if state.cut.contains(&(from, to)) {
-            return Err(io::Error::from(io::ErrorKind::HostUnreachable));
-        }
-        let connection = CancellationToken::new();
-        state.open.entry((from, to)).or_default().push(connection.clone());
-        Ok(connection)
-    }
-}
-
-/// Dials as one replica, as far as the links allow.
-pub struct LinkedDial {
-    pub from: NodeId,
-    pub links: Arc<Links>,
-}
-
-#[async_trait]
-impl Dial for LinkedDial {
-    async fn dial(&self, to: NodeId, addr: &str) -> io::Result<Box<dyn PeerIo>> {
-        let cut = self.links.admit(self.from, to)?;
-        let stream = TcpDial.dial(to, addr).await?;
-        let look_again = Box::pin(tokio::time::sleep(Duration::ZERO));
-        let (links, ends) = (self.links.clone(), (self.from, to));
-        Ok(Box::new(Cuttable { stream, cut: Box::pin(cut.cancelled_owned()), links, ends, look_again }))
-    }
-}
-
-/// How often a stalled connection looks whether it is still.
-const STALL_TICK: Duration = Duration::from_millis(5);
-
-struct Cuttable {
-    stream: Box<dyn PeerIo>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    links: Arc<Links>,
-    ends: (NodeId, NodeId),
-    look_again: Pin<Box<Sleep>>,
-}
-
-impl Cuttable {
-    /// Ready when bytes may pass.
-    fn check(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
-        }
-        while self.links.is_stalled(self.ends.0, self.ends.1) {
-            ready!(self.look_again.as_mut().poll(cx));
-            self.look_again.as_mut().reset(tokio::time::Instant::now() + STALL_TICK);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for Cuttable {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.check(cx))?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Cuttable {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.check(cx))?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

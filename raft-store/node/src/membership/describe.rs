@@ -8,6 +8,7 @@ use store_api::{Member, NodeId, StoreError};
 use tokio::time::timeout;
 
 use super::node_of;
+use crate::blocking::blocking;
 use crate::codec;
 use crate::replica::Replica;
 use crate::types::MemberNode;
@@ -78,7 +79,7 @@ impl Replica {
 
     /// Ids come from the log, and none is used twice.
     fn check_id(&self, id: NodeId, is_member: bool) -> Result<(), StoreError> {
-        let last = self.effects.engine.last_node_id();
+        let last = blocking(|| self.effects.engine.last_node_id());
         let why = if self.effects.removed.load().contains(&id) {
             format!("replica {id} was removed; it must join with an empty directory and a new node id")
         } else if id > last && !is_member {

@@ -283,7 +283,8 @@ impl RaftService for PeerService {
         request: Request<proto::ExchangeRequest>,
     ) -> Result<Response<proto::ExchangeResponse>, Status> {
         self.admit_member(&request)?;
-        let state = self.replica.effects.engine.state_at(request.into_inner().index);
+        let index = request.into_inner().index;
+        let state = blocking(|| self.replica.effects.engine.state_at(index));
         let state = state.map(|(revision, hash)| proto::exchange_response::State { revision, hash });
         let short_of_space = self.replica.space.is_short();
         Ok(Response::new(proto::ExchangeResponse { state, short_of_space }))

@@ -1,5 +1,8 @@
 //! Whole clusters in one process: what a store promises, also when replicas fail.
 
 mod conformance;
+mod disks;
 mod failures;
 mod members;
+mod sizes;
+mod support;

@@ -1,0 +1,157 @@
+//! Disks that lose the end of a log, flip bits, fill up or keep something else: what is read is right, or nothing is.
+
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use store_api::{ReadAt, Store, StoreError, Txn};
+use store_core::Command;
+use store_engine::{ApplyEntry, ApplyPayload, RaftLog, StateMachine};
+use store_node::test_support::{Cluster, Options, PATIENCE};
+
+use crate::support::{get, patiently, put, read_all, snapshots_every};
+
+/// A replica applies what a quorum has, perhaps before its own log is durable: a crash leaves the state ahead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_ahead_of_its_log_leads_a_replica_that_is_behind() {
+    let mut cluster = Cluster::start_with(3, Options { snapshot_entries: 40, ..Options::default() }).await;
+    for n in 0..60 {
+        put(&cluster.store(1), &format!("k{n}"), &n.to_string()).await;
+    }
+    cluster.converge().await;
+    let (behind, ahead) = (3, 1);
+    cluster.kill(behind).await;
+    for n in 60..65 {
+        put(&cluster.store(ahead), &format!("k{n}"), &n.to_string()).await;
+    }
+    cluster.converge().await;
+    let last = cluster.store(ahead).status().last_log_index;
+    cluster.kill(2).await;
+    cluster.kill(ahead).await;
+    let log = patiently(|| RaftLog::open(cluster.data_dir(ahead)));
+    log.truncate(last).expect("truncated");
+    drop(log);
+    cluster.restart(ahead).await;
+    cluster.restart(behind).await;
+    cluster.store(behind).wait_ready(PATIENCE).await.expect("caught up");
+    read_all(&cluster.store(behind), 65).await;
+    cluster.restart(2).await;
+    cluster.converge().await;
+}
+
+/// A bit flipped on the leader's disk must not keep everyone who needs its snapshot out for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_snapshot_is_noticed_by_its_receiver_and_taken_anew() {
+    let mut cluster = Cluster::start_with(3, snapshots_every(50)).await;
+    let behind = cluster.follower().await;
+    cluster.kill(behind).await;
+    let leader = cluster.leader().await;
+    for n in 0..300 {
+        put(&cluster.store(leader), &format!("k{n}"), &n.to_string()).await;
+    }
+    // The last snapshot is built a moment after the last write.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for id in cluster.ids().into_iter().filter(|id| *id != behind) {
+        for file in std::fs::read_dir(cluster.data_dir(id).join("snapshots")).expect("listed").flatten() {
+            if file.path().extension().is_some_and(|extension| extension == "snap") {
+                let mut content = std::fs::read(file.path()).expect("read");
+                let middle = content.len() / 2;
+                content[middle] ^= 4;
+                std::fs::write(file.path(), content).expect("written");
+            }
+        }
+    }
+    cluster.restart(behind).await;
+    cluster.store(behind).wait_ready(PATIENCE).await.expect("caught up");
+    read_all(&cluster.store(behind), 300).await;
+    cluster.converge().await;
+}
+
+/// Few entries, and large ones: neither the log nor the history may fill the disk before their number does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_and_history_are_bounded_in_bytes_too() {
+    const OBJECTS: u64 = 60;
+    let options = Options { log_bytes: 10 << 20, history_bytes: 10 << 20, ..Options::default() };
+    let mut cluster = Cluster::start_with(1, options).await;
+    let store = cluster.store(1);
+    for n in 0..OBJECTS {
+        store.txn(Txn::put("large", vec![n as u8; 1 << 20])).await.expect("written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // It is looked at once a second, so some more are left than fit.
+    let started = Instant::now();
+    while store.status().compacted_revision < OBJECTS / 3 {
+        assert!(started.elapsed() < PATIENCE, "compacted up to {} only", store.status().compacted_revision);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(store.get(b"large", ReadAt::Local).await.expect("read").kv.map(|kv| kv.version), Some(OBJECTS));
+    // The log is purged a little later, and what is purged is seen on disk.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(store);
+    cluster.kill(1).await;
+    let bounds = patiently(|| RaftLog::open(cluster.data_dir(1))).bounds();
+    let (first, last) = bounds.expect("entries");
+    println!("the log holds {first} to {last}");
+    assert!(last >= OBJECTS && first > OBJECTS - 30, "{first} to {last}");
+}
+
+/// A disk that fills up stops what grows the store, not what makes room, and all goes on when there is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_what_grows_the_store_only() {
+    let mut cluster = Cluster::start(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let store = cluster.store(follower);
+    let revision = put(&store, "a", "1").await;
+    let lease = store.lease_grant(Duration::from_secs(60)).await.expect("granted");
+    for id in cluster.ids() {
+        cluster.set_reserve(id, u64::MAX);
+    }
+    for id in [leader, follower] {
+        let refused = cluster.store(id).txn(Txn::put("b", "2")).await;
+        assert!(matches!(refused, Err(StoreError::NoSpace(_))), "{refused:?}");
+    }
+    store.lease_renew(lease).await.expect("renewed");
+    store.lease_revoke(lease).await.expect("ended");
+    store.txn(Txn::delete("a")).await.expect("deleted");
+    store.compact(revision).await.expect("compacted");
+    let id = store.allocate_node_id().await.expect("an id");
+    cluster.add_node(id).await;
+    store.add_member(cluster.member(id, false), false).await.expect("added");
+    for id in cluster.ids() {
+        cluster.set_reserve(id, 0);
+    }
+    put(&store, "b", "2").await;
+    cluster.converge().await;
+}
+
+/// One of three replicas applied something else than the others, whatever the reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_state_differs_is_fenced_off() {
+    let mut cluster = Cluster::start(3).await;
+    let wrong = cluster.follower().await;
+    put(&cluster.store(1), "a", "1").await;
+    cluster.converge().await;
+    cluster.kill(wrong).await;
+    let state = patiently(|| StateMachine::open(cluster.data_dir(wrong)));
+    let (log_id, _) = state.last_applied().expect("a position");
+    let log_id = kontiki_proto::log::LogId::decode(log_id.expect("applied").as_ref()).expect("a log id");
+    let log_id = kontiki_proto::log::LogId { index: log_id.index + 1, ..log_id };
+    let payload = ApplyPayload::Command(Command::Txn(Txn::put("a", "wrong")));
+    let entry = ApplyEntry { index: log_id.index, log_id: log_id.encode_to_vec().into(), payload };
+    state.apply(&[entry]).expect("applied");
+    drop(state);
+    let right = cluster.leader_among_others(wrong).await;
+    put(&cluster.store(right), "a", "right").await;
+    cluster.restart(wrong).await;
+    let started = Instant::now();
+    let differs = |health: Result<(), String>| health.is_err_and(|why| why.contains("differs from that of the others"));
+    while !differs(cluster.store(wrong).health()) {
+        put(&cluster.store(right), "b", "1").await;
+        assert!(started.elapsed() < PATIENCE, "still {:?}", cluster.store(wrong).health());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("fenced off after {:?}", started.elapsed());
+    let read = get(&cluster.store(wrong), "a", ReadAt::Local).await;
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    assert_eq!(cluster.store(right).health(), Ok(()));
+    assert_eq!(get(&cluster.store(right), "a", ReadAt::Linearizable).await, Ok(Some("right".into())));
+}
