@@ -38,9 +38,11 @@ pub(super) async fn serve(
     servers: &Servers,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let result = match stop.run_until_cancelled(start(config, node)).await {
-        Some(Ok(containerd)) => run(config, node, servers, containerd, stop).await,
-        Some(Err(error)) => return Err(error.into()),
+    let result = match stop.run_until_cancelled(Containerd::start(containerd_config(config, node))).await {
+        Some(containerd) => {
+            let containerd = try_out(config, node, containerd?).await?;
+            run(config, node, servers, containerd, stop).await
+        }
         None => Ok(()),
     };
     // Not after a failure: whoever starts the agent again lets the pods go on.
@@ -50,9 +52,13 @@ pub(super) async fn serve(
     result
 }
 
-async fn start(config: &AgentConfiguration, node: &NodeConfiguration) -> Result<Containerd, String> {
-    let containerd = Containerd::start(containerd_config(config, node)).await?;
-    // Such a node starts from nothing, for somebody who waits: say at once when nothing can run on it.
+/// A node that ends its pods starts from nothing, for somebody who waits: it says at once when nothing can run
+/// on it. Not stopped half-way: what a sandbox has made by then, only its end takes away.
+async fn try_out(
+    config: &AgentConfiguration,
+    node: &NodeConfiguration,
+    containerd: Containerd,
+) -> Result<Containerd, String> {
     if config.stop_pods_on_exit
         && node.pod_cidr.is_some()
         && let Err(error) = containerd.try_sandbox(&node.cgroup_root()).await

@@ -35,10 +35,10 @@ impl Admin {
         self.any(async |client| client.get(path).await).await?.ok()
     }
 
-    /// What was there already is left as it is: perhaps by a request of ours whose answer was lost.
-    pub(super) async fn create(&self, path: &str, object: &Value) -> Result<(), Failure> {
+    /// Whether it is new. What was there already is left as it is.
+    pub(super) async fn create(&self, path: &str, object: &Value) -> Result<bool, Failure> {
         let answer = self.any(async |client| client.post(path, object).await).await?;
-        if answer.status == 409 { Ok(()) } else { answer.ok().map(drop) }
+        if answer.status == 409 { Ok(false) } else { answer.ok().map(|_| true) }
     }
 
     /// The first answer that is not a server's excuse; otherwise the last failure.

@@ -183,8 +183,11 @@ impl Children {
             self.running.drain(..).partition(|running| running.program.name.starts_with(REPLICA));
         end_all(&mut agents, at_once).await;
         end_all(&mut replicas, at_once).await;
-        if let Err(error) = std::fs::remove_file(self.dir.join("pids")) {
-            say(format_args!("cannot remove the file of process ids: {error}"));
+        match std::fs::remove_file(self.dir.join("pids")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                say(format_args!("cannot remove the file of process ids: {error}"));
+            }
+            _ => {}
         }
     }
 }

@@ -15,24 +15,26 @@ const PODS: &str = "/api/v1/namespaces/default/pods?labelSelector=app%3Dsample";
 /// Between tries of making it.
 const RETRY: Duration = Duration::from_millis(500);
 const TRIES: u32 = 10;
-/// How long it may take to be Available. It may also be what its user made of it, and never become so.
+/// How long it may take to be Available.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same for one of an earlier start: it may be what its user made of it, and never become so.
+const PATIENCE_AGAIN: Duration = Duration::from_secs(15);
 
 /// Makes it where it is absent, and waits until it is Available.
 pub(super) async fn deploy(wait: &Wait<'_>) -> Result<(), Failure> {
-    for (path, object) in [(DEPLOYMENTS, deployment()), (SERVICES, service())] {
-        create(wait.admin, path, &object).await?;
-    }
+    let is_new = create(wait.admin, DEPLOYMENTS, &deployment()).await?;
+    create(wait.admin, SERVICES, &service()).await?;
+    let patience = if is_new { PATIENCE } else { PATIENCE_AGAIN };
     // No process is needed so much that its failing should end the waiting.
-    let limit = Limit { patience: PATIENCE, needs: "no process" };
+    let limit = Limit { patience, needs: "no process" };
     wait.deployment(&format!("{DEPLOYMENTS}/{NAME}"), PODS, limit).await
 }
 
 /// Replicas may just be dying, or electing a leader.
-async fn create(admin: &Admin, path: &str, object: &Value) -> Result<(), Failure> {
+async fn create(admin: &Admin, path: &str, object: &Value) -> Result<bool, Failure> {
     for _ in 1..TRIES {
-        if admin.create(path, object).await.is_ok() {
-            return Ok(());
+        if let Ok(is_new) = admin.create(path, object).await {
+            return Ok(is_new);
         }
         tokio::time::sleep(RETRY).await;
     }

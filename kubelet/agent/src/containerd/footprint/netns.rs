@@ -12,7 +12,9 @@ const RESULTS: &str = "/var/lib/cni/results";
 
 /// Removes them, and with them the links in them.
 pub(super) fn remove(containerd: &ContainerdConfig) -> Result<(), String> {
-    for path in namespaces(&containerd.dir) {
+    let results = results(&containerd.bridge);
+    let of_results = results.iter().filter_map(|(file, _)| network_of_result(&fs::read(file).ok()?));
+    for path in namespaces(&containerd.dir).into_iter().chain(of_results) {
         // Not mounted, or gone: what is left is a file, or nothing.
         let _ = nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH);
         match fs::remove_file(&path) {
@@ -22,15 +24,23 @@ pub(super) fn remove(containerd: &ContainerdConfig) -> Result<(), String> {
             _ => {}
         }
     }
-    let prefix = format!("{}-", containerd.bridge);
-    for entry in fs::read_dir(RESULTS).into_iter().flatten().flatten() {
-        if let Some(id) = container_of(&entry.file_name().to_string_lossy(), &prefix) {
-            // Leftovers in a cache hurt nobody.
-            let _ = fs::remove_file(entry.path());
-            let _ = fs::remove_file(entry.path().with_file_name(format!("cni-loopback-{id}-lo")));
-        }
+    for (file, id) in results {
+        // Leftovers in a cache hurt nobody.
+        let _ = fs::remove_file(&file);
+        let _ = fs::remove_file(file.with_file_name(format!("cni-loopback-{id}-lo")));
     }
     Ok(())
+}
+
+/// Results of the pod network, with their containers.
+fn results(network: &str) -> Vec<(PathBuf, String)> {
+    let prefix = format!("{network}-");
+    let files = fs::read_dir(RESULTS).into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours = files.filter_map(|file| {
+        let id = container_of(file.file_name()?.to_str()?, &prefix)?.to_owned();
+        Some((file, id))
+    });
+    ours.collect()
 }
 
 /// The container of a result named `PREFIX`, the container's id in hex, `-` and the interface.
@@ -46,11 +56,22 @@ fn namespaces(dir: &Path) -> Vec<PathBuf> {
     specs.filter_map(|spec| network_of(&fs::read(spec).ok()?)).collect()
 }
 
-/// Only one that was made for a sandbox: never that of the machine.
 fn network_of(spec: &[u8]) -> Option<PathBuf> {
     let spec: Value = serde_json::from_slice(spec).ok()?;
     let all = spec["linux"]["namespaces"].as_array()?;
-    let path = Path::new(all.iter().find(|one| one["type"] == "network")?["path"].as_str()?);
+    made_for_a_sandbox(all.iter().find(|one| one["type"] == "network")?["path"].as_str()?)
+}
+
+/// The one the pod's end of the link is in: of a sandbox that had a network, and nothing else yet.
+fn network_of_result(result: &[u8]) -> Option<PathBuf> {
+    let result: Value = serde_json::from_slice(result).ok()?;
+    let interfaces = result["result"]["interfaces"].as_array()?;
+    made_for_a_sandbox(interfaces.iter().find_map(|one| one["sandbox"].as_str())?)
+}
+
+/// Never the machine's own.
+fn made_for_a_sandbox(path: &str) -> Option<PathBuf> {
+    let path = Path::new(path);
     let made = path.parent().is_some_and(|dir| dir == Path::new("/run/netns") || dir == Path::new("/var/run/netns"));
     let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("cni-"));
     (made && named).then(|| path.to_owned())
@@ -72,6 +93,9 @@ mod tests {
             assert_eq!(spec(other), None, "{other}");
         }
         assert_eq!(network_of(b"{}"), None, "of the host network");
+        let result = br#"{"result": {"interfaces": [{"name": "b"}, {"sandbox": "/var/run/netns/cni-1"}]}}"#;
+        assert_eq!(network_of_result(result), Some("/var/run/netns/cni-1".into()));
+        assert_eq!(network_of_result(br#"{"result": {}}"#), None);
     }
 
     #[test]
