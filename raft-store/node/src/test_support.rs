@@ -314,6 +314,24 @@ impl Cluster {
 }
 
 /// Waits until nothing in the process holds the replica any more.
+/// A replica whose disk goes away ends the process: at the end of a test they stop before their directories go.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let stores: Vec<_> = self.nodes.values_mut().filter_map(|node| node.store.take()).collect();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let stop = async {
+            for store in stores {
+                store.replica.stop_now().await;
+                let replica = Arc::downgrade(&store.replica);
+                drop(store);
+                // What a test still holds does not write any more.
+                let _ = tokio::time::timeout(Duration::from_secs(5), gone(replica)).await;
+            }
+        };
+        tokio::task::block_in_place(|| runtime.block_on(stop));
+    }
+}
+
 async fn gone(replica: Weak<crate::replica::Replica>) {
     let started = Instant::now();
     while replica.strong_count() > 0 {
