@@ -5,6 +5,7 @@
 //! ([`state_machine`]), is published to watchers ([`watch`]) and answered. A linearizable read asks for
 //! a read index ([`read_index`]), waits until it is applied ([`applied`]) and reads here.
 
+mod admin;
 mod answers;
 mod applied;
 mod background;
@@ -19,8 +20,10 @@ mod history;
 mod identity;
 mod leadership;
 mod lease;
+mod lease_info;
 mod log_store;
 mod membership;
+mod membership_update;
 mod peer;
 mod propose;
 mod read_index;
@@ -63,8 +66,8 @@ pub struct NodeConfig {
     pub key: PathBuf,
     pub heartbeat: Duration,
     pub election_timeout: std::ops::Range<Duration>,
-    /// History kept for reads and watches before it is compacted.
-    pub history: Duration,
+    /// History kept for reads and watches before it is compacted; `None` leaves compaction to clients.
+    pub history: Option<Duration>,
     /// The same in bytes of keys and values.
     pub history_bytes: u64,
     /// Log entries after which a snapshot is taken.
