@@ -4,19 +4,19 @@
 //! dies, and ends everything it started when it is asked to.
 
 mod admin;
-mod children;
-mod earlier;
+pub(crate) mod children;
+pub(crate) mod earlier;
 mod fresh;
 mod last_words;
 mod layout;
 mod pod_range;
-mod ports;
+pub(crate) mod ports;
 mod restart;
 mod sample;
-mod say;
+pub(crate) mod say;
 mod shape;
 mod start;
-mod stop;
+pub(crate) mod stop;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let layout = Layout::new(&dir, Shape::decide(args.replicas, args.port_base, Shape::of(&dir)?)?)?;
     leave(&layout).await;
     let nodes = choose_nodes(&args, &layout)?;
-    ports::probe(&layout.ports(nodes.real.is_some()))?;
+    ports::probe(&layout.ports(nodes.real.is_some()), "--port-base")?;
     layout.write_servers()?;
     let admin = admin::Admin::new(
         crate::client::Client::new(&Kubeconfig::read(&dir.join("admin.kubeconfig"))?)?,
