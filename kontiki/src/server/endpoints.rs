@@ -53,12 +53,13 @@ async fn hold(store: DynStore, own: Option<SocketAddr>, stop: CancellationToken)
 }
 
 async fn renewed(store: &DynStore, own: SocketAddr, lease: Option<LeaseId>) -> Result<LeaseId, StoreError> {
-    if let Some(lease) = lease {
-        match store.lease_renew(lease).await {
+    match lease {
+        Some(lease) => match store.lease_renew(lease).await {
             Ok(()) => return Ok(lease),
             Err(StoreError::LeaseNotFound(_)) => {}
             Err(error) => return Err(error),
-        }
+        },
+        None => {}
     }
     let lease = store.lease_grant(TTL).await?;
     let put = Op::Put { key: format!("{PREFIX}{own}").into(), value: Default::default(), lease };
