@@ -86,17 +86,9 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let dir = args.data_dir()?;
     let _lock = crate::lock::exclusive(&dir, "kontiki up").await?;
     say(format_args!("kontiki up: data in {}", dir.display()));
-    earlier::end(&dir).await;
-    let layout = Layout::new(&dir, Shape::decide(args.replicas, args.port_base, Shape::of(&dir)?)?)?;
-    leave(&layout).await;
-    let nodes = choose_nodes(&args, &layout)?;
-    ports::probe(&layout.ports(nodes.real.is_some()))?;
-    layout.write_servers()?;
-    let admin = admin::Admin::new(
-        crate::client::Client::new(&Kubeconfig::read(&dir.join("admin.kubeconfig"))?)?,
-        &layout.api_urls(),
-    );
-    say("  certificates and configuration are in place");
+    let (layout, nodes) = prepare(&args, &dir).await?;
+    let client = crate::client::Client::new(&Kubeconfig::read(&dir.join("admin.kubeconfig"))?)?;
+    let admin = admin::Admin::new(client, &layout.api_urls());
     let children = Mutex::new(Children::new(dir));
     let cluster =
         start::Cluster { args: &args, layout: &layout, admin: &admin, children: &children, begun, stop: &stop };
@@ -109,6 +101,19 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     children.lock().await.end(&stop.at_once).await;
     leave(&layout).await;
     result
+}
+
+/// Everything before the first process. What an earlier run left is ended first: it has the ports.
+async fn prepare(args: &UpArgs, dir: &Path) -> Result<(Layout, Nodes), Failure> {
+    earlier::end(dir).await;
+    let shape = Shape::decide(args.replicas, args.port_base, Shape::of(dir)?)?;
+    let layout = Layout::new(dir, shape)?;
+    leave(&layout).await;
+    let nodes = choose_nodes(args, &layout)?;
+    ports::probe(&layout.ports(nodes.real.is_some()))?;
+    layout.write_servers()?;
+    say("  certificates and configuration are in place");
+    Ok((layout, nodes))
 }
 
 impl UpArgs {
