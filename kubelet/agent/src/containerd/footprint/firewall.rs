@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// A table, and chains in it that all networks share.
 struct Table {
@@ -24,19 +25,57 @@ const NAT: Table = Table {
 const FILTER: Table =
     Table { name: "filter", shared: &["CNI-FORWARD", "CNI-ADMIN"], used: &["CNI-FORWARD", "CNI-ADMIN"] };
 
+/// A plugin that makes a chain uses it sooner.
+const SOON: Duration = Duration::from_millis(300);
+
 /// Removes the rules of the pods of a network, and of a range of addresses.
 pub(super) fn remove(network: &str, pod_cidr: Option<&str>) -> Result<(), String> {
     clear(&NAT, |rule| is_of(rule, network))?;
+    clear_orphans()?;
     let Some(range) = pod_cidr.and_then(Range::parse) else { return Ok(()) };
     clear(&FILTER, |rule| FILTER.shared.contains(&chain(rule)) && address(rule).is_some_and(|ip| range.holds(ip)))
 }
 
 fn clear(table: &Table, is_ours: impl Fn(&str) -> bool) -> Result<(), String> {
-    let listed = run(Command::new("iptables").args(["-w", "5", "-t", table.name, "-S"]), "")?;
-    match removal(&String::from_utf8_lossy(&listed.stdout), table, is_ours) {
-        Some(script) => run(Command::new("iptables-restore").args(["-w", "5", "--noflush"]), &script).map(drop),
+    match removal(&list(table)?, table, is_ours) {
+        Some(script) => restore(&script),
         None => Ok(()),
     }
+}
+
+/// Chains of pods that are gone whose removal failed, as it does when several end at once. They carry no name
+/// any more: what is empty and unused, now and a moment later, is nobody's.
+fn clear_orphans() -> Result<(), String> {
+    let before = list(&NAT)?;
+    let before = orphans(&before);
+    if before.is_empty() {
+        return Ok(());
+    }
+    std::thread::sleep(SOON);
+    let now = list(&NAT)?;
+    let chains: Vec<&str> = orphans(&now).intersection(&before).copied().collect();
+    let lines: String = chains.iter().map(|chain| format!("-X {chain}\n")).collect();
+    if lines.is_empty() { Ok(()) } else { restore(&format!("*nat\n{lines}COMMIT\n")) }
+}
+
+fn orphans(listed: &str) -> BTreeSet<&str> {
+    let rules: Vec<&str> = listed.lines().filter(|line| line.starts_with("-A ")).collect();
+    let chains = listed.lines().filter_map(|line| line.strip_prefix("-N "));
+    let of_a_pod = |name: &&str| {
+        let id = name.strip_prefix("CNI-DN-").or_else(|| name.strip_prefix("CNI-"));
+        id.is_some_and(|id| id.len() > 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let unused = |name: &&str| !rules.iter().any(|rule| chain(rule) == *name || target(rule) == Some(*name));
+    chains.filter(of_a_pod).filter(unused).collect()
+}
+
+fn list(table: &Table) -> Result<String, String> {
+    let listed = run(Command::new("iptables").args(["-w", "5", "-t", table.name, "-S"]), "")?;
+    Ok(String::from_utf8_lossy(&listed.stdout).into_owned())
+}
+
+fn restore(script: &str) -> Result<(), String> {
+    run(Command::new("iptables-restore").args(["-w", "5", "--noflush"]), script).map(drop)
 }
 
 fn run(command: &mut Command, input: &str) -> Result<Output, String> {
@@ -198,6 +237,17 @@ COMMIT
         assert_eq!(nat(&listed, "kontiki-6443").expect("something"), ONE);
         assert_eq!(nat(OTHERS, "kontiki-6443"), None, "nothing of ours");
         assert_eq!(nat("", "kontiki-6443"), None);
+    }
+
+    #[test]
+    fn finds_chains_that_nobody_uses() {
+        let (dead, used, full) = ("87a5909bc69c849b95b329ff", "c06c7b8774290c073feceaf0", "a2bcb1c6110501736e8c121c");
+        let listed = format!(
+            "-N CNI-{dead}\n-N CNI-DN-{dead}\n-N CNI-{used}\n-N CNI-{full}\n-N CNI-HOSTPORT-MASQ\n-N DOCKER\n\
+             -A POSTROUTING -s 10.1.1.1/32 -j CNI-{used}\n-A CNI-{full} -j ACCEPT\n"
+        );
+        let (own, mapped) = (format!("CNI-{dead}"), format!("CNI-DN-{dead}"));
+        assert_eq!(orphans(&listed).into_iter().collect::<Vec<_>>(), [own.as_str(), mapped.as_str()]);
     }
 
     #[test]
