@@ -112,6 +112,7 @@ impl Registry {
             compare: change.compare,
             success: change.ops,
             failure,
+            want_previous: false,
         };
         let reply = self.send(txn).await?;
         if reply.succeeded {
@@ -119,7 +120,7 @@ impl Registry {
         }
         let read = |reply: OpReply| match reply {
             OpReply::Got(kv) => kv,
-            OpReply::Put { .. } | OpReply::Deleted(_) => None,
+            _ => None,
         };
         Ok(Outcome::Lost(reply.replies.into_iter().map(read).collect()))
     }

@@ -25,6 +25,9 @@ pub(crate) fn from_store(error: StoreError) -> ApiError {
         ),
         StoreError::Invalid(why) => ApiError::internal(why),
         StoreError::LeaseNotFound(lease) => ApiError::internal(format!("lease {lease} is gone")),
+        error @ (StoreError::LeaseExists(_) | StoreError::KeyNotFound(_) | StoreError::Member(_)) => {
+            ApiError::internal(error)
+        }
         StoreError::Fatal(why) => {
             ApiError::unavailable(format!("this replica is stopping: {why}")).retry_after(RETRY_AFTER)
         }

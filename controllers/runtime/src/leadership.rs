@@ -156,7 +156,7 @@ impl Elector {
             }
             let began = Instant::now();
             match tokio::time::timeout(self.ttl, self.store.lease_renew(held.lease)).await {
-                Ok(Ok(())) => renewed = began,
+                Ok(Ok(_)) => renewed = began,
                 Ok(Err(StoreError::LeaseNotFound(_))) => {
                     return tracing::warn!(epoch = held.epoch, "the leadership is over: its lease has ended");
                 }

@@ -134,6 +134,7 @@ impl Admin {
             peer_addr: text(body, "peer")?.to_owned(),
             api_url: text(body, "api")?.to_owned(),
             voter: true,
+            ..Member::default()
         };
         self.store.add_member(member, true).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
         Ok(json!({"members": self.store.status().members.len()}))

@@ -163,7 +163,7 @@ async fn start_store(config: &ServerConfiguration, identity: &Identity) -> Resul
         key: identity.key(identity::PEER),
         heartbeat: NodeConfig::HEARTBEAT,
         election_timeout: NodeConfig::ELECTION_TIMEOUT,
-        history: Duration::from_secs(config.history_seconds),
+        history: Some(Duration::from_secs(config.history_seconds)),
         history_bytes: NodeConfig::HISTORY_BYTES,
         snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
         log_bytes: NodeConfig::LOG_BYTES,
@@ -180,7 +180,8 @@ async fn stop_with_store(raft: Arc<RaftStore>, stop: CancellationToken) {
 }
 
 fn member(initial: &crate::config::InitialMember) -> Member {
-    Member { id: initial.id, peer_addr: initial.peer.clone(), api_url: initial.api.clone(), voter: true }
+    let (peer_addr, api_url) = (initial.peer.clone(), initial.api.clone());
+    Member { id: initial.id, peer_addr, api_url, voter: true, ..Member::default() }
 }
 
 async fn wait_for_quorum(raft: &RaftStore) {

@@ -9,6 +9,7 @@
 mod history;
 mod kv;
 mod lease;
+mod nested;
 mod txn;
 mod watch;
 
@@ -63,10 +64,13 @@ pub fn checks() -> Vec<Check> {
         kv: put_get_delete, arbitrary_keys, ranges, range_edges, large_value, status;
         txn: branches, compare_table, operations_in_order, one_revision, no_change_no_revision, invalid,
             fenced, retried, retried_concurrently, contended_counter;
+        nested: previous_on_request, updates, ranges_inside, ranges_at_a_revision, branches_of_branches,
+            compares_look_before, compare_ranges, refused_as_a_whole, large_replies;
         history: reads_at_every_revision, future_revision, compaction, compaction_of_deleted;
         watch: ordered_and_atomic, resumes_anywhere, from_now, from_the_future, ranges_of_keys, previous_values,
             compacted, many_events, concurrent_writers;
-        lease: revoke_deletes_in_one_revision, attachment_moves, expires, renewed_lives_on, unknown_lease;
+        lease: revoke_deletes_in_one_revision, attachment_moves, expires, renewed_lives_on, unknown_lease, chosen_ids, info_and_list,
+            time_runs_and_renewing_resets_it;
     }
 }
 

@@ -8,6 +8,8 @@
 //! <https://etcd.io/docs/v3.6/learning/api/>. Differences: a transaction may be *fenced* by the
 //! epoch of a leadership key, and carries a request id so that a retry has at most one effect.
 
+mod admin;
+mod conflicts;
 pub mod conformance;
 mod limits;
 pub mod mem;
@@ -16,6 +18,7 @@ mod types;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use admin::*;
 use async_trait::async_trait;
 pub use limits::*;
 pub use types::*;
@@ -43,16 +46,29 @@ pub trait Store: Send + Sync + 'static {
     async fn watch(&self, watch: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError>;
 
     /// Creates a lease that ends unless renewed within `ttl`. Its id is chosen by the store.
-    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
+    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.lease_grant_as(0, ttl).await
+    }
 
-    /// Puts the end of a lease off to `ttl` from now; `StoreError::LeaseNotFound` when it has ended.
-    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError>;
+    /// [`Self::lease_grant`] with an id chosen by the caller; 0 leaves the choice to the store. `LeaseExists`
+    /// while another lease has the id.
+    async fn lease_grant_as(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseId, StoreError>;
+
+    /// Puts the end of a lease off to its `ttl` from now and answers the `ttl`; `StoreError::LeaseNotFound` when
+    /// it has ended.
+    async fn lease_renew(&self, lease: LeaseId) -> Result<Duration, StoreError>;
 
     /// Ends a lease now and deletes its keys in the same revision.
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Forgets versions that are not the newest at `revision`; reads below it answer `Compacted`.
-    /// `FutureRevision` when it is not reached yet; nothing happens when it is compacted already.
+    /// What a lease is now, linearizably; `LeaseNotFound` when it has ended.
+    async fn lease(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError>;
+
+    /// The leases there are now, linearizably, in ascending order.
+    async fn leases(&self) -> Result<Vec<LeaseId>, StoreError>;
+
+    /// Forgets versions that are not the newest at `revision`; reads and watches below it answer `Compacted`.
+    /// `FutureRevision` when it is not reached yet, `Compacted` when it is compacted already.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 
     /// Waits until this replica has applied everything acknowledged anywhere before the call
@@ -87,3 +103,5 @@ pub trait WatchStream: Send {
 
 /// How a store is handed around.
 pub type DynStore = Arc<dyn Store>;
+/// How its administration is handed around.
+pub type DynAdmin = Arc<dyn Admin>;

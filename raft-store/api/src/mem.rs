@@ -54,7 +54,7 @@ impl MemStore {
     /// Remembers only the last `revisions` revisions: older ones are compacted as new ones are written.
     pub fn with_history(revisions: u64) -> Self {
         let state = Mutex::new(State::new(revisions));
-        Self { shared: Arc::new(Shared { state, changed: watch::Sender::new(0) }) }
+        Self { shared: Arc::new(Shared { state, changed: watch::Sender::new(FIRST_REVISION) }) }
     }
 
     pub fn into_dyn(self) -> DynStore {
@@ -124,19 +124,19 @@ impl Store for MemStore {
     async fn watch(&self, watch: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError> {
         let state = self.shared.state.lock();
         let next = if watch.from == 0 { state.revision + 1 } else { watch.from };
-        state.check_watchable(next)?;
+        state.check_readable(next)?;
         let changed = self.shared.changed.subscribe();
         Ok(Box::new(MemWatch { shared: self.shared.clone(), changed, next, start: watch.start, end: watch.end }))
     }
 
-    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+    async fn lease_grant_as(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseId, StoreError> {
         let now = Instant::now();
-        let id = self.shared.state.lock().grant(ttl, now)?;
+        let id = self.shared.state.lock().grant(lease, ttl, now)?;
         tokio::spawn(expire(Arc::downgrade(&self.shared), id, now + ttl));
         Ok(id)
     }
 
-    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
+    async fn lease_renew(&self, lease: LeaseId) -> Result<Duration, StoreError> {
         self.shared.state.lock().renew(lease, Instant::now())
     }
 
@@ -144,6 +144,14 @@ impl Store for MemStore {
         let done = self.shared.state.lock().revoke(lease);
         self.shared.announce();
         done
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError> {
+        self.shared.state.lock().lease(lease, Instant::now())
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        Ok(self.shared.state.lock().leases())
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
@@ -169,7 +177,7 @@ impl Store for MemStore {
 
     fn status(&self) -> StoreStatus {
         let state = self.shared.state.lock();
-        let member = Member { id: 1, peer_addr: String::new(), api_url: String::new(), voter: true };
+        let member = Member { id: 1, voter: true, ..Member::default() };
         StoreStatus {
             id: 1,
             cluster_id: "memory".into(),
@@ -235,7 +243,7 @@ impl WatchStream for MemWatch {
 impl MemWatch {
     fn poll(&mut self) -> Result<Option<WatchBatch>, StoreError> {
         let state = self.shared.state.lock();
-        state.check_watchable(self.next)?;
+        state.check_readable(self.next)?;
         let mut batch = WatchBatch { revision: 0, events: Vec::new() };
         for (revision, events) in state.history_from(self.next) {
             let matching = events.iter().filter(|e| in_range(&e.kv().key, &self.start, &self.end));

@@ -1,7 +1,11 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 
-/// A position in the store's history. 0 is "nothing written yet"; the first write has revision 1.
+/// A position in the store's history. An empty store is at [`FIRST_REVISION`]; the first write has the next.
 pub type Revision = u64;
+/// The revision before anything was written. 0 is none.
+pub const FIRST_REVISION: Revision = 1;
 /// A lease; 0 is "no lease".
 pub type LeaseId = u64;
 /// A control-plane replica. Never reused for another machine or another data directory.
@@ -31,10 +35,13 @@ pub struct RequestId {
     pub seq: u64,
 }
 
-/// What must hold of one key for a transaction to succeed. An absent key compares as all zero.
+/// What must hold of one key, or of every key of a range, for a transaction to succeed. An absent key, and a
+/// range without keys, compares as all zero; a value never compares with what is absent, not even as unequal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
     pub key: Bytes,
+    /// With it, every key of `[key, end)` is compared; an empty `end` is the end of the key space.
+    pub end: Option<Bytes>,
     pub target: CompareTarget,
     pub op: CompareOp,
 }
@@ -59,11 +66,11 @@ pub enum CompareOp {
 impl Compare {
     /// The key does not exist.
     pub fn absent(key: impl Into<Bytes>) -> Self {
-        Self { key: key.into(), target: CompareTarget::ModRevision(0), op: CompareOp::Equal }
+        Self::unchanged_since(key, 0)
     }
     /// The key's newest version was written at `revision`.
     pub fn unchanged_since(key: impl Into<Bytes>, revision: Revision) -> Self {
-        Self { key: key.into(), target: CompareTarget::ModRevision(revision), op: CompareOp::Equal }
+        Self { key: key.into(), end: None, target: CompareTarget::ModRevision(revision), op: CompareOp::Equal }
     }
 }
 
@@ -73,6 +80,12 @@ pub enum Op {
         key: Bytes,
         value: Bytes,
         lease: LeaseId,
+    },
+    /// Puts a key that exists; what is `None` stays as it is. `KeyNotFound` for one that does not exist.
+    Update {
+        key: Bytes,
+        value: Option<Bytes>,
+        lease: Option<LeaseId>,
     },
     Delete {
         key: Bytes,
@@ -86,6 +99,34 @@ pub enum Op {
     Get {
         key: Bytes,
     },
+    /// Reads a range inside the transaction, after the operations before it.
+    Range(TxnRange),
+    /// Runs one of two lists of operations.
+    Txn(Box<Nested>),
+}
+
+/// [`Op::Range`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TxnRange {
+    pub start: Bytes,
+    /// Exclusive; empty means "to the end of the key space".
+    pub end: Bytes,
+    /// As of a revision before the transaction, without what the transaction wrote.
+    pub at: Option<Revision>,
+    /// 0 is "no limit".
+    pub limit: usize,
+    /// Leave values out.
+    pub keys_only: bool,
+    /// Leave keys out.
+    pub count_only: bool,
+}
+
+/// A transaction in a transaction. Its comparisons look at the state before the whole transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nested {
+    pub compare: Vec<Compare>,
+    pub success: Vec<Op>,
+    pub failure: Vec<Op>,
 }
 
 /// Refuses the whole transaction unless `key` was created at `epoch`: the writer still leads.
@@ -107,6 +148,8 @@ pub struct Txn {
     pub compare: Vec<Compare>,
     pub success: Vec<Op>,
     pub failure: Vec<Op>,
+    /// Whether the replies carry what was replaced or deleted.
+    pub want_previous: bool,
 }
 
 impl Txn {
@@ -125,12 +168,27 @@ impl Txn {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpReply {
+    /// Of a put or an update. `previous` only with [`Txn::want_previous`].
     Put {
         previous: Option<KeyValue>,
     },
-    /// What was deleted, in key order.
-    Deleted(Vec<KeyValue>),
+    /// How many keys were deleted; with [`Txn::want_previous`] also what they were, in key order.
+    Deleted {
+        count: usize,
+        previous: Vec<KeyValue>,
+    },
     Got(Option<KeyValue>),
+    Ranged {
+        kvs: Vec<KeyValue>,
+        /// Whether `limit` cut the answer.
+        more: bool,
+        /// Keys in the whole range, cut or not.
+        count: usize,
+    },
+    Txn {
+        succeeded: bool,
+        replies: Vec<OpReply>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +231,8 @@ pub struct RangeRequest {
     pub keys_only: bool,
     /// Count the keys of the whole range also where `limit` cuts it: the store must look at all of them.
     pub count: bool,
+    /// Leave keys out; they are counted.
+    pub count_only: bool,
 }
 
 impl RangeRequest {
@@ -185,6 +245,7 @@ impl RangeRequest {
             limit: 0,
             keys_only: false,
             count: true,
+            count_only: false,
         }
     }
 }
@@ -217,7 +278,7 @@ pub struct WatchRequest {
     /// Exclusive; empty means "to the end of the key space".
     pub end: Bytes,
     /// The first revision wanted; it may lie in the future. 0 means "from now": after what this replica
-    /// has applied. Everything up to and including the compacted revision answers `Compacted`.
+    /// has applied. Everything below the compacted revision answers `Compacted`.
     pub from: Revision,
 }
 
@@ -251,13 +312,29 @@ pub struct WatchBatch {
     pub events: Vec<Event>,
 }
 
+/// A lease as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    pub id: LeaseId,
+    /// What it is granted and renewed for.
+    pub ttl: Duration,
+    /// Until it ends unless it is renewed, by the leader's clock.
+    pub remaining: Duration,
+    /// In byte order.
+    pub keys: Vec<Bytes>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
     pub id: NodeId,
+    /// What the replica calls itself; empty until it has said so.
+    pub name: String,
     /// `host:port` of the peer port.
     pub peer_addr: String,
     /// `https://host:port` of the API port.
     pub api_url: String,
+    /// Where the replica serves etcd's clients; empty when it does not, or has not said so.
+    pub client_urls: Vec<String>,
     pub voter: bool,
 }
 
@@ -281,8 +358,8 @@ pub struct StoreStatus {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The revision is older than what is remembered. `oldest` is the oldest revision to read at (the
-    /// compacted one), or for a watch the oldest to begin from (the one after it).
+    /// The revision is older than what is remembered. `oldest` is the oldest to read at and to watch from: the
+    /// compacted one.
     #[error("revision {requested} is compacted, the oldest kept is {oldest}")]
     Compacted { requested: Revision, oldest: Revision },
     #[error("revision {requested} is not reached yet, this replica has {current}")]
@@ -292,6 +369,14 @@ pub enum StoreError {
     Fenced { key: String, epoch: Revision },
     #[error("lease {0} does not exist")]
     LeaseNotFound(LeaseId),
+    /// The id was chosen by the caller.
+    #[error("lease {0} exists already")]
+    LeaseExists(LeaseId),
+    /// Of an update.
+    #[error("key {0:?} does not exist")]
+    KeyNotFound(String),
+    #[error(transparent)]
+    Member(#[from] MemberError),
     /// No quorum, or no leader known, within the deadline. Nothing was changed.
     #[error("no leader: {0}")]
     Unavailable(String),
@@ -307,4 +392,22 @@ pub enum StoreError {
     /// A broken invariant or a failed disk; the replica is stopping.
     #[error("store failed: {0}")]
     Fatal(String),
+}
+
+/// Why a change of the members was refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemberError {
+    #[error("no such member")]
+    NotFound,
+    #[error("another member has this peer address")]
+    AddressTaken,
+    #[error("the member votes already")]
+    NotLearner,
+    #[error("the learner has not caught up yet")]
+    NotReady,
+    /// Only the leader can hand leadership over.
+    #[error("this replica does not lead")]
+    NotLeader,
+    #[error("only a member that votes can lead")]
+    NotVoter,
 }

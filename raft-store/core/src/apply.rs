@@ -2,7 +2,8 @@
 
 use store_api::{LeaseId, RequestId, Revision, StoreError};
 
-use crate::txn::{Writes, run_txn};
+use crate::txn::run_txn;
+use crate::writes::Writes;
 use crate::{Command, Effects, LeaseChange, Remembered, Reply, StateRead};
 
 /// Decides one entry. Deterministic: the same state and command give the same result on every replica.
@@ -19,7 +20,7 @@ pub fn apply(state: &dyn StateRead, command: &Command) -> Result<(Reply, Effects
     }
     let decided = match command {
         Command::Txn(txn) => run_txn(state, txn)?,
-        Command::LeaseGrant { ttl_ms, .. } => grant(state, *ttl_ms),
+        Command::LeaseGrant { id, ttl_ms, .. } => grant(state, *id, *ttl_ms),
         Command::LeaseRenew { lease } => renew(state, *lease),
         Command::LeaseRevoke { lease, only_if_renewals } => revoke(state, *lease, *only_if_renewals)?,
         Command::LeasesEnd { leases } => end_leases(state, leases)?,
@@ -29,7 +30,7 @@ pub fn apply(state: &dyn StateRead, command: &Command) -> Result<(Reply, Effects
     Ok(match decided {
         Decided::Refused(error) => (Reply::Refused(error), Effects::default()),
         Decided::Done(reply, mut effects) => {
-            effects.answered = command.request().zip(Remembered::of(&reply));
+            effects.answered = command.request().zip(Remembered::of(command, &reply));
             (reply, effects)
         }
     })
@@ -53,6 +54,10 @@ fn seen(state: &dyn StateRead, command: &Command) -> Result<Option<Reply>, Store
     let Some(id) = command.request() else { return Ok(None) };
     let replies = state.replies();
     if let Some(remembered) = replies.get(&id) {
+        if *remembered == Remembered::TooLarge {
+            let why = format!("request {} took effect; its answer was too large to be kept", id.seq);
+            return Ok(Some(Reply::Refused(StoreError::Unknown(why))));
+        }
         let reply = remembered.reply(state)?;
         return Ok(Some(reply.unwrap_or_else(|| forgotten(&id))));
     }
@@ -64,19 +69,32 @@ fn forgotten(id: &RequestId) -> Reply {
     Reply::Refused(StoreError::Unknown(message))
 }
 
-fn grant(state: &dyn StateRead, ttl_ms: u64) -> Decided {
+fn grant(state: &dyn StateRead, chosen: LeaseId, ttl_ms: u64) -> Decided {
     if ttl_ms == 0 {
         return StoreError::Invalid("a lease needs a time to live of at least a millisecond".into()).into();
     }
-    let id = state.last_lease_id() + 1;
+    if state.has_lease(chosen) {
+        return StoreError::LeaseExists(chosen).into();
+    }
+    let last_lease_id = (chosen == 0).then(|| next_lease_id(state));
+    let id = last_lease_id.unwrap_or(chosen);
     let leases = vec![LeaseChange::Granted { id, ttl_ms }];
-    Decided::Done(Reply::Lease(id), Effects { leases, last_lease_id: Some(id), ..Effects::default() })
+    Decided::Done(Reply::Lease(id), Effects { leases, last_lease_id, ..Effects::default() })
+}
+
+/// The next of the counter that nobody has chosen meanwhile.
+fn next_lease_id(state: &dyn StateRead) -> LeaseId {
+    let mut id = state.last_lease_id() + 1;
+    while state.has_lease(id) {
+        id += 1;
+    }
+    id
 }
 
 fn renew(state: &dyn StateRead, id: LeaseId) -> Decided {
     let Some(lease) = state.lease(id) else { return StoreError::LeaseNotFound(id).into() };
     let leases = vec![LeaseChange::Renewed { id, renewals: lease.renewals + 1 }];
-    Decided::Done(Reply::Done, Effects { leases, ..Effects::default() })
+    Decided::Done(Reply::Renewed { ttl_ms: lease.ttl_ms }, Effects { leases, ..Effects::default() })
 }
 
 fn revoke(state: &dyn StateRead, id: LeaseId, only_if_renewals: Option<u64>) -> Result<Decided, StoreError> {
@@ -113,8 +131,10 @@ fn compact(state: &dyn StateRead, revision: Revision) -> Decided {
     if revision > current {
         return StoreError::FutureRevision { requested: revision, current }.into();
     }
-    let compacted = (revision > state.compacted()).then_some(revision);
-    Decided::Done(Reply::Done, Effects { compacted, ..Effects::default() })
+    if revision <= state.compacted() {
+        return StoreError::Compacted { requested: revision, oldest: state.compacted() }.into();
+    }
+    Decided::Done(Reply::Done, Effects { compacted: Some(revision), ..Effects::default() })
 }
 
 fn allocate_node_id(state: &dyn StateRead) -> Decided {

@@ -6,25 +6,32 @@
 
 mod apply;
 mod hash;
+mod overlay;
 mod replies;
 mod txn;
+mod writes;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use store_api::{Event, KeyValue, LeaseId, RequestId, Revision, StoreError, Txn, TxnReply};
 
 pub use apply::apply;
 pub use hash::fold_hash;
-pub use replies::{Floor, Forgot, MAX_FLOORS, MAX_REPLIES, OpRef, Remembered, Replies, VersionRef};
+pub use overlay::overlay;
+pub use replies::{
+    Floor, Forgot, MAX_ANSWER_VERSIONS, MAX_FLOORS, MAX_REPLIES, OpRef, Remembered, Replies, VersionRef,
+};
 
 /// What one log entry asks for. Encoded by `kontiki-proto` (`log.proto`), versioned there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Txn(Txn),
-    /// `ttl_ms`; the id is the revision-independent counter of leases ever granted.
+    /// Id 0: the next of the counter of leases ever granted, which is independent of the revision.
     LeaseGrant {
         request: Option<RequestId>,
+        id: LeaseId,
         ttl_ms: u64,
     },
     /// Proposed by the leader for leases it saw renewed; keeps `renewals` so that a stale expiry is refused.
@@ -68,6 +75,10 @@ pub enum Reply {
     Txn(TxnReply),
     Lease(LeaseId),
     NodeId(u64),
+    /// Of a lease that was renewed.
+    Renewed {
+        ttl_ms: u64,
+    },
     Done,
     /// Nothing was changed. `Unknown` here means that the request is too old to tell whether it once was applied.
     Refused(StoreError),
@@ -92,6 +103,16 @@ pub trait StateRead {
     /// Newest versions of `[start, end)` in key order; an empty `end` is the end of the key space. `None` when
     /// their keys and values are more than `max_bytes`.
     fn range(&self, start: &[u8], end: &[u8], max_bytes: usize) -> Result<Option<Vec<KeyValue>>, StoreError>;
+    /// Visits the keys of `[start, end)` as they were at a revision that is not below the compacted one, in key
+    /// order, until told to stop. Values may be left out when nobody wants them.
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        at: Revision,
+        keys_only: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError>;
     /// The version of `key` that was written at `revision`; asked only above the compacted revision or at it.
     fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError>;
     fn has_lease(&self, id: LeaseId) -> bool;
@@ -100,6 +121,9 @@ pub trait StateRead {
     fn last_node_id(&self) -> u64;
     fn replies(&self) -> &Replies;
 }
+
+/// What a scan does with each key; `Break` ends it.
+pub type Visit<'a> = dyn FnMut(KeyValue) -> ControlFlow<()> + 'a;
 
 /// What an entry changes. Everything in one batch, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,28 +9,40 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use store_api::{KeyValue, LeaseId, OpReply, RequestId, Revision, StoreError, TxnReply};
+use store_api::{KeyValue, LeaseId, Op, OpReply, RequestId, Revision, StoreError, Txn, TxnReply};
 
-use crate::{Reply, StateRead};
+use crate::{Command, Reply, StateRead};
 
 /// Answers remembered. More than all clients together may have under way at once.
 pub const MAX_REPLIES: usize = 16_384;
 /// Clients whose floor is remembered; the one that has been silent longest goes first.
 pub const MAX_FLOORS: usize = 4_096;
+/// Versions that an answer may refer to; of a larger one only the fact is remembered.
+pub const MAX_ANSWER_VERSIONS: usize = 4_096;
 
 /// An answer, with references in place of values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remembered {
-    Txn { succeeded: bool, revision: Revision, ops: Vec<OpRef> },
+    Txn {
+        succeeded: bool,
+        revision: Revision,
+        /// The oldest revision that must still be readable to answer again, when the answer refers to versions.
+        needs: Revision,
+        ops: Vec<OpRef>,
+    },
     Lease(LeaseId),
     NodeId(u64),
+    /// It took effect, and its answer is too large to be kept.
+    TooLarge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpRef {
     Put(Option<VersionRef>),
-    Deleted(Vec<VersionRef>),
+    Deleted { count: usize, previous: Vec<VersionRef> },
     Got(Option<VersionRef>),
+    Ranged { versions: Vec<VersionRef>, with_values: bool, more: bool, count: usize },
+    Txn { succeeded: bool, ops: Vec<OpRef> },
 }
 
 /// The version of a key that was written at a revision.
@@ -138,29 +150,36 @@ impl Replies {
 
 impl Remembered {
     /// What to keep of an answer; `None` for those a retry may compute anew.
-    pub fn of(reply: &Reply) -> Option<Self> {
-        match reply {
-            Reply::Txn(txn) => Some(Self::Txn {
-                succeeded: txn.succeeded,
-                revision: txn.revision,
-                ops: txn.replies.iter().map(op_ref).collect(),
-            }),
-            Reply::Lease(id) => Some(Self::Lease(*id)),
-            Reply::NodeId(id) => Some(Self::NodeId(*id)),
-            Reply::Done | Reply::Refused(_) => None,
+    pub fn of(command: &Command, reply: &Reply) -> Option<Self> {
+        match (command, reply) {
+            (Command::Txn(txn), Reply::Txn(reply)) if !txn.is_read_only() => Some(Self::of_txn(txn, reply)),
+            (_, Reply::Lease(id)) => Some(Self::Lease(*id)),
+            (_, Reply::NodeId(id)) => Some(Self::NodeId(*id)),
+            _ => None,
         }
+    }
+
+    fn of_txn(txn: &Txn, reply: &TxnReply) -> Self {
+        if reply.replies.iter().map(versions).sum::<usize>() > MAX_ANSWER_VERSIONS {
+            return Self::TooLarge;
+        }
+        let TxnReply { succeeded, revision, .. } = *reply;
+        let oldest = oldest_read(&txn.success).min(oldest_read(&txn.failure));
+        let ops = if succeeded { &txn.success } else { &txn.failure };
+        Self::Txn { succeeded, revision, needs: oldest.min(revision - 1), ops: op_refs(ops, &reply.replies) }
     }
 
     /// The answer as it was given, or `None` when the history it refers to is compacted. What a transaction
     /// replaced is kept as long as its revision is above the mark; whether it still lies on disk below the
     /// mark depends on the replica, so there the answer must not depend on it.
     pub(crate) fn reply(&self, state: &dyn StateRead) -> Result<Option<Reply>, StoreError> {
-        let (succeeded, revision, ops) = match self {
+        let (succeeded, revision, needs, ops) = match self {
             Self::Lease(id) => return Ok(Some(Reply::Lease(*id))),
             Self::NodeId(id) => return Ok(Some(Reply::NodeId(*id))),
-            Self::Txn { succeeded, revision, ops } => (*succeeded, *revision, ops),
+            Self::TooLarge => return Ok(None),
+            Self::Txn { succeeded, revision, needs, ops } => (*succeeded, *revision, *needs, ops),
         };
-        if revision <= state.compacted() && ops.iter().any(OpRef::has_versions) {
+        if needs < state.compacted() && ops.iter().any(OpRef::has_versions) {
             return Ok(None);
         }
         let replies = ops.iter().map(|op| op.reply(state)).collect::<Result<_, _>>()?;
@@ -168,11 +187,49 @@ impl Remembered {
     }
 }
 
-fn op_ref(reply: &OpReply) -> OpRef {
+/// The oldest revision that ranges among these operations read at.
+fn oldest_read(ops: &[Op]) -> Revision {
+    let one = |op: &Op| match op {
+        Op::Range(range) => range.at.unwrap_or(Revision::MAX),
+        Op::Txn(nested) => oldest_read(&nested.success).min(oldest_read(&nested.failure)),
+        _ => Revision::MAX,
+    };
+    ops.iter().map(one).min().unwrap_or(Revision::MAX)
+}
+
+fn versions(reply: &OpReply) -> usize {
+    match reply {
+        OpReply::Put { previous: kv } | OpReply::Got(kv) => usize::from(kv.is_some()),
+        OpReply::Deleted { previous: kvs, .. } | OpReply::Ranged { kvs, .. } => kvs.len(),
+        OpReply::Txn { replies, .. } => replies.iter().map(versions).sum(),
+    }
+}
+
+fn op_refs(ops: &[Op], replies: &[OpReply]) -> Vec<OpRef> {
+    ops.iter().zip(replies).map(|(op, reply)| op_ref(op, reply)).collect()
+}
+
+fn op_ref(op: &Op, reply: &OpReply) -> OpRef {
     match reply {
         OpReply::Put { previous } => OpRef::Put(previous.as_ref().map(version_ref)),
-        OpReply::Deleted(kvs) => OpRef::Deleted(kvs.iter().map(version_ref).collect()),
+        OpReply::Deleted { count, previous } => {
+            OpRef::Deleted { count: *count, previous: previous.iter().map(version_ref).collect() }
+        }
         OpReply::Got(kv) => OpRef::Got(kv.as_ref().map(version_ref)),
+        OpReply::Ranged { kvs, more, count } => OpRef::Ranged {
+            versions: kvs.iter().map(version_ref).collect(),
+            with_values: !matches!(op, Op::Range(range) if range.keys_only),
+            more: *more,
+            count: *count,
+        },
+        OpReply::Txn { succeeded, replies } => {
+            let ops = match op {
+                Op::Txn(nested) if *succeeded => &nested.success[..],
+                Op::Txn(nested) => &nested.failure[..],
+                _ => &[],
+            };
+            OpRef::Txn { succeeded: *succeeded, ops: op_refs(ops, replies) }
+        }
     }
 }
 
@@ -185,7 +242,8 @@ impl OpRef {
     fn has_versions(&self) -> bool {
         match self {
             Self::Put(version) | Self::Got(version) => version.is_some(),
-            Self::Deleted(versions) => !versions.is_empty(),
+            Self::Deleted { previous: versions, .. } | Self::Ranged { versions, .. } => !versions.is_empty(),
+            Self::Txn { ops, .. } => ops.iter().any(Self::has_versions),
         }
     }
 
@@ -197,8 +255,21 @@ impl OpRef {
         let optional = |v: &Option<VersionRef>| v.as_ref().map(version).transpose();
         Ok(match self {
             Self::Put(v) => OpReply::Put { previous: optional(v)? },
-            Self::Deleted(vs) => OpReply::Deleted(vs.iter().map(version).collect::<Result<_, _>>()?),
+            Self::Deleted { count, previous } => {
+                OpReply::Deleted { count: *count, previous: previous.iter().map(version).collect::<Result<_, _>>()? }
+            }
             Self::Got(v) => OpReply::Got(optional(v)?),
+            Self::Ranged { versions, with_values, more, count } => {
+                let mut kvs = versions.iter().map(version).collect::<Result<Vec<_>, _>>()?;
+                if !with_values {
+                    kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+                }
+                OpReply::Ranged { kvs, more: *more, count: *count }
+            }
+            Self::Txn { succeeded, ops } => {
+                let replies = ops.iter().map(|op| op.reply(state)).collect::<Result<_, _>>()?;
+                OpReply::Txn { succeeded: *succeeded, replies }
+            }
         })
     }
 }

@@ -1,15 +1,19 @@
-//! Transactions: fence, comparisons, the branch that runs.
+//! Transactions: fence, comparisons, the operations that run.
+//!
+//! Which branches run is decided first, nested ones included: all comparisons look at the state before the
+//! transaction. Then everything that can refuse it is looked at, and only then are its operations run.
 
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use store_api::{
-    Compare, CompareOp, CompareTarget, Event, Fence, KeyValue, LeaseId, MAX_DELETE_BYTES, Op, OpReply, StoreError, Txn,
-    TxnReply,
+    Compare, CompareOp, CompareTarget, Fence, KeyValue, LeaseId, MAX_DELETE_BYTES, MAX_REPLY_BYTES, Op, OpReply,
+    Revision, StoreError, Txn, TxnRange, TxnReply,
 };
 
 use crate::apply::Decided;
-use crate::{Effects, LeaseChange, Reply, StateRead};
+use crate::writes::Writes;
+use crate::{Reply, StateRead};
 
 /// Of a transaction that passed [`Txn::check`] and was not seen before.
 pub(crate) fn run_txn(state: &dyn StateRead, txn: &Txn) -> Result<Decided, StoreError> {
@@ -19,21 +23,20 @@ pub(crate) fn run_txn(state: &dyn StateRead, txn: &Txn) -> Result<Decided, Store
         let key = String::from_utf8_lossy(&fence.key).into_owned();
         return Ok(StoreError::Fenced { key, epoch: fence.epoch }.into());
     }
-    let succeeded = all_hold(state, &txn.compare)?;
-    let ops = if succeeded { &txn.success } else { &txn.failure };
-    if let Some(lease) = missing_lease(state, ops) {
-        return Ok(StoreError::LeaseNotFound(lease).into());
+    let Branch { succeeded, ops } = choose(state, &txn.compare, &txn.success, &txn.failure)?;
+    if let Some(refusal) = refusal(state, &ops)? {
+        return Ok(refusal.into());
     }
-    let mut writes = Writes::new(state);
-    let mut replies = Vec::new();
-    for op in ops {
-        let Some(reply) = run_op(&mut writes, op)? else {
-            let why = format!("more than {MAX_DELETE_BYTES} bytes would be deleted at once; delete smaller ranges");
-            return Ok(StoreError::Invalid(why).into());
-        };
-        replies.push(reply);
+    let mut run = Run { writes: Writes::new(state), want_previous: txn.want_previous, bytes: 0, refused: None };
+    let replies = run.all(&ops)?;
+    if let Some(refused) = run.refused {
+        return Ok(refused.into());
     }
-    let effects = writes.into_effects();
+    if run.bytes > MAX_REPLY_BYTES {
+        let why = format!("a reply of {} bytes or more, at most {MAX_REPLY_BYTES} are allowed", run.bytes);
+        return Ok(StoreError::Invalid(why).into());
+    }
+    let effects = run.writes.into_effects();
     let revision = effects.revision.unwrap_or(state.revision());
     Ok(Decided::Done(Reply::Txn(TxnReply { succeeded, revision, replies }), effects))
 }
@@ -42,23 +45,67 @@ fn leads(state: &dyn StateRead, fence: &Fence) -> Result<bool, StoreError> {
     Ok(state.get(&fence.key)?.is_some_and(|kv| kv.create_revision == fence.epoch))
 }
 
+/// The branch that runs.
+struct Branch<'a> {
+    succeeded: bool,
+    ops: Vec<Chosen<'a>>,
+}
+
+enum Chosen<'a> {
+    Op(&'a Op),
+    Nested(Branch<'a>),
+}
+
+fn choose<'a>(
+    state: &dyn StateRead,
+    compare: &[Compare],
+    success: &'a [Op],
+    failure: &'a [Op],
+) -> Result<Branch<'a>, StoreError> {
+    let succeeded = all_hold(state, compare)?;
+    let ops = if succeeded { success } else { failure };
+    let chosen = |op: &'a Op| match op {
+        Op::Txn(nested) => choose(state, &nested.compare, &nested.success, &nested.failure).map(Chosen::Nested),
+        op => Ok(Chosen::Op(op)),
+    };
+    Ok(Branch { succeeded, ops: ops.iter().map(chosen).collect::<Result<_, _>>()? })
+}
+
 fn all_hold(state: &dyn StateRead, compares: &[Compare]) -> Result<bool, StoreError> {
     for compare in compares {
-        if !holds(compare, state.get(&compare.key)?.as_ref()) {
+        let holds = match &compare.end {
+            None => holds(compare, state.get(&compare.key)?.as_ref()),
+            Some(end) => all_of_range_hold(state, compare, end)?,
+        };
+        if !holds {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// An absent key compares as all zero, and as the empty value.
+fn all_of_range_hold(state: &dyn StateRead, compare: &Compare, end: &[u8]) -> Result<bool, StoreError> {
+    let keys_only = !matches!(compare.target, CompareTarget::Value(_));
+    let (mut any, mut all) = (false, true);
+    state.scan(&compare.key, end, state.revision(), keys_only, &mut |kv| {
+        any = true;
+        all = holds(compare, Some(&kv));
+        if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(if any { all } else { holds(compare, None) })
+}
+
+/// An absent key compares as all zero, and its value with nothing.
 fn holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
     let ordering = match &compare.target {
         CompareTarget::Version(n) => kv.map_or(0, |kv| kv.version).cmp(n),
         CompareTarget::CreateRevision(n) => kv.map_or(0, |kv| kv.create_revision).cmp(n),
         CompareTarget::ModRevision(n) => kv.map_or(0, |kv| kv.mod_revision).cmp(n),
         CompareTarget::Lease(n) => kv.map_or(0, |kv| kv.lease).cmp(n),
-        CompareTarget::Value(value) => kv.map_or(&b""[..], |kv| &kv.value).cmp(value),
+        CompareTarget::Value(value) => match kv {
+            Some(kv) => kv.value.cmp(value),
+            None => return false,
+        },
     };
     match compare.op {
         CompareOp::Equal => ordering.is_eq(),
@@ -68,109 +115,135 @@ fn holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
     }
 }
 
-fn missing_lease(state: &dyn StateRead, ops: &[Op]) -> Option<LeaseId> {
-    ops.iter().find_map(|op| match op {
-        Op::Put { lease, .. } if *lease != 0 && !state.has_lease(*lease) => Some(*lease),
+/// The first reason not to run these operations, in their order.
+fn refusal(state: &dyn StateRead, ops: &[Chosen<'_>]) -> Result<Option<StoreError>, StoreError> {
+    for op in ops {
+        let refused = match op {
+            Chosen::Nested(branch) => refusal(state, &branch.ops)?,
+            Chosen::Op(op) => refusal_of(state, op)?,
+        };
+        if refused.is_some() {
+            return Ok(refused);
+        }
+    }
+    Ok(None)
+}
+
+fn refusal_of(state: &dyn StateRead, op: &Op) -> Result<Option<StoreError>, StoreError> {
+    Ok(match op {
+        Op::Put { lease, .. } => missing_lease(state, *lease),
+        Op::Update { key, lease, .. } => match state.get(key)? {
+            None => Some(StoreError::KeyNotFound(String::from_utf8_lossy(key).into_owned())),
+            Some(_) => missing_lease(state, lease.unwrap_or_default()),
+        },
+        Op::Range(TxnRange { at: Some(requested), .. }) => unreadable(state, *requested),
         _ => None,
     })
 }
 
-/// `None` when it would do too much.
-fn run_op(writes: &mut Writes<'_>, op: &Op) -> Result<Option<OpReply>, StoreError> {
-    Ok(Some(match op {
-        Op::Get { key } => OpReply::Got(writes.get(key)?),
-        Op::Put { key, value, lease } => OpReply::Put { previous: writes.put(key, value, *lease)? },
-        Op::Delete { key } => OpReply::Deleted(writes.delete(key)?.into_iter().collect()),
-        Op::DeleteRange { start, end } => return Ok(writes.delete_range(start, end)?.map(OpReply::Deleted)),
-    }))
+fn missing_lease(state: &dyn StateRead, lease: LeaseId) -> Option<StoreError> {
+    (lease != 0 && !state.has_lease(lease)).then_some(StoreError::LeaseNotFound(lease))
 }
 
-/// The writes of one entry, over the state before it.
-pub(crate) struct Writes<'a> {
-    state: &'a dyn StateRead,
-    /// The newest version of each key written, `None` when deleted.
-    newest: BTreeMap<Bytes, Option<KeyValue>>,
-    events: Vec<Event>,
-    leases: Vec<LeaseChange>,
+fn unreadable(state: &dyn StateRead, requested: Revision) -> Option<StoreError> {
+    let (current, oldest) = (state.revision(), state.compacted());
+    if requested > current {
+        return Some(StoreError::FutureRevision { requested, current });
+    }
+    (requested < oldest).then_some(StoreError::Compacted { requested, oldest })
 }
 
-impl<'a> Writes<'a> {
-    pub(crate) fn new(state: &'a dyn StateRead) -> Self {
-        Self { state, newest: BTreeMap::new(), events: Vec::new(), leases: Vec::new() }
-    }
+/// The operations of a transaction, being run.
+struct Run<'a> {
+    writes: Writes<'a>,
+    want_previous: bool,
+    /// Of keys and values in the replies so far.
+    bytes: usize,
+    /// Why all of it comes to nothing.
+    refused: Option<StoreError>,
+}
 
-    fn get(&self, key: &Bytes) -> Result<Option<KeyValue>, StoreError> {
-        match self.newest.get(key) {
-            Some(written) => Ok(written.clone()),
-            None => self.state.get(key),
-        }
-    }
-
-    fn put(&mut self, key: &Bytes, value: &Bytes, lease: LeaseId) -> Result<Option<KeyValue>, StoreError> {
-        let previous = self.get(key)?;
-        let revision = self.state.revision() + 1;
-        let kv = KeyValue {
-            key: key.clone(),
-            value: value.clone(),
-            create_revision: previous.as_ref().map_or(revision, |p| p.create_revision),
-            mod_revision: revision,
-            version: previous.as_ref().map_or(1, |p| p.version + 1),
-            lease,
-        };
-        self.move_lease(key, previous.as_ref().map_or(0, |p| p.lease), lease);
-        self.newest.insert(key.clone(), Some(kv.clone()));
-        self.events.push(Event::Put { kv, previous: previous.clone() });
-        Ok(previous)
-    }
-
-    /// Deletes a key and answers what it was.
-    pub(crate) fn delete(&mut self, key: &Bytes) -> Result<Option<KeyValue>, StoreError> {
-        let previous = self.get(key)?;
-        Ok(previous.map(|previous| self.delete_known(previous)))
-    }
-
-    fn delete_known(&mut self, previous: KeyValue) -> KeyValue {
-        let kv = KeyValue {
-            key: previous.key.clone(),
-            value: Bytes::new(),
-            create_revision: 0,
-            mod_revision: self.state.revision() + 1,
-            version: 0,
-            lease: 0,
-        };
-        self.move_lease(&previous.key, previous.lease, 0);
-        self.newest.insert(previous.key.clone(), None);
-        self.events.push(Event::Delete { kv, previous: previous.clone() });
-        previous
-    }
-
-    /// No key in the range was put in this entry ([`Txn::check`]), so the state before it knows them all,
-    /// and those written since were deleted. `None` when there is too much in it.
-    fn delete_range(&mut self, start: &Bytes, end: &Bytes) -> Result<Option<Vec<KeyValue>>, StoreError> {
-        let Some(found) = self.state.range(start, end, MAX_DELETE_BYTES)? else { return Ok(None) };
-        let mut deleted = Vec::new();
-        for kv in found {
-            if !self.newest.contains_key(&kv.key) {
-                deleted.push(self.delete_known(kv));
+impl Run<'_> {
+    fn all(&mut self, ops: &[Chosen<'_>]) -> Result<Vec<OpReply>, StoreError> {
+        let one = |op: &Chosen<'_>| match op {
+            Chosen::Op(op) => self.one(op),
+            Chosen::Nested(Branch { succeeded, ops }) => {
+                Ok(OpReply::Txn { succeeded: *succeeded, replies: self.all(ops)? })
             }
-        }
-        Ok(Some(deleted))
+        };
+        ops.iter().map(one).collect()
     }
 
-    fn move_lease(&mut self, key: &Bytes, from: LeaseId, to: LeaseId) {
-        if from == to {
-            return;
-        }
-        if from != 0 {
-            self.leases.push(LeaseChange::Detached { id: from, key: key.clone() });
-        }
-        if to != 0 {
-            self.leases.push(LeaseChange::Attached { id: to, key: key.clone() });
-        }
+    fn one(&mut self, op: &Op) -> Result<OpReply, StoreError> {
+        Ok(match op {
+            Op::Get { key } => {
+                let kv = self.writes.get(key)?;
+                self.bytes += kv.as_ref().map_or(0, bytes);
+                OpReply::Got(kv)
+            }
+            Op::Range(range) => self.range(range)?,
+            Op::Put { key, value, lease } => {
+                let previous = self.writes.put(key, value, *lease)?;
+                self.put(previous)
+            }
+            Op::Update { key, value, lease } => {
+                let previous = self.writes.update(key, value.as_ref(), *lease)?;
+                self.put(previous)
+            }
+            Op::Delete { key } => {
+                let deleted = self.writes.delete(key)?.into_iter().collect();
+                self.deleted(deleted)
+            }
+            Op::DeleteRange { start, end } => {
+                let deleted = self.writes.delete_range(start, end)?;
+                if deleted.is_none() {
+                    let why =
+                        format!("more than {MAX_DELETE_BYTES} bytes would be deleted at once; delete smaller ranges");
+                    self.refused = Some(StoreError::Invalid(why));
+                }
+                self.deleted(deleted.unwrap_or_default())
+            }
+            Op::Txn(_) => return Err(StoreError::Fatal("a nested transaction was not chosen from".into())),
+        })
     }
 
-    pub(crate) fn into_effects(self) -> Effects {
-        let revision = (!self.events.is_empty()).then(|| self.state.revision() + 1);
-        Effects { revision, events: self.events, leases: self.leases, ..Effects::default() }
+    fn put(&mut self, previous: Option<KeyValue>) -> OpReply {
+        let previous = previous.filter(|_| self.want_previous);
+        self.bytes += previous.as_ref().map_or(0, bytes);
+        OpReply::Put { previous }
     }
+
+    fn deleted(&mut self, deleted: Vec<KeyValue>) -> OpReply {
+        let count = deleted.len();
+        let previous = if self.want_previous { deleted } else { Vec::new() };
+        self.bytes += previous.iter().map(bytes).sum::<usize>();
+        OpReply::Deleted { count, previous }
+    }
+
+    fn range(&mut self, range: &TxnRange) -> Result<OpReply, StoreError> {
+        let (mut kvs, mut more, mut count) = (Vec::new(), false, 0);
+        let total = &mut self.bytes;
+        self.writes.scan(range, &mut |mut kv| {
+            count += 1;
+            if range.count_only {
+                return ControlFlow::Continue(());
+            }
+            if range.limit != 0 && count > range.limit {
+                more = true;
+                return ControlFlow::Continue(());
+            }
+            if range.keys_only {
+                kv.value = Bytes::new();
+            }
+            *total += bytes(&kv);
+            kvs.push(kv);
+            // Refused when all is run: no need to read on.
+            if *total > MAX_REPLY_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(OpReply::Ranged { kvs, more, count })
+    }
+}
+
+fn bytes(kv: &KeyValue) -> usize {
+    kv.key.len() + kv.value.len()
 }

@@ -11,18 +11,34 @@ use store_core::*;
 use support::{Oracle, everything, same_reply};
 
 /// The state as apply sees it, in maps.
-#[derive(Default)]
 struct Model {
     revision: Revision,
     compacted: Revision,
     newest: BTreeMap<Bytes, KeyValue>,
-    versions: BTreeMap<(Bytes, Revision), KeyValue>,
+    /// `None` is a deletion.
+    versions: BTreeMap<(Bytes, Revision), Option<KeyValue>>,
     leases: BTreeMap<LeaseId, Lease>,
     last_lease_id: LeaseId,
     last_node_id: u64,
     replies: Replies,
     /// Ranges are too large to be read.
     huge: bool,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            revision: FIRST_REVISION,
+            compacted: 0,
+            newest: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            last_lease_id: 0,
+            last_node_id: 0,
+            replies: Replies::default(),
+            huge: false,
+        }
+    }
 }
 
 impl StateRead for Model {
@@ -42,7 +58,28 @@ impl StateRead for Model {
         Ok((bytes <= max_bytes && !self.huge).then_some(found))
     }
     fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError> {
-        Ok(self.versions.get(&(Bytes::copy_from_slice(key), revision)).cloned())
+        Ok(self.versions.get(&(Bytes::copy_from_slice(key), revision)).cloned().flatten())
+    }
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        at: Revision,
+        keys_only: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        assert!(at >= self.compacted && at <= self.revision, "read at {at}");
+        let mut then = BTreeMap::new();
+        for ((key, revision), version) in &self.versions {
+            if *revision <= at && in_range(key, start, end) {
+                then.insert(key.clone(), version.clone());
+            }
+        }
+        let _ = then.into_values().flatten().try_for_each(|kv| {
+            let value = if keys_only { Bytes::new() } else { kv.value.clone() };
+            visit(KeyValue { value, ..kv })
+        });
+        Ok(())
     }
     fn has_lease(&self, id: LeaseId) -> bool {
         self.leases.contains_key(&id)
@@ -69,10 +106,13 @@ impl Model {
         for event in &effects.events {
             match event {
                 Event::Put { kv, .. } => {
-                    self.versions.insert((kv.key.clone(), kv.mod_revision), kv.clone());
+                    self.versions.insert((kv.key.clone(), kv.mod_revision), Some(kv.clone()));
                     self.newest.insert(kv.key.clone(), kv.clone())
                 }
-                Event::Delete { kv, .. } => self.newest.remove(&kv.key),
+                Event::Delete { kv, .. } => {
+                    self.versions.insert((kv.key.clone(), kv.mod_revision), None);
+                    self.newest.remove(&kv.key)
+                }
             };
         }
         for change in &effects.leases {
@@ -136,7 +176,10 @@ proptest! {
             let before = model.revision;
             let expected = oracle.apply(command);
             let (reply, effects) = model.apply(command);
-            prop_assert!(same_reply(&reply, &expected, model.compacted), "{command:?}: {reply:?}, not {expected:?}");
+            prop_assert!(
+                same_reply(command, &reply, &expected, model.compacted),
+                "{command:?}: {reply:?}, not {expected:?}"
+            );
             prop_assert_eq!(model.revision, oracle.store.applied_revision());
             if model.revision > before {
                 prop_assert_eq!(effects.events, oracle.events(model.revision).unwrap());
@@ -150,7 +193,7 @@ proptest! {
 
 fn put(seq: u64, value: &str) -> Command {
     let request = Some(RequestId { client: 1, seq });
-    Command::Txn(Txn { request, ..Txn::put("a", value.to_owned()) })
+    Command::Txn(Txn { request, want_previous: true, ..Txn::put("a", value.to_owned()) })
 }
 
 #[test]
@@ -165,7 +208,7 @@ fn forgotten_requests_are_refused_and_never_applied_twice() {
             _ => assert_eq!(&reply, first),
         }
     }
-    assert_eq!(model.revision, 5);
+    assert_eq!(model.revision, 6);
     let other = RequestId { client: 2, seq: 1 };
     assert!(!model.replies.is_below_floor(&other), "another client has a floor of its own");
 }
@@ -176,9 +219,9 @@ fn an_answer_is_the_same_until_its_history_is_compacted() {
     model.apply(&put(1, "one"));
     let (second, _) = model.apply(&put(2, "two"));
     model.apply(&put(3, "three"));
-    model.apply(&Command::Compact { revision: 1 });
-    assert_eq!(model.apply(&put(2, "two")).0, second);
     model.apply(&Command::Compact { revision: 2 });
+    assert_eq!(model.apply(&put(2, "two")).0, second);
+    model.apply(&Command::Compact { revision: 3 });
     let (reply, effects) = model.apply(&put(2, "two"));
     assert!(matches!(reply, Reply::Refused(StoreError::Unknown(_))), "{reply:?}");
     assert_eq!(effects, Effects::default());
@@ -186,12 +229,30 @@ fn an_answer_is_the_same_until_its_history_is_compacted() {
     assert!(matches!(first, Reply::Txn(_)), "an answer without values does not need the history: {first:?}");
 }
 
+/// Of an answer that refers to more than is kept, only the fact is kept, and a retry still does nothing.
+#[test]
+fn too_large_an_answer_is_not_repeated_and_neither_is_its_effect() {
+    let mut model = Model::default();
+    for round in 0..=MAX_ANSWER_VERSIONS / MAX_TXN_OPS {
+        let put = |n| Op::Put { key: format!("{round}/{n}").into(), value: Bytes::new(), lease: 0 };
+        model.apply(&Command::Txn(Txn { success: (0..MAX_TXN_OPS).map(put).collect(), ..Txn::default() }));
+    }
+    let request = Some(RequestId { client: 1, seq: 1 });
+    let all = Op::Range(TxnRange::default());
+    let put = Op::Put { key: "a".into(), value: Bytes::new(), lease: 0 };
+    let txn = Command::Txn(Txn { request, success: vec![put, all], ..Txn::default() });
+    assert!(matches!(model.apply(&txn).0, Reply::Txn(_)));
+    let (reply, effects) = model.apply(&txn);
+    assert!(matches!(reply, Reply::Refused(StoreError::Unknown(_))), "{reply:?}");
+    assert_eq!(effects, Effects::default());
+}
+
 #[test]
 fn a_stale_expiry_is_refused() {
     let mut model = Model::default();
-    let (granted, _) = model.apply(&Command::LeaseGrant { request: None, ttl_ms: 1000 });
+    let (granted, _) = model.apply(&Command::LeaseGrant { request: None, id: 0, ttl_ms: 1000 });
     assert_eq!(granted, Reply::Lease(1));
-    model.apply(&Command::LeaseRenew { lease: 1 });
+    assert_eq!(model.apply(&Command::LeaseRenew { lease: 1 }).0, Reply::Renewed { ttl_ms: 1000 });
     let expire = |renewals| Command::LeaseRevoke { lease: 1, only_if_renewals: Some(renewals) };
     assert!(matches!(model.apply(&expire(0)).0, Reply::Refused(StoreError::Invalid(_))));
     assert_eq!(model.apply(&expire(1)).0, Reply::Done);
@@ -206,7 +267,7 @@ fn ids_are_given_out_once() {
     assert_eq!(model.apply(&node(1)).0, Reply::NodeId(1));
     assert_eq!(model.apply(&node(1)).0, Reply::NodeId(1));
     assert_eq!(model.apply(&node(2)).0, Reply::NodeId(2));
-    let grant = |seq| Command::LeaseGrant { request: request(seq), ttl_ms: 5 };
+    let grant = |seq| Command::LeaseGrant { request: request(seq), id: 0, ttl_ms: 5 };
     assert_eq!(model.apply(&grant(3)).0, Reply::Lease(1));
     assert_eq!(model.apply(&grant(3)).0, Reply::Lease(1));
 }
@@ -243,14 +304,14 @@ fn the_hash_depends_on_every_field() {
 fn many_leases_end_at_once_but_for_those_that_were_renewed() {
     let mut model = Model::default();
     for lease in 1..=3 {
-        model.apply(&Command::LeaseGrant { request: None, ttl_ms: 1 });
+        model.apply(&Command::LeaseGrant { request: None, id: 0, ttl_ms: 1 });
         let put = Op::Put { key: format!("k{lease}").into(), value: "v".into(), lease };
         model.apply(&Command::Txn(Txn { success: vec![put], ..Txn::default() }));
     }
     model.apply(&Command::LeaseRenew { lease: 2 });
     let end = Command::LeasesEnd { leases: vec![(1, 0), (2, 0), (3, 0), (9, 0)] };
     let (reply, effects) = model.apply(&end);
-    assert_eq!((reply, effects.revision, effects.events.len()), (Reply::Done, Some(4), 2));
+    assert_eq!((reply, effects.revision, effects.events.len()), (Reply::Done, Some(5), 2));
     assert_eq!(model.leases.keys().copied().collect::<Vec<_>>(), [2]);
     assert_eq!(model.newest.keys().cloned().collect::<Vec<_>>(), ["k2"]);
     model.check();

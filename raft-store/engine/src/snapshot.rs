@@ -14,7 +14,7 @@ use store_api::StoreError;
 
 use crate::state::Position;
 use crate::{SnapshotInfo, dir, fatal, options};
-use filter::Filter;
+pub(crate) use filter::Filter;
 use format::{Reader, Writer};
 
 pub(crate) use format::Header;

@@ -8,6 +8,7 @@
 mod garbage;
 mod generation;
 mod group;
+mod hash_kv;
 #[cfg(test)]
 mod install_tests;
 pub(crate) mod keys;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use store_api::{Event, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, StoreError};
+use store_api::{Event, HistoryHash, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, StoreError};
 
 use crate::snapshot::{self, Header};
 use crate::{Applied, ApplyEntry, Events, SnapshotInfo, dir, fatal};
@@ -31,7 +32,8 @@ use working::Working;
 
 pub(crate) use records::Position;
 
-const FORMAT: &str = "kontiki state 2";
+/// Formats 1 and 2 began at revision 0.
+const FORMAT: &str = "kontiki state 3";
 
 /// The state machine of one replica.
 pub struct StateMachine {
@@ -187,6 +189,26 @@ impl StateMachine {
     pub fn lease_renewals(&self, ids: &[LeaseId]) -> Vec<(LeaseId, u64)> {
         let working = self.working.lock();
         ids.iter().filter_map(|id| Some((*id, working.leases.get(id)?.renewals))).collect()
+    }
+
+    /// One lease.
+    pub fn lease(&self, id: LeaseId) -> Option<store_core::Lease> {
+        self.working.lock().leases.get(&id).cloned()
+    }
+
+    pub fn lease_ids(&self) -> Vec<LeaseId> {
+        self.working.lock().leases.keys().copied().collect()
+    }
+
+    /// Hash of every version up to a revision (the newest when `None`) that compaction has left, whether what it
+    /// has not left is removed already or not.
+    pub fn hash_at(&self, at: Option<Revision>) -> Result<HistoryHash, StoreError> {
+        hash_kv::hash(&self.generation(), at)
+    }
+
+    /// Rewrites the files without what was removed from them. Reads and writes go on meanwhile.
+    pub fn compact_files(&self) {
+        self.generation().db().compact_range::<&[u8], &[u8]>(None, None);
     }
 
     pub fn disk_bytes(&self) -> u64 {

@@ -35,7 +35,7 @@ fn group(n: u64) -> Vec<ApplyEntry> {
         ApplyPayload::Blank,
         ApplyPayload::Command(Command::Txn(put)),
         ApplyPayload::Command(Command::Txn(Txn::delete(key(3)))),
-        ApplyPayload::Command(Command::LeaseGrant { request: None, ttl_ms: 1000 + n }),
+        ApplyPayload::Command(Command::LeaseGrant { request: None, id: 0, ttl_ms: 1000 + n }),
         ApplyPayload::Command(Command::Txn(Txn { success: vec![leased], ..Txn::default() })),
         ApplyPayload::Command(Command::Compact { revision: n / 2 }),
         ApplyPayload::Membership { membership: key(1), members: vec![n, n + 1] },
@@ -140,7 +140,7 @@ fn what_a_snapshot_made_durable_must_be_there() {
         cut(&wal(image.path()), length);
         image
     };
-    assert_eq!(open(image_of(durable).path()).revision(), 4);
+    assert_eq!(open(image_of(durable).path()).revision(), 5);
     let message = refusal(image_of(durable - 1).path());
     assert!(message.contains("must be replaced"), "{message}");
 }
@@ -255,7 +255,7 @@ fn only_the_entry_that_follows_is_applied() {
         assert!(state.apply(&commands(3, [put()])).is_err(), "{what}: nothing more is applied");
         drop(state);
         let state = open(dir.path());
-        assert_eq!((state.revision(), state.next_index()), (3, 3), "{what} changed nothing");
+        assert_eq!((state.revision(), state.next_index()), (4, 3), "{what} changed nothing");
     }
 }
 
@@ -280,7 +280,7 @@ fn the_pointer_is_not_guessed() {
     fs::remove_file(&pointer).unwrap();
     assert!(refusal(dir.path()).contains("CURRENT"));
     fs::write(&pointer, content).unwrap();
-    assert_eq!(open(dir.path()).revision(), 2);
+    assert_eq!(open(dir.path()).revision(), 3);
 }
 
 #[test]
@@ -290,7 +290,8 @@ fn one_process_at_a_time() {
     assert!(refusal(dir.path()).contains("another process is using this data directory"));
 }
 
-/// Compaction and garbage collection leave one version of each key that exists, and nothing of the others.
+/// Compaction and garbage collection leave one version of each key that exists, the events of the compacted
+/// revision with what they replaced, and nothing else.
 #[test]
 fn nothing_is_left_of_what_is_gone() {
     let dir = scratch();
@@ -304,12 +305,13 @@ fn nothing_is_left_of_what_is_gone() {
         state.apply(&commands(state.next_index(), txns.into_iter().map(Command::Txn))).unwrap();
     }
     let revision = state.revision();
-    state.apply(&commands(state.next_index(), [Command::Compact { revision }])).unwrap();
+    let commands_of = [Command::Txn(Txn::put("key/2", "last")), Command::Compact { revision: revision + 1 }];
+    state.apply(&commands(state.next_index(), commands_of)).unwrap();
     while state.collect_garbage(1).unwrap() {}
     assert!(!state.collect_garbage(1).unwrap());
     drop(state);
     let db = rocksdb::DB::open_default(dir.path().join("state/db-1")).unwrap();
     let left = db.iterator(rocksdb::IteratorMode::Start).map(|record| record.unwrap().0);
     let left: Vec<String> = left.map(|key| String::from_utf8_lossy(&key[..key.len().min(6)]).into_owned()).collect();
-    assert_eq!(left, ["m", "vkey/1", "vkey/2"]);
+    assert_eq!(left, ["e\0\0\0\0\0", "m", "vkey/1", "vkey/2", "vkey/2"]);
 }

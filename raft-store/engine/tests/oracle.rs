@@ -87,8 +87,12 @@ fn snapshot_round_trip(state: &StateMachine, dir: &Path) -> Result<StateMachine,
     let file = dir.join("snapshot");
     let built = state.build_snapshot(&file).unwrap();
     prop_assert_eq!(&store_engine::verify_snapshot(&file), &Ok(built.clone()));
+    let hash = state.hash_at(None).unwrap();
+    prop_assert_eq!((hash.revision, hash.compacted), (state.revision(), state.compacted()));
     let collected = dir.join("collected");
     while state.collect_garbage(100).unwrap() {}
+    state.compact_files();
+    prop_assert_eq!(state.hash_at(None), Ok(hash), "garbage does not count");
     state.build_snapshot(&collected).unwrap();
     prop_assert!(std::fs::read(&collected).unwrap() == std::fs::read(&file).unwrap(), "garbage does not count");
     let other = StateMachine::open(&dir.join("other")).unwrap();
@@ -96,6 +100,10 @@ fn snapshot_round_trip(state: &StateMachine, dir: &Path) -> Result<StateMachine,
     prop_assert_eq!(other.revision_and_hash(), state.revision_and_hash());
     prop_assert_eq!(other.last_applied(), state.last_applied());
     prop_assert_eq!(other.leases(), state.leases());
+    let middle = (state.compacted() + state.revision()) / 2;
+    for at in [None, Some(state.compacted()), Some(middle), Some(state.revision() + 1)] {
+        prop_assert_eq!(other.hash_at(at), state.hash_at(at));
+    }
     let again = dir.join("again");
     other.build_snapshot(&again).unwrap();
     prop_assert!(std::fs::read(&again).unwrap() == std::fs::read(&file).unwrap(), "equal states, equal snapshots");
@@ -119,7 +127,11 @@ proptest! {
             for (command, applied) in commands.iter().zip(&applied) {
                 let expected = oracle.apply(command);
                 let compacted = oracle.store.status().compacted_revision;
-                prop_assert!(same_reply(&applied.reply, &expected, compacted), "{command:?}: {:?}, not {expected:?}", applied.reply);
+                prop_assert!(
+                    same_reply(command, &applied.reply, &expected, compacted),
+                    "{command:?}: {:?}, not {expected:?}",
+                    applied.reply
+                );
                 prop_assert_eq!(applied.revision, oracle.store.applied_revision());
                 if !applied.events.is_empty() {
                     prop_assert_eq!(&applied.events, &oracle.events(applied.revision).unwrap());
@@ -146,6 +158,7 @@ proptest! {
             compare(&state, &oracle)?;
         }
         prop_assert_eq!(state.revision_and_hash(), single.revision_and_hash());
+        prop_assert_eq!(state.hash_at(None), single.hash_at(None));
         prop_assert_eq!(state.leases(), single.leases());
         prop_assert_eq!(state.last_applied(), Ok((Some(log_id(index - 1)), None)));
     }

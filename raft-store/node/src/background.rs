@@ -98,7 +98,8 @@ async fn end_leases(replica: &Replica) {
 }
 
 async fn history(replica: Arc<Replica>) {
-    let mut marks = Marks::new(replica.config.history, replica.config.history_bytes);
+    let Some(history) = replica.config.history else { return };
+    let mut marks = Marks::new(history, replica.config.history_bytes);
     let mut tick = interval(marks.interval());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -109,8 +110,10 @@ async fn history(replica: Arc<Replica>) {
         if !replica.leads() {
             continue;
         }
-        if let Err(error) = replica.propose(Command::Compact { revision }).await {
-            tracing::warn!(revision, %error, "old history could not be compacted");
+        match replica.propose(Command::Compact { revision }).await {
+            // A client was faster.
+            Ok(_) | Err(store_api::StoreError::Compacted { .. }) => {}
+            Err(error) => tracing::warn!(revision, %error, "old history could not be compacted"),
         }
     }
 }

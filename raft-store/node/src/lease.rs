@@ -23,6 +23,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 struct Clock {
     ttl: Duration,
     since: Instant,
+    /// When it is looked at; what is due at another time is left over from an earlier clock of the id.
+    due: Instant,
 }
 
 impl Clock {
@@ -49,9 +51,10 @@ impl LeaseClocks {
     }
 
     fn begin(&mut self, id: LeaseId, ttl_ms: u64, now: Instant) {
-        let clock = Clock { ttl: Duration::from_millis(ttl_ms), since: now };
-        self.clocks.insert(id, clock);
-        self.due.push(Reverse((clock.ends(), id)));
+        let ttl = Duration::from_millis(ttl_ms);
+        let due = now + ttl.min(LONGEST);
+        self.clocks.insert(id, Clock { ttl, since: now, due });
+        self.due.push(Reverse((due, id)));
     }
 
     /// Before the command is applied: a renewal counts from now at the latest, so that whoever sees
@@ -67,14 +70,18 @@ impl LeaseClocks {
     /// After the command was applied with this reply. What many ended at once left behind is found when it is due.
     pub(crate) fn after(&mut self, command: &Command, reply: &Reply, now: Instant) {
         match (command, reply) {
-            (Command::LeaseGrant { ttl_ms, .. }, Reply::Lease(id)) if !self.clocks.contains_key(id) => {
-                self.begin(*id, *ttl_ms, now);
-            }
+            (Command::LeaseGrant { ttl_ms, .. }, Reply::Lease(id)) => self.begin(*id, *ttl_ms, now),
             (Command::LeaseRevoke { lease, .. }, Reply::Done) => {
                 self.clocks.remove(lease);
             }
             _ => {}
         }
+    }
+
+    /// How long a lease has still to go, as far as this replica knows.
+    pub(crate) fn remaining(&self, id: LeaseId, now: Instant) -> Option<Duration> {
+        let clock = self.clocks.get(&id)?;
+        Some(clock.ttl.saturating_sub(now.duration_since(clock.since)))
     }
 
     /// Leases whose time is over, at most `limit`; they are not named again for a moment.
@@ -85,12 +92,13 @@ impl LeaseClocks {
             && at <= now
         {
             self.due.pop();
-            let Some(clock) = self.clocks.get(&id) else { continue };
+            let Some(clock) = self.clocks.get_mut(&id).filter(|clock| clock.due == at) else { continue };
             let ends = clock.ends();
             if ends <= now {
                 expired.push(id);
             }
-            self.due.push(Reverse((if ends <= now { now + LOOK_AGAIN } else { ends }, id)));
+            clock.due = if ends <= now { now + LOOK_AGAIN } else { ends };
+            self.due.push(Reverse((clock.due, id)));
         }
         expired
     }
@@ -123,8 +131,10 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut clocks = LeaseClocks::default();
-        clocks.after(&Command::LeaseGrant { request: None, ttl_ms: 100 }, &Reply::Lease(1), at(0));
+        clocks.after(&Command::LeaseGrant { request: None, id: 0, ttl_ms: 100 }, &Reply::Lease(1), at(0));
         assert_eq!(clocks.expired(at(99), 10), [0u64; 0]);
+        let left = |clocks: &LeaseClocks, ms| clocks.remaining(1, at(ms)).map(|left| left.as_millis());
+        assert_eq!((left(&clocks, 30), left(&clocks, 150), clocks.remaining(2, at(0))), (Some(70), Some(0), None));
         clocks.before(&Command::LeaseRenew { lease: 1 }, at(90));
         assert_eq!(clocks.expired(at(189), 10), [0u64; 0]);
         // The renewal that came between looking at the clocks and reading the state wins.
@@ -153,11 +163,29 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_is_chosen_again_has_a_new_clock() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let grant = |ttl_ms| Command::LeaseGrant { request: None, id: 7, ttl_ms };
+        let mut clocks = LeaseClocks::default();
+        clocks.after(&grant(100), &Reply::Lease(7), at(0));
+        assert_eq!(clocks.expired(at(100), 9), [7]);
+        // It ended together with others, which leaves the clock behind.
+        clocks.after(&grant(5_000), &Reply::Lease(7), at(110));
+        assert_eq!(clocks.expired(at(5_109), 9), [0u64; 0]);
+        assert_eq!(clocks.expired(at(5_110), 9), [7]);
+        clocks.after(&grant(50), &Reply::Lease(7), at(5_120));
+        assert_eq!(clocks.expired(at(5_170), 9), [7]);
+        clocks.after(&grant(10), &Reply::Lease(7), at(5_180));
+        assert_eq!(clocks.expired(at(9_999), 9), [7], "named once");
+    }
+
+    #[test]
     fn a_new_leader_starts_every_lease_afresh_and_forgets_what_is_gone() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut clocks = LeaseClocks::default();
-        clocks.after(&Command::LeaseGrant { request: None, ttl_ms: 100 }, &Reply::Lease(1), at(0));
+        clocks.after(&Command::LeaseGrant { request: None, id: 0, ttl_ms: 100 }, &Reply::Lease(1), at(0));
         clocks.restart(&[(1, 100), (2, 50)], at(90));
         assert_eq!(clocks.expired(at(140), 10), [2]);
         assert!(clocks.ends(&[1, 2], &[(1, 0)], at(150)).is_empty());

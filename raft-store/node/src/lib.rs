@@ -9,6 +9,7 @@
 //! [`witness`]), and every call is judged by both ([`peer`]). What a replica notices of itself: contact
 //! with the others ([`contact`]), room on its disk ([`space`]), a state that differs ([`exchange`]).
 
+mod admin;
 mod answers;
 mod applied;
 mod background;
@@ -23,8 +24,10 @@ mod history;
 mod identity;
 mod leadership;
 mod lease;
+mod lease_info;
 mod log_store;
 mod membership;
+mod membership_update;
 mod peer;
 mod propose;
 mod read_index;
@@ -67,8 +70,8 @@ pub struct NodeConfig {
     pub key: PathBuf,
     pub heartbeat: Duration,
     pub election_timeout: std::ops::Range<Duration>,
-    /// History kept for reads and watches before it is compacted.
-    pub history: Duration,
+    /// History kept for reads and watches before it is compacted; `None` leaves compaction to clients.
+    pub history: Option<Duration>,
     /// The same in bytes of keys and values.
     pub history_bytes: u64,
     /// Log entries after which a snapshot is taken.

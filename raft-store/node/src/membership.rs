@@ -9,7 +9,7 @@ use std::time::Duration;
 use kontiki_proto::raft as proto;
 use openraft::ChangeMembers;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
-use store_api::{Member, NodeId, StoreError};
+use store_api::{Member, MemberUpdate, NodeId, StoreError};
 use store_core::{Command, Reply};
 use tokio::time::{Instant, timeout};
 
@@ -40,6 +40,12 @@ pub(crate) enum Change {
         /// Also when too few of the voters left answer: then nothing is written until they do.
         force: bool,
     },
+    Update {
+        id: NodeId,
+        update: MemberUpdate,
+    },
+    /// Makes a learner that has caught up a voter.
+    Promote(NodeId),
 }
 
 /// What became of it.
@@ -51,12 +57,19 @@ pub(crate) enum Changed {
 
 impl Change {
     pub(crate) fn to_proto(&self) -> proto::ChangeMemberRequest {
-        use proto::change_member_request::{Add, Change as P, Remove};
+        use proto::change_member_request::{Add, Change as P, ClientUrls, Remove, Update};
         let change = match self {
             Change::Add { member, voter } => {
                 P::Add(Add { member: Some(codec::member_to_proto(member)), voter: *voter })
             }
             Change::Remove { id, force } => P::Remove(Remove { id: *id, force: *force }),
+            Change::Update { id, update: MemberUpdate { peer_addr, name, client_urls } } => P::Update(Update {
+                id: *id,
+                peer_addr: peer_addr.clone(),
+                name: name.clone(),
+                client_urls: client_urls.clone().map(|urls| ClientUrls { urls }),
+            }),
+            Change::Promote(id) => P::Promote(*id),
         };
         proto::ChangeMemberRequest { change: Some(change) }
     }
@@ -66,11 +79,17 @@ impl Change {
         match request.change {
             Some(P::Add(add)) => {
                 let member = add.member.ok_or(codec::DecodeError::Missing("member"))?;
-                let member =
-                    Member { id: member.id, peer_addr: member.peer_addr, api_url: member.api_url, voter: add.voter };
+                let kontiki_proto::log::MemberNode { id, peer_addr, api_url, name, client_urls, .. } = member;
+                let member = Member { id, peer_addr, api_url, name, client_urls, voter: add.voter };
                 Ok(Change::Add { member, voter: add.voter })
             }
             Some(P::Remove(remove)) => Ok(Change::Remove { id: remove.id, force: remove.force }),
+            Some(P::Update(update)) => {
+                let proto::change_member_request::Update { id, peer_addr, name, client_urls } = update;
+                let client_urls = client_urls.map(|client_urls| client_urls.urls);
+                Ok(Change::Update { id, update: MemberUpdate { peer_addr, name, client_urls } })
+            }
+            Some(P::Promote(id)) => Ok(Change::Promote(id)),
             None => Err(codec::DecodeError::Missing("change")),
         }
     }
@@ -78,22 +97,23 @@ impl Change {
 
 /// Refuses members nobody could reach.
 pub(crate) fn check_member(member: &Member) -> Result<(), StoreError> {
-    let why = if member.id == 0 || member.id > MAX_NODE_ID {
-        format!("node id {} is not between 1 and {MAX_NODE_ID}", member.id)
-    } else if member
-        .peer_addr
-        .rsplit_once(':')
-        .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
-    {
-        format!("peer address {:?} is not host:port", member.peer_addr)
-    } else {
-        return Ok(());
-    };
-    Err(StoreError::Invalid(why))
+    if member.id == 0 || member.id > MAX_NODE_ID {
+        let why = format!("node id {} is not between 1 and {MAX_NODE_ID}", member.id);
+        return Err(StoreError::Invalid(why));
+    }
+    check_address(&member.peer_addr)
+}
+
+pub(crate) fn check_address(peer_addr: &str) -> Result<(), StoreError> {
+    match peer_addr.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
+        _ => Err(StoreError::Invalid(format!("peer address {peer_addr:?} is not host:port"))),
+    }
 }
 
 fn node_of(member: &Member, incarnation: String) -> MemberNode {
-    MemberNode { peer_addr: member.peer_addr.clone(), api_url: member.api_url.clone(), incarnation }
+    let Member { peer_addr, api_url, name, client_urls, .. } = member.clone();
+    MemberNode { peer_addr, api_url, incarnation, name, client_urls }
 }
 
 /// Two sets of voters: a change is under way, or was left half-way.
@@ -143,7 +163,7 @@ impl Replica {
     pub(crate) async fn change(&self, change: Change) -> Result<(), StoreError> {
         let limit = match &change {
             Change::Add { member, .. } => check_member(member).map(|()| CATCH_UP_TIMEOUT + CHANGE_TIMEOUT)?,
-            Change::Remove { .. } => CHANGE_TIMEOUT,
+            Change::Remove { .. } | Change::Update { .. } | Change::Promote(_) => CHANGE_TIMEOUT,
         };
         let deadline = Instant::now() + limit;
         loop {
@@ -172,6 +192,8 @@ impl Replica {
         let result = match change {
             Change::Add { member, voter } => self.add_here(member, *voter).await,
             Change::Remove { id, force } => self.remove_here(*id, *force).await,
+            Change::Update { id, update } => self.update_here(*id, update).await,
+            Change::Promote(id) => self.promote_here(*id).await,
         };
         result.map_or_else(|changed| changed, |()| Changed::Done)
     }
@@ -279,7 +301,7 @@ impl Replica {
         }
     }
 
-    async fn change_membership(&self, change: ChangeMembers<NodeId, MemberNode>) -> Result<(), Changed> {
+    pub(crate) async fn change_membership(&self, change: ChangeMembers<NodeId, MemberNode>) -> Result<(), Changed> {
         let change = async {
             let _alone = self.changing.lock().await;
             self.raft.change_membership(change, false).await

@@ -59,11 +59,19 @@ fn ballast(free: u64, reserve: u64) -> Ballast {
 /// Whether it leaves more in the store than there was.
 fn grows(command: &Command) -> bool {
     match command {
-        Command::Txn(txn) => txn.success.iter().chain(&txn.failure).any(|op| matches!(op, Op::Put { .. })),
+        Command::Txn(txn) => puts(&txn.success) || puts(&txn.failure),
         Command::LeaseGrant { .. } => true,
         Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::LeasesEnd { .. } => false,
         Command::Compact { .. } | Command::AllocateNodeId { .. } => false,
     }
+}
+
+fn puts(ops: &[Op]) -> bool {
+    ops.iter().any(|op| match op {
+        Op::Put { .. } | Op::Update { .. } => true,
+        Op::Txn(nested) => puts(&nested.success) || puts(&nested.failure),
+        Op::Delete { .. } | Op::DeleteRange { .. } | Op::Get { .. } | Op::Range(_) => false,
+    })
 }
 
 /// Whether so many voters are short that without them there is no quorum: more writes would stop them for good.
@@ -176,7 +184,7 @@ impl Replica {
 
 #[cfg(test)]
 mod tests {
-    use store_api::Txn;
+    use store_api::{Nested, Txn};
 
     use super::*;
 
@@ -198,10 +206,16 @@ mod tests {
     #[test]
     fn what_makes_room_is_no_growth() {
         let put = Op::Put { key: "k".into(), value: "v".into(), lease: 0 };
+        let nested = |op| {
+            let nested = Nested { failure: vec![op], ..Nested::default() };
+            Command::Txn(Txn { success: vec![Op::Txn(Box::new(nested))], ..Txn::default() })
+        };
         for (command, want) in [
             (Command::Txn(Txn::put("k", "v")), true),
-            (Command::Txn(Txn { failure: vec![put], ..Txn::default() }), true),
-            (Command::LeaseGrant { request: None, ttl_ms: 1 }, true),
+            (Command::Txn(Txn { failure: vec![put.clone()], ..Txn::default() }), true),
+            (Command::LeaseGrant { request: None, id: 0, ttl_ms: 1 }, true),
+            (nested(put), true),
+            (nested(Op::Delete { key: "k".into() }), false),
             (Command::Txn(Txn::delete("k")), false),
             (Command::LeaseRenew { lease: 1 }, false),
             (Command::LeaseRevoke { lease: 1, only_if_renewals: None }, false),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use openraft::LogIdOptionExt;
 use store_api::{
-    FUTURE_READ_TIMEOUT, GetReply, LeaseId, Member, RangeReply, RangeRequest, ReadAt, Revision, Store, StoreError,
-    StoreStatus, Txn, TxnReply, WatchRequest, WatchStream,
+    FUTURE_READ_TIMEOUT, GetReply, LeaseId, LeaseInfo, Member, RangeReply, RangeRequest, ReadAt, Revision, Store,
+    StoreError, StoreStatus, Txn, TxnReply, WatchRequest, WatchStream,
 };
 use store_core::{Command, Reply};
 
@@ -43,6 +43,8 @@ impl Replica {
             id: *id,
             peer_addr: node.peer_addr.clone(),
             api_url: node.api_url.clone(),
+            name: node.name.clone(),
+            client_urls: node.client_urls.clone(),
             voter: voters.contains(id),
         });
         let (revision, state_hash) = self.effects.engine.revision_and_hash();
@@ -93,20 +95,32 @@ impl Store for RaftStore {
         self.replica.effects.hub.watch(watch)
     }
 
-    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+    async fn lease_grant_as(&self, id: LeaseId, ttl: Duration) -> Result<LeaseId, StoreError> {
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         if ttl_ms == 0 {
             return Err(StoreError::Invalid("a lease lasts at least a millisecond".into()));
         }
         let request = Some(self.replica.next_request());
-        match self.replica.propose(Command::LeaseGrant { request, ttl_ms }).await? {
+        match self.replica.propose(Command::LeaseGrant { request, id, ttl_ms }).await? {
             Reply::Lease(lease) => Ok(lease),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
-        done(self.replica.propose(Command::LeaseRenew { lease }).await?)
+    async fn lease_renew(&self, lease: LeaseId) -> Result<Duration, StoreError> {
+        match self.replica.propose(Command::LeaseRenew { lease }).await? {
+            Reply::Renewed { ttl_ms } => Ok(Duration::from_millis(ttl_ms)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError> {
+        self.replica.lease_info(lease).await
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        self.replica.read_barrier().await?;
+        Ok(self.replica.effects.engine.lease_ids())
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {

@@ -147,7 +147,7 @@ impl Cluster {
             key,
             heartbeat: self.options.heartbeat,
             election_timeout: self.options.election_timeout.clone(),
-            history: self.options.history,
+            history: Some(self.options.history),
             history_bytes: self.options.history_bytes,
             snapshot_entries: self.options.snapshot_entries,
             log_bytes: self.options.log_bytes,
@@ -157,7 +157,8 @@ impl Cluster {
 
     pub fn member(&self, id: NodeId, voter: bool) -> Member {
         let addr = self.nodes[&id].config.peer_listen;
-        Member { id, peer_addr: addr.to_string(), api_url: format!("https://127.0.0.1:{}", 6_000 + id), voter }
+        let api_url = format!("https://127.0.0.1:{}", 6_000 + id);
+        Member { id, peer_addr: addr.to_string(), api_url, voter, ..Member::default() }
     }
 
     pub fn ids(&self) -> Vec<NodeId> {

@@ -66,4 +66,7 @@ pub(crate) struct MemberNode {
     pub(crate) api_url: String,
     /// The data directory it came with.
     pub(crate) incarnation: String,
+    /// What the replica said of itself when it started.
+    pub(crate) name: String,
+    pub(crate) client_urls: Vec<String>,
 }

@@ -71,8 +71,10 @@ pub(super) async fn compaction(t: Fixture) {
     let newest = [pair("a", "3"), pair("b", "1"), pair("c", "1")];
     assert_eq!(t.dump(ReadAt::Linearizable).await, newest);
 
-    t.store.compact(mark).await.expect("compacting again is no error");
-    t.store.compact(mark - 1).await.expect("nor is compacting less");
+    for again in [mark, mark - 1] {
+        let refused = t.store.compact(again).await;
+        assert_eq!(refused, Err(StoreError::Compacted { requested: again, oldest: mark }));
+    }
     t.store.compact(head).await.expect("compact");
     assert_eq!(t.dump(ReadAt::Revision(head)).await, newest);
     assert_eq!(t.get("a").await.expect("kept").version, 3, "versions count on");
@@ -90,9 +92,9 @@ pub(super) async fn compaction_of_deleted(t: Fixture) {
     t.store.compact(mark).await.expect("compact");
     assert_eq!(t.dump(ReadAt::Revision(mark)).await, [("late".into(), "1".into())]);
     assert_eq!(t.dump(ReadAt::Revision(late)).await, [("back".into(), "2".into())]);
-    let mut watch = t.watch(mark + 1).await;
-    let events: Vec<String> = watch.events(2).await.iter().map(|e| super::brief(&t, e)).collect();
-    assert_eq!(events, ["put back=2", "del late"]);
+    let mut watch = t.watch(mark).await;
+    let events: Vec<String> = watch.events(3).await.iter().map(|e| super::brief(&t, e)).collect();
+    assert_eq!(events, ["del early", "put back=2", "del late"]);
     t.store.compact(late).await.expect("compact");
     assert_eq!(t.dump(ReadAt::Revision(late)).await, [("back".into(), "2".into())]);
     assert_eq!(t.get("back").await.expect("kept").version, 1);

@@ -21,14 +21,15 @@ pub(super) async fn put_get_delete(t: Fixture) {
     };
     assert_eq!(kv, expected);
 
-    let reply = t.run(Txn::put(t.key("a"), "2")).await;
+    let reply = t.run(Txn { want_previous: true, ..Txn::put(t.key("a"), "2") }).await;
     assert_eq!(reply.revision, first + 1);
     assert_eq!(reply.replies, [OpReply::Put { previous: Some(kv) }]);
     let second = t.get("a").await.expect("written");
     assert_eq!((second.create_revision, second.mod_revision, second.version), (first, first + 1, 2));
 
-    let reply = t.run(Txn::delete(t.key("a"))).await;
-    assert_eq!((reply.revision, reply.replies), (first + 2, vec![OpReply::Deleted(vec![second])]));
+    let reply = t.run(Txn { want_previous: true, ..Txn::delete(t.key("a")) }).await;
+    let deleted = OpReply::Deleted { count: 1, previous: vec![second] };
+    assert_eq!((reply.revision, reply.replies), (first + 2, vec![deleted]));
     assert_eq!(t.get("a").await, None);
     let absent = t.store.get(&t.key("a"), ReadAt::Linearizable).await.expect("get");
     assert_eq!(absent.revision, first + 2);
@@ -94,13 +95,17 @@ pub(super) async fn ranges(t: Fixture) {
     let reply = t.range(RangeRequest { limit: 2, count: false, ..request.clone() }).await;
     assert_eq!((reply.kvs.len(), reply.more, reply.count), (2, false, 2));
 
+    let reply = t.range(RangeRequest { count_only: true, limit: 1, ..request.clone() }).await;
+    assert_eq!((reply.kvs, reply.more, reply.count, reply.revision), (vec![], false, 2, revision));
+    let before = RangeRequest { count_only: true, at: ReadAt::Revision(revision - 1), ..request.clone() };
+    assert_eq!(t.range(before).await.count, 3);
     let reply = t.range(RangeRequest { keys_only: true, ..request }).await;
     assert!(reply.kvs.iter().all(|kv| kv.value.is_empty() && kv.mod_revision > 0 && kv.version == 1), "{reply:?}");
 
     let removed = Op::DeleteRange { start: t.key("a"), end: t.key("c") };
-    let reply = t.run(Txn { success: vec![removed], ..Txn::default() }).await;
-    let [OpReply::Deleted(kvs)] = &reply.replies[..] else { panic!("{reply:?}") };
-    let values: Vec<Bytes> = kvs.iter().map(|kv| kv.value.clone()).collect();
+    let reply = t.run(Txn { success: vec![removed], want_previous: true, ..Txn::default() }).await;
+    let [OpReply::Deleted { count: 2, previous }] = &reply.replies[..] else { panic!("{reply:?}") };
+    let values: Vec<Bytes> = previous.iter().map(|kv| kv.value.clone()).collect();
     assert_eq!((values, reply.revision), (vec![Bytes::from("A"), Bytes::from("B")], revision + 1));
     assert_eq!(t.dump(ReadAt::Linearizable).await, [("c".into(), "C".into()), ("e".into(), "E".into())]);
 }
@@ -117,7 +122,8 @@ pub(super) async fn range_edges(t: Fixture) {
         assert_eq!((reply.kvs, reply.count, reply.more), (vec![], 0, false), "{start:?} to {end:?}");
         let before = t.now().await;
         let reply = t.run(Txn { success: vec![Op::DeleteRange { start, end }], ..Txn::default() }).await;
-        assert_eq!((reply.replies, reply.revision), (vec![OpReply::Deleted(vec![])], before));
+        let nothing = OpReply::Deleted { count: 0, previous: vec![] };
+        assert_eq!((reply.replies, reply.revision), (vec![nothing], before));
     }
     assert_eq!(t.dump(ReadAt::Local).await.len(), 2);
 }

@@ -78,7 +78,7 @@ pub(super) async fn renewed_lives_on(t: Fixture) {
     let revision = put(&t, "a", lease).await;
     for _ in 0..4 {
         tokio::time::sleep(ttl / 3).await;
-        t.store.lease_renew(lease).await.expect("renew");
+        assert_eq!(t.store.lease_renew(lease).await, Ok(ttl));
     }
     assert!(t.get("a").await.is_some(), "renewed in time");
     t.watch(revision + 1).await.events(1).await;
@@ -88,9 +88,9 @@ pub(super) async fn renewed_lives_on(t: Fixture) {
 pub(super) async fn unknown_lease(t: Fixture) {
     let lease = t.store.lease_grant(LONG).await.expect("grant");
     t.store.lease_revoke(lease).await.expect("revoke");
-    let missing = Err(StoreError::LeaseNotFound(lease));
-    assert_eq!(t.store.lease_renew(lease).await, missing);
-    assert_eq!(t.store.lease_revoke(lease).await, missing);
+    assert_eq!(t.store.lease_renew(lease).await, Err(StoreError::LeaseNotFound(lease)));
+    assert_eq!(t.store.lease_revoke(lease).await, Err(StoreError::LeaseNotFound(lease)));
+    assert_eq!(t.store.lease(lease).await, Err(StoreError::LeaseNotFound(lease)));
     let before = t.now().await;
     let op = Op::Put { key: t.key("a"), value: Bytes::new(), lease };
     let free = Op::Put { key: t.key("b"), value: Bytes::new(), lease: 0 };
@@ -99,4 +99,62 @@ pub(super) async fn unknown_lease(t: Fixture) {
     assert_eq!((t.now().await, t.dump(ReadAt::Linearizable).await), (before, vec![]), "nothing was changed");
     let none = t.store.lease_grant(Duration::ZERO).await;
     assert!(matches!(none, Err(StoreError::Invalid(_))), "{none:?}");
+}
+
+/// Ids that no other check chooses, beyond those the store gives out.
+fn chosen(t: &Fixture, n: u64) -> LeaseId {
+    let check = t.prefix.bytes().fold(0u64, |hash, byte| hash.wrapping_mul(31) + u64::from(byte));
+    (1 << 62) + (check << 8) + n
+}
+
+pub(super) async fn chosen_ids(t: Fixture) {
+    let (one, two) = (chosen(&t, 1), chosen(&t, 2));
+    assert_eq!(t.store.lease_grant_as(one, LONG).await, Ok(one));
+    assert_eq!(t.store.lease_grant_as(one, LONG).await, Err(StoreError::LeaseExists(one)));
+    put(&t, "a", one).await;
+    t.store.lease_revoke(one).await.expect("revoke");
+    assert_eq!(t.get("a").await, None);
+    assert_eq!(t.store.lease_grant_as(one, LONG).await, Ok(one), "free again");
+    assert_eq!(t.store.lease_grant_as(two, LONG).await, Ok(two));
+    // The store's own choice does not meet a chosen one.
+    let own = t.store.lease_grant(LONG).await.expect("grant");
+    assert_eq!(t.store.lease_grant_as(own + 1, LONG).await, Ok(own + 1));
+    let next = t.store.lease_grant(LONG).await.expect("grant");
+    assert!(next > own + 1 && next < one, "{next} after {own}");
+    for lease in [one, two, own, own + 1, next] {
+        t.store.lease_revoke(lease).await.expect("revoke");
+    }
+    let none = t.store.lease_grant_as(one, Duration::ZERO).await;
+    assert!(matches!(none, Err(StoreError::Invalid(_))), "{none:?}");
+}
+
+pub(super) async fn info_and_list(t: Fixture) {
+    let (one, two) = (chosen(&t, 2), chosen(&t, 1));
+    t.store.lease_grant_as(one, LONG).await.expect("grant");
+    t.store.lease_grant_as(two, LONG * 2).await.expect("grant");
+    for name in ["b", "a", "c"] {
+        put(&t, name, one).await;
+    }
+    t.delete("c").await;
+    let info = t.store.lease(one).await.expect("info");
+    assert_eq!((info.id, info.ttl, info.keys), (one, LONG, vec![t.key("a"), t.key("b")]));
+    assert!(info.remaining <= LONG && info.remaining > LONG / 2, "{:?}", info.remaining);
+    let info = t.store.lease(two).await.expect("info");
+    assert_eq!((info.ttl, info.keys), (LONG * 2, vec![]));
+    let ours = |leases: Vec<LeaseId>| leases.into_iter().filter(|id| [one, two].contains(id)).collect::<Vec<_>>();
+    assert_eq!(ours(t.store.leases().await.expect("leases")), [two, one]);
+    t.store.lease_revoke(one).await.expect("revoke");
+    assert_eq!(ours(t.store.leases().await.expect("leases")), [two]);
+    t.store.lease_revoke(two).await.expect("revoke");
+}
+
+pub(super) async fn time_runs_and_renewing_resets_it(t: Fixture) {
+    let ttl = Duration::from_secs(20);
+    let lease = t.store.lease_grant(ttl).await.expect("grant");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let passed = t.store.lease(lease).await.expect("info").remaining;
+    assert!(passed <= ttl - Duration::from_millis(290), "{passed:?} remain");
+    t.store.lease_renew(lease).await.expect("renew");
+    assert!(t.store.lease(lease).await.expect("info").remaining > passed);
+    t.store.lease_revoke(lease).await.expect("revoke");
 }

@@ -12,8 +12,14 @@ fn put(key: Bytes, value: &'static str) -> Op {
     Op::Put { key, value: Bytes::from(value), lease: 0 }
 }
 
+/// The reply to a deletion whose transaction wants to know what was there.
+fn deleted(previous: Vec<KeyValue>) -> OpReply {
+    OpReply::Deleted { count: previous.len(), previous }
+}
+
 pub(super) async fn branches(t: Fixture) {
     let txn = Txn {
+        want_previous: true,
         compare: vec![Compare::absent(t.key("a"))],
         success: vec![put(t.key("a"), "yes"), put(t.key("b"), "yes")],
         failure: vec![Op::Get { key: t.key("a") }, Op::Delete { key: t.key("b") }],
@@ -26,14 +32,14 @@ pub(super) async fn branches(t: Fixture) {
     let second = t.run(txn.clone()).await;
     assert!(!second.succeeded);
     assert_eq!(second.revision, first.revision + 1);
-    assert_eq!(second.replies, [OpReply::Got(Some(a.clone())), OpReply::Deleted(vec![b])]);
+    assert_eq!(second.replies, [OpReply::Got(Some(a.clone())), deleted(vec![b])]);
     let both =
         Txn { compare: vec![Compare::unchanged_since(t.key("a"), a.mod_revision), Compare::absent(t.key("b"))], ..txn };
     assert!(t.run(both.clone()).await.succeeded, "all comparisons hold");
     assert!(!t.run(both).await.succeeded, "neither holds now");
 }
 
-/// Every target with every operator, on a key that exists and on one that does not (all zero).
+/// Every target with every operator, on a key that exists and on one that does not: all zero, and no value.
 pub(super) async fn compare_table(t: Fixture) {
     let lease = t.store.lease_grant(std::time::Duration::from_secs(600)).await.expect("lease");
     t.put("a", "first").await;
@@ -54,17 +60,19 @@ pub(super) async fn compare_table(t: Fixture) {
         for (target, actual) in numbers {
             table.extend([actual.saturating_sub(1), actual, actual + 1].map(|n| (target(n), actual.cmp(&n))));
         }
+        let mut table: Vec<_> = table.into_iter().map(|(target, ordering)| (target, Some(ordering))).collect();
         for wanted in ["", "l", "m", "ma", "n"] {
-            table.push((CompareTarget::Value(Bytes::from(wanted)), kv.value.as_ref().cmp(wanted.as_bytes())));
+            let ordering = (name != "absent").then(|| kv.value.as_ref().cmp(wanted.as_bytes()));
+            table.push((CompareTarget::Value(Bytes::from(wanted)), ordering));
         }
         for (target, ordering) in table {
             for (op, expected) in [
-                (CompareOp::Equal, ordering.is_eq()),
-                (CompareOp::NotEqual, ordering.is_ne()),
-                (CompareOp::Less, ordering.is_lt()),
-                (CompareOp::Greater, ordering.is_gt()),
+                (CompareOp::Equal, ordering.is_some_and(|o| o.is_eq())),
+                (CompareOp::NotEqual, ordering.is_some_and(|o| o.is_ne())),
+                (CompareOp::Less, ordering.is_some_and(|o| o.is_lt())),
+                (CompareOp::Greater, ordering.is_some_and(|o| o.is_gt())),
             ] {
-                let compare = Compare { key: t.key(name), target: target.clone(), op };
+                let compare = Compare { key: t.key(name), end: None, target: target.clone(), op };
                 let reply = t.run(Txn { compare: vec![compare.clone()], ..Txn::default() }).await;
                 assert_eq!(reply.succeeded, expected, "{compare:?} of {kv:?}");
             }
@@ -76,7 +84,8 @@ pub(super) async fn compare_table(t: Fixture) {
 pub(super) async fn operations_in_order(t: Fixture) {
     t.put("a", "old").await;
     let get = || Op::Get { key: t.key("a") };
-    let reply = t.run(Txn { success: vec![get(), put(t.key("a"), "new"), get()], ..Txn::default() }).await;
+    let success = vec![get(), put(t.key("a"), "new"), get()];
+    let reply = t.run(Txn { success, want_previous: true, ..Txn::default() }).await;
     let [OpReply::Got(Some(before)), OpReply::Put { previous }, OpReply::Got(Some(after))] = &reply.replies[..] else {
         panic!("{reply:?}")
     };
@@ -85,9 +94,10 @@ pub(super) async fn operations_in_order(t: Fixture) {
 
     let twice = || Op::Delete { key: t.key("a") };
     let range = Op::DeleteRange { start: t.key("a"), end: t.key("b") };
-    let reply = t.run(Txn { success: vec![twice(), twice(), range, get()], ..Txn::default() }).await;
-    let nothing = || OpReply::Deleted(vec![]);
-    assert_eq!(reply.replies, [OpReply::Deleted(vec![after.clone()]), nothing(), nothing(), OpReply::Got(None)]);
+    let success = vec![twice(), twice(), range, get()];
+    let reply = t.run(Txn { success, want_previous: true, ..Txn::default() }).await;
+    let nothing = || deleted(vec![]);
+    assert_eq!(reply.replies, [deleted(vec![after.clone()]), nothing(), nothing(), OpReply::Got(None)]);
 }
 
 pub(super) async fn one_revision(t: Fixture) {
@@ -175,10 +185,12 @@ pub(super) async fn fenced(t: Fixture) {
 
 pub(super) async fn retried(t: Fixture) {
     let get = Op::Get { key: t.key("a") };
+    let all = Op::Range(TxnRange { start: t.key(""), end: t.key("\x7f"), ..TxnRange::default() });
     t.put("a", "0").await;
     let txn = |seq, value| Txn {
         request: t.request(seq),
-        success: vec![get.clone(), put(t.key("a"), value), Op::Delete { key: t.key("b") }],
+        success: vec![get.clone(), put(t.key("a"), value), Op::Delete { key: t.key("b") }, all.clone()],
+        want_previous: true,
         ..Txn::default()
     };
     t.put("b", "0").await;

@@ -22,8 +22,9 @@ pub(super) struct State {
     max_history: u64,
     /// Versions of each key, oldest first.
     keys: BTreeMap<Bytes, Vec<Version>>,
-    /// The events of every revision after `compacted`.
+    /// The events of every revision from `remembered` on.
     history: VecDeque<Vec<Event>>,
+    remembered: Revision,
     leases: BTreeMap<LeaseId, MemLease>,
     last_lease: LeaseId,
     replies: HashMap<RequestId, TxnReply>,
@@ -45,13 +46,15 @@ struct MemLease {
 impl State {
     pub(super) fn new(max_history: u64) -> Self {
         Self {
-            revision: 0,
+            revision: FIRST_REVISION,
             compacted: 0,
             hash: 0,
             faults: VecDeque::new(),
             max_history,
             keys: BTreeMap::new(),
-            history: VecDeque::new(),
+            // The first revision has no events.
+            history: VecDeque::from([Vec::new()]),
+            remembered: FIRST_REVISION,
             leases: BTreeMap::new(),
             last_lease: 0,
             replies: HashMap::new(),
@@ -72,39 +75,138 @@ impl State {
                 epoch: fence.epoch,
             });
         }
-        let succeeded = txn.compare.iter().all(|c| holds(c, self.newest(&c.key)));
-        let ops = if succeeded { &txn.success } else { &txn.failure };
-        self.check_leases(ops)?;
+        let (succeeded, ops) = self.path(&txn.compare, &txn.success, &txn.failure);
+        self.check(&ops)?;
         let mut events = Vec::new();
-        let replies = ops.iter().map(|op| self.run(op, &mut events)).collect();
+        let replies: Vec<OpReply> = ops.iter().map(|op| self.run(op, txn.want_previous, &mut events)).collect();
+        let bytes = replies.iter().map(reply_bytes).sum::<usize>();
+        if bytes > MAX_REPLY_BYTES {
+            self.undo(events);
+            return Err(StoreError::Invalid(format!(
+                "a reply of {bytes} bytes, at most {MAX_REPLY_BYTES} are allowed"
+            )));
+        }
         self.commit(events);
         let reply = TxnReply { succeeded, revision: self.revision, replies };
-        if let Some(id) = txn.request {
+        if let Some(id) = txn.request.filter(|_| !txn.is_read_only()) {
             self.remember(id, reply.clone());
         }
         Ok(reply)
     }
 
-    fn check_leases(&self, ops: &[Op]) -> Result<(), StoreError> {
-        for op in ops {
-            if let Op::Put { lease, .. } = op
-                && *lease != 0
-                && !self.leases.contains_key(lease)
-            {
-                return Err(StoreError::LeaseNotFound(*lease));
+    /// Which operations run, also inside nested transactions: all comparisons look at the state before.
+    fn path<'a>(&self, compare: &[Compare], success: &'a [Op], failure: &'a [Op]) -> (bool, Vec<Step<'a>>) {
+        let succeeded = compare.iter().all(|compare| self.holds(compare));
+        let ops = if succeeded { success } else { failure };
+        let step = |op: &'a Op| match op {
+            Op::Txn(nested) => {
+                let (succeeded, ops) = self.path(&nested.compare, &nested.success, &nested.failure);
+                Step::Nested(succeeded, ops)
+            }
+            op => Step::One(op),
+        };
+        (succeeded, ops.iter().map(step).collect())
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        match &compare.end {
+            None => holds(compare, self.newest(&compare.key)),
+            Some(end) => {
+                let mut kvs = self.live(&compare.key, end).peekable();
+                match kvs.peek() {
+                    None => holds(compare, None),
+                    Some(_) => kvs.all(|kv| holds(compare, Some(kv))),
+                }
+            }
+        }
+    }
+
+    fn check(&self, steps: &[Step<'_>]) -> Result<(), StoreError> {
+        for step in steps {
+            match step {
+                Step::Nested(_, steps) => self.check(steps)?,
+                Step::One(Op::Put { lease, .. }) => self.check_lease(*lease)?,
+                Step::One(Op::Update { key, lease, .. }) => {
+                    if self.newest(key).is_none() {
+                        return Err(StoreError::KeyNotFound(String::from_utf8_lossy(key).into_owned()));
+                    }
+                    self.check_lease(lease.unwrap_or_default())?;
+                }
+                Step::One(Op::Range(TxnRange { at: Some(requested), .. })) if *requested > self.revision => {
+                    return Err(StoreError::FutureRevision { requested: *requested, current: self.revision });
+                }
+                Step::One(Op::Range(TxnRange { at: Some(at), .. })) => self.check_readable(*at)?,
+                Step::One(_) => {}
             }
         }
         Ok(())
     }
 
-    fn run(&mut self, op: &Op, events: &mut Vec<Event>) -> OpReply {
+    fn check_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
+        match lease == 0 || self.leases.contains_key(&lease) {
+            true => Ok(()),
+            false => Err(StoreError::LeaseNotFound(lease)),
+        }
+    }
+
+    fn run(&mut self, step: &Step<'_>, want_previous: bool, events: &mut Vec<Event>) -> OpReply {
+        let op = match step {
+            Step::One(op) => op,
+            Step::Nested(succeeded, steps) => {
+                let replies = steps.iter().map(|step| self.run(step, want_previous, events)).collect();
+                return OpReply::Txn { succeeded: *succeeded, replies };
+            }
+        };
+        let kept = |kvs: Vec<KeyValue>| OpReply::Deleted {
+            count: kvs.len(),
+            previous: if want_previous { kvs } else { Vec::new() },
+        };
         match op {
             Op::Get { key } => OpReply::Got(self.newest(key).cloned()),
-            Op::Put { key, value, lease } => OpReply::Put { previous: self.put(key, value, *lease, events) },
-            Op::Delete { key } => OpReply::Deleted(self.delete(key, events).into_iter().collect()),
+            Op::Range(range) => self.ranged(range),
+            Op::Put { key, value, lease } => {
+                let previous = self.put(key, value, *lease, events);
+                OpReply::Put { previous: previous.filter(|_| want_previous) }
+            }
+            Op::Update { key, value, lease } => {
+                let now = self.newest(key).cloned().expect("the key was checked to exist");
+                let value = value.as_ref().unwrap_or(&now.value);
+                let previous = self.put(key, value, lease.unwrap_or(now.lease), events);
+                OpReply::Put { previous: previous.filter(|_| want_previous) }
+            }
+            Op::Delete { key } => kept(self.delete(key, events).into_iter().collect()),
             Op::DeleteRange { start, end } => {
                 let keys: Vec<Bytes> = self.live(start, end).map(|kv| kv.key.clone()).collect();
-                OpReply::Deleted(keys.iter().filter_map(|key| self.delete(key, events)).collect())
+                kept(keys.iter().filter_map(|key| self.delete(key, events)).collect())
+            }
+            Op::Txn(_) => unreachable!("nested transactions are steps of their own"),
+        }
+    }
+
+    /// Without a revision, it sees what the transaction wrote before it.
+    fn ranged(&self, range: &TxnRange) -> OpReply {
+        let TxnRange { start, end, at, limit, keys_only, count_only } = range.clone();
+        let found = RangeRequest { start, end, at: ReadAt::Local, limit, keys_only, count: true, count_only };
+        let RangeReply { kvs, more, count, .. } = self.select(&found, at.unwrap_or(Revision::MAX));
+        OpReply::Ranged { kvs, more, count }
+    }
+
+    /// Takes back what a transaction that is not to be has written.
+    fn undo(&mut self, events: Vec<Event>) {
+        for event in events.into_iter().rev() {
+            let key = event.kv().key.clone();
+            let versions = self.keys.get_mut(&key).expect("written by the event");
+            versions.pop();
+            if versions.is_empty() {
+                self.keys.remove(&key);
+            }
+            let (written, previous) = match event {
+                Event::Put { kv, previous } => (Some(kv), previous),
+                Event::Delete { previous, .. } => (None, Some(previous)),
+            };
+            self.detach(written.as_ref());
+            if let Some(lease) = previous.and_then(|kv| self.leases.get_mut(&kv.lease)) {
+                lease.keys.insert(key);
             }
         }
     }
@@ -187,17 +289,21 @@ impl State {
         if revision > self.revision {
             return Err(StoreError::FutureRevision { requested: revision, current: self.revision });
         }
-        if revision > self.compacted {
-            self.forget_before(revision);
+        if revision <= self.compacted {
+            return Err(StoreError::Compacted { requested: revision, oldest: self.compacted });
         }
+        self.forget_before(revision);
         Ok(())
     }
 
+    /// Keeps the events of `revision`, and so what they replaced.
     fn forget_before(&mut self, revision: Revision) {
-        self.history.drain(..(revision - self.compacted) as usize);
         self.compacted = revision;
+        let gone = revision.saturating_sub(self.remembered);
+        self.history.drain(..gone as usize);
+        self.remembered += gone;
         self.keys.retain(|_, versions| {
-            let newest = versions.iter().rposition(|v| v.revision <= revision);
+            let newest = versions.iter().rposition(|v| v.revision < revision);
             if let Some(at) = newest {
                 let gone = if versions[at].kv.is_none() { at + 1 } else { at };
                 versions.drain(..gone);
@@ -206,19 +312,40 @@ impl State {
         });
     }
 
-    pub(super) fn grant(&mut self, ttl: Duration, now: Instant) -> Result<LeaseId, StoreError> {
+    pub(super) fn grant(&mut self, chosen: LeaseId, ttl: Duration, now: Instant) -> Result<LeaseId, StoreError> {
         if ttl.as_millis() == 0 {
             return Err(StoreError::Invalid("a lease needs a time to live of at least a millisecond".into()));
         }
-        self.last_lease += 1;
-        self.leases.insert(self.last_lease, MemLease { ttl, end: now + ttl, keys: BTreeSet::new() });
-        Ok(self.last_lease)
+        if self.leases.contains_key(&chosen) {
+            return Err(StoreError::LeaseExists(chosen));
+        }
+        let id = if chosen == 0 { self.next_lease() } else { chosen };
+        self.leases.insert(id, MemLease { ttl, end: now + ttl, keys: BTreeSet::new() });
+        Ok(id)
     }
 
-    pub(super) fn renew(&mut self, id: LeaseId, now: Instant) -> Result<(), StoreError> {
+    fn next_lease(&mut self) -> LeaseId {
+        self.last_lease += 1;
+        while self.leases.contains_key(&self.last_lease) {
+            self.last_lease += 1;
+        }
+        self.last_lease
+    }
+
+    pub(super) fn renew(&mut self, id: LeaseId, now: Instant) -> Result<Duration, StoreError> {
         let lease = self.leases.get_mut(&id).ok_or(StoreError::LeaseNotFound(id))?;
         lease.end = now + lease.ttl;
-        Ok(())
+        Ok(lease.ttl)
+    }
+
+    pub(super) fn lease(&self, id: LeaseId, now: Instant) -> Result<LeaseInfo, StoreError> {
+        let lease = self.leases.get(&id).ok_or(StoreError::LeaseNotFound(id))?;
+        let remaining = lease.end.saturating_duration_since(now);
+        Ok(LeaseInfo { id, ttl: lease.ttl, remaining, keys: lease.keys.iter().cloned().collect() })
+    }
+
+    pub(super) fn leases(&self) -> Vec<LeaseId> {
+        self.leases.keys().copied().collect()
     }
 
     pub(super) fn revoke(&mut self, id: LeaseId) -> Result<(), StoreError> {
@@ -242,9 +369,16 @@ impl State {
 
     pub(super) fn range_at(&self, range: &RangeRequest, revision: Revision) -> Result<RangeReply, StoreError> {
         self.check_readable(revision)?;
+        Ok(self.select(range, revision))
+    }
+
+    fn select(&self, range: &RangeRequest, revision: Revision) -> RangeReply {
         let mut reply = RangeReply { kvs: Vec::new(), more: false, count: 0, revision };
         for kv in self.slice(&range.start, &range.end).filter_map(|(_, v)| version_at(v, revision)) {
             reply.count += 1;
+            if range.count_only {
+                continue;
+            }
             if range.limit != 0 && reply.count > range.limit {
                 reply.more = true;
                 if range.count {
@@ -259,25 +393,16 @@ impl State {
             }
             reply.kvs.push(kv);
         }
-        Ok(reply)
+        reply
     }
 
     /// The events of `from` and later revisions, oldest first.
     pub(super) fn history_from(&self, from: Revision) -> impl Iterator<Item = (Revision, &Vec<Event>)> {
-        let skip = from - self.compacted - 1;
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        (self.compacted + 1..).zip(self.history.iter()).skip(skip)
+        let skip = usize::try_from(from.saturating_sub(self.remembered)).unwrap_or(usize::MAX);
+        (self.remembered..).zip(self.history.iter()).skip(skip)
     }
 
-    /// A watch needs every event from `from` on, and those up to the compaction are gone.
-    pub(super) fn check_watchable(&self, from: Revision) -> Result<(), StoreError> {
-        if from <= self.compacted {
-            return Err(StoreError::Compacted { requested: from, oldest: self.compacted + 1 });
-        }
-        Ok(())
-    }
-
-    fn check_readable(&self, revision: Revision) -> Result<(), StoreError> {
+    pub(super) fn check_readable(&self, revision: Revision) -> Result<(), StoreError> {
         if revision < self.compacted {
             return Err(StoreError::Compacted { requested: revision, oldest: self.compacted });
         }
@@ -304,6 +429,21 @@ fn version_at(versions: &[Version], revision: Revision) -> Option<&KeyValue> {
     versions.iter().rev().find(|v| v.revision <= revision)?.kv.as_ref()
 }
 
+/// An operation of the path a transaction takes.
+enum Step<'a> {
+    One(&'a Op),
+    Nested(bool, Vec<Step<'a>>),
+}
+
+fn reply_bytes(reply: &OpReply) -> usize {
+    let bytes = |kv: &KeyValue| kv.key.len() + kv.value.len();
+    match reply {
+        OpReply::Put { previous: kv } | OpReply::Got(kv) => kv.as_ref().map_or(0, bytes),
+        OpReply::Deleted { previous: kvs, .. } | OpReply::Ranged { kvs, .. } => kvs.iter().map(bytes).sum(),
+        OpReply::Txn { replies, .. } => replies.iter().map(reply_bytes).sum(),
+    }
+}
+
 fn holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
     let number = |of: fn(&KeyValue) -> u64, wanted: &u64| kv.map_or(0, of).cmp(wanted);
     let ordering = match &compare.target {
@@ -311,7 +451,10 @@ fn holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
         CompareTarget::CreateRevision(n) => number(|kv| kv.create_revision, n),
         CompareTarget::ModRevision(n) => number(|kv| kv.mod_revision, n),
         CompareTarget::Lease(n) => number(|kv| kv.lease, n),
-        CompareTarget::Value(wanted) => kv.map_or(&[][..], |kv| kv.value.as_ref()).cmp(wanted.as_ref()),
+        CompareTarget::Value(wanted) => match kv {
+            Some(kv) => kv.value.cmp(wanted),
+            None => return false,
+        },
     };
     match compare.op {
         CompareOp::Equal => ordering.is_eq(),

@@ -7,29 +7,30 @@ use crate::fatal;
 use crate::state::{Position, keys, records};
 
 /// Leaves out what no permitted read can reach, whether it is removed already or not.
-pub(super) struct Filter {
-    compacted: Revision,
-    /// The key whose newest version at the compacted revision has passed; what follows of it is older.
+pub(crate) struct Filter {
+    /// The revision before the compacted one: what the events of the compacted one replaced is kept.
+    gone: Revision,
+    /// The key whose newest version at that revision has passed; what follows of it is older.
     settled: Vec<u8>,
 }
 
 impl Filter {
-    pub(super) fn new(compacted: Revision) -> Self {
-        Self { compacted, settled: Vec::new() }
+    pub(crate) fn new(compacted: Revision) -> Self {
+        Self { gone: compacted.saturating_sub(1), settled: Vec::new() }
     }
 
     /// Decides one record, in the order of the keys.
-    pub(super) fn keeps(&mut self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
+    pub(crate) fn keeps(&mut self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
         match key.first() {
             Some(b'v') => self.keeps_version(key, value),
-            Some(b'e') => keys::number(key).map(|(revision, _)| revision > self.compacted).ok_or_else(damaged),
+            Some(b'e') => keys::number(key).map(|(revision, _)| revision > self.gone).ok_or_else(damaged),
             _ => Ok(true),
         }
     }
 
     fn keeps_version(&mut self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
         let (prefix, revision) = keys::split_version(key).ok_or_else(damaged)?;
-        if revision > self.compacted {
+        if revision > self.gone {
             return Ok(true);
         }
         if self.settled == prefix {
@@ -37,7 +38,7 @@ impl Filter {
         }
         self.settled.clear();
         self.settled.extend_from_slice(prefix);
-        // A deletion at or below the mark is as good as no version at all.
+        // A deletion that long ago is as good as no version at all.
         Ok(records::Version::parse(value)?.is_some())
     }
 }

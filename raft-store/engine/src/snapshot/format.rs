@@ -22,7 +22,7 @@ use crate::state::Position;
 use crate::{dir, fatal};
 
 const MAGIC: &[u8; 12] = b"kontiki-snap";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Content of every chunk but the last.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Longest part read, chunk or header.

@@ -1,8 +1,8 @@
 //! Removes what compaction made unreachable.
 //!
-//! What there is to remove is read from the events up to the compacted revision: each has replaced or
-//! deleted the version before it, which no permitted read can reach any more, and a deletion itself needs
-//! no trace at or below the mark. So the work is proportional to the history, not to the state, and goes on
+//! What there is to remove is read from the events below the compacted revision (a watch may begin at it): each
+//! has replaced or deleted the version before it, which no permitted read can reach any more, and a deletion
+//! itself needs no trace there. So the work is proportional to the history, not to the state, and goes on
 //! after a restart where it stopped, because an event record goes in the batch of what it stands for.
 
 use rocksdb::WriteBatch;
@@ -15,7 +15,7 @@ use crate::{fatal, options};
 /// Removes up to about `max_keys` keys; answers whether there is more to do.
 pub(super) fn collect(generation: &Generation, max_keys: usize) -> Result<bool, StoreError> {
     let mut collected = generation.collected.lock();
-    let compacted = generation.published().compacted;
+    let compacted = generation.published().compacted.saturating_sub(1);
     if *collected >= compacted {
         return Ok(false);
     }

@@ -7,7 +7,7 @@ use std::ops::{Bound, ControlFlow};
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIterator, WriteBatch};
 use store_api::{Event, KeyValue, LeaseId, Revision, StoreError, in_range};
-use store_core::{Command, Effects, Lease, Replies, Reply, StateRead};
+use store_core::{Command, Effects, Lease, Replies, Reply, StateRead, Visit};
 
 use super::working::Working;
 use super::{keys, read, records};
@@ -16,6 +16,8 @@ use crate::{Applied, ApplyEntry, ApplyPayload, fatal, options};
 pub(super) struct Group<'a> {
     db: &'a DB,
     working: &'a mut Working,
+    /// The revision of the database.
+    begun: Revision,
     /// One iterator for all single reads of the group, of the database as it was before.
     reader: RefCell<DBRawIterator<'a>>,
     /// The newest version of every key read or written so far, `None` when there is none.
@@ -29,6 +31,7 @@ impl<'a> Group<'a> {
     pub(super) fn new(db: &'a DB, working: &'a mut Working) -> Self {
         Self {
             db,
+            begun: working.position.revision,
             working,
             reader: RefCell::new(db.raw_iterator_opt(options::within_key())),
             newest: RefCell::default(),
@@ -84,6 +87,17 @@ impl<'a> Group<'a> {
         position.last_lease_id = last_lease_id.unwrap_or(position.last_lease_id);
         position.last_node_id = last_node_id.unwrap_or(position.last_node_id);
         Ok((reply, events))
+    }
+
+    /// What the entries before this one have written up to a revision.
+    fn written_by(&self, at: Revision) -> BTreeMap<Bytes, Option<KeyValue>> {
+        let events =
+            self.applied.iter().take_while(|applied| applied.revision <= at).flat_map(|applied| &applied.events);
+        let newest = |event: &Event| match event {
+            Event::Put { kv, .. } => (kv.key.clone(), Some(kv.clone())),
+            Event::Delete { kv, .. } => (kv.key.clone(), None),
+        };
+        events.map(newest).collect()
     }
 
     fn write_events(&mut self, revision: Revision, events: &[Event]) {
@@ -144,6 +158,24 @@ impl StateRead for Group<'_> {
             found.insert(kv.key.clone(), kv.clone());
         }
         Ok((bytes <= max_bytes).then(|| found.into_values().collect()))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        at: Revision,
+        keys_only: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let written = self.written_by(at);
+        let scan = |visit: &mut Visit<'_>| {
+            read::scan(self.db, start, end, at.min(self.begun), |version| {
+                let key = version.key()?;
+                Ok(visit(version.into_kv(key, keys_only)))
+            })
+        };
+        store_core::overlay(&written, start, end, scan, visit)
     }
 
     fn version(&self, key: &[u8], revision: Revision) -> Result<Option<KeyValue>, StoreError> {

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot};
-use store_api::{Event, KeyValue, RangeReply, RangeRequest, Revision, StoreError, in_range};
+use store_api::{Event, FIRST_REVISION, KeyValue, RangeReply, RangeRequest, Revision, StoreError, in_range};
 
 use super::generation::Generation;
 use super::records::{self, EventRef, Version};
@@ -46,12 +46,12 @@ pub(super) fn range(
         let revision = readable(generation.published(), at)?;
         let mut reply = RangeReply { kvs: Vec::new(), more: false, count: 0, revision };
         scan(generation.db(), &request.start, &request.end, revision, |version| {
-            reply.more = request.limit != 0 && reply.count >= request.limit;
+            reply.more = !request.count_only && request.limit != 0 && reply.count >= request.limit;
             if reply.more && !request.count {
                 return Ok(ControlFlow::Break(()));
             }
             reply.count += 1;
-            if !reply.more {
+            if !reply.more && !request.count_only {
                 let key = version.key()?;
                 reply.kvs.push(version.into_kv(key, request.keys_only));
             }
@@ -64,7 +64,7 @@ pub(super) fn range(
 }
 
 /// The revision to read at.
-fn readable(published: Published, at: Option<Revision>) -> Result<Revision, StoreError> {
+pub(super) fn readable(published: Published, at: Option<Revision>) -> Result<Revision, StoreError> {
     let Published { revision: current, compacted, .. } = published;
     match at {
         None => Ok(current),
@@ -194,9 +194,11 @@ pub(super) fn events(
     let until = until.min(published.revision);
     let view = generation.db().snapshot();
     let compacted = generation.published().compacted;
-    if after < compacted {
-        return Err(StoreError::Compacted { requested: after + 1, oldest: compacted + 1 });
+    if after + 1 < compacted {
+        return Err(StoreError::Compacted { requested: after + 1, oldest: compacted });
     }
+    // The first revision has no events.
+    let after = after.max(FIRST_REVISION);
     let mut found = Events { upto: after.max(until), revisions: Vec::new() };
     if after >= until {
         return Ok(found);

@@ -57,7 +57,7 @@ struct ReplyRecord {
     client_low: u64,
     #[prost(uint64, tag = "3")]
     seq: u64,
-    #[prost(oneof = "AnswerRecord", tags = "4, 5, 6")]
+    #[prost(oneof = "AnswerRecord", tags = "4, 5, 6, 7")]
     answer: Option<AnswerRecord>,
 }
 
@@ -69,6 +69,8 @@ enum AnswerRecord {
     Lease(u64),
     #[prost(uint64, tag = "6")]
     NodeId(u64),
+    #[prost(bool, tag = "7")]
+    TooLarge(bool),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -79,15 +81,26 @@ struct TxnRecord {
     revision: u64,
     #[prost(message, repeated, tag = "3")]
     ops: Vec<OpRecord>,
+    #[prost(uint64, tag = "4")]
+    needs: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct OpRecord {
-    /// 1 put, 2 deleted, 3 got.
+    /// 1 put, 2 deleted, 3 got, 4 ranged, 5 transaction.
     #[prost(uint32, tag = "1")]
     kind: u32,
     #[prost(message, repeated, tag = "2")]
     versions: Vec<VersionRecord>,
+    #[prost(uint64, tag = "3")]
+    count: u64,
+    /// Of a range: whether there was more. Of a transaction: whether it succeeded.
+    #[prost(bool, tag = "4")]
+    flag: bool,
+    #[prost(bool, tag = "5")]
+    with_values: bool,
+    #[prost(message, repeated, tag = "6")]
+    ops: Vec<OpRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -119,9 +132,11 @@ pub(super) fn encode_reply(id: &RequestId, answer: &Remembered) -> Vec<u8> {
     let answer = match answer {
         Remembered::Lease(id) => AnswerRecord::Lease(*id),
         Remembered::NodeId(id) => AnswerRecord::NodeId(*id),
-        Remembered::Txn { succeeded, revision, ops } => AnswerRecord::Txn(TxnRecord {
+        Remembered::TooLarge => AnswerRecord::TooLarge(true),
+        Remembered::Txn { succeeded, revision, needs, ops } => AnswerRecord::Txn(TxnRecord {
             succeeded: *succeeded,
             revision: *revision,
+            needs: *needs,
             ops: ops.iter().map(encode_op).collect(),
         }),
     };
@@ -135,9 +150,10 @@ pub(super) fn decode_reply(raw: &[u8]) -> Result<(RequestId, Remembered), StoreE
     let answer = match record.answer.ok_or_else(|| damaged("reply"))? {
         AnswerRecord::Lease(id) => Remembered::Lease(id),
         AnswerRecord::NodeId(id) => Remembered::NodeId(id),
-        AnswerRecord::Txn(TxnRecord { succeeded, revision, ops }) => {
-            let ops = ops.into_iter().map(decode_op).collect::<Option<_>>().ok_or_else(|| damaged("reply"))?;
-            Remembered::Txn { succeeded, revision, ops }
+        AnswerRecord::TooLarge(_) => Remembered::TooLarge,
+        AnswerRecord::Txn(TxnRecord { succeeded, revision, needs, ops }) => {
+            let ops = decode_ops(ops).ok_or_else(|| damaged("reply"))?;
+            Remembered::Txn { succeeded, revision, needs, ops }
         }
     };
     Ok((RequestId { client, seq: record.seq }, answer))
@@ -145,20 +161,48 @@ pub(super) fn decode_reply(raw: &[u8]) -> Result<(RequestId, Remembered), StoreE
 
 fn encode_op(op: &OpRef) -> OpRecord {
     let record = |v: &VersionRef| VersionRecord { key: v.key.clone(), revision: v.revision };
-    let (kind, versions) = match op {
-        OpRef::Put(version) => (1, version.iter().map(record).collect()),
-        OpRef::Deleted(versions) => (2, versions.iter().map(record).collect()),
-        OpRef::Got(version) => (3, version.iter().map(record).collect()),
+    let one = |kind, version: &Option<VersionRef>| OpRecord {
+        kind,
+        versions: version.iter().map(record).collect(),
+        ..OpRecord::default()
     };
-    OpRecord { kind, versions }
+    match op {
+        OpRef::Put(version) => one(1, version),
+        OpRef::Deleted { count, previous } => OpRecord {
+            kind: 2,
+            versions: previous.iter().map(record).collect(),
+            count: *count as u64,
+            ..OpRecord::default()
+        },
+        OpRef::Got(version) => one(3, version),
+        OpRef::Ranged { versions, with_values, more, count } => OpRecord {
+            kind: 4,
+            versions: versions.iter().map(record).collect(),
+            count: *count as u64,
+            flag: *more,
+            with_values: *with_values,
+            ..OpRecord::default()
+        },
+        OpRef::Txn { succeeded, ops } => {
+            OpRecord { kind: 5, flag: *succeeded, ops: ops.iter().map(encode_op).collect(), ..OpRecord::default() }
+        }
+    }
+}
+
+fn decode_ops(records: Vec<OpRecord>) -> Option<Vec<OpRef>> {
+    records.into_iter().map(decode_op).collect()
 }
 
 fn decode_op(record: OpRecord) -> Option<OpRef> {
-    let mut versions = record.versions.into_iter().map(|v| VersionRef { key: v.key, revision: v.revision });
-    Some(match record.kind {
+    let OpRecord { kind, versions, count, flag, with_values, ops } = record;
+    let mut versions = versions.into_iter().map(|v| VersionRef { key: v.key, revision: v.revision });
+    let count = usize::try_from(count).ok()?;
+    Some(match kind {
         1 => OpRef::Put(versions.next()),
-        2 => OpRef::Deleted(versions.collect()),
+        2 => OpRef::Deleted { count, previous: versions.collect() },
         3 => OpRef::Got(versions.next()),
+        4 => OpRef::Ranged { versions: versions.collect(), with_values, more: flag, count },
+        5 => OpRef::Txn { succeeded: flag, ops: decode_ops(ops)? },
         _ => return None,
     })
 }
@@ -271,15 +315,22 @@ mod tests {
         let ops = vec![
             OpRef::Put(None),
             OpRef::Put(Some(version.clone())),
-            OpRef::Deleted(vec![]),
-            OpRef::Deleted(vec![version.clone(), version.clone()]),
+            OpRef::Deleted { count: 0, previous: vec![] },
+            OpRef::Deleted { count: 2, previous: vec![version.clone(), version.clone()] },
             OpRef::Got(None),
-            OpRef::Got(Some(version)),
+            OpRef::Got(Some(version.clone())),
+            OpRef::Ranged { versions: vec![version.clone()], with_values: true, more: false, count: 1 },
+            OpRef::Txn {
+                succeeded: true,
+                ops: vec![
+                    OpRef::Ranged { versions: vec![version], with_values: false, more: true, count: 9 },
+                    OpRef::Txn { succeeded: false, ops: vec![] },
+                ],
+            },
         ];
         let id = RequestId { client: u128::MAX - 5, seq: 3 };
-        for answer in
-            [Remembered::Lease(4), Remembered::NodeId(0), Remembered::Txn { succeeded: true, revision: 8, ops }]
-        {
+        let txn = Remembered::Txn { succeeded: true, revision: 8, needs: 5, ops };
+        for answer in [Remembered::Lease(4), Remembered::NodeId(0), Remembered::TooLarge, txn] {
             assert_eq!(decode_reply(&encode_reply(&id, &answer)), Ok((id, answer)));
         }
         let floor = Floor { seq: 0, place: u64::MAX };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use prost::Message;
 use rocksdb::{DB, WriteBatch};
-use store_api::{LeaseId, RequestId, Revision, StoreError};
+use store_api::{FIRST_REVISION, LeaseId, RequestId, Revision, StoreError};
 use store_core::{Lease, LeaseChange, Remembered, Replies};
 
 use super::{Position, keys, records};
@@ -31,7 +31,7 @@ impl Working {
         let position = db.get_pinned(keys::POSITION).map_err(failed_read)?;
         let position = match position {
             Some(raw) => records::decode("position", &raw)?,
-            None => Position::default(),
+            None => Position { revision: FIRST_REVISION, ..Position::default() },
         };
         let leases = load_leases(db)?;
         let passed = position.log_id.is_some().then_some((position.revision, position.hash));

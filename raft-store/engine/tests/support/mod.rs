@@ -1,8 +1,9 @@
 //! A store of one replica straight over the engine: what is proposed is applied at once.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +22,8 @@ struct Shared {
     /// The next log index; held while applying.
     next: tokio::sync::Mutex<u64>,
     changed: watch::Sender<Revision>,
+    /// Of leases, unless renewed.
+    ends: parking_lot::Mutex<HashMap<LeaseId, Instant>>,
 }
 
 pub(crate) fn entry(index: u64, command: Command) -> ApplyEntry {
@@ -32,7 +35,8 @@ impl EngineStore {
     pub(crate) fn open(dir: &Path) -> Self {
         let state = StateMachine::open(dir).expect("open");
         let changed = watch::Sender::new(state.revision());
-        Self { shared: Arc::new(Shared { state, next: tokio::sync::Mutex::new(0), changed }) }
+        let (next, ends) = (tokio::sync::Mutex::new(0), Default::default());
+        Self { shared: Arc::new(Shared { state, next, changed, ends }) }
     }
 
     async fn propose(&self, command: Command) -> Result<Reply, StoreError> {
@@ -79,15 +83,35 @@ impl Store for EngineStore {
         Ok(Box::new(EngineWatch { shared: self.shared.clone(), changed, next, request }))
     }
 
-    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+    async fn lease_grant_as(&self, id: LeaseId, ttl: Duration) -> Result<LeaseId, StoreError> {
         let ttl_ms = u64::try_from(ttl.as_millis()).expect("short");
-        let Reply::Lease(id) = self.propose(Command::LeaseGrant { request: None, ttl_ms }).await? else { panic!() };
+        let grant = Command::LeaseGrant { request: None, id, ttl_ms };
+        let Reply::Lease(id) = self.propose(grant).await? else { panic!() };
+        self.shared.ends.lock().insert(id, Instant::now() + ttl);
         tokio::spawn(expire(self.clone(), id, ttl));
         Ok(id)
     }
 
-    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.propose(Command::LeaseRenew { lease }).await.map(drop)
+    async fn lease_renew(&self, lease: LeaseId) -> Result<Duration, StoreError> {
+        let Reply::Renewed { ttl_ms } = self.propose(Command::LeaseRenew { lease }).await? else { panic!() };
+        let ttl = Duration::from_millis(ttl_ms);
+        self.shared.ends.lock().insert(lease, Instant::now() + ttl);
+        Ok(ttl)
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError> {
+        let found = self.shared.state.lease(lease).ok_or(StoreError::LeaseNotFound(lease))?;
+        let end = self.shared.ends.lock()[&lease];
+        Ok(LeaseInfo {
+            id: lease,
+            ttl: Duration::from_millis(found.ttl_ms),
+            remaining: end.saturating_duration_since(Instant::now()),
+            keys: found.keys.into_iter().collect(),
+        })
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        Ok(self.shared.state.lease_ids())
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
@@ -127,7 +151,7 @@ impl Store for EngineStore {
             state_hash,
             compacted_revision: self.shared.state.compacted(),
             disk_bytes: self.shared.state.disk_bytes(),
-            members: vec![Member { id: 1, peer_addr: String::new(), api_url: String::new(), voter: true }],
+            members: vec![Member { id: 1, voter: true, ..Member::default() }],
             ..StoreStatus::default()
         }
     }

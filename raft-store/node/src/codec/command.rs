@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kontiki_proto::log as proto;
 use kontiki_proto::log::leases_end::Lease;
 use prost::Message;
-use store_api::{Compare, CompareOp, CompareTarget, Fence, Op, RequestId, Txn};
+use store_api::{Compare, CompareOp, CompareTarget, Fence, Nested, Op, RequestId, Txn, TxnRange};
 use store_core::Command;
 
 use super::{DecodeError, FORMAT, known_format, present};
@@ -26,8 +26,9 @@ fn to_proto(command: &Command) -> proto::command::Command {
     use proto::command::Command as P;
     match command {
         Command::Txn(txn) => P::Txn(txn_to_proto(txn)),
-        Command::LeaseGrant { request, ttl_ms } => {
-            P::LeaseGrant(proto::LeaseGrant { request: request.as_ref().map(request_to_proto), ttl_ms: *ttl_ms })
+        Command::LeaseGrant { request, id, ttl_ms } => {
+            let request = request.as_ref().map(request_to_proto);
+            P::LeaseGrant(proto::LeaseGrant { request, ttl_ms: *ttl_ms, id: *id })
         }
         Command::LeaseRenew { lease } => P::LeaseRenew(proto::LeaseRenew { lease: *lease }),
         Command::LeaseRevoke { lease, only_if_renewals } => {
@@ -48,7 +49,9 @@ fn from_proto(command: proto::command::Command) -> Result<Command, DecodeError> 
     use proto::command::Command as P;
     Ok(match command {
         P::Txn(txn) => Command::Txn(txn_from_proto(txn)?),
-        P::LeaseGrant(grant) => Command::LeaseGrant { request: request_opt(grant.request)?, ttl_ms: grant.ttl_ms },
+        P::LeaseGrant(grant) => {
+            Command::LeaseGrant { request: request_opt(grant.request)?, id: grant.id, ttl_ms: grant.ttl_ms }
+        }
         P::LeaseRenew(renew) => Command::LeaseRenew { lease: renew.lease },
         P::LeaseRevoke(revoke) => {
             Command::LeaseRevoke { lease: revoke.lease, only_if_renewals: revoke.only_if_renewals }
@@ -81,6 +84,7 @@ fn txn_to_proto(txn: &Txn) -> proto::Txn {
         compare: txn.compare.iter().map(compare_to_proto).collect(),
         success: txn.success.iter().map(op_to_proto).collect(),
         failure: txn.failure.iter().map(op_to_proto).collect(),
+        want_previous: txn.want_previous,
     }
 }
 
@@ -88,9 +92,10 @@ fn txn_from_proto(txn: proto::Txn) -> Result<Txn, DecodeError> {
     Ok(Txn {
         request: request_opt(txn.request)?,
         fence: txn.fence.map(|fence| Fence { key: fence.key, epoch: fence.epoch }),
-        compare: txn.compare.into_iter().map(compare_from_proto).collect::<Result<_, _>>()?,
-        success: txn.success.into_iter().map(op_from_proto).collect::<Result<_, _>>()?,
-        failure: txn.failure.into_iter().map(op_from_proto).collect::<Result<_, _>>()?,
+        compare: compares_from_proto(txn.compare)?,
+        success: ops_from_proto(txn.success)?,
+        failure: ops_from_proto(txn.failure)?,
+        want_previous: txn.want_previous,
     })
 }
 
@@ -109,7 +114,11 @@ fn compare_to_proto(compare: &Compare) -> proto::Compare {
         CompareTarget::Lease(lease) => Target::Lease(*lease),
         CompareTarget::Value(value) => Target::Value(value.clone()),
     };
-    proto::Compare { key: compare.key.clone(), op: op.into(), target: Some(target) }
+    proto::Compare { key: compare.key.clone(), op: op.into(), target: Some(target), end: compare.end.clone() }
+}
+
+fn compares_from_proto(compares: Vec<proto::Compare>) -> Result<Vec<Compare>, DecodeError> {
+    compares.into_iter().map(compare_from_proto).collect()
 }
 
 fn compare_from_proto(compare: proto::Compare) -> Result<Compare, DecodeError> {
@@ -128,18 +137,36 @@ fn compare_from_proto(compare: proto::Compare) -> Result<Compare, DecodeError> {
         Target::Lease(lease) => CompareTarget::Lease(lease),
         Target::Value(value) => CompareTarget::Value(value),
     };
-    Ok(Compare { key: compare.key, target, op })
+    Ok(Compare { key: compare.key, end: compare.end, target, op })
 }
 
 fn op_to_proto(op: &Op) -> proto::Op {
-    use proto::op::{Delete, DeleteRange, Get, Op as P, Put};
+    use proto::op::{Delete, DeleteRange, Get, Op as P, Put, Range, Update};
     let op = match op {
         Op::Put { key, value, lease } => P::Put(Put { key: key.clone(), value: value.clone(), lease: *lease }),
         Op::Delete { key } => P::Delete(Delete { key: key.clone() }),
         Op::DeleteRange { start, end } => P::DeleteRange(DeleteRange { start: start.clone(), end: end.clone() }),
         Op::Get { key } => P::Get(Get { key: key.clone() }),
+        Op::Update { key, value, lease } => P::Update(Update { key: key.clone(), value: value.clone(), lease: *lease }),
+        Op::Range(TxnRange { start, end, at, limit, keys_only, count_only }) => P::Range(Range {
+            start: start.clone(),
+            end: end.clone(),
+            at: *at,
+            limit: *limit as u64,
+            keys_only: *keys_only,
+            count_only: *count_only,
+        }),
+        Op::Txn(nested) => P::Txn(proto::op::Nested {
+            compare: nested.compare.iter().map(compare_to_proto).collect(),
+            success: nested.success.iter().map(op_to_proto).collect(),
+            failure: nested.failure.iter().map(op_to_proto).collect(),
+        }),
     };
     proto::Op { op: Some(op) }
+}
+
+fn ops_from_proto(ops: Vec<proto::Op>) -> Result<Vec<Op>, DecodeError> {
+    ops.into_iter().map(op_from_proto).collect()
 }
 
 fn op_from_proto(op: proto::Op) -> Result<Op, DecodeError> {
@@ -149,6 +176,20 @@ fn op_from_proto(op: proto::Op) -> Result<Op, DecodeError> {
         P::Delete(delete) => Op::Delete { key: delete.key },
         P::DeleteRange(range) => Op::DeleteRange { start: range.start, end: range.end },
         P::Get(get) => Op::Get { key: get.key },
+        P::Update(update) => Op::Update { key: update.key, value: update.value, lease: update.lease },
+        P::Range(range) => Op::Range(TxnRange {
+            start: range.start,
+            end: range.end,
+            at: range.at,
+            limit: usize::try_from(range.limit).map_err(|_| DecodeError::Range("limit"))?,
+            keys_only: range.keys_only,
+            count_only: range.count_only,
+        }),
+        P::Txn(nested) => Op::Txn(Box::new(Nested {
+            compare: compares_from_proto(nested.compare)?,
+            success: ops_from_proto(nested.success)?,
+            failure: ops_from_proto(nested.failure)?,
+        })),
     })
 }
 
@@ -158,8 +199,20 @@ mod tests {
 
     fn all_commands() -> Vec<Command> {
         let request = Some(RequestId { client: u128::MAX - 7, seq: 9 });
-        let compare = |target, op| Compare { key: Bytes::from_static(b"k"), target, op };
+        let compare = |target, op| Compare { key: Bytes::from_static(b"k"), end: None, target, op };
+        let every = |end| Compare { end: Some(end), ..compare(CompareTarget::Version(1), CompareOp::Equal) };
+        let range = TxnRange { start: "a".into(), end: "b".into(), limit: 7, ..TxnRange::default() };
+        let deepest = (1..store_api::MAX_TXN_DEPTH).fold(Op::Get { key: "d".into() }, |inner, _| {
+            Op::Txn(Box::new(Nested { compare: vec![every("".into())], success: vec![inner], failure: vec![] }))
+        });
         let ops = vec![
+            Op::Update { key: "a".into(), value: None, lease: Some(0) },
+            Op::Update { key: "a".into(), value: Some("".into()), lease: None },
+            Op::Range(range.clone()),
+            Op::Range(TxnRange { at: Some(0), keys_only: true, ..range.clone() }),
+            Op::Range(TxnRange { count_only: true, ..range }),
+            Op::Txn(Box::new(Nested { failure: vec![Op::Delete { key: "x".into() }], ..Nested::default() })),
+            deepest,
             Op::Put { key: "a".into(), value: "1".into(), lease: 3 },
             Op::Put { key: "".into(), value: "".into(), lease: 0 },
             Op::Delete { key: "b".into() },
@@ -177,11 +230,15 @@ mod tests {
                     compare(CompareTarget::ModRevision(u64::MAX), CompareOp::Less),
                     compare(CompareTarget::Lease(4), CompareOp::Greater),
                     compare(CompareTarget::Value("v".into()), CompareOp::Equal),
+                    every("".into()),
+                    every("z".into()),
                 ],
                 success: ops.clone(),
                 failure: ops,
+                want_previous: true,
             }),
-            Command::LeaseGrant { request, ttl_ms: 1 },
+            Command::LeaseGrant { request, id: 0, ttl_ms: 1 },
+            Command::LeaseGrant { request, id: u64::MAX, ttl_ms: 1 },
             Command::LeaseRenew { lease: 8 },
             Command::LeaseRevoke { lease: 8, only_if_renewals: None },
             Command::LeaseRevoke { lease: 8, only_if_renewals: Some(0) },
@@ -204,8 +261,10 @@ mod tests {
         let newer = proto::Command { format: FORMAT + 1, command: Some(to_proto(&Command::Compact { revision: 1 })) };
         let empty = proto::Command { format: FORMAT, command: None };
         let no_format = proto::Command { format: 0, command: Some(to_proto(&Command::Compact { revision: 1 })) };
+        let older = proto::Command { format: 2, command: Some(to_proto(&Command::Compact { revision: 1 })) };
         for (bytes, want) in [
-            (newer.encode_to_vec(), "format 3 is newer than this version understands (2): upgrade this replica"),
+            (newer.encode_to_vec(), "format 4 is newer than this version understands (3): upgrade this replica"),
+            (older.encode_to_vec(), "format 2 is of a version whose store began at another revision"),
             (empty.encode_to_vec(), "command is missing"),
             (no_format.encode_to_vec(), "format is missing"),
             (vec![0xff; 20], "not the expected message"),

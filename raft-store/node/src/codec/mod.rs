@@ -11,7 +11,9 @@ pub(crate) use raft::*;
 pub use reply::{error_from_proto, error_to_proto, reply_from_proto, reply_to_proto};
 
 /// The newest format of log entries and commands this version writes and understands.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
+/// The oldest one it understands: applied from another first revision, an older log gives another state.
+const OLDEST_FORMAT: u32 = 3;
 
 /// Why bytes are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,8 @@ pub enum DecodeError {
     Protobuf(#[from] prost::DecodeError),
     #[error("format {found} is newer than this version understands ({FORMAT}): upgrade this replica")]
     Format { found: u32 },
+    #[error("format {found} is of a version whose store began at another revision")]
+    OldFormat { found: u32 },
     #[error("{0} is missing")]
     Missing(&'static str),
     #[error("{0} is out of range")]
@@ -32,8 +36,9 @@ fn present<T>(field: Option<T>, name: &'static str) -> Result<T, DecodeError> {
 
 fn known_format(found: u32) -> Result<(), DecodeError> {
     match found {
-        1..=FORMAT => Ok(()),
+        OLDEST_FORMAT..=FORMAT => Ok(()),
         0 => Err(DecodeError::Missing("format")),
+        1..OLDEST_FORMAT => Err(DecodeError::OldFormat { found }),
         _ => Err(DecodeError::Format { found }),
     }
 }

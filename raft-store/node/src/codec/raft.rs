@@ -66,19 +66,19 @@ pub(crate) fn membership_from_proto(membership: proto::Membership) -> Result<Mem
 }
 
 pub(crate) fn node_to_proto(id: NodeId, node: &MemberNode) -> proto::MemberNode {
-    let MemberNode { peer_addr, api_url, incarnation } = node.clone();
-    proto::MemberNode { id, peer_addr, api_url, incarnation }
+    let MemberNode { peer_addr, api_url, incarnation, name, client_urls } = node.clone();
+    proto::MemberNode { id, peer_addr, api_url, incarnation, name, client_urls }
 }
 
 pub(crate) fn node_from_proto(node: proto::MemberNode) -> (NodeId, MemberNode) {
-    let proto::MemberNode { id, peer_addr, api_url, incarnation } = node;
-    (id, MemberNode { peer_addr, api_url, incarnation })
+    let proto::MemberNode { id, peer_addr, api_url, incarnation, name, client_urls } = node;
+    (id, MemberNode { peer_addr, api_url, incarnation, name, client_urls })
 }
 
 /// A member as somebody asks for it: the leader finds out which disk it has.
 pub(crate) fn member_to_proto(member: &Member) -> proto::MemberNode {
-    let Member { id, peer_addr, api_url, .. } = member.clone();
-    proto::MemberNode { id, peer_addr, api_url, incarnation: String::new() }
+    let Member { id, peer_addr, api_url, name, client_urls, .. } = member.clone();
+    proto::MemberNode { id, peer_addr, api_url, incarnation: String::new(), name, client_urls }
 }
 
 pub(crate) fn stored_membership_to_proto(stored: &StoredMembership) -> proto::StoredMembership {
@@ -150,6 +150,8 @@ mod tests {
             peer_addr: format!("h{n}:1"),
             api_url: format!("https://h{n}:2"),
             incarnation: format!("disk-{n}"),
+            name: format!("replica-{n}"),
+            client_urls: vec![format!("https://h{n}:3"), "https://all:3".into()],
         };
         let joint = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])];
         let nodes = BTreeMap::from([(1, node(1)), (2, node(2)), (3, node(3)), (4, node(4)), (9, node(9))]);

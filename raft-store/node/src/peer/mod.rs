@@ -17,7 +17,7 @@ pub use connect::{Dial, PeerIo, TcpDial};
 pub(crate) use listener::serve;
 pub(crate) use network::NetworkFactory;
 pub(crate) use pool::{Peer, Peers, had_no_effect};
-pub(crate) use service::PeerService;
+pub(crate) use service::{PeerService, not_leader};
 
 use crate::tls::PeerIdentity;
 

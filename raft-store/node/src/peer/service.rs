@@ -261,6 +261,14 @@ impl RaftService for PeerService {
         Ok(Response::new(proto::ChangeMemberResponse { result: Some(result) }))
     }
 
+    async fn lease_remaining(
+        &self,
+        request: Request<proto::LeaseRemainingRequest>,
+    ) -> Result<Response<proto::LeaseRemainingResponse>, Status> {
+        self.admit_member(&request)?;
+        Ok(Response::new(self.replica.answer_remaining(request.get_ref())))
+    }
+
     async fn removed(
         &self,
         request: Request<proto::RemovedNotice>,
@@ -291,6 +299,6 @@ impl RaftService for PeerService {
     }
 }
 
-fn not_leader(leader: Option<NodeId>) -> proto::NotLeader {
+pub(crate) fn not_leader(leader: Option<NodeId>) -> proto::NotLeader {
     proto::NotLeader { leader: leader.unwrap_or_default() }
 }

@@ -1,5 +1,6 @@
 //! Whole clusters in one process: what a store promises, also when replicas fail.
 
+mod admin;
 mod conformance;
 mod disks;
 mod failures;
