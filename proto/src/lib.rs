@@ -1,6 +1,7 @@
-//! Wire contracts: raft RPC, log entries, CRI. No behaviour.
+//! Wire contracts: raft RPC, log entries, CRI, etcd's API. No behaviour.
 
 pub mod cri;
+pub mod etcd;
 mod kontiki;
 
 /// The raft log's entry format: `log.proto`.
