@@ -7,7 +7,8 @@ purpose=${1:?run or test}
 # C++ compiler and libclang: RocksDB and its bindings. The rest: what a real node runs containers with.
 packages=(g++ make libclang-dev containerd runc containernetworking-plugins iptables busybox-static)
 if [ "$purpose" = test ]; then
-  packages+=(python3-venv jq)
+  # protoc: the etcd client of the tests compiles its contracts with it.
+  packages+=(python3-venv jq protobuf-compiler libprotobuf-dev)
 fi
 
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it from https://rustup.rs, then run this again" >&2; exit 1; }

@@ -41,6 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store-core", &["store-api", "kontiki-proto"]),
     ("store-engine", &["store-api", "store-core", "kontiki-proto"]),
     ("store-node", &["store-api", "store-core", "store-engine", "kontiki-proto"]),
+    ("store-etcd", &["store-api", "kontiki-proto"]),
     ("api-machinery", &[]),
     ("api-schema", &["api-machinery"]),
     ("api-codec", &["api-machinery", "api-schema"]),
@@ -132,7 +133,7 @@ fn third_party_crates_stay_where_they_belong() {
     let rules: &[(&str, &[&str])] = &[
         ("openraft", &["store-engine", "store-node"]),
         ("rocksdb", &["store-engine"]),
-        ("tonic", &["kontiki-proto", "store-node", "kubelet-cri"]),
+        ("tonic", &["kontiki-proto", "store-node", "store-etcd", "kubelet-cri"]),
         ("hyper", &["api-http", "kubelet-agent", "kontiki", "chaos"]),
     ];
     let pure = [
