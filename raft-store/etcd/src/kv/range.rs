@@ -25,7 +25,7 @@ pub(super) fn of_single(request: &pb::RangeRequest, found: GetReply) -> RangeRep
 
 pub(super) fn wanted(request: &pb::RangeRequest, at: ReadAt) -> RangeRequest {
     let TxnRange { start, end, limit, keys_only, count_only, .. } = wanted_in_txn(request);
-    RangeRequest { start, end, at, limit, keys_only, count_only }
+    RangeRequest { start, end, at, limit, keys_only, count: true, count_only }
 }
 
 pub(super) fn wanted_in_txn(request: &pb::RangeRequest) -> TxnRange {
