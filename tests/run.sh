@@ -14,6 +14,24 @@ if KUBECTL=$(tests/tools/debian-tool.sh kubectl /usr/bin/kubectl sid "$KONTIKI_T
 else
   echo "tests: kubectl 1.36 cannot be had from Debian here; its tests are skipped" >&2
 fi
+# etcdctl of two generations, and the etcd that the store's answers are compared with.
+etcdctl=()
+for suite in sid bookworm; do
+  if program=$(tests/tools/debian-tool.sh etcd-client /usr/bin/etcdctl "$suite" "$KONTIKI_TOOLS"); then
+    etcdctl+=("$program")
+  fi
+done
+if [ ${#etcdctl[@]} -gt 0 ]; then
+  ETCDCTL=$(IFS=:; echo "${etcdctl[*]}")
+  export ETCDCTL
+else
+  echo "tests: etcdctl cannot be had from Debian here; its tests are skipped" >&2
+fi
+if ETCD=$(tests/tools/debian-tool.sh etcd-server /usr/bin/etcd sid "$KONTIKI_TOOLS"); then
+  export ETCD
+else
+  echo "tests: etcd cannot be had from Debian here; answers are compared with recorded ones only" >&2
+fi
 # The Python client.
 if [ ! -x "$KONTIKI_TOOLS/python/bin/python" ]; then
   python3 -m venv "$KONTIKI_TOOLS/python" && "$KONTIKI_TOOLS/python/bin/pip" install --quiet kubernetes==34.1.0 ||

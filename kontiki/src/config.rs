@@ -36,6 +36,9 @@ pub(crate) struct ServerConfiguration {
     /// Seconds of history kept for watches and reads at a revision.
     #[serde(default = "history_seconds")]
     pub(crate) history_seconds: u64,
+    /// Where etcd's clients are served; nowhere when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) etcd_listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,6 +96,7 @@ impl ServerConfiguration {
             service_cidr: service_cidr(),
             node_ports: node_ports(),
             history_seconds: history_seconds(),
+            etcd_listen: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //!     kontiki server    a control-plane replica
 //!     kontiki agent     a worker node
 //!     kontiki up        everything on this machine
+//!     kontiki store     the store by itself, for etcd's clients
 //!     kontiki status    replicas, leader, revision, lag, disk, certificates
 //!     kontiki token     make a join token
 
@@ -15,6 +16,7 @@ mod logging;
 mod prometheus;
 mod server;
 mod status;
+mod store;
 mod token;
 mod up;
 
@@ -31,6 +33,7 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:
   kontiki up                                   a whole cluster on this machine
   kontiki status --kubeconfig DIR/admin.kubeconfig
+  kontiki store up                             only the store, for etcd's clients
   kontiki server --init --advertise 10.0.0.1   the first replica of a real cluster
   kontiki token create --kubeconfig F          a token for further servers and agents
   kontiki server --join https://10.0.0.1:6443 --token T --advertise 10.0.0.2
@@ -52,6 +55,7 @@ enum Command {
     Agent(agent::AgentArgs),
     Up(up::UpArgs),
     Status(status::StatusArgs),
+    Store(store::StoreArgs),
     Token(token::TokenArgs),
 }
 
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
             Command::Agent(args) => agent::run(args).await,
             Command::Up(args) => up::run(args).await,
             Command::Status(args) => status::run(args).await,
+            Command::Store(args) => store::run(args).await,
             Command::Token(args) => token::run(args).await,
         }
     });

@@ -2,6 +2,8 @@
 //!
 //! The binary is `KONTIKI_BIN`, or `kontiki` beside the test's own target directory.
 
+pub mod store;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -133,7 +133,7 @@ fn third_party_crates_stay_where_they_belong() {
     let rules: &[(&str, &[&str])] = &[
         ("openraft", &["store-engine", "store-node"]),
         ("rocksdb", &["store-engine"]),
-        ("tonic", &["kontiki-proto", "store-node", "store-etcd", "kubelet-cri"]),
+        ("tonic", &["kontiki-proto", "store-node", "store-etcd", "kubelet-cri", "kontiki"]),
         ("hyper", &["api-http", "kubelet-agent", "kontiki", "chaos"]),
     ];
     let pure = [

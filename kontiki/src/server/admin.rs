@@ -17,6 +17,7 @@ use serde_json::json;
 use store_api::{Member, Store};
 use store_node::RaftStore;
 
+use super::identity::ETCD_CA;
 use crate::config::ServerConfiguration;
 use crate::now;
 
@@ -108,9 +109,11 @@ impl Admin {
     /// A node id, and the keys every replica shares. The caller starts its replica, then asks `join/server/ready`.
     async fn join_server(&self, _body: &Value) -> Result<Value, ApiError> {
         let id = self.store.allocate_node_id().await.map_err(|error| ApiError::unavailable(error.to_string()))?;
-        let names = ["ca.crt", "ca.key", "peer-ca.crt", "peer-ca.key"];
+        let names = ["ca.crt", "ca.key", "peer-ca.crt", "peer-ca.key"].map(str::to_owned);
+        // Only where etcd's clients are served.
+        let etcd = ["crt", "key"].map(|kind| format!("{ETCD_CA}.{kind}")).into_iter().filter(|name| self.path(name).exists());
         let mut files = serde_json::Map::new();
-        for name in names.iter().map(|name| (*name).to_owned()).chain(self.account_keys()?) {
+        for name in names.into_iter().chain(etcd).chain(self.account_keys()?) {
             files.insert(name.clone(), self.file(&name)?.into());
         }
         Ok(json!({

@@ -38,4 +38,8 @@ pub(crate) struct ServerArgs {
     /// Port the replicas speak to each other on
     #[arg(long, default_value_t = 6444)]
     pub(crate) peer_port: u16,
+    /// Serve etcd's clients as well, on this address (IP:PORT); they need DATA_DIR/certificates/etcd-client.* and
+    /// see, and may change, everything in the store
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) etcd_listen: Option<std::net::SocketAddr>,
 }

@@ -55,7 +55,7 @@ async fn hold(store: DynStore, own: Option<SocketAddr>, stop: CancellationToken)
 async fn renewed(store: &DynStore, own: SocketAddr, lease: Option<LeaseId>) -> Result<LeaseId, StoreError> {
     match lease {
         Some(lease) => match store.lease_renew(lease).await {
-            Ok(()) => return Ok(lease),
+            Ok(_) => return Ok(lease),
             Err(StoreError::LeaseNotFound(_)) => {}
             Err(error) => return Err(error),
         },

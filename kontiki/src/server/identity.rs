@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(3600);
 pub(crate) struct Authorities {
     pub(crate) cluster: Authority,
     pub(crate) peer: Authority,
+    /// Only where etcd's clients are served.
+    etcd: Option<Authority>,
 }
 
 impl Authorities {
@@ -32,7 +34,20 @@ impl Authorities {
         Ok(Self {
             cluster: Authority::load_or_create(pki_dir, "ca", "kontiki-ca", now)?,
             peer: Authority::load_or_create(pki_dir, "peer-ca", "kontiki-peer-ca", now)?,
+            etcd: None,
         })
+    }
+
+    fn with_etcd(self, pki_dir: &Path, now: Timestamp) -> Result<Self, Failure> {
+        Ok(Self { etcd: Some(Authority::load_or_create(pki_dir, ETCD_CA, "kontiki-etcd-ca", now)?), ..self })
+    }
+
+    fn of(&self, ca: Ca) -> Result<&Authority, Failure> {
+        match ca {
+            Ca::Cluster => Ok(&self.cluster),
+            Ca::Peer => Ok(&self.peer),
+            Ca::Etcd => self.etcd.as_ref().ok_or_else(|| "etcd's clients are not served here".into()),
+        }
     }
 }
 
@@ -42,8 +57,21 @@ pub(crate) struct Identity {
     dir: PathBuf,
 }
 
-/// Name, signed by the peer CA, request.
-type Leaf = (&'static str, bool, Request);
+/// Who signs a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ca {
+    Cluster,
+    Peer,
+    /// Of the port for etcd's clients: they see and change everything, which no client of the API may.
+    Etcd,
+}
+
+/// A certificate to have.
+pub(crate) struct Leaf {
+    pub(crate) name: &'static str,
+    pub(crate) ca: Ca,
+    pub(crate) request: Request,
+}
 
 impl Identity {
     pub(crate) fn certificate(&self, name: &str) -> PathBuf {
@@ -55,12 +83,24 @@ impl Identity {
 
     /// Makes what is missing or soon ends.
     pub(crate) fn ensure(config: &ServerConfiguration, now: Timestamp) -> Result<Self, Failure> {
-        let authorities = Authorities::load_or_create(&config.pki_dir, now)?;
-        let this = Self { dir: config.data_dir.join("certificates") };
-        for (name, peer, request) in leaves(config)? {
+        let mut authorities = Authorities::load_or_create(&config.pki_dir, now)?;
+        if config.etcd_listen.is_some() {
+            authorities = authorities.with_etcd(&config.pki_dir, now)?;
+        }
+        Self::issue(config.data_dir.join("certificates"), &authorities, leaves(config)?, now)
+    }
+
+    /// Makes those certificates that are missing or soon end.
+    pub(crate) fn issue(
+        dir: PathBuf,
+        authorities: &Authorities,
+        leaves: Vec<Leaf>,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        let this = Self { dir };
+        for Leaf { name, ca, request } in leaves {
             if !this.is_good(name, now) {
-                let authority = if peer { &authorities.peer } else { &authorities.cluster };
-                authority.issue(&request, now)?.write(&this.dir, name)?;
+                authorities.of(ca)?.issue(&request, now)?.write(&this.dir, name)?;
             }
         }
         Ok(this)
@@ -81,7 +121,12 @@ impl Identity {
 pub(crate) const SERVER: &str = "apiserver";
 pub(crate) const KUBELET_CLIENT: &str = "apiserver-kubelet-client";
 pub(crate) const PEER: &str = "peer";
-const NAMES: [&str; 3] = [SERVER, KUBELET_CLIENT, PEER];
+/// What etcd's clients are shown, and what one of them shows.
+pub(crate) const ETCD: &str = "etcd";
+pub(crate) const ETCD_CLIENT: &str = "etcd-client";
+/// The CA of both.
+pub(crate) const ETCD_CA: &str = "etcd-ca";
+const NAMES: [&str; 5] = [SERVER, KUBELET_CLIENT, PEER, ETCD, ETCD_CLIENT];
 
 fn leaves(config: &ServerConfiguration) -> Result<Vec<Leaf>, Failure> {
     let mut ips: Vec<IpAddr> =
@@ -95,13 +140,7 @@ fn leaves(config: &ServerConfiguration) -> Result<Vec<Leaf>, Failure> {
     ]
     .map(str::to_owned)
     .to_vec();
-    let host = config.api.advertise.rsplit_once(':').map_or(config.api.advertise.as_str(), |(host, _)| host);
-    match host.trim_matches(['[', ']']).parse() {
-        Ok(ip) => ips.push(ip),
-        Err(_) => dns_names.push(host.to_owned()),
-    }
-    ips.sort();
-    ips.dedup();
+    add_host(&config.api.advertise, &mut ips, &mut dns_names);
     let server = Request {
         common_name: "kube-apiserver".into(),
         dns_names,
@@ -117,16 +156,63 @@ fn leaves(config: &ServerConfiguration) -> Result<Vec<Leaf>, Failure> {
         days: LEAF_DAYS,
         ..Request::default()
     };
-    let peer_name = format!("node-{}.{}.kontiki", config.id, config.cluster_id);
-    let peer = Request {
-        common_name: peer_name.clone(),
-        dns_names: vec![peer_name],
+    let mut leaves = vec![
+        Leaf { name: SERVER, ca: Ca::Cluster, request: server },
+        Leaf { name: KUBELET_CLIENT, ca: Ca::Cluster, request: kubelet },
+        peer(config.id, &config.cluster_id),
+    ];
+    if let Some(listen) = config.etcd_listen {
+        leaves.push(etcd_server(Ca::Etcd, listen.ip(), &config.api.advertise));
+        leaves.push(etcd_client(Ca::Etcd));
+    }
+    Ok(leaves)
+}
+
+/// What a replica shows the others.
+pub(crate) fn peer(id: u64, cluster_id: &str) -> Leaf {
+    let name = format!("node-{id}.{cluster_id}.kontiki");
+    let request = Request {
+        common_name: name.clone(),
+        dns_names: vec![name],
         server: true,
         client: true,
         days: LEAF_DAYS,
         ..Request::default()
     };
-    Ok(vec![(SERVER, false, server), (KUBELET_CLIENT, false, kubelet), (PEER, true, peer)])
+    Leaf { name: PEER, ca: Ca::Peer, request }
+}
+
+/// What a replica shows etcd's clients: for the addresses they know it by.
+pub(crate) fn etcd_server(ca: Ca, listen: IpAddr, advertise: &str) -> Leaf {
+    let (mut ips, mut dns_names) = (vec![listen, IpAddr::from([127, 0, 0, 1])], vec!["localhost".to_owned()]);
+    add_host(advertise, &mut ips, &mut dns_names);
+    let request = Request {
+        common_name: "kontiki-etcd".into(),
+        dns_names,
+        ips,
+        server: true,
+        days: LEAF_DAYS,
+        ..Request::default()
+    };
+    Leaf { name: ETCD, ca, request }
+}
+
+/// What one of etcd's clients shows.
+pub(crate) fn etcd_client(ca: Ca) -> Leaf {
+    let request =
+        Request { common_name: "kontiki-etcd-client".into(), client: true, days: LEAF_DAYS, ..Request::default() };
+    Leaf { name: ETCD_CLIENT, ca, request }
+}
+
+/// The host of `host:port`, an address or a name.
+fn add_host(advertise: &str, ips: &mut Vec<IpAddr>, dns_names: &mut Vec<String>) {
+    let host = advertise.rsplit_once(':').map_or(advertise, |(host, _)| host);
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(ip) => ips.push(ip),
+        Err(_) => dns_names.push(host.to_owned()),
+    }
+    ips.sort();
+    ips.dedup();
 }
 
 /// `10.96.0.1` of `10.96.0.0/16`: the address of the `kubernetes` Service.
@@ -137,9 +223,12 @@ fn first_service_ip(cidr: &str) -> Result<IpAddr, Failure> {
 }
 
 /// Renews certificates while the replica runs; what serves them reads the files again by itself.
-pub(crate) async fn keep_fresh(config: ServerConfiguration, stop: CancellationToken) {
+pub(crate) async fn keep_fresh(
+    ensure: impl Fn(Timestamp) -> Result<Identity, Failure> + Send,
+    stop: CancellationToken,
+) {
     while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-        if let Err(error) = Identity::ensure(&config, crate::now()) {
+        if let Err(error) = ensure(crate::now()) {
             tracing::error!(%error, "cannot renew the certificates of this replica");
         }
     }

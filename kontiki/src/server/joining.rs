@@ -131,6 +131,7 @@ mod tests {
             advertise: None,
             api_port: 6443,
             peer_port: 6444,
+            etcd_listen: None,
         }
     }
 

@@ -3,6 +3,7 @@
 mod admin;
 pub(crate) mod args;
 mod endpoints;
+mod etcd;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
@@ -53,7 +54,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     // Data and keys are for this user only, whatever makes the files.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let metrics = prometheus::install()?;
-    let (config, joining) = setup::prepare(&args).await?;
+    let (mut config, joining) = setup::prepare(&args).await?;
+    config.etcd_listen = args.etcd_listen.or(config.etcd_listen);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     serve(config, joining, metrics, stop).await
@@ -80,7 +82,8 @@ async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let identity = Identity::ensure(&config, crate::now())?;
-    tokio::spawn(identity::keep_fresh(config.clone(), stop.clone()));
+    let renewed = config.clone();
+    tokio::spawn(identity::keep_fresh(move |now| Identity::ensure(&renewed, now), stop.clone()));
     let listener = listen(&config).await?;
     let raft = start_store(&config, &identity).await?;
     tokio::spawn(stop_with_store(raft.clone(), stop.clone()));
@@ -103,6 +106,7 @@ async fn serve(
     let endpoint = tokio::spawn(async { (first_objects.await, endpoint.await) });
     let controllers =
         tokio::spawn(controller_runtime::run(registry.clone(), controllers_config(&config)?, stop.clone()));
+    etcd::start(&config, &identity, &raft, &stop).await?;
     let server = http_server(&config, &identity, &registry, rbac, raft.clone(), bootstrapped, metrics)?;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;

@@ -18,13 +18,13 @@ use crate::Failure;
 
 /// What to run, again and again.
 #[derive(Clone)]
-pub(super) struct Program {
+pub(crate) struct Program {
     name: String,
     arguments: Vec<String>,
 }
 
 impl Program {
-    pub(super) fn new(name: &str, arguments: &[&str], file: &Path) -> Self {
+    pub(crate) fn new(name: &str, arguments: &[&str], file: &Path) -> Self {
         let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         arguments.push(file.display().to_string());
         Self { name: name.to_owned(), arguments }
@@ -41,14 +41,14 @@ struct Running {
     due: Instant,
 }
 
-pub(super) struct Children {
+pub(crate) struct Children {
     dir: PathBuf,
     running: Vec<Running>,
     logs_measured: Instant,
 }
 
 /// Names of replicas begin with this.
-pub(super) const REPLICA: &str = "replica-";
+pub(crate) const REPLICA: &str = "replica-";
 /// Set for children: they end when this process does, however it ends.
 pub(crate) const PARENT: &str = "KONTIKI_PARENT";
 /// How often children are looked at.
@@ -60,11 +60,11 @@ const LOGS_EVERY: Duration = Duration::from_secs(10);
 const LOG_BYTES: u64 = 16 << 20;
 
 impl Children {
-    pub(super) fn new(dir: PathBuf) -> Self {
+    pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir, running: Vec::new(), logs_measured: Instant::now() }
     }
 
-    pub(super) fn start(&mut self, program: Program) -> Result<(), Failure> {
+    pub(crate) fn start(&mut self, program: Program) -> Result<(), Failure> {
         let child = self.spawn(&program)?;
         let (now, deaths) = (Instant::now(), Deaths::default());
         let child = Some(child);
@@ -159,7 +159,7 @@ impl Children {
     }
 
     /// Of the processes whose names begin so: one that fails whenever it is started, and how.
-    pub(super) fn hopeless(&self, names: &str) -> Option<String> {
+    pub(crate) fn hopeless(&self, names: &str) -> Option<String> {
         let mut ours = self.running.iter().filter(|running| running.program.name.starts_with(names));
         let found = ours.find(|running| running.deaths.hopeless())?;
         Some(format!("{} fails whenever it is started ({})", found.program.name, found.end))
@@ -178,7 +178,7 @@ impl Children {
     }
 
     /// Ends agents first, so that they can still say goodbye to the API server, then the replicas.
-    pub(super) async fn end(&mut self, at_once: &CancellationToken) {
+    pub(crate) async fn end(&mut self, at_once: &CancellationToken) {
         let (mut replicas, mut agents): (Vec<_>, Vec<_>) =
             self.running.drain(..).partition(|running| running.program.name.starts_with(REPLICA));
         end_all(&mut agents, at_once).await;
@@ -199,7 +199,7 @@ impl Running {
 }
 
 /// Starts again what dies, for ever.
-pub(super) async fn watch(children: &Mutex<Children>) -> std::convert::Infallible {
+pub(crate) async fn watch(children: &Mutex<Children>) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         children.lock().await.look();

@@ -13,7 +13,7 @@ use super::say::say;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-pub(super) async fn end(dir: &Path) {
+pub(crate) async fn end(dir: &Path) {
     let pids = alive(dir);
     if pids.is_empty() {
         return;

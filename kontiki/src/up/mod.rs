@@ -4,19 +4,19 @@
 //! dies, and ends everything it started when it is asked to.
 
 mod admin;
-mod children;
-mod earlier;
+pub(crate) mod children;
+pub(crate) mod earlier;
 mod fresh;
 mod last_words;
 mod layout;
 mod pod_range;
-mod ports;
+pub(crate) mod ports;
 mod restart;
 mod sample;
-mod say;
+pub(crate) mod say;
 mod shape;
 mod start;
-mod stop;
+pub(crate) mod stop;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ async fn prepare(args: &UpArgs, dir: &Path) -> Result<(Layout, Nodes), Failure> 
     let layout = Layout::new(dir, shape)?;
     leave(&layout).await;
     let nodes = choose_nodes(args, &layout)?;
-    ports::probe(&layout.ports(nodes.real.is_some()))?;
+    ports::probe(&layout.ports(nodes.real.is_some()), "--port-base")?;
     layout.write_servers()?;
     say("  certificates and configuration are in place");
     Ok((layout, nodes))

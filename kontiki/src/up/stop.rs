@@ -7,16 +7,16 @@ use super::say::say;
 use crate::Failure;
 
 #[derive(Clone)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     /// Agents end their pods, replicas hand over.
-    pub(super) in_order: CancellationToken,
+    pub(crate) in_order: CancellationToken,
     /// Whoever asks twice does not want to wait.
-    pub(super) at_once: CancellationToken,
+    pub(crate) at_once: CancellationToken,
 }
 
 impl Stop {
     /// Listens to SIGINT, SIGTERM and SIGHUP from now on.
-    pub(super) fn on_signals() -> Result<Self, Failure> {
+    pub(crate) fn on_signals() -> Result<Self, Failure> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>()?;
         let this = Self { in_order: CancellationToken::new(), at_once: CancellationToken::new() };

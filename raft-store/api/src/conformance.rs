@@ -68,7 +68,7 @@ pub fn checks() -> Vec<Check> {
             compares_look_before, compare_ranges, refused_as_a_whole, large_replies;
         history: reads_at_every_revision, future_revision, compaction, compaction_of_deleted;
         watch: ordered_and_atomic, resumes_anywhere, from_now, from_the_future, ranges_of_keys, previous_values,
-            compacted, many_events, concurrent_writers;
+            compacted, many_events, concurrent_writers, waiting_may_be_given_up;
         lease: revoke_deletes_in_one_revision, attachment_moves, expires, renewed_lives_on, unknown_lease, chosen_ids, info_and_list,
             time_runs_and_renewing_resets_it;
     }

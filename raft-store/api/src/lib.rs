@@ -97,7 +97,8 @@ pub trait Store: Send + Sync + 'static {
 /// An open watch. Dropping it closes it.
 #[async_trait]
 pub trait WatchStream: Send {
-    /// The next batch. `Compacted` means the position fell behind what the store remembers: list anew.
+    /// The next batch. `Compacted` means the position fell behind what the store remembers: list anew. Waiting for
+    /// it may be given up: the next call goes on where this one was.
     async fn next(&mut self) -> Result<WatchBatch, StoreError>;
 }
 

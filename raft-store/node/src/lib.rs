@@ -23,6 +23,7 @@ mod forward;
 mod history;
 mod identity;
 mod leadership;
+mod join;
 mod lease;
 mod lease_info;
 mod log_store;
@@ -134,6 +135,12 @@ impl RaftStore {
     /// Adds a replica, whose id came from [`Self::allocate_node_id`], as learner, waits until it has caught up, makes it a voter when asked. Runs on any replica.
     pub async fn add_member(&self, member: Member, voter: bool) -> Result<(), StoreError> {
         self.replica.change(membership::Change::Add { member, voter }).await
+    }
+
+    /// Asks members of the cluster, by id and peer address, to make this replica one. Its id came from
+    /// [`Self::allocate_node_id`].
+    pub async fn join(&self, known: &[(NodeId, String)], me: Member, voter: bool) -> Result<(), StoreError> {
+        self.replica.join(known, me, voter).await
     }
 
     /// Removes a replica, which then stops. Runs on any replica.

@@ -79,9 +79,7 @@ impl Change {
         match request.change {
             Some(P::Add(add)) => {
                 let member = add.member.ok_or(codec::DecodeError::Missing("member"))?;
-                let kontiki_proto::log::MemberNode { id, peer_addr, api_url, name, client_urls, .. } = member;
-                let member = Member { id, peer_addr, api_url, name, client_urls, voter: add.voter };
-                Ok(Change::Add { member, voter: add.voter })
+                Ok(Change::Add { member: codec::member_from_proto(member, add.voter), voter: add.voter })
             }
             Some(P::Remove(remove)) => Ok(Change::Remove { id: remove.id, force: remove.force }),
             Some(P::Update(update)) => {

@@ -227,3 +227,34 @@ async fn reconnecting(t: Arc<Fixture>, from: Revision, last: Revision, batches: 
     }
     events
 }
+
+/// Giving up to wait for the next batch, also while it comes, loses no event and repeats none.
+pub(super) async fn waiting_may_be_given_up(t: Fixture) {
+    const WRITES: u64 = 50;
+    let t = Arc::new(t);
+    let start = t.now().await;
+    let mut watch = t.watch(start + 1).await;
+    let writer = tokio::spawn({
+        let t = t.clone();
+        async move {
+            for n in 0..WRITES {
+                t.put("a", &n.to_string()).await;
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let (mut values, mut given_up) = (Vec::new(), 0);
+    while watch.reached < start + WRITES {
+        let pause = std::time::Duration::from_micros(given_up % 7 * 100);
+        match tokio::time::timeout(pause, watch.stream.next()).await {
+            Err(_) => given_up += 1,
+            Ok(batch) => {
+                let batch = batch.expect("watch");
+                watch.reached = batch.revision;
+                values.extend(batch.events.iter().map(|event| super::text(&event.kv().value)));
+            }
+        }
+    }
+    writer.await.expect("writer");
+    assert_eq!(values, (0..WRITES).map(|n| n.to_string()).collect::<Vec<_>>());
+}

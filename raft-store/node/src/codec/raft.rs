@@ -81,6 +81,11 @@ pub(crate) fn member_to_proto(member: &Member) -> proto::MemberNode {
     proto::MemberNode { id, peer_addr, api_url, incarnation: String::new(), name, client_urls }
 }
 
+pub(crate) fn member_from_proto(member: proto::MemberNode, voter: bool) -> Member {
+    let proto::MemberNode { id, peer_addr, api_url, name, client_urls, .. } = member;
+    Member { id, peer_addr, api_url, name, client_urls, voter }
+}
+
 pub(crate) fn stored_membership_to_proto(stored: &StoredMembership) -> proto::StoredMembership {
     proto::StoredMembership {
         log_id: stored.log_id().as_ref().map(log_id_to_proto),

@@ -261,6 +261,18 @@ impl RaftService for PeerService {
         Ok(Response::new(proto::ChangeMemberResponse { result: Some(result) }))
     }
 
+    async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::JoinResponse>, Status> {
+        let caller = self.admit(&request, &[Caller::check_not_removed])?;
+        let proto::JoinRequest { member, voter } = request.into_inner();
+        let member = member.ok_or_else(|| Status::invalid_argument("no member is named"))?;
+        if member.id != caller.id {
+            return Err(Status::permission_denied(format!("replica {} may ask for itself only", caller.id)));
+        }
+        let member = codec::member_from_proto(member, voter);
+        tracing::info!(replica = member.id, voter, "a replica asks to be made a member");
+        Ok(Response::new(self.replica.admit_joining(member, voter).await))
+    }
+
     async fn lease_remaining(
         &self,
         request: Request<proto::LeaseRemainingRequest>,

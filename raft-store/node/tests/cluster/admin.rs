@@ -62,6 +62,30 @@ async fn members_tell_their_names_and_learners_are_promoted() {
     assert_eq!(cluster.store(leader).status().members.len(), 2);
 }
 
+/// Whoever has a certificate for an id that was given out may ask to be a member, for itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_asks_to_be_a_member() {
+    let mut cluster = Cluster::start(2).await;
+    let known: Vec<_> = cluster.ids().into_iter().map(|id| (id, cluster.member(id, true).peer_addr)).collect();
+    let id = cluster.store(1).new_member_id().await.expect("an id");
+    cluster.add_node(id + 1).await;
+    let early = cluster.store(id + 1).join(&known, cluster.member(id + 1, false), true).await;
+    assert!(matches!(&early, Err(StoreError::Invalid(why)) if why.contains("was not given out")), "{early:?}");
+    cluster.add_node(id).await;
+    let joining = cluster.store(id);
+    let for_another = joining.join(&known, cluster.member(id + 1, false), true).await;
+    assert!(for_another.is_err_and(|error| error.to_string().contains("for itself only")));
+    joining.join(&known, cluster.member(id, false), false).await.expect("a learner");
+    joining.wait_ready(PATIENCE).await.expect("ready");
+    let voters = |cluster: &Cluster| cluster.store(1).status().members.iter().filter(|member| member.voter).count();
+    assert_eq!(voters(&cluster), 2);
+    joining.join(&known, cluster.member(id, false), true).await.expect("a voter");
+    assert_eq!(voters(&cluster), 3);
+    joining.join(&[], cluster.member(id, false), true).await.expect("it is one already");
+    cluster.kill(id + 1).await;
+    cluster.converge().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_moves_where_it_is_sent() {
     let cluster = Cluster::start(3).await;

@@ -1,0 +1,192 @@
+//! The files of `kontiki store up`: who has which port, key and configuration.
+//!
+//!     DIR/ca.crt, DIR/client.crt, DIR/client.key   for clients
+//!     DIR/pki/                                     the CAs
+//!     DIR/replica-N/store.yaml                     configuration; certificates/ and store/ beside it
+//!     DIR/lock, DIR/pids, DIR/logs/                the processes
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::config::{StoreConfiguration, StoreMember};
+use crate::Failure;
+use crate::config::{self, API_VERSION, Endpoint};
+use crate::server::identity::{self, Authorities, Ca, Identity};
+use crate::server::setup::new_cluster_id;
+
+/// From a client port to the peer port.
+const PEER_OFFSET: u16 = 100;
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// How many replicas, on which ports: decided at the first start of a directory, and the same ever after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) replicas: u16,
+    pub(super) client_port_base: u16,
+}
+
+/// Of a new directory: etcd's ports.
+const DEFAULT: Shape = Shape { replicas: 3, client_port_base: 2379 };
+
+impl Shape {
+    /// What a directory was made with; `None`: it is new.
+    pub(super) fn of(dir: &Path) -> Result<Option<Self>, Failure> {
+        let file = store_file(dir, 1);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let config = StoreConfiguration::read(&file)?;
+        let replicas = u16::try_from(config.initial_members.len())?;
+        Ok(Some(Self { replicas, client_port_base: config.client.listen.port() }))
+    }
+
+    /// What is asked for where it is, otherwise what the directory has, otherwise the default. `Err`: they differ.
+    pub(super) fn decide(replicas: Option<u16>, port_base: Option<u16>, made: Option<Self>) -> Result<Self, String> {
+        let before = made.unwrap_or(DEFAULT);
+        let wished = Self {
+            replicas: replicas.unwrap_or(before.replicas),
+            client_port_base: port_base.unwrap_or(before.client_port_base),
+        };
+        if made.is_none_or(|made| made == wished) {
+            return Ok(wished);
+        }
+        Err(format!(
+            "this data directory was made with --replicas {} --client-port-base {}, which cannot be changed: leave \
+             these options out, or name another --data-dir",
+            before.replicas, before.client_port_base
+        ))
+    }
+}
+
+pub(super) struct Layout {
+    pub(super) dir: PathBuf,
+    pub(super) shape: Shape,
+    cluster_id: String,
+}
+
+pub(super) fn store_file(dir: &Path, number: u16) -> PathBuf {
+    dir.join(format!("replica-{number}")).join("store.yaml")
+}
+
+impl Layout {
+    pub(super) fn new(dir: &Path, shape: Shape) -> Result<Self, Failure> {
+        let file = dir.join("cluster-id");
+        let cluster_id = match std::fs::read_to_string(&file) {
+            Ok(id) => id.trim().to_owned(),
+            Err(_) => {
+                let id = new_cluster_id();
+                pki::write_public(&file, &id)?;
+                id
+            }
+        };
+        Ok(Self { dir: dir.to_owned(), shape, cluster_id })
+    }
+
+    /// By number, from 1.
+    pub(super) fn replicas(&self) -> std::ops::RangeInclusive<u16> {
+        1..=self.shape.replicas
+    }
+
+    fn client(&self, number: u16) -> Endpoint {
+        endpoint(self.shape.client_port_base + number - 1)
+    }
+
+    fn peer(&self, number: u16) -> Endpoint {
+        endpoint(self.shape.client_port_base + PEER_OFFSET + number - 1)
+    }
+
+    pub(super) fn client_url(&self, number: u16) -> String {
+        format!("https://{}", self.client(number).advertise)
+    }
+
+    /// Every port the store listens on, and what for.
+    pub(super) fn ports(&self) -> Vec<(SocketAddr, String)> {
+        let of = |number: u16| {
+            [
+                (self.client(number).listen, format!("the clients of replica {number}")),
+                (self.peer(number).listen, format!("the peers of replica {number}")),
+            ]
+        };
+        self.replicas().flat_map(of).collect()
+    }
+
+    /// The CAs, what clients need, and the configuration of every replica.
+    pub(super) fn write(&self) -> Result<(), Failure> {
+        let now = crate::now();
+        let authorities = Authorities::load_or_create(&self.dir.join("pki"), now)?;
+        let identity =
+            Identity::issue(self.dir.join("pki"), &authorities, vec![identity::etcd_client(Ca::Cluster)], now)?;
+        pki::write_public(&self.dir.join("ca.crt"), authorities.cluster.certificate_pem())?;
+        let certificate = std::fs::read_to_string(identity.certificate(identity::ETCD_CLIENT))?;
+        pki::write_public(&self.dir.join("client.crt"), &certificate)?;
+        let key = std::fs::read_to_string(identity.key(identity::ETCD_CLIENT))?;
+        pki::write_private(&self.dir.join("client.key"), &key)?;
+        for number in self.replicas() {
+            config::write(&store_file(&self.dir, number), &self.configuration(number))?;
+        }
+        Ok(())
+    }
+
+    fn configuration(&self, number: u16) -> StoreConfiguration {
+        let member = |number: u16| StoreMember { id: number.into(), peer: self.peer(number).advertise };
+        StoreConfiguration {
+            api_version: API_VERSION.to_owned(),
+            kind: StoreConfiguration::KIND.to_owned(),
+            id: number.into(),
+            name: format!("replica-{number}"),
+            cluster_id: self.cluster_id.clone(),
+            data_dir: self.dir.join(format!("replica-{number}")),
+            pki_dir: self.dir.join("pki"),
+            client: self.client(number),
+            peer: self.peer(number),
+            initial_members: self.replicas().map(member).collect(),
+            learner: false,
+            history_seconds: None,
+            watch_progress_seconds: None,
+        }
+    }
+}
+
+fn endpoint(port: u16) -> Endpoint {
+    let listen = SocketAddr::new(LOCALHOST, port);
+    Endpoint { listen, advertise: listen.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_keeps_its_shape() {
+        let dir = tempfile::tempdir().expect("dir");
+        let asked = Shape { replicas: 5, client_port_base: 4000 };
+        assert_eq!(Shape::of(dir.path()).expect("new"), None);
+        assert_eq!(Shape::decide(None, None, None), Ok(DEFAULT));
+        let layout = Layout::new(dir.path(), asked).expect("layout");
+        layout.write().expect("written");
+        let made = Shape::of(dir.path()).expect("made");
+        assert_eq!(made, Some(asked));
+        assert_eq!(Shape::decide(None, None, made), Ok(asked));
+        for (replicas, port_base) in [(Some(3), None), (None, Some(2379))] {
+            let error = Shape::decide(replicas, port_base, made).expect_err("differs");
+            assert!(error.contains("--replicas 5 --client-port-base 4000"), "{error}");
+        }
+        let client = std::fs::read_to_string(dir.path().join("client.crt")).expect("a certificate");
+        layout.write().expect("written again");
+        assert_eq!(std::fs::read_to_string(dir.path().join("client.crt")).expect("a certificate"), client);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_typos_are_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        let layout = Layout::new(dir.path(), DEFAULT).expect("layout");
+        layout.write().expect("written");
+        let file = store_file(dir.path(), 2);
+        let config = StoreConfiguration::read(&file).expect("read");
+        assert_eq!((config.id, config.name.as_str(), config.is_founder()), (2, "replica-2", true));
+        assert_eq!((config.client.listen.port(), config.peer.listen.port()), (2380, 2480));
+        let text = std::fs::read_to_string(&file).expect("text").replace("learner", "learnt");
+        std::fs::write(&file, text).expect("written");
+        assert!(StoreConfiguration::read(&file).is_err());
+    }
+}

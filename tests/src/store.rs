@@ -1,0 +1,260 @@
+//! A stand-alone store for a test: `kontiki store up` in a directory of its own, and etcdctl to talk to it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::binary;
+
+const READY_PATIENCE: Duration = Duration::from_secs(120);
+const END_PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Store {
+    pub dir: PathBuf,
+    pub client_port_base: u16,
+    _temporary: tempfile::TempDir,
+    up: Child,
+}
+
+/// Far from the ports of clusters; tests of other processes differ by the process id.
+fn next_port_base() -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let process = u16::try_from(std::process::id() % 40).unwrap_or(0);
+    22_000 + process * 200 + NEXT.fetch_add(20, Ordering::Relaxed)
+}
+
+impl Store {
+    /// Waits until it says `ready`.
+    pub fn up() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let (dir, client_port_base) = (temporary.path().join("data"), next_port_base());
+        let up = start(&dir, &["--replicas", "3", "--client-port-base", &client_port_base.to_string()]);
+        Self { dir, client_port_base, _temporary: temporary, up: up.expect("the store becomes ready") }
+    }
+
+    /// Ends it in order and starts it again on the same data.
+    pub fn restart(&mut self) {
+        self.end();
+        self.up = start(&self.dir, &[]).expect("the store becomes ready again");
+    }
+
+    /// What a start with other options on this directory says.
+    pub fn start_otherwise(&self, options: &[&str]) -> String {
+        start(&self.dir, options).err().expect("it is refused")
+    }
+
+    pub fn endpoint(&self, replica: u16) -> String {
+        format!("https://127.0.0.1:{}", self.client_port_base + replica - 1)
+    }
+
+    /// Process id by name, from the file `up` keeps.
+    pub fn pid(&self, name: &str) -> Option<i32> {
+        let text = std::fs::read_to_string(self.dir.join("pids")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// kill -9
+    pub fn kill(&self, name: &str) {
+        let pid = self.pid(name).unwrap_or_else(|| panic!("{name} runs"));
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the process can be killed");
+    }
+
+    /// Sends SIGTERM and waits.
+    pub fn end(&mut self) {
+        // Ended already: nothing to signal.
+        let _ = kill(Pid::from_raw(self.up.id().cast_signed()), Signal::SIGTERM);
+        let deadline = Instant::now() + END_PATIENCE;
+        while self.up.try_wait().expect("it can be waited for").is_none() {
+            if Instant::now() > deadline {
+                let _ = self.up.kill();
+                panic!("kontiki store up did not end within {} s", END_PATIENCE.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.dir.join("logs")).into_iter().flatten().flatten() {
+            let content = std::fs::read_to_string(entry.path()).unwrap_or_else(|error| error.to_string());
+            let lines: Vec<&str> = content.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(40)..];
+            text.push_str(&format!("--- {}\n{}\n", entry.path().display(), tail.join("\n")));
+        }
+        text
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        self.end();
+    }
+}
+
+/// `Err`: what it said on standard error when it ended instead of becoming ready.
+fn start(dir: &Path, options: &[&str]) -> Result<Child, String> {
+    let mut up = Command::new(binary())
+        .args(["store", "up", "--data-dir"])
+        .arg(dir)
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kontiki store up starts");
+    let lines = lines_of(up.stdout.take().expect("piped"));
+    let deadline = Instant::now() + READY_PATIENCE;
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) if line.starts_with("ready") => return Ok(up),
+            Ok(_) => {}
+            Err(_) => {
+                let _ = kill(Pid::from_raw(up.id().cast_signed()), Signal::SIGINT);
+                let output = up.wait_with_output().expect("it ends");
+                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+            }
+        }
+    }
+}
+
+/// Lines as they come; reading goes on when nobody listens any more, so that the other side never blocks.
+fn lines_of(output: ChildStdout) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            eprintln!("said: {line}");
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
+/// The real etcdctl, when there is one.
+pub struct Etcdctl {
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Etcdctl {
+    /// Every etcdctl there is: those that `ETCDCTL` names (separated by colons), or the one in the PATH.
+    pub fn all(store: &Store) -> Vec<Self> {
+        let named = std::env::var_os("ETCDCTL").map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
+        let in_path = || {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).map(|dir| dir.join("etcdctl")).take(1).collect()
+        };
+        let programs = named.unwrap_or_else(in_path).into_iter().filter(|path| path.is_file());
+        let all: Vec<Self> = programs.map(|program| Self::new(program, store)).collect();
+        if all.is_empty() {
+            println!("skipped: there is no etcdctl here (apt install etcd-client, or name one in ETCDCTL)");
+        }
+        all
+    }
+
+    fn new(program: PathBuf, store: &Store) -> Self {
+        let file = |name: &str| store.dir.join(name).display().to_string();
+        let endpoints: Vec<String> = (1..=3).map(|replica| store.endpoint(replica)).collect();
+        let arguments = [
+            ("--endpoints", endpoints.join(",")),
+            ("--cacert", file("ca.crt")),
+            ("--cert", file("client.crt")),
+            ("--key", file("client.key")),
+        ];
+        let arguments = arguments.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect();
+        Self { program, arguments }
+    }
+
+    /// At these endpoints only.
+    pub fn at(&self, endpoint: &str) -> Self {
+        let mut arguments = self.arguments.clone();
+        arguments[1] = endpoint.to_owned();
+        Self { program: self.program.clone(), arguments }
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("ETCDCTL_API", "3").args(&self.arguments).args(arguments);
+        command
+    }
+
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().expect("etcdctl runs")
+    }
+
+    /// Standard output of a call that must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "etcdctl {}: {}\n{out}{err}", arguments.join(" "), output.status);
+        out
+    }
+
+    /// Standard error of a call that must fail.
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert!(!output.status.success(), "etcdctl {} succeeded: {}", arguments.join(" "), text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    /// With something on standard input.
+    pub fn with_input(&self, arguments: &[&str], input: &str) -> String {
+        let command = &mut self.command(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("etcdctl runs");
+        let mut stdin = child.stdin.take().expect("piped");
+        std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("etcdctl reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("etcdctl ends");
+        assert!(output.status.success(), "etcdctl {}: {}", arguments.join(" "), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["-w", "json"]);
+        serde_json::from_str(&self.ok(&arguments)).expect("etcdctl prints JSON")
+    }
+
+    /// Runs in the background; what it prints, line by line.
+    pub fn follow(&self, arguments: &[&str]) -> Following {
+        let command = &mut self.command(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("etcdctl runs");
+        let lines = lines_of(child.stdout.take().expect("piped"));
+        Following { child, lines }
+    }
+}
+
+/// An etcdctl that goes on.
+pub struct Following {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Following {
+    /// The next so many lines.
+    pub fn lines(&self, count: usize) -> Vec<String> {
+        let next = |_| self.lines.recv_timeout(Duration::from_secs(20)).expect("another line in time");
+        (0..count).map(next).collect()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
