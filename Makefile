@@ -3,8 +3,9 @@
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/kontiki
 UP ?=
+CHAOS ?=
 
-.PHONY: run test check fix build bench
+.PHONY: run test check fix build bench chaos
 
 # The main job: a whole cluster on this machine. Options for it: make run UP="--no-sample --replicas 1"
 run:
@@ -33,3 +34,10 @@ fix:
 
 bench: build
 	tests/bench/density.sh
+
+# Faults of every kind against real processes for a quarter of an hour, as root, and one table of what came of it.
+# Options for it: make chaos CHAOS="--minutes 3 --faults kill-leader,cut-leader --seed 7"
+chaos:
+	@deploy/setup.sh test
+	@$(MAKE) --no-print-directory build
+	$(dir $(BIN))chaos run --out $(or $(CARGO_TARGET_DIR),target)/chaos $(CHAOS)

@@ -7,8 +7,9 @@ purpose=${1:?run or test}
 # C++ compiler and libclang: RocksDB and its bindings. The rest: what a real node runs containers with.
 packages=(g++ make libclang-dev containerd runc containernetworking-plugins iptables busybox-static)
 if [ "$purpose" = test ]; then
-  # protoc: the etcd client of the tests compiles its contracts with it.
-  packages+=(python3-venv jq protobuf-compiler libprotobuf-dev)
+  # protoc: the etcd client of the tests compiles its contracts with it. The last three: namespaces, slow and
+  # failing disks, clocks that jump.
+  packages+=(python3-venv jq protobuf-compiler libprotobuf-dev iproute2 strace faketime)
 fi
 
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it from https://rustup.rs, then run this again" >&2; exit 1; }

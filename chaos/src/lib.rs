@@ -1,23 +1,36 @@
-//! Workloads against running clusters, and checkers of what they saw.
+//! Workloads and faults against running clusters, and checkers of what was seen.
 //!
-//! A workload acts and records; a checker is a pure function over records and answers violations.
-//! Faults are made by whoever runs both.
+//! A workload acts and records; a fault strikes and proves that it bites; a checker is a pure function over
+//! records and answers violations. A run puts them together on a cluster made for it.
 
 pub mod checkers;
+pub mod cluster;
+pub mod faults;
 pub mod history;
+pub mod plant;
+mod proxy;
+pub mod report;
+pub mod round;
+pub mod run;
+pub mod strike;
+pub mod truth;
 pub mod workloads;
 
 use std::path::Path;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+/// What a run can fail with, which is not the cluster's fault: a sentence for people.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 /// A client of one replica, without retries of its own: what happened must reach the record.
-pub async fn client(kubeconfig: &Path) -> Result<kube::Client, Box<dyn std::error::Error + Send + Sync>> {
+pub async fn client(kubeconfig: &Path) -> Result<kube::Client, Failure> {
     // Another part of the process may have chosen the provider already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.connect_timeout = Some(std::time::Duration::from_secs(1));
     config.read_timeout = None;
+    config.default_retry = false;
     Ok(kube::Client::try_from(config)?)
 }

@@ -2,18 +2,22 @@
 //! acknowledged write is lost, no watch misses or repeats an event, another replica answers within two
 //! seconds, controllers act again within three.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chaos::checkers;
-use chaos::history::{Outcome, WatchLog, Write};
-use chaos::workloads::{availability, set, watch};
+use chaos::history::{Op, Outcome, Selector, WatchLog};
+use chaos::truth::Truth;
+use chaos::workloads::stage::Stage;
+use chaos::workloads::watch::{Follower, Manner, follow};
+use chaos::workloads::{availability, replay, set};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use system_tests::Cluster;
 use tokio_util::sync::CancellationToken;
 
-const NAMESPACE: &str = "default";
+const NAMESPACE: &str = chaos::workloads::NAMESPACE;
 const WRITERS: usize = 32;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const CONTROLLERS_WITHIN: Duration = Duration::from_secs(3);
@@ -34,7 +38,7 @@ enum Fault {
 
 struct Report {
     fault: String,
-    writes: Vec<Write>,
+    writes: Vec<Op>,
     watches: Vec<WatchLog>,
     outage: availability::Outage,
     controllers: Duration,
@@ -80,40 +84,34 @@ async fn clients(cluster: &Cluster) -> Vec<kube::Client> {
 
 async fn round(cluster: &Cluster, run: &str, fault: Fault) -> Report {
     let clients = clients(cluster).await;
-    let (started, stop, stop_watches) = (Instant::now(), CancellationToken::new(), CancellationToken::new());
-    let from = revision(&clients[0]).await;
-    let watches: Vec<_> = (0..3)
-        .map(|first| {
-            tokio::spawn(watch::run(clients.clone(), NAMESPACE.into(), run.into(), first, from, stop_watches.clone()))
-        })
-        .collect();
-    let outage = tokio::spawn(availability::run(clients.clone(), started, stop.clone()));
-    let writers = {
-        let (clients, run, stop) = (clients.clone(), run.to_owned(), stop.clone());
-        tokio::spawn(async move { set::run(&clients, NAMESPACE, &run, WRITERS, PACE, started, stop).await })
-    };
+    let stage = stage(&clients, run);
+    let from = replay::head(&stage.clients).await.expect("a revision");
+    let (target, told) = tokio::sync::watch::channel(None);
+    let watches: Vec<_> =
+        (0..3).map(|first| tokio::spawn(follow(stage.clone(), hopping(first), from, told.clone()))).collect();
+    let outage = tokio::spawn(availability::run(clients.clone(), stage.started, stage.stop.clone()));
+    let writers = tokio::spawn(set::run(stage.clone(), WRITERS, PACE));
     tokio::time::sleep(CALM).await;
-    let before = started.elapsed();
+    let before = stage.now();
     let killed = tokio::task::block_in_place(|| strike(cluster, &fault));
     let controllers = controllers_act(&clients, run).await;
     tokio::task::block_in_place(|| come_back(cluster));
     tokio::time::sleep(CALM).await;
-    stop.cancel();
+    stage.stop.cancel();
     let writes = writers.await.expect("writers end");
     let outage = outage.await.expect("probes end");
-    let finals = finals(&clients, run).await;
-    // Watchers get what was written last: nothing more is written, so this only has to be long enough.
-    tokio::time::sleep(CALM).await;
-    stop_watches.cancel();
+    target.send_replace(Some(replay::head(&stage.clients).await.expect("a revision")));
     let mut logs = Vec::new();
     for one in watches {
         logs.push(one.await.expect("a watcher ends"));
     }
-    let mut violations = checkers::set::check(&writes, &finals);
+    let (truth, mut violations) = truth(&stage, from).await;
+    violations.extend(checkers::set::check(&writes, &truth.finals()));
+    violations.extend(checkers::serializable::check(&writes, &truth));
     for log in &logs {
-        violations.extend(checkers::watch::check(log, &finals));
+        violations.extend(checkers::watch::check(log, &truth));
     }
-    let early = |write: &&Write| matches!(write.outcome, Outcome::Acknowledged(_)) && write.returned < before;
+    let early = |write: &&Op| write.is_acknowledged_write() && write.returned < before;
     let rate = writes.iter().filter(early).count() as f64 / before.as_secs_f64();
     let fault = match fault {
         Fault::Replica(id) => format!("replica {id}"),
@@ -121,6 +119,33 @@ async fn round(cluster: &Cluster, run: &str, fault: Fault) -> Report {
         Fault::All => "all".to_owned(),
     };
     Report { fault, writes, watches: logs, outage, controllers, rate, violations }
+}
+
+fn stage(clients: &[kube::Client], run: &str) -> Stage {
+    Stage {
+        clients: Arc::new((1..).zip(clients.iter().cloned()).collect()),
+        round: run.to_owned(),
+        started: Instant::now(),
+        stop: CancellationToken::new(),
+        seed: 1,
+        load: 1.0,
+    }
+}
+
+/// A watcher that goes on at the next replica whenever its connection ends.
+fn hopping(first: usize) -> Follower {
+    let manner = Manner { timeout: Duration::from_secs(290), asleep: Duration::ZERO };
+    Follower { name: format!("watcher {first}"), first, hops: true, selector: Selector::Round, manner }
+}
+
+/// What happened, as all three replicas tell it.
+async fn truth(stage: &Stage, from: u64) -> (Truth, Vec<String>) {
+    let upto = replay::head(&stage.clients).await.expect("a revision");
+    let mut told = Vec::new();
+    for through in stage.clients.iter() {
+        told.push((through.0, replay::objects(stage, through, from, upto).await.expect("a history")));
+    }
+    checkers::merge::merge(from, upto, &told)
 }
 
 fn strike(cluster: &Cluster, fault: &Fault) -> Vec<String> {
@@ -183,16 +208,6 @@ async fn controllers_act(clients: &[kube::Client], run: &str) -> Duration {
     }
 }
 
-async fn revision(client: &kube::Client) -> u64 {
-    let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
-    let list = api.list(&ListParams::default().limit(1)).await.expect("a list");
-    list.metadata.resource_version.expect("a revision").parse().expect("decimal")
-}
-
-async fn finals(clients: &[kube::Client], run: &str) -> Vec<chaos::history::Final> {
-    set::finals(&clients[0], NAMESPACE, run).await.expect("a consistent list")
-}
-
 fn print(reports: &[Report]) {
     println!(
         "{:<12} {:>7} {:>7} {:>7} {:>8} {:>9} {:>10} {:>11} {:>11} {:>10}",
@@ -209,14 +224,15 @@ fn print(reports: &[Report]) {
     );
     for report in reports {
         let count = |wanted: fn(&Outcome) -> bool| report.writes.iter().filter(|write| wanted(&write.outcome)).count();
-        let events: usize = report.watches.iter().map(|log| log.events.len()).sum();
-        let reconnects: usize = report.watches.iter().map(|log| log.reconnects).sum();
+        let connections = || report.watches.iter().flat_map(|log| &log.connections);
+        let events: usize = connections().map(|connection| connection.messages.len()).sum();
+        let reconnects = connections().count();
         println!(
             "{:<12} {:>7} {:>7} {:>7} {:>8.0} {:>9} {:>10} {:>11} {:>11} {:>10}",
             report.fault,
-            count(|outcome| matches!(outcome, Outcome::Acknowledged(_))),
+            count(|outcome| matches!(outcome, Outcome::Written(_))),
             count(|outcome| matches!(outcome, Outcome::Unknown(_))),
-            count(|outcome| matches!(outcome, Outcome::Refused(_))),
+            count(|outcome| matches!(outcome, Outcome::Refused { .. })),
             report.rate,
             events,
             reconnects,

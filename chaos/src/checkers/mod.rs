@@ -1,6 +1,16 @@
 //! One property, one file. A checker that has not caught a planted violation in its tests counts as absent.
 
+pub mod append;
+pub mod availability;
+pub mod convergence;
+pub mod lease;
+pub mod linearizable;
+pub mod log;
+pub mod merge;
+pub mod serializable;
 pub mod set;
+#[cfg(test)]
+pub(crate) mod support;
 pub mod watch;
 
 /// What is wrong, for people.

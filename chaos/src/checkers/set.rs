@@ -5,56 +5,55 @@
 use std::collections::BTreeMap;
 
 use super::Violations;
-use crate::history::{Final, Outcome, Write};
+use crate::history::{Call, Op, Outcome, Version};
 
-pub fn check(writes: &[Write], finals: &[Final]) -> Violations {
+/// `ops`: creations only. `finals`: what is there in the end, by name.
+pub fn check(ops: &[Op], finals: &BTreeMap<&str, Version>) -> Violations {
     let mut violations = Violations::new();
-    let found: BTreeMap<&str, u64> = finals.iter().map(|one| (one.name.as_str(), one.revision)).collect();
-    let attempted: BTreeMap<&str, &Write> = writes.iter().map(|write| (write.name.as_str(), write)).collect();
-    for write in writes {
-        match (&write.outcome, found.get(write.name.as_str())) {
-            (Outcome::Acknowledged(revision), None) => {
-                violations.push(format!("lost: {} was acknowledged at revision {revision}", write.name));
+    let creations = ops.iter().filter(|op| matches!(op.call, Call::Create { .. }));
+    let attempted: BTreeMap<&str, &Op> = creations.filter_map(|op| Some((op.call.name()?, op))).collect();
+    for (name, op) in &attempted {
+        match (&op.outcome, finals.get(name).map(|version| version.revision)) {
+            (Outcome::Written(revision), None) => {
+                violations.push(format!("lost: {name} was acknowledged at revision {revision}"));
             }
-            (Outcome::Acknowledged(revision), Some(kept)) if revision != kept => {
-                violations.push(format!("{} was acknowledged at {revision} and is kept at {kept}", write.name));
+            (Outcome::Written(revision), Some(kept)) if *revision != kept => {
+                violations.push(format!("{name} was acknowledged at {revision} and is kept at {kept}"));
             }
-            (Outcome::Refused(why), Some(kept)) => {
-                violations.push(format!("{} was refused ({why}) and is there at {kept}", write.name));
+            (Outcome::Refused { code, why }, Some(kept)) => {
+                violations.push(format!("{name} was refused ({code} {why}) and is there at {kept}"));
             }
             _ => {}
         }
     }
-    for one in finals {
-        if !attempted.contains_key(one.name.as_str()) {
-            violations.push(format!("phantom: nobody wrote {}", one.name));
-        }
+    for name in finals.keys().filter(|name| !attempted.contains_key(*name)) {
+        violations.push(format!("phantom: nobody wrote {name}"));
     }
-    violations.extend(real_time(writes));
+    violations.extend(real_time(attempted.into_values()));
     violations
 }
 
 /// A write that returned before another began has the smaller revision.
-fn real_time(writes: &[Write]) -> Violations {
-    let mut acknowledged: Vec<(&Write, u64)> = writes
-        .iter()
-        .filter_map(|write| match write.outcome {
-            Outcome::Acknowledged(revision) => Some((write, revision)),
+fn real_time<'a>(ops: impl Iterator<Item = &'a Op>) -> Violations {
+    let mut acknowledged: Vec<(&Op, u64)> = ops
+        .filter_map(|op| match op.outcome {
+            Outcome::Written(revision) => Some((op, revision)),
             _ => None,
         })
         .collect();
     acknowledged.sort_by_key(|(_, revision)| *revision);
     // Going up by revision, nothing may return before something with a smaller revision was invoked.
     let mut violations = Violations::new();
-    let mut latest: Option<&Write> = None;
-    for (write, revision) in acknowledged {
+    let mut latest: Option<&Op> = None;
+    for (op, revision) in acknowledged {
         if let Some(before) = latest
-            && write.returned < before.invoked
+            && op.returned < before.invoked
         {
-            violations.push(format!("{} (revision {revision}) returned before {} began", write.name, before.name));
+            let name = |op: &Op| op.call.name().unwrap_or("").to_owned();
+            violations.push(format!("{} (revision {revision}) returned before {} began", name(op), name(before)));
         }
-        if latest.is_none_or(|before| write.invoked > before.invoked) {
-            latest = Some(write);
+        if latest.is_none_or(|before| op.invoked > before.invoked) {
+            latest = Some(op);
         }
     }
     violations
@@ -62,44 +61,37 @@ fn real_time(writes: &[Write]) -> Violations {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::checkers::support::*;
 
-    fn write(name: &str, invoked: u64, returned: u64, outcome: Outcome) -> Write {
-        let (invoked, returned) = (Duration::from_millis(invoked), Duration::from_millis(returned));
-        Write { name: name.into(), invoked, returned, outcome }
+    fn write(name: &str, invoked: u64, returned: u64, outcome: Outcome) -> Op {
+        op(invoked, returned, create(name, name), outcome)
     }
 
-    fn kept(name: &str, revision: u64) -> Final {
-        Final { name: name.into(), revision }
+    fn run(ops: &[Op], finals: &[(&str, u64)]) -> Violations {
+        check(ops, &finals.iter().map(|(name, revision)| (*name, version(*revision, name))).collect())
     }
 
     #[test]
     fn good_runs_pass() {
-        let writes = [
-            write("a", 0, 5, Outcome::Acknowledged(1)),
-            write("b", 1, 4, Outcome::Acknowledged(2)),
-            write("c", 6, 9, Outcome::Unknown("cut".into())),
-            write("d", 6, 9, Outcome::Unknown("cut".into())),
-            write("e", 6, 9, Outcome::Refused("409".into())),
+        let ops = [
+            write("a", 0, 5, Outcome::Written(1)),
+            write("b", 1, 4, Outcome::Written(2)),
+            write("c", 6, 9, unknown()),
+            write("d", 6, 9, unknown()),
+            write("e", 6, 9, refused(409)),
         ];
-        assert_eq!(check(&writes, &[kept("a", 1), kept("b", 2), kept("d", 3)]), Violations::new());
+        assert_eq!(run(&ops, &[("a", 1), ("b", 2), ("d", 3)]), Violations::new());
     }
 
     #[test]
     fn planted_violations_are_caught() {
-        let ok = write("a", 0, 5, Outcome::Acknowledged(1));
-        let lost = check(std::slice::from_ref(&ok), &[]);
-        assert!(lost[0].starts_with("lost"), "{lost:?}");
-        let moved = check(std::slice::from_ref(&ok), &[kept("a", 2)]);
-        assert_eq!(moved.len(), 1);
-        let phantom = check(&[], &[kept("x", 1)]);
-        assert!(phantom[0].starts_with("phantom"));
-        let undead = check(&[write("r", 0, 1, Outcome::Refused("409".into()))], &[kept("r", 4)]);
-        assert_eq!(undead.len(), 1);
-        let back = [ok, write("b", 6, 7, Outcome::Acknowledged(3)), write("c", 8, 9, Outcome::Acknowledged(2))];
-        let back = check(&back, &[kept("a", 1), kept("b", 3), kept("c", 2)]);
-        assert_eq!(back.len(), 1, "{back:?}");
+        let ok = write("a", 0, 5, Outcome::Written(1));
+        caught(&run(std::slice::from_ref(&ok), &[]), "lost");
+        caught(&run(std::slice::from_ref(&ok), &[("a", 2)]), "is kept at 2");
+        caught(&run(&[], &[("x", 1)]), "phantom");
+        caught(&run(&[write("r", 0, 1, refused(409))], &[("r", 4)]), "was refused");
+        let back = [ok, write("b", 6, 7, Outcome::Written(3)), write("c", 8, 9, Outcome::Written(2))];
+        caught(&run(&back, &[("a", 1), ("b", 3), ("c", 2)]), "returned before");
     }
 }

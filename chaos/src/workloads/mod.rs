@@ -1,8 +1,22 @@
-//! What is done to a cluster while faults happen.
+//! What is done to a cluster while faults happen. Workloads act and record; they judge nothing.
 
+pub mod append;
 pub mod availability;
+pub mod fleet;
+pub mod leases;
+pub mod mix;
+pub mod probe;
+pub mod register;
+pub mod replay;
+pub mod session;
 pub mod set;
+pub mod stage;
 pub mod watch;
 
-/// Objects of these workloads: small ConfigMaps with this label.
-pub const LABEL: &str = "chaos.kontiki.io/run";
+/// Objects of these workloads: small ConfigMaps, with the round as this label's value.
+pub const ROUND: &str = "chaos.kontiki.io/round";
+pub const WORKLOAD: &str = "chaos.kontiki.io/workload";
+/// Changes with the object's value.
+pub const COLOUR: &str = "chaos.kontiki.io/colour";
+/// Where they are.
+pub const NAMESPACE: &str = "default";

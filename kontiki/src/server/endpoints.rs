@@ -53,13 +53,12 @@ async fn hold(store: DynStore, own: Option<SocketAddr>, stop: CancellationToken)
 }
 
 async fn renewed(store: &DynStore, own: SocketAddr, lease: Option<LeaseId>) -> Result<LeaseId, StoreError> {
-    match lease {
-        Some(lease) => match store.lease_renew(lease).await {
+    if let Some(lease) = lease {
+        match store.lease_renew(lease).await {
             Ok(_) => return Ok(lease),
             Err(StoreError::LeaseNotFound(_)) => {}
             Err(error) => return Err(error),
-        },
-        None => {}
+        }
     }
     let lease = store.lease_grant(TTL).await?;
     let put = Op::Put { key: format!("{PREFIX}{own}").into(), value: Default::default(), lease };

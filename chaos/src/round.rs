@@ -1,0 +1,292 @@
+//! One round: all workloads run while one fault strikes some times; then everything they saw is checked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::Failure;
+use crate::checkers::{self, Violations, availability};
+use crate::cluster::Cluster;
+use crate::faults::{Dice, Fault};
+use crate::history::{Event, LeaseLog, LeaseVersion, Op, WatchLog};
+use crate::strike::{self, Strike};
+use crate::truth::Truth;
+use crate::workloads::stage::Stage;
+use crate::workloads::{append, fleet, leases, mix, probe, register, replay, set};
+
+/// Before the first strike, and after each.
+const CALM: Duration = Duration::from_millis(2_000);
+/// Writers of the set, and their pace.
+const WRITERS: usize = 2;
+const SET_PACE: Duration = Duration::from_millis(60);
+/// Fewer acknowledged calls a second before the first strike are no load to test under.
+const LEAST_LOAD: f64 = 20.0;
+/// Until all replicas are at one revision with one hash, when all is over.
+const CONVERGE: Duration = Duration::from_secs(20);
+
+pub struct Plan {
+    /// Strikes of one round.
+    pub strikes: usize,
+    /// Calls begin so much more often than the workloads' own pace.
+    pub load: f64,
+    /// All faults so often, and not until the time is over.
+    pub cycles: Option<usize>,
+}
+
+/// What became of a round.
+pub struct Round {
+    pub fault: &'static str,
+    pub strikes: Vec<Strike>,
+    pub ops: usize,
+    pub acknowledged: usize,
+    pub unknown: usize,
+    pub events: usize,
+    pub violations: Violations,
+    /// Of the last good round and of bad ones, for whoever wants to look closer.
+    pub history: Option<History>,
+}
+
+/// Everything that was seen in a round: kept when something is wrong.
+#[derive(Clone, Serialize)]
+pub struct History {
+    pub fault: &'static str,
+    pub seed: u64,
+    pub strikes: Vec<String>,
+    pub ops: Vec<Op>,
+    pub watches: Vec<WatchLog>,
+    pub leases: LeaseLog,
+    pub truth: Truth,
+    pub violations: Violations,
+}
+
+/// The workloads of a round, running.
+struct Running {
+    ops: Vec<JoinHandle<Vec<Op>>>,
+    leases: JoinHandle<(LeaseLog, Vec<Op>)>,
+    fleet: JoinHandle<(Vec<WatchLog>, Vec<Op>)>,
+    target: watch::Sender<Option<u64>>,
+}
+
+fn start(stage: &Stage, from: u64) -> Running {
+    let (target, told) = watch::channel(None);
+    Running {
+        ops: vec![
+            tokio::spawn(register::run(stage.clone())),
+            tokio::spawn(append::run(stage.clone())),
+            tokio::spawn(set::run(stage.clone(), WRITERS, SET_PACE.div_f64(stage.load))),
+            tokio::spawn(mix::run(stage.clone())),
+            tokio::spawn(probe::run(stage.clone())),
+        ],
+        leases: tokio::spawn(leases::run(stage.clone())),
+        fleet: tokio::spawn(fleet::run(stage.clone(), from, told)),
+        target,
+    }
+}
+
+async fn stage(cluster: &Cluster, number: usize, plan: &Plan, dice: &mut Dice) -> Result<Stage, Failure> {
+    let numbers = cluster.replicas().into_iter().map(|replica| replica.number);
+    let clients = numbers.zip(cluster.clients().await?).collect();
+    Ok(Stage {
+        clients: Arc::new(clients),
+        round: format!("r{number}"),
+        started: Instant::now(),
+        stop: CancellationToken::new(),
+        seed: dice.random(),
+        load: plan.load,
+    })
+}
+
+pub async fn run(
+    cluster: &Cluster,
+    fault: &mut dyn Fault,
+    number: usize,
+    plan: &Plan,
+    dice: &mut Dice,
+) -> Result<Round, Failure> {
+    let stage = stage(cluster, number, plan, dice).await?;
+    // Whatever happens here, the workloads end.
+    let _end = stage.stop.clone().drop_guard();
+    let logged = log_lengths(cluster);
+    let from = replay::head(&stage.clients).await?;
+    let running = start(&stage, from);
+    tokio::time::sleep(CALM).await;
+    let before = stage.now();
+    let (mut strikes, mut violations) = (Vec::new(), Violations::new());
+    for _ in 0..plan.strikes {
+        let (strike, found) = strike::once(cluster, fault, &stage, dice).await?;
+        strikes.push(strike);
+        violations.extend(found);
+        tokio::time::sleep(CALM).await;
+    }
+    stage.stop.cancel();
+    let mut history = gather(cluster, &stage, running, from).await?;
+    history.fault = fault.name();
+    history.strikes = strikes.iter().map(|strike| strike.what.clone()).collect();
+    violations.append(&mut history.violations);
+    violations.extend(load(&history.ops, before));
+    violations.extend(logs(cluster, &logged));
+    let (history, found) = tokio::task::spawn_blocking(move || {
+        let found = judge(&history);
+        (history, found)
+    })
+    .await?;
+    violations.extend(found);
+    let history = History { violations, ..history };
+    if !history.violations.is_empty() {
+        keep(&cluster.dir, number, &history)?;
+    }
+    Ok(summary(strikes, history))
+}
+
+/// Bytes in the log of each replica.
+fn log_lengths(cluster: &Cluster) -> BTreeMap<usize, usize> {
+    let length = |number| std::fs::metadata(cluster.log(number)).map_or(0, |log| log.len());
+    let all = cluster.replicas().into_iter().map(|replica| replica.number);
+    all.map(|number| (number, usize::try_from(length(number)).unwrap_or(0))).collect()
+}
+
+/// What replicas wrote since then.
+fn logs(cluster: &Cluster, before: &BTreeMap<usize, usize>) -> Violations {
+    let since = |(number, length): (&usize, &usize)| {
+        let log = std::fs::read(cluster.log(*number)).unwrap_or_default();
+        checkers::log::check(*number, &String::from_utf8_lossy(log.get(*length..).unwrap_or_default()))
+    };
+    before.iter().flat_map(since).collect()
+}
+
+fn load(ops: &[Op], before: Duration) -> Violations {
+    let early = ops.iter().filter(|op| op.is_acknowledged_write() && op.returned < before).count();
+    let rate = early as f64 / before.as_secs_f64();
+    let void = || format!("void: only {rate:.0} writes a second were acknowledged before the first strike");
+    (rate < LEAST_LOAD).then(void).into_iter().collect()
+}
+
+/// Lets everyone see everything, and asks every replica what happened.
+async fn gather(cluster: &Cluster, stage: &Stage, running: Running, from: u64) -> Result<History, Failure> {
+    let mut ops = Vec::new();
+    for workload in running.ops {
+        ops.extend(workload.await?);
+    }
+    let (mut leases, more) = running.leases.await?;
+    ops.extend(more);
+    running.target.send_replace(Some(replay::head(&stage.clients).await?));
+    let (watches, more) = running.fleet.await?;
+    ops.extend(more);
+    let mut violations = converge(cluster).await;
+    let upto = replay::head(&stage.clients).await?;
+    let mut told: Vec<(usize, Vec<Event>)> = Vec::new();
+    for through in stage.clients.iter() {
+        match replay::objects(stage, through, from, upto).await {
+            Ok(events) => told.push((through.0, events)),
+            Err(error) => violations.push(error.to_string()),
+        }
+    }
+    let (truth, differences) = checkers::merge::merge(from, upto, &told);
+    violations.extend(differences);
+    leases.versions = lease_versions(stage, from, upto, &mut violations).await;
+    Ok(History { fault: "", seed: stage.seed, strikes: Vec::new(), ops, watches, leases, truth, violations })
+}
+
+/// As the first replica tells them that does.
+async fn lease_versions(stage: &Stage, from: u64, upto: u64, violations: &mut Violations) -> Vec<LeaseVersion> {
+    for through in stage.clients.iter() {
+        match replay::lease(stage, through, from, upto).await {
+            Ok(versions) => return versions,
+            Err(error) => violations.push(error.to_string()),
+        }
+    }
+    Vec::new()
+}
+
+async fn converge(cluster: &Cluster) -> Violations {
+    let replicas = cluster.replicas();
+    let deadline = tokio::time::Instant::now() + CONVERGE;
+    let mut looks = Vec::new();
+    loop {
+        let samples = futures::future::join_all(replicas.iter().map(|replica| replica.sample())).await;
+        looks.push(samples.into_iter().flatten().collect());
+        let level = looks.last().is_some_and(|last: &Vec<_>| checkers::convergence::is_level(last, replicas.len()));
+        if level || tokio::time::Instant::now() > deadline {
+            return checkers::convergence::check(&looks, replicas.len());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// All checkers on all that was seen.
+pub fn judge(history: &History) -> Violations {
+    let History { ops, watches, leases, truth, .. } = history;
+    let of = |workload: &str| -> Vec<Op> {
+        let start = |op: &&Op| op.process.starts_with(workload);
+        ops.iter().filter(start).cloned().collect()
+    };
+    let finals = truth.finals();
+    let named = |part: &str| -> BTreeMap<_, _> {
+        let those = finals.iter().filter(|(name, _)| name.contains(part));
+        those.map(|(name, version)| (*name, version.clone())).collect()
+    };
+    let mut violations = checkers::serializable::check(ops, truth);
+    violations.extend(checkers::linearizable::check(&of(register::WORKLOAD)));
+    violations.extend(checkers::set::check(&of(set::WORKLOAD), &named("-set")));
+    violations.extend(checkers::append::check(&of(append::WORKLOAD), &named("-list-")));
+    for log in watches {
+        violations.extend(checkers::watch::check(log, truth));
+    }
+    let round = leases::counter(ops.first().map_or("", |op| round_of(op)));
+    violations.extend(checkers::lease::check(leases, truth, &round, leases::DURATION));
+    violations
+}
+
+/// `r7` of `r7-mix-3`.
+fn round_of(op: &Op) -> &str {
+    op.call.name().and_then(|name| name.split('-').next()).unwrap_or("")
+}
+
+fn keep(dir: &Path, number: usize, history: &History) -> Result<(), Failure> {
+    let file = dir.join(format!("round-{number}-{}.json", history.fault));
+    std::fs::write(&file, serde_json::to_vec(history)?)?;
+    println!("  kept: {}", file.display());
+    Ok(())
+}
+
+fn summary(mut strikes: Vec<Strike>, history: History) -> Round {
+    let probes: Vec<Op> = history.ops.iter().filter(|op| op.process.starts_with(probe::WORKLOAD)).cloned().collect();
+    for strike in &mut strikes {
+        strike.unavailable = availability::longest_gap(&probes, strike.at, strike.over);
+        strike.first_write = strike.leader_lost.then(|| availability::first_write(&probes, strike.at)).flatten();
+    }
+    let count = |wanted: fn(&Op) -> bool| history.ops.iter().filter(|op| wanted(op)).count();
+    Round {
+        fault: history.fault,
+        strikes,
+        ops: history.ops.len(),
+        acknowledged: count(|op| !is_unknown(op) && !is_refused(op)),
+        unknown: count(is_unknown),
+        events: history.watches.iter().flat_map(|log| &log.connections).map(|one| one.messages.len()).sum(),
+        violations: history.violations.clone(),
+        history: Some(history),
+    }
+}
+
+impl Round {
+    /// One that could not be finished, which is nobody's success.
+    pub fn failed(fault: &'static str, why: String) -> Self {
+        let (strikes, violations) = (Vec::new(), vec![why]);
+        Self { fault, strikes, ops: 0, acknowledged: 0, unknown: 0, events: 0, violations, history: None }
+    }
+}
+
+fn is_unknown(op: &Op) -> bool {
+    matches!(op.outcome, crate::history::Outcome::Unknown(_))
+}
+
+fn is_refused(op: &Op) -> bool {
+    matches!(op.outcome, crate::history::Outcome::Refused { .. })
+}
