@@ -1,5 +1,5 @@
-# The two commands of the README are `make run` and `make test`. Both use the release profile, so that
-# RocksDB, most of a cold build, is compiled once for both.
+# The two commands of the README are `make run` and `make test`. Both use the release profile and the features
+# that the whole workspace asks for, so that RocksDB, most of a cold build, is compiled once for both.
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/kontiki
 UP ?=
@@ -10,7 +10,7 @@ CHAOS ?=
 # The main job: a whole cluster on this machine. Options for it: make run UP="--no-sample --replicas 1"
 run:
 	@deploy/setup.sh run
-	cargo build --locked --release --package kontiki --bin kontiki
+	cargo build --locked --release --workspace --bin kontiki
 	$(BIN) up $(UP)
 
 # Everything: checks, unit tests, and whole-system tests with real clients.
