@@ -111,7 +111,8 @@ impl Admin {
         let id = self.store.allocate_node_id().await.map_err(|error| ApiError::unavailable(error.to_string()))?;
         let names = ["ca.crt", "ca.key", "peer-ca.crt", "peer-ca.key"].map(str::to_owned);
         // Only where etcd's clients are served.
-        let etcd = ["crt", "key"].map(|kind| format!("{ETCD_CA}.{kind}")).into_iter().filter(|name| self.path(name).exists());
+        let etcd =
+            ["crt", "key"].map(|kind| format!("{ETCD_CA}.{kind}")).into_iter().filter(|name| self.path(name).exists());
         let mut files = serde_json::Map::new();
         for name in names.into_iter().chain(etcd).chain(self.account_keys()?) {
             files.insert(name.clone(), self.file(&name)?.into());

@@ -34,7 +34,8 @@ mod tests {
         assert!(probe(&[(free, "replica 1".to_owned())], "--port-base").is_ok());
         let held = TcpListener::bind(free).expect("a port");
         let address = held.local_addr().expect("address");
-        let error = probe(&[(free, "replica 1".to_owned()), (address, "replica 2".to_owned())], "--port-base").expect_err("taken");
+        let error = probe(&[(free, "replica 1".to_owned()), (address, "replica 2".to_owned())], "--port-base")
+            .expect_err("taken");
         let error = error.to_string();
         assert!(error.contains(&format!("{address} for replica 2")) && !error.contains("replica 1"), "{error}");
         assert!(error.contains("--port-base"), "{error}");

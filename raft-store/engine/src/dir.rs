@@ -85,6 +85,16 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     rename_durably(&temporary, path)
 }
 
+/// A full disk is no broken disk: nothing was lost, and there may be room later.
+pub(crate) fn write_failed(path: &Path, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StoreError::NoSpace(format!("{}: {error}", path.display()))
+        }
+        _ => fatal(path.display(), error),
+    }
+}
+
 /// Renames and makes the new name durable. The file itself must be synced before.
 pub(crate) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;

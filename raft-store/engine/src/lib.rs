@@ -3,7 +3,8 @@
 //! Two databases in one data directory, so that a snapshot replaces the state without touching the
 //! log: `log/` (entries, vote, committed, purged; fsynced before it is acknowledged) and `state/`
 //! (versions by key and revision, events by revision, leases, dedup, revision, last-applied,
-//! membership, compaction mark; one WriteBatch per applied group, recovered by replaying the log).
+//! membership, compaction mark; one WriteBatch per applied group). The state has no write-ahead log of
+//! its own: the raft log is one, and is kept until the state is durable without it.
 //! This API is synchronous and knows nothing of openraft: log ids and memberships are opaque bytes.
 //!
 //! Errors: [`StoreError::Fatal`] is a failed or damaged disk. It is final: the process must end, and
@@ -66,7 +67,14 @@ pub struct Events {
     pub revisions: Vec<(Revision, Vec<Event>)>,
 }
 
-/// What a snapshot holds.
+/// Up to where the state is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    pub log_id: Option<Bytes>,
+    pub membership: Option<Bytes>,
+}
+
+/// What a snapshot file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotInfo {
     pub file: PathBuf,

@@ -19,8 +19,8 @@ const STATE_BUFFER_BYTES: usize = 32 << 20;
 const INFO_LOG_BYTES: usize = 1 << 20;
 const INFO_LOGS: usize = 2;
 
-/// For both databases. Left at their defaults on purpose: manual WAL flush, WAL recycling, bytes-per-sync,
-/// disabled WAL and best-efforts recovery, each of which has lost data.
+/// For both databases. Left at their defaults on purpose: manual WAL flush, WAL recycling, bytes-per-sync
+/// and best-efforts recovery, each of which has lost data.
 fn common() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -58,9 +58,9 @@ pub(crate) fn log() -> Options {
     options
 }
 
-/// The state. Its WAL is not synced on every write, because the raft log holds what a power cut takes away;
-/// so after one, later pages may be there and earlier ones not. Recovery up to the first gap is then right
-/// and refusing would be wrong; that nothing made durable is missing is checked against the pointer file.
+/// The state. It is written without a write-ahead log: a crash takes it back to the last flush of its memory
+/// tables, whole batches in order, and the raft log holds everything since; that nothing made durable is missing
+/// is checked against the pointer file. (Point-in-time recovery is for directories of versions that had one.)
 pub(crate) fn state() -> Options {
     let mut options = common();
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
@@ -86,7 +86,8 @@ pub(crate) fn synced() -> WriteOptions {
     options
 }
 
-/// For bulk loads that are flushed and checked before they count.
+/// For what the raft log, or a snapshot file, holds until it is flushed. All writes to one database are of this kind,
+/// or none is.
 pub(crate) fn unlogged() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);

@@ -6,7 +6,6 @@
 mod filter;
 mod format;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{DB, WriteBatch};
@@ -33,7 +32,7 @@ pub(crate) fn build(db: &DB, file: &Path) -> Result<Built, StoreError> {
     let header = write(db, &temporary).inspect_err(|_| {
         let _ = std::fs::remove_file(&temporary);
     })?;
-    dir::rename_durably(&temporary, file).map_err(|e| write_failed(file, e))?;
+    dir::rename_durably(&temporary, file).map_err(|e| dir::write_failed(file, e))?;
     let bytes = std::fs::metadata(file).map_err(|e| fatal(file.display(), e))?.len();
     let info = info(file, &header, bytes);
     Ok(Built { header, info })
@@ -42,7 +41,7 @@ pub(crate) fn build(db: &DB, file: &Path) -> Result<Built, StoreError> {
 fn write(db: &DB, path: &Path) -> Result<Header, StoreError> {
     let view = db.snapshot();
     let header = Header { position: filter::position(&view)? };
-    let failed = |error| write_failed(path, error);
+    let failed = |error| dir::write_failed(path, error);
     let mut writer = Writer::create(path, &header).map_err(failed)?;
     let mut filter = Filter::new(header.position.compacted);
     let mut iterator = view.raw_iterator_opt(options::scan(b"", b"\xff"));
@@ -90,16 +89,6 @@ pub fn verify_snapshot(file: &Path) -> Result<SnapshotInfo, StoreError> {
 
 fn write_batch(db: &DB, batch: WriteBatch) -> Result<(), StoreError> {
     db.write_opt(batch, &options::unlogged()).map_err(|e| fatal("writing a new state failed", e))
-}
-
-/// A full disk is no broken disk: nothing was lost, and there may be room later.
-fn write_failed(path: &Path, error: io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            StoreError::NoSpace(format!("{}: {error}", path.display()))
-        }
-        _ => fatal(path.display(), error),
-    }
 }
 
 fn info(file: &Path, header: &Header, bytes: u64) -> SnapshotInfo {

@@ -25,7 +25,7 @@ use parking_lot::{Mutex, RwLock};
 use store_api::{Event, HistoryHash, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, StoreError};
 
 use crate::snapshot::{self, Header};
-use crate::{Applied, ApplyEntry, Events, SnapshotInfo, dir, fatal};
+use crate::{Applied, ApplyEntry, Durable, Events, SnapshotInfo, dir, fatal, options};
 use generation::{Generation, Pointer};
 use group::Group;
 use working::Working;
@@ -92,7 +92,7 @@ impl StateMachine {
     /// Applies a group of entries in one batch. An error is final: nothing more can be applied. An entry that
     /// does not follow the one before is one.
     ///
-    /// Not synced: after a power cut the log is applied again from [`Self::last_applied`].
+    /// Not durable: after a crash, of the process alone too, the log is applied again from [`Self::last_applied`].
     pub fn apply(&self, entries: &[ApplyEntry]) -> Result<Vec<Applied>, StoreError> {
         let mut working = self.working.lock();
         working.check()?;
@@ -221,20 +221,30 @@ impl StateMachine {
         garbage::collect(&self.generation(), max_keys)
     }
 
+    /// Makes what is applied by now durable, so that the log may be purged up to there; more is applied meanwhile.
+    /// `NoSpace` when that cannot be written down; the state goes on then.
+    pub fn make_durable(&self) -> Result<Durable, StoreError> {
+        // Held first and throughout, so that no snapshot takes the state's place in between.
+        let mut pointer = self.pointer.lock();
+        let position = {
+            let working = self.working.lock();
+            working.check()?;
+            working.position.clone()
+        };
+        self.generation().db().flush().map_err(|e| fatal("making the state durable failed", e))?;
+        if pointer.durable_index < position.next_index {
+            let next = Pointer { durable_index: position.next_index, ..*pointer };
+            next.save(&self.dir.path)?;
+            *pointer = next;
+        }
+        Ok(Durable { log_id: position.log_id, membership: position.membership })
+    }
+
     /// Writes a consistent snapshot to one file (header with format version and hashes, then the data), synced.
-    /// Makes the state durable as well, so the log may be purged up to the snapshot. `NoSpace` when the file does
-    /// not fit on the disk; the state goes on then.
+    /// `NoSpace` when the file does not fit on the disk; the state goes on then.
     pub fn build_snapshot(&self, file: &Path) -> Result<SnapshotInfo, StoreError> {
         self.working.lock().check()?;
-        let generation = self.generation();
-        let built = snapshot::build(generation.db(), file)?;
-        generation.db().flush_wal(true).map_err(|e| fatal("syncing the state failed", e))?;
-        let mut pointer = self.pointer.lock();
-        if pointer.generation == generation.number && pointer.durable_index < built.header.position.next_index {
-            pointer.durable_index = built.header.position.next_index;
-            pointer.save(&self.dir.path)?;
-        }
-        Ok(built.info)
+        Ok(snapshot::build(self.generation().db(), file)?.info)
     }
 
     /// Replaces the whole state by a snapshot file; a crash at any step leaves the old or the new state.
@@ -302,6 +312,6 @@ fn apply_group(
         group.apply(entry)?;
     }
     let (batch, applied) = group.finish();
-    generation.db().write(batch).map_err(|e| fatal("writing the state failed", e))?;
+    generation.db().write_opt(batch, &options::unlogged()).map_err(|e| fatal("writing the state failed", e))?;
     Ok(applied)
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use image::{contents, cut, files, flip, image, scratch, wal};
+use image::{contents, files, flip, image, scratch};
 use store_api::*;
 use store_core::{Command, Lease};
 use store_engine::{ApplyEntry, ApplyPayload, StateMachine, verify_snapshot};
@@ -77,33 +77,33 @@ fn refusal(dir: &Path) -> String {
     }
 }
 
-/// Whatever part of the unsynced write-ahead log a power cut leaves, the state is one of those between groups.
+/// A kill takes the state back to where it was durable, never into the middle of a group; the log leads on from there.
 #[test]
-fn a_group_is_there_wholly_or_not_at_all() {
+fn a_kill_takes_the_state_back_to_whole_groups() {
     let dir = scratch();
     let state = open(dir.path());
     let mut known = vec![see(&state).unwrap()];
+    let mut durable = 0;
     for n in 1..=6 {
         state.apply(&group(n)).unwrap();
         known.push(see(&state).unwrap());
-    }
-    let killed = image(dir.path());
-    assert_eq!(see(&open(killed.path())).as_ref(), Ok(&known[6]), "killing the process loses nothing");
-    let length = fs::metadata(wal(dir.path())).unwrap().len();
-    let mut met = BTreeMap::new();
-    for length in (0..length).step_by(31).chain([length]) {
-        let image = image(dir.path());
-        cut(&wal(image.path()), length);
-        let state = open(image.path());
-        let seen = see(&state).unwrap();
-        let place = known.iter().position(|known| *known == seen).expect("a state between two groups");
-        *met.entry(place).or_insert(0) += 1;
-        for n in place as u64 + 1..=6 {
-            state.apply(&group(n)).unwrap();
+        if n % 2 == 0 {
+            let made = state.make_durable().unwrap();
+            assert_eq!((made.log_id, made.membership), state.last_applied().unwrap());
+            durable = n;
         }
-        assert_eq!(see(&state).as_ref(), Ok(&known[6]), "applying the log again leads to the same state");
+        let killed = image(dir.path());
+        let killed = open(killed.path());
+        assert_eq!(see(&killed).as_ref(), Ok(&known[durable as usize]));
+        for n in durable + 1..=n {
+            killed.apply(&group(n)).unwrap();
+        }
+        assert_eq!(see(&killed).as_ref(), Ok(&known[n as usize]), "applying the log again leads to the same state");
     }
-    assert_eq!(met.len(), 7, "{met:?}");
+    state.apply(&group(7)).unwrap();
+    let last = see(&state).unwrap();
+    drop(state);
+    assert_eq!(see(&open(dir.path())), Ok(last), "an orderly end loses nothing");
 }
 
 /// An id that was used is never used again, so that it was is part of the state and of its snapshots.
@@ -125,23 +125,20 @@ fn removed_members_are_remembered() {
     }
 }
 
-/// After a snapshot was built the log may be purged, so a state that is older must not pass for whole.
+/// Once the state is durable the log may be purged, so a state that is older must not pass for whole.
 #[test]
-fn what_a_snapshot_made_durable_must_be_there() {
+fn what_was_made_durable_must_be_there() {
     let dir = scratch();
     let state = open(dir.path());
     state.apply(&group(1)).unwrap();
     state.apply(&group(2)).unwrap();
-    state.build_snapshot(&dir.path().join("snapshot")).unwrap();
-    let durable = fs::metadata(wal(dir.path())).unwrap().len();
+    let before = image(dir.path());
+    state.make_durable().unwrap();
     state.apply(&group(3)).unwrap();
-    let image_of = |length| {
-        let image = image(dir.path());
-        cut(&wal(image.path()), length);
-        image
-    };
-    assert_eq!(open(image_of(durable).path()).revision(), 5);
-    let message = refusal(image_of(durable - 1).path());
+    assert_eq!(open(image(dir.path()).path()).revision(), 5);
+    assert_eq!(open(image(before.path()).path()).revision(), 1, "nothing was promised by then");
+    fs::copy(dir.path().join("state/CURRENT"), before.path().join("state/CURRENT")).unwrap();
+    let message = refusal(before.path());
     assert!(message.contains("must be replaced"), "{message}");
 }
 
@@ -157,7 +154,7 @@ fn flipped_bits_never_give_wrong_answers() {
         state.apply(&group(n)).unwrap();
         known.push(see(&state).unwrap());
         if n == 2 {
-            state.build_snapshot(&dir.path().join("snapshot")).unwrap();
+            state.make_durable().unwrap();
         }
     }
     let (mut refused, mut earlier, mut harmless) = (0, 0, 0);

@@ -5,10 +5,10 @@ mod image;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use image::{contents, cut, files, flip, image, scratch, wal};
+use image::{contents, files, flip, image, scratch};
 use store_api::StoreError;
 use store_engine::RaftLog;
 
@@ -32,6 +32,20 @@ fn refusal(dir: &Path) -> String {
         Ok(log) => panic!("opened, with {:?}", log.bounds()),
         Err(error) => error.to_string(),
     }
+}
+
+/// The one write-ahead log with content.
+fn wal(dir: &Path) -> PathBuf {
+    let is_wal = |file: &PathBuf| {
+        file.extension().is_some_and(|e| e == "log") && fs::metadata(dir.join(file)).is_ok_and(|m| m.len() > 0)
+    };
+    let found: Vec<PathBuf> = files(dir).into_iter().filter(is_wal).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    dir.join(&found[0])
+}
+
+fn cut(file: &Path, length: u64) {
+    fs::File::options().write(true).open(file).expect("a file").set_len(length).expect("shorter");
 }
 
 #[test]

@@ -98,8 +98,7 @@ impl Replica {
     }
 
     pub(crate) fn measure_disk(&self) -> u64 {
-        let snapshot = self.effects.snapshots.current().map_or(0, |file| file.bytes);
-        let bytes = self.effects.engine.disk_bytes() + self.log.disk_bytes() + snapshot;
+        let bytes = self.effects.engine.disk_bytes() + self.log.disk_bytes() + self.effects.snapshots.disk_bytes();
         self.disk_bytes.store(bytes, Ordering::Relaxed);
         bytes
     }

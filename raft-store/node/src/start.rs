@@ -154,26 +154,20 @@ fn open(config: &NodeConfig, incarnation: String) -> Result<Disk, StoreError> {
     let snapshots = Snapshots::open(&dir.join("snapshots")).map_err(failed)?;
     let log = LogStore::open(Arc::new(log), witness)?;
     let effects = Effects::new(Arc::new(state), snapshots)?;
-    settle(&log, &effects)?;
+    check_continuity(&log, &effects)?;
     Ok(Disk { space, log, effects, identity })
 }
 
-/// Entries are applied as soon as a quorum has them, perhaps before they are durable here, so a crash may leave
-/// the state ahead of the log. Raft then purges the log up to the state. The snapshot must reach as far first:
-/// it is what a replica behind gets in place of the log, and it makes the state durable.
-fn settle(log: &LogStore, effects: &Effects) -> Result<(), StoreError> {
+/// The log must go on where the state ends. (Entries are applied as soon as a quorum has them, perhaps before they are
+/// durable here, so a crash may leave the state ahead of the log; raft then purges the log up to the state.)
+fn check_continuity(log: &LogStore, effects: &Effects) -> Result<(), StoreError> {
     let (applied, _) = applied_state(&effects.engine)?;
-    let snapshot = effects.snapshots.current().and_then(|file| file.meta.last_log_id);
-    if applied.max(snapshot) < log.purged() {
-        return Err(StoreError::Fatal(
+    match applied < log.purged() {
+        false => Ok(()),
+        true => Err(StoreError::Fatal(
             "the state ends before the raft log begins. This replica must be replaced by a new one".into(),
-        ));
+        )),
     }
-    if log.last() < applied && snapshot < applied {
-        tracing::info!("the state is ahead of the raft log: taking a snapshot of it");
-        effects.build().map_err(broken("taking a snapshot"))?;
-    }
-    Ok(())
 }
 
 /// A replica restarted in one process may find its own locks for a moment longer.

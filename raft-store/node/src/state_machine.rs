@@ -12,7 +12,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use store_api::{NodeId, StoreError};
 use store_core::Command;
-use store_engine::{ApplyEntry, ApplyPayload, SnapshotInfo, StateMachine};
+use store_engine::{ApplyEntry, ApplyPayload, StateMachine};
 use tokio::sync::watch;
 
 use crate::answers::Answers;
@@ -21,7 +21,7 @@ use crate::blocking::blocking;
 use crate::codec;
 use crate::errors::broken;
 use crate::lease::LeaseClocks;
-use crate::snapshot::{SnapshotFile, Snapshots};
+use crate::snapshot::{SnapshotData, SnapshotFile, Snapshots};
 use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::watch::WatchHub;
 
@@ -37,7 +37,7 @@ const SMALL_BYTES: usize = 256 << 10;
 /// Before a snapshot that had no room is tried again.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<SnapshotFile>>;
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
 /// What applied entries reach besides the engine.
 pub(crate) struct Effects {
@@ -57,6 +57,10 @@ pub(crate) struct Effects {
 impl Effects {
     pub(crate) fn new(engine: Arc<StateMachine>, snapshots: Arc<Snapshots>) -> Result<Arc<Self>, StoreError> {
         let (last, membership) = applied_state(&engine)?;
+        if last.is_some() {
+            engine.make_durable()?;
+            snapshots.mark(SnapshotMeta { last_log_id: last, last_membership: membership.clone() });
+        }
         let applied = Applied::default();
         applied.advance(last.map_or(0, |id| id.index()), engine.revision());
         let hub = WatchHub::new(engine.clone());
@@ -211,7 +215,7 @@ impl Machine {
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
-    type SnapshotData = Arc<SnapshotFile>;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -237,7 +241,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         SnapshotBuilder(self.0.clone())
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: Arc<SnapshotFile>) -> Result<(), io::Error> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> Result<(), io::Error> {
+        let SnapshotData::File(file) = data else {
+            return Err(io::Error::other("the snapshot to install is this replica's own state"));
+        };
         let effects = self.0.clone();
         let meta = meta.clone();
         tokio::task::spawn_blocking(move || effects.install(&meta, &file)).await.map_err(io::Error::other)?
@@ -245,17 +252,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let current = self.0.snapshots.current();
-        Ok(current.map(|file| Snapshot { meta: file.meta.clone(), snapshot: file }))
+        Ok(current.map(|meta| Snapshot { meta, snapshot: SnapshotData::State }))
     }
 }
 
 impl Effects {
     fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), io::Error> {
         let info = self.engine.install_snapshot(&file.path).map_err(io::Error::other)?;
-        if meta_of(&info)? != *meta {
+        if meta_of(info.log_id.as_deref(), info.membership.as_deref())? != *meta {
             return Err(io::Error::other(format!("the snapshot holds another state than {meta}")));
         }
-        self.snapshots.adopt(file)?;
+        self.snapshots.mark(meta.clone());
         self.hub.reset(self.engine.revision());
         self.restart_leases();
         self.change_membership(meta.last_membership.clone());
@@ -264,25 +271,30 @@ impl Effects {
         Ok(())
     }
 
-    /// Takes a snapshot, which makes the state durable.
-    pub(crate) fn build(&self) -> Result<Arc<SnapshotFile>, io::Error> {
-        self.snapshots.adopt(&*self.built()?)
-    }
-
-    fn built(&self) -> Result<Arc<SnapshotFile>, io::Error> {
-        let path = self.snapshots.unfinished();
-        let info = self.engine.build_snapshot(&path).map_err(engine_failed)?;
-        let built = self.snapshots.received(info.file.clone(), meta_of(&info)?)?;
+    /// Makes the state durable, and answers up to where it is.
+    pub(crate) fn mark(&self) -> Result<SnapshotMeta, io::Error> {
+        let durable = self.engine.make_durable().map_err(engine_failed)?;
+        let meta = meta_of(durable.log_id.as_deref(), durable.membership.as_deref())?;
         metrics::counter!("kontiki_raft_snapshots_built_total").increment(1);
-        metrics::gauge!("kontiki_raft_snapshot_bytes").set(built.bytes as f64);
-        Ok(built)
+        Ok(self.snapshots.mark(meta))
     }
 
-    /// A receiver found this snapshot damaged. If it is so already here, on disk, it is taken anew.
-    pub(crate) fn replace_if_damaged(&self, file: &SnapshotFile) -> Result<(), io::Error> {
-        let Err(error) = file.verify() else { return Ok(()) };
-        tracing::error!(%error, path = %file.path.display(), "the snapshot was damaged on disk and is taken anew");
-        self.snapshots.adopt_for(file, &*self.built()?)
+    /// A file of the state, for a peer, that reaches as far as `meta` or farther.
+    pub(crate) fn outgoing(&self, meta: &SnapshotMeta) -> Result<Arc<SnapshotFile>, io::Error> {
+        self.snapshots.outgoing(meta, || {
+            let info = self.engine.build_snapshot(&self.snapshots.unfinished()).map_err(engine_failed)?;
+            let meta = meta_of(info.log_id.as_deref(), info.membership.as_deref())?;
+            metrics::gauge!("kontiki_raft_snapshot_bytes").set(info.bytes as f64);
+            self.snapshots.finished(info.file, meta)
+        })
+    }
+
+    /// A receiver found this file damaged. If it is so already here, on disk, nobody else gets it.
+    pub(crate) fn discard_if_damaged(&self, file: &Arc<SnapshotFile>) {
+        if let Err(error) = file.verify() {
+            tracing::error!(%error, path = %file.path.display(), "a snapshot was damaged on disk before it was sent");
+            self.snapshots.discard(file);
+        }
     }
 }
 
@@ -299,31 +311,30 @@ impl SnapshotFile {
     /// Reads the whole file: it is undamaged and holds what its meta says.
     pub(crate) fn verify(&self) -> Result<(), io::Error> {
         let info = store_engine::verify_snapshot(&self.path).map_err(io::Error::other)?;
-        match meta_of(&info)? == self.meta {
+        match meta_of(info.log_id.as_deref(), info.membership.as_deref())? == self.meta {
             true => Ok(()),
             false => Err(io::Error::other(format!("the snapshot holds another state than {}", self.meta))),
         }
     }
 }
 
-fn meta_of(info: &SnapshotInfo) -> Result<SnapshotMeta, io::Error> {
-    let (last_log_id, last_membership) =
-        decode_state(info.log_id.as_deref(), info.membership.as_deref()).map_err(io::Error::other)?;
+fn meta_of(log_id: Option<&[u8]>, membership: Option<&[u8]>) -> Result<SnapshotMeta, io::Error> {
+    let (last_log_id, last_membership) = decode_state(log_id, membership).map_err(io::Error::other)?;
     Ok(SnapshotMeta { last_log_id, last_membership })
 }
 
-/// Builds a snapshot beside the running state machine.
+/// Makes the state durable beside the running state machine.
 pub(crate) struct SnapshotBuilder(Arc<Effects>);
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
-    type SnapshotData = Arc<SnapshotFile>;
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         loop {
             let effects = self.0.clone();
-            let built = tokio::task::spawn_blocking(move || effects.build()).await.map_err(io::Error::other)?;
-            match built {
-                Ok(file) => return Ok(Snapshot { meta: file.meta.clone(), snapshot: file }),
+            let marked = tokio::task::spawn_blocking(move || effects.mark()).await.map_err(io::Error::other)?;
+            match marked {
+                Ok(meta) => return Ok(Snapshot { meta, snapshot: SnapshotData::State }),
                 // An error would end the replica, and all it lacks is room.
                 Err(error) if error.kind() == io::ErrorKind::StorageFull && !self.0.hub.is_closed() => {
                     tracing::warn!(%error, "no room for a snapshot, trying again");
@@ -354,30 +365,32 @@ mod tests {
     async fn a_snapshot_waits_for_room() {
         let dir = tempfile::tempdir().expect("a directory");
         let effects = effects(dir.path());
-        let full = dir.path().join("snapshots/unfinished-1.part.tmp");
+        let full = dir.path().join("state/CURRENT.tmp");
         std::os::unix::fs::symlink("/dev/full", &full).expect("linked");
-        let built = SnapshotBuilder(effects.clone()).build_snapshot().await.expect("built in the end");
-        assert!(built.snapshot.verify().is_ok());
-        assert_eq!(effects.snapshots.current().expect("adopted").path, built.snapshot.path);
-        // The first try got somewhere.
-        assert!(std::fs::symlink_metadata(&full).is_err());
+        let building = tokio::spawn(async move { SnapshotBuilder(effects.clone()).build_snapshot().await });
+        tokio::time::sleep(ROOM_PAUSE / 2).await;
+        assert!(!building.is_finished());
+        std::fs::remove_file(&full).expect("room at last");
+        let built = building.await.expect("no panic").expect("built in the end");
+        assert_eq!(built.meta.last_log_id.map(|id| id.index()), Some(0));
     }
 
     #[test]
     fn a_snapshot_that_is_damaged_is_taken_anew() {
         let dir = tempfile::tempdir().expect("a directory");
         let effects = effects(dir.path());
-        let first = effects.build().expect("built");
-        effects.replace_if_damaged(&first).expect("looked at");
-        assert_eq!(effects.snapshots.current().expect("kept").path, first.path);
+        let meta = effects.mark().expect("durable");
+        let first = effects.outgoing(&meta).expect("built");
+        effects.discard_if_damaged(&first);
+        assert!(Arc::ptr_eq(&first, &effects.outgoing(&meta).expect("kept")));
         let mut content = std::fs::read(&first.path).expect("read");
         content[2_000_000] ^= 1;
         std::fs::write(&first.path, content).expect("written");
-        effects.replace_if_damaged(&first).expect("taken anew");
-        let second = effects.snapshots.current().expect("adopted");
+        effects.discard_if_damaged(&first);
+        let second = effects.outgoing(&meta).expect("built anew");
         assert!(second.path != first.path && second.verify().is_ok());
         assert_eq!(second.meta, first.meta);
-        effects.replace_if_damaged(&first).expect("looked at again");
-        assert_eq!(effects.snapshots.current().expect("kept").path, second.path, "only the damaged one is replaced");
+        effects.discard_if_damaged(&first);
+        assert!(Arc::ptr_eq(&second, &effects.outgoing(&meta).expect("kept")), "only the damaged one is discarded");
     }
 }

@@ -4,14 +4,14 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
-use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, OptionalSend, StorageError};
 use store_engine::{RaftLog, StateMachine};
 use tempfile::TempDir;
 
 use crate::log_store::LogStore;
-use crate::snapshot::{SnapshotFile, Snapshots};
+use crate::snapshot::{SnapshotData, Snapshots};
 use crate::state_machine::{Effects, Machine, SnapshotBuilder};
 use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
@@ -32,7 +32,7 @@ impl StoreBuilder<TypeConfig, LogStore, Gapless, TempDir> for Disk {
 struct Gapless(Machine);
 
 type Item = EntryResponder<TypeConfig>;
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<SnapshotFile>>;
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
 impl Gapless {
     /// Those that lead from `next` to this entry, and it.
@@ -48,9 +48,22 @@ impl Gapless {
     }
 }
 
+/// The suite carries snapshots to another state machine, as the network does: in files.
+struct Filed(SnapshotBuilder, Arc<Effects>);
+
+impl RaftSnapshotBuilder<TypeConfig> for Filed {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let Snapshot { meta, .. } = self.0.build_snapshot().await?;
+        let file = self.1.outgoing(&meta)?;
+        Ok(Snapshot { meta, snapshot: SnapshotData::File(file) })
+    }
+}
+
 impl RaftStateMachine<TypeConfig> for Gapless {
-    type SnapshotData = Arc<SnapshotFile>;
-    type SnapshotBuilder = SnapshotBuilder;
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Filed;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         self.0.applied_state().await
@@ -67,12 +80,12 @@ impl RaftStateMachine<TypeConfig> for Gapless {
         Ok(())
     }
 
-    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        self.0.get_snapshot_builder().await
+    async fn get_snapshot_builder(&mut self) -> Filed {
+        Filed(self.0.get_snapshot_builder().await, self.0.0.clone())
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: Arc<SnapshotFile>) -> Result<(), io::Error> {
-        self.0.install_snapshot(meta, file).await
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> Result<(), io::Error> {
+        self.0.install_snapshot(meta, data).await
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {

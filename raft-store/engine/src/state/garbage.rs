@@ -43,7 +43,7 @@ pub(super) fn collect(generation: &Generation, max_keys: usize) -> Result<bool, 
     }
     iterator.status().map_err(read::failed)?;
     drop(iterator);
-    generation.db().write(batch).map_err(|e| fatal("removing old versions failed", e))?;
+    generation.db().write_opt(batch, &options::unlogged()).map_err(|e| fatal("removing old versions failed", e))?;
     *collected = reached;
     Ok(reached < compacted)
 }

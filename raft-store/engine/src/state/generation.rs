@@ -126,7 +126,7 @@ impl Pointer {
     /// Durable on return; a crash leaves the one before or this one.
     pub(super) fn save(&self, root: &Path) -> Result<(), StoreError> {
         let path = root.join("CURRENT");
-        dir::write_atomically(&path, self.text().as_bytes()).map_err(|e| fatal(path.display(), e))
+        dir::write_atomically(&path, self.text().as_bytes()).map_err(|e| dir::write_failed(&path, e))
     }
 
     fn text(&self) -> String {

@@ -53,22 +53,8 @@ pub(crate) fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files(dir).into_iter().map(|file| (file.clone(), fs::read(dir.join(file)).expect("a file"))).collect()
 }
 
-/// The one write-ahead log with content.
-pub(crate) fn wal(dir: &Path) -> PathBuf {
-    let is_wal = |file: &PathBuf| {
-        file.extension().is_some_and(|e| e == "log") && fs::metadata(dir.join(file)).is_ok_and(|m| m.len() > 0)
-    };
-    let found: Vec<PathBuf> = files(dir).into_iter().filter(is_wal).collect();
-    assert_eq!(found.len(), 1, "{found:?}");
-    dir.join(&found[0])
-}
-
 pub(crate) fn flip(file: &Path, offset: usize, bit: u8) {
     let mut content = fs::read(file).expect("a file");
     content[offset] ^= 1 << bit;
     fs::write(file, content).expect("a file");
-}
-
-pub(crate) fn cut(file: &Path, length: u64) {
-    fs::File::options().write(true).open(file).expect("a file").set_len(length).expect("shorter");
 }

@@ -1,11 +1,13 @@
 //! What openraft sends to other replicas.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
+use kontiki_proto::raft::ExchangeRequest;
 use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
@@ -22,11 +24,12 @@ use tonic::{Code, Status, Streaming};
 use super::pool::{Peer, Peers};
 use super::snapshot_transfer;
 use crate::codec;
-use crate::snapshot::SnapshotFile;
+use crate::errors::die;
+use crate::snapshot::{SnapshotData, SnapshotFile};
 use crate::state_machine::Effects;
-use crate::types::{MemberNode, TypeConfig, Vote};
+use crate::types::{MemberNode, SnapshotMeta, TypeConfig, Vote};
 
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Arc<SnapshotFile>>;
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 
 /// Until a stream of append requests is open, connecting included.
@@ -163,12 +166,43 @@ impl Network {
 }
 
 impl Network {
+    /// Sends the state as it is now, at least as far as the snapshot's meta says: what it has more is committed too,
+    /// and the receiver is told how far it goes.
+    async fn send_snapshot(&self, vote: &Vote, snapshot: Snapshot) -> Result<Vote, Status> {
+        let file = match snapshot.snapshot {
+            SnapshotData::File(file) => file,
+            SnapshotData::State => self.snapshot_file(snapshot.meta).await?,
+        };
+        let sent = snapshot_transfer::send(&self.peer, vote, &file).await;
+        if sent.as_ref().is_err_and(|status| status.code() == Code::DataLoss) {
+            self.look_at(file).await;
+        }
+        sent
+    }
+
+    async fn snapshot_file(&self, meta: SnapshotMeta) -> Result<Arc<SnapshotFile>, Status> {
+        // The whole state is not written for one who is not there.
+        let mut client = self.peer.control();
+        let asked = tokio::time::timeout(STREAM_SETUP, client.exchange(ExchangeRequest { index: 0 })).await;
+        asked.map_err(|_| Status::unavailable("no answer in time"))??;
+        let effects = self.effects.clone();
+        let built = tokio::task::spawn_blocking(move || effects.outgoing(&meta)).await;
+        match built.map_err(io::Error::other).flatten() {
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => {
+                die(&format!("cannot read the state for a snapshot: {error}"))
+            }
+            built => built.map_err(|error| {
+                tracing::warn!(%error, "no room for the snapshot that a peer needs, trying again");
+                Status::resource_exhausted(error.to_string())
+            }),
+        }
+    }
+
     /// The receiver of a snapshot says that it is damaged: perhaps it was before it was sent.
     async fn look_at(&self, file: Arc<SnapshotFile>) {
         let effects = self.effects.clone();
-        let looked = tokio::task::spawn_blocking(move || effects.replace_if_damaged(&file)).await;
-        if let Err(error) = looked.map_err(std::io::Error::other).flatten() {
-            tracing::error!(%error, "a damaged snapshot could not be taken anew");
+        if let Err(error) = tokio::task::spawn_blocking(move || effects.discard_if_damaged(&file)).await {
+            tracing::error!(%error, "a damaged snapshot could not be looked at");
         }
     }
 }
@@ -192,7 +226,7 @@ fn failed(status: &Status) -> RPCError<TypeConfig> {
 }
 
 impl RaftNetworkV2<TypeConfig> for Network {
-    type SnapshotData = Arc<SnapshotFile>;
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -278,10 +312,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = snapshot_transfer::send(&self.peer, &vote, &snapshot.snapshot) => {
-                if sent.as_ref().is_err_and(|status| status.code() == Code::DataLoss) {
-                    self.look_at(snapshot.snapshot.clone()).await;
-                }
+            sent = self.send_snapshot(&vote, snapshot) => {
                 let response = sent.map_err(|status| match failed(&status) {
                     RPCError::Network(error) => StreamingError::Network(error),
                     RPCError::Unreachable(error) => StreamingError::Unreachable(error),

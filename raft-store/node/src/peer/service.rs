@@ -22,6 +22,7 @@ use crate::forward::to_outcome;
 use crate::membership::{Change, Changed};
 use crate::propose::{Attempt, MAX_COMMAND_BYTES, WRITE_TIMEOUT};
 use crate::replica::Replica;
+use crate::snapshot::SnapshotData;
 use crate::types::TypeConfig;
 
 /// Serves the peer protocol of one replica.
@@ -195,10 +196,10 @@ impl RaftService for PeerService {
         let room = self.replica.space.free();
         let (vote, meta) = snapshot_transfer::receive(&mut request.into_inner(), path.clone(), room).await?;
         tracing::info!(from, %meta, "snapshot received");
-        let file = snapshots.received(path, meta.clone()).map_err(|error| Status::internal(error.to_string()))?;
+        let file = snapshots.finished(path, meta.clone()).map_err(|error| Status::internal(error.to_string()))?;
         // From here on a damaged file would end this replica.
         blocking(|| file.verify()).map_err(|error| Status::data_loss(error.to_string()))?;
-        let snapshot = openraft::Snapshot { meta, snapshot: file };
+        let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::File(file) };
         let installed = self.replica.raft.install_full_snapshot(vote, snapshot).await;
         let vote = installed.map_err(|fatal| stopped(&fatal))?.vote;
         Ok(Response::new(proto::SnapshotResponse { vote: Some(codec::vote_to_proto(&vote)) }))

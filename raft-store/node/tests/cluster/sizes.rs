@@ -19,7 +19,9 @@ async fn a_forwarded_write_may_have_a_large_answer() {
     let op = Op::DeleteRange { start: "large/".into(), end: "large0".into() };
     let txn = Txn { success: vec![op], want_previous: true, ..Txn::default() };
     let reply = follower.txn(txn).await.expect("deleted");
-    let [OpReply::Deleted { count: 20, previous: deleted }] = &reply.replies[..] else { panic!("{} replies", reply.replies.len()) };
+    let [OpReply::Deleted { count: 20, previous: deleted }] = &reply.replies[..] else {
+        panic!("{} replies", reply.replies.len())
+    };
     assert_eq!(deleted.len(), 20);
     assert!((0..).zip(deleted).all(|(n, kv)| kv.value.len() == BYTES && kv.value[0] == n), "each with its value");
     cluster.converge().await;
