@@ -10,7 +10,7 @@ use common::{Cluster, deployment};
 use parking_lot::Mutex;
 use store_api::mem::MemStore;
 use store_api::{
-    DynStore, GetReply, LeaseId, Op, RangeReply, RangeRequest, ReadAt, RequestId, Revision, Store, StoreError,
+    DynStore, GetReply, LeaseId, LeaseInfo, Op, RangeReply, RangeRequest, ReadAt, RequestId, Revision, Store, StoreError,
     StoreStatus, Txn, TxnReply, WatchRequest, WatchStream,
 };
 use tokio::sync::RwLock;
@@ -67,10 +67,16 @@ impl Store for Doubtful {
     async fn watch(&self, watch: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError> {
         self.inner.watch(watch).await
     }
-    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        self.inner.lease_grant(ttl).await
+    async fn lease_grant_as(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.inner.lease_grant_as(lease, ttl).await
     }
-    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
+    async fn lease(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError> {
+        self.inner.lease(lease).await
+    }
+    async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        self.inner.leases().await
+    }
+    async fn lease_renew(&self, lease: LeaseId) -> Result<Duration, StoreError> {
         self.inner.lease_renew(lease).await
     }
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 #[path = "support/image.rs"]
 mod image;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 

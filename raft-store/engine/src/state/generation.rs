@@ -15,7 +15,6 @@ use crate::{dir, fatal, options};
 
 /// One database, until a snapshot replaces it. Readers hold it as long as they read.
 pub(super) struct Generation {
-    pub(super) number: u64,
     db: DB,
     published: RwLock<Published>,
     /// Every event up to here is removed already; held while removing.
@@ -35,7 +34,7 @@ impl Generation {
         let db = options::open(&options::state(), &path)?;
         dir::sync_parent(&path).map_err(|e| fatal(path.display(), e))?;
         let files = Files { path, retired: AtomicBool::new(false) };
-        Ok(Self { number, db, published: RwLock::default(), collected: Mutex::new(0), files })
+        Ok(Self { db, published: RwLock::default(), collected: Mutex::new(0), files })
     }
 
     /// Opens one that does not exist yet; what lies there is of an attempt that failed.
