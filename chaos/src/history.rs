@@ -91,6 +91,11 @@ pub enum Outcome {
         revision: u64,
         objects: Vec<(String, Version)>,
     },
+    /// Pages of one list that show different states.
+    Torn {
+        first: u64,
+        then: u64,
+    },
     /// Refused for certain: it has no effect. The code is HTTP's, 0 when nothing was sent.
     Refused {
         code: u16,

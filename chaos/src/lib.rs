@@ -7,6 +7,7 @@ pub mod checkers;
 pub mod cluster;
 pub mod faults;
 pub mod history;
+pub mod judge;
 pub mod plant;
 mod proxy;
 pub mod report;

@@ -42,7 +42,7 @@ struct RunArgs {
     /// What replicas run in
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     within: Choice,
-    /// Strikes of a fault in one round
+    /// Strikes of a fault in one round; the first time around most faults strike once
     #[arg(long, default_value_t = 3)]
     strikes: usize,
     /// How hard clients work; 1 is some 300 calls a second

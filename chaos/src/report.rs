@@ -7,7 +7,7 @@ use crate::checkers::availability::quantile;
 use crate::round::Round;
 use crate::strike::Strike;
 
-const HEAD: [&str; 15] = [
+const HEAD: [&str; 16] = [
     "fault",
     "operations",
     "acked",
@@ -16,6 +16,7 @@ const HEAD: [&str; 15] = [
     "injections",
     "violations",
     "control",
+    "terms",
     "down p50",
     "p99",
     "max",
@@ -36,8 +37,13 @@ pub fn table(order: &[&str], rounds: &[Round], skipped: &BTreeMap<&str, String>)
     }
     lines.push(line("all", &rounds.iter().collect::<Vec<_>>()));
     let mut text = aligned(&lines);
-    text.push_str("\nms. down: no write acknowledged by any replica. leader: from the loss of the leader until\n");
-    text.push_str("another leads. write: from the loss to the acknowledgement of a write that began after it.\n");
+    text.push_str("\nms. terms: that began. down: no write acknowledged by any replica. leader: from the loss of\n");
+    text.push_str("the leader until another leads. write: from the loss to the acknowledgement of a write that\n");
+    text.push_str("began after it.\n");
+    for round in rounds {
+        let notes = round.strikes.iter().flat_map(|strike| &strike.notes);
+        notes.for_each(|note| text.push_str(&format!("{}: {note}\n", round.fault)));
+    }
     for (fault, why) in skipped {
         text.push_str(&format!("skipped: {fault}: {why}\n"));
     }
@@ -60,6 +66,7 @@ fn line(fault: &str, rounds: &[&Round]) -> Vec<String> {
         strikes.len().to_string(),
         sum(|round| round.violations.len()),
         if toothless == 0 { "bites".to_owned() } else { format!("{toothless} failed") },
+        strikes.iter().map(|strike| strike.elections).sum::<u64>().to_string(),
         at(&down, 0.5),
         at(&down, 0.99),
         at(&down, 1.0),
@@ -106,11 +113,13 @@ mod tests {
             at: Duration::ZERO,
             over: Duration::ZERO,
             toothless: toothless.then(|| "no".to_owned()),
+            elections: 2,
             leader_lost: fault == "kill-leader",
             new_leader: (fault == "kill-leader").then(|| Duration::from_millis(ms / 2)),
             first_write: (fault == "kill-leader").then(|| Duration::from_millis(*ms)),
             unavailable: Duration::from_millis(*ms),
             recovered: Duration::ZERO,
+            notes: vec!["measured".to_owned()],
         };
         let violations = vec!["x".to_owned(); violations];
         let strikes = down.iter().map(strike).collect();
@@ -134,6 +143,7 @@ mod tests {
                 "3",
                 "0",
                 "bites",
+                "6",
                 "1000",
                 "1100",
                 "1100",
@@ -145,9 +155,10 @@ mod tests {
         );
         assert_eq!(
             words[2],
-            ["pause", "1000", "900", "20", "5000", "1", "2", "1", "failed", "10", "10", "10", "-", "-", "-", "-"]
+            ["pause", "1000", "900", "20", "5000", "1", "2", "1", "failed", "2", "10", "10", "10", "-", "-", "-", "-"]
         );
         assert_eq!(words[3][..2], ["all", "2000"]);
+        assert!(table.contains("kill-leader: measured\n"));
         assert!(table.contains("skipped: clock-jump: libfaketime is not installed"));
         assert!(!is_good(&rounds));
         assert!(is_good(&rounds[..1]));

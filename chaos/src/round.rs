@@ -12,14 +12,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
+use crate::checkers::convergence::Sample;
 use crate::checkers::{self, Violations, availability};
 use crate::cluster::Cluster;
 use crate::faults::{Dice, Fault};
 use crate::history::{Event, LeaseLog, LeaseVersion, Op, WatchLog};
+use crate::judge::judge;
 use crate::strike::{self, Strike};
 use crate::truth::Truth;
-use crate::workloads::stage::Stage;
-use crate::workloads::{append, fleet, leases, mix, probe, register, replay, set};
+use crate::workloads::stage::{Stage, Through};
+use crate::workloads::{append, churn, fleet, leases, mix, probe, register, replay, set};
 
 /// Before the first strike, and after each.
 const CALM: Duration = Duration::from_millis(2_000);
@@ -40,6 +42,14 @@ pub struct Plan {
     pub cycles: Option<usize>,
 }
 
+/// Which round it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    pub number: usize,
+    /// The fault's first round of the run.
+    pub first: bool,
+}
+
 /// What became of a round.
 pub struct Round {
     pub fault: &'static str,
@@ -57,12 +67,21 @@ pub struct Round {
 #[derive(Clone, Serialize)]
 pub struct History {
     pub fault: &'static str,
+    /// Begins the name of every object.
+    pub round: String,
     pub seed: u64,
     pub strikes: Vec<String>,
     pub ops: Vec<Op>,
     pub watches: Vec<WatchLog>,
     pub leases: LeaseLog,
     pub truth: Truth,
+    /// What happened, as each replica tells it.
+    pub told: Vec<(usize, Vec<Event>)>,
+    /// How far replicas were, and with what state, again and again after the last fault.
+    pub looks: Vec<Vec<Sample>>,
+    /// What replicas wrote into their logs.
+    #[serde(skip)]
+    pub logs: Vec<(usize, String)>,
     pub violations: Violations,
 }
 
@@ -82,6 +101,7 @@ fn start(stage: &Stage, from: u64) -> Running {
             tokio::spawn(append::run(stage.clone())),
             tokio::spawn(set::run(stage.clone(), WRITERS, SET_PACE.div_f64(stage.load))),
             tokio::spawn(mix::run(stage.clone())),
+            tokio::spawn(churn::run(stage.clone())),
             tokio::spawn(probe::run(stage.clone())),
         ],
         leases: tokio::spawn(leases::run(stage.clone())),
@@ -90,11 +110,15 @@ fn start(stage: &Stage, from: u64) -> Running {
     }
 }
 
-async fn stage(cluster: &Cluster, number: usize, plan: &Plan, dice: &mut Dice) -> Result<Stage, Failure> {
+/// Those that are members now.
+async fn members(cluster: &Cluster) -> Result<Vec<Through>, Failure> {
     let numbers = cluster.replicas().into_iter().map(|replica| replica.number);
-    let clients = numbers.zip(cluster.clients().await?).collect();
+    Ok(numbers.zip(cluster.clients().await?).collect())
+}
+
+async fn stage(cluster: &Cluster, number: usize, plan: &Plan, dice: &mut Dice) -> Result<Stage, Failure> {
     Ok(Stage {
-        clients: Arc::new(clients),
+        clients: Arc::new(members(cluster).await?),
         round: format!("r{number}"),
         started: Instant::now(),
         stop: CancellationToken::new(),
@@ -106,10 +130,11 @@ async fn stage(cluster: &Cluster, number: usize, plan: &Plan, dice: &mut Dice) -
 pub async fn run(
     cluster: &Cluster,
     fault: &mut dyn Fault,
-    number: usize,
+    turn: Turn,
     plan: &Plan,
     dice: &mut Dice,
 ) -> Result<Round, Failure> {
+    let Turn { number, first } = turn;
     let stage = stage(cluster, number, plan, dice).await?;
     // Whatever happens here, the workloads end.
     let _end = stage.stop.clone().drop_guard();
@@ -119,7 +144,7 @@ pub async fn run(
     tokio::time::sleep(CALM).await;
     let before = stage.now();
     let (mut strikes, mut violations) = (Vec::new(), Violations::new());
-    for _ in 0..plan.strikes {
+    for _ in 0..fault.strikes(plan.strikes, first) {
         let (strike, found) = strike::once(cluster, fault, &stage, dice).await?;
         strikes.push(strike);
         violations.extend(found);
@@ -129,9 +154,9 @@ pub async fn run(
     let mut history = gather(cluster, &stage, running, from).await?;
     history.fault = fault.name();
     history.strikes = strikes.iter().map(|strike| strike.what.clone()).collect();
+    history.logs = logs(cluster, &logged);
     violations.append(&mut history.violations);
     violations.extend(load(&history.ops, before));
-    violations.extend(logs(cluster, &logged));
     let (history, found) = tokio::task::spawn_blocking(move || {
         let found = judge(&history);
         (history, found)
@@ -153,12 +178,12 @@ fn log_lengths(cluster: &Cluster) -> BTreeMap<usize, usize> {
 }
 
 /// What replicas wrote since then.
-fn logs(cluster: &Cluster, before: &BTreeMap<usize, usize>) -> Violations {
+fn logs(cluster: &Cluster, before: &BTreeMap<usize, usize>) -> Vec<(usize, String)> {
     let since = |(number, length): (&usize, &usize)| {
         let log = std::fs::read(cluster.log(*number)).unwrap_or_default();
-        checkers::log::check(*number, &String::from_utf8_lossy(log.get(*length..).unwrap_or_default()))
+        (*number, String::from_utf8_lossy(log.get(*length..).unwrap_or_default()).into_owned())
     };
-    before.iter().flat_map(since).collect()
+    before.iter().map(since).collect()
 }
 
 fn load(ops: &[Op], before: Duration) -> Violations {
@@ -176,27 +201,48 @@ async fn gather(cluster: &Cluster, stage: &Stage, running: Running, from: u64) -
     }
     let (mut leases, more) = running.leases.await?;
     ops.extend(more);
-    running.target.send_replace(Some(replay::head(&stage.clients).await?));
+    // One may have been replaced since the round began.
+    let members = members(cluster).await?;
+    running.target.send_replace(Some(replay::head(&members).await?));
     let (watches, more) = running.fleet.await?;
     ops.extend(more);
-    let mut violations = converge(cluster).await;
-    let upto = replay::head(&stage.clients).await?;
+    let (looks, mut violations) = (converge(cluster).await, Violations::new());
+    let upto = replay::head(&members).await?;
     let mut told: Vec<(usize, Vec<Event>)> = Vec::new();
-    for through in stage.clients.iter() {
+    for through in &members {
         match replay::objects(stage, through, from, upto).await {
             Ok(events) => told.push((through.0, events)),
             Err(error) => violations.push(error.to_string()),
         }
     }
-    let (truth, differences) = checkers::merge::merge(from, upto, &told);
-    violations.extend(differences);
-    leases.versions = lease_versions(stage, from, upto, &mut violations).await;
-    Ok(History { fault: "", seed: stage.seed, strikes: Vec::new(), ops, watches, leases, truth, violations })
+    // Where they differ is found again when all is judged.
+    let (truth, _) = checkers::merge::merge(from, upto, &told);
+    leases.versions = lease_versions(stage, &members, from, upto, &mut violations).await;
+    Ok(History {
+        fault: "",
+        round: stage.round.clone(),
+        seed: stage.seed,
+        strikes: Vec::new(),
+        ops,
+        watches,
+        leases,
+        truth,
+        told,
+        looks,
+        logs: Vec::new(),
+        violations,
+    })
 }
 
 /// As the first replica tells them that does.
-async fn lease_versions(stage: &Stage, from: u64, upto: u64, violations: &mut Violations) -> Vec<LeaseVersion> {
-    for through in stage.clients.iter() {
+async fn lease_versions(
+    stage: &Stage,
+    members: &[Through],
+    from: u64,
+    upto: u64,
+    violations: &mut Violations,
+) -> Vec<LeaseVersion> {
+    for through in members {
         match replay::lease(stage, through, from, upto).await {
             Ok(versions) => return versions,
             Err(error) => violations.push(error.to_string()),
@@ -205,7 +251,7 @@ async fn lease_versions(stage: &Stage, from: u64, upto: u64, violations: &mut Vi
     Vec::new()
 }
 
-async fn converge(cluster: &Cluster) -> Violations {
+async fn converge(cluster: &Cluster) -> Vec<Vec<Sample>> {
     let replicas = cluster.replicas();
     let deadline = tokio::time::Instant::now() + CONVERGE;
     let mut looks = Vec::new();
@@ -214,39 +260,10 @@ async fn converge(cluster: &Cluster) -> Violations {
         looks.push(samples.into_iter().flatten().collect());
         let level = looks.last().is_some_and(|last: &Vec<_>| checkers::convergence::is_level(last, replicas.len()));
         if level || tokio::time::Instant::now() > deadline {
-            return checkers::convergence::check(&looks, replicas.len());
+            return looks;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// All checkers on all that was seen.
-pub fn judge(history: &History) -> Violations {
-    let History { ops, watches, leases, truth, .. } = history;
-    let of = |workload: &str| -> Vec<Op> {
-        let start = |op: &&Op| op.process.starts_with(workload);
-        ops.iter().filter(start).cloned().collect()
-    };
-    let finals = truth.finals();
-    let named = |part: &str| -> BTreeMap<_, _> {
-        let those = finals.iter().filter(|(name, _)| name.contains(part));
-        those.map(|(name, version)| (*name, version.clone())).collect()
-    };
-    let mut violations = checkers::serializable::check(ops, truth);
-    violations.extend(checkers::linearizable::check(&of(register::WORKLOAD)));
-    violations.extend(checkers::set::check(&of(set::WORKLOAD), &named("-set")));
-    violations.extend(checkers::append::check(&of(append::WORKLOAD), &named("-list-")));
-    for log in watches {
-        violations.extend(checkers::watch::check(log, truth));
-    }
-    let round = leases::counter(ops.first().map_or("", |op| round_of(op)));
-    violations.extend(checkers::lease::check(leases, truth, &round, leases::DURATION));
-    violations
-}
-
-/// `r7` of `r7-mix-3`.
-fn round_of(op: &Op) -> &str {
-    op.call.name().and_then(|name| name.split('-').next()).unwrap_or("")
 }
 
 fn keep(dir: &Path, number: usize, history: &History) -> Result<(), Failure> {

@@ -9,11 +9,11 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
 use crate::Failure;
-use crate::cluster::{Choice, Cluster, Options, START_PATIENCE, fabric};
+use crate::cluster::{self, Choice, Cluster, Options, START_PATIENCE, fabric};
 use crate::faults::{self, Dice, Fault};
 use crate::plant;
 use crate::report;
-use crate::round::{self, Plan, Round};
+use crate::round::{self, Plan, Round, Turn};
 
 pub struct Wanted {
     pub kontiki: PathBuf,
@@ -33,7 +33,7 @@ pub struct Outcome {
     pub rounds: Vec<Round>,
     pub table: String,
     /// Bugs planted into the last good round that no checker found, and how many were planted.
-    pub missed: (Vec<&'static str>, usize),
+    pub missed: (Vec<String>, usize),
 }
 
 impl Outcome {
@@ -51,7 +51,8 @@ impl Outcome {
     pub fn report(&self) -> String {
         let (missed, planted) = &self.missed;
         let found = planted - missed.len();
-        let checkers = format!("checkers: {found} of {planted} bugs found that were planted into the last good round");
+        let checkers =
+            format!("checkers: {found} of {planted} bugs, planted into the last good round, found by their checker");
         match missed.is_empty() {
             true => format!("{}{checkers}", self.table),
             false => format!("{}{checkers}; NOT FOUND: {}", self.table, missed.join(", ")),
@@ -66,6 +67,7 @@ pub fn run(wanted: Wanted) -> Result<Option<Outcome>, Failure> {
         println!("skipped: {why}");
         return Ok(None);
     }
+    cluster::sweep()?;
     let thread = std::thread::spawn(move || -> Result<Outcome, Failure> {
         fabric::enter()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -101,12 +103,12 @@ async fn rounds(cluster: &Cluster, wanted: &Wanted) -> Result<Outcome, Failure> 
         // Every fault once, in another order each time.
         faults.shuffle(&mut dice);
         for fault in &mut faults {
-            let number = rounds.len() + 1;
-            let round = match round::run(cluster, fault.as_mut(), number, &wanted.plan, &mut dice).await {
+            let turn = Turn { number: rounds.len() + 1, first: cycle == 0 };
+            let round = match round::run(cluster, fault.as_mut(), turn, &wanted.plan, &mut dice).await {
                 Ok(round) => round,
                 Err(error) => Round::failed(fault.name(), format!("the round failed: {error}")),
             };
-            say(number, &round, started);
+            say(turn.number, &round, started);
             let failed = round.history.is_none();
             // One good history is enough to try the checkers on.
             if round.violations.is_empty() {
@@ -132,6 +134,10 @@ async fn mended(cluster: &Cluster) -> bool {
         let _ = replica.space.no_rules().await;
         let _ = replica.disk.free();
         let _ = replica.signal(Signal::SIGCONT).await;
+        if replica.disk.plain.is_none() && replica.disk.is_dead() {
+            let _ = cluster.kill(replica.number).await;
+            let _ = replica.disk.repair().await;
+        }
     }
     cluster.revive().await.is_ok() && cluster.level(cluster.replicas().len(), START_PATIENCE).await.is_ok()
 }
@@ -177,6 +183,9 @@ fn say(number: usize, round: &Round, started: Instant) {
             ms(strike.first_write),
             strike.recovered.as_millis()
         );
+        for note in &strike.notes {
+            println!("          {note}");
+        }
         if let Some(why) = &strike.toothless {
             println!("        CONTROL FAILED: {why}");
         }

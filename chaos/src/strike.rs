@@ -25,12 +25,16 @@ pub struct Strike {
     pub over: Duration,
     /// What the positive control says when the fault does not bite.
     pub toothless: Option<String>,
+    /// Terms that began from before it until all was well again; tries to be elected count as well.
+    pub elections: u64,
     pub leader_lost: bool,
     pub new_leader: Option<Duration>,
     pub first_write: Option<Duration>,
     pub unavailable: Duration,
     /// From the end of the fault.
     pub recovered: Duration,
+    /// What the fault measured.
+    pub notes: Vec<String>,
 }
 
 pub(crate) async fn once(
@@ -39,6 +43,7 @@ pub(crate) async fn once(
     stage: &Stage,
     dice: &mut Dice,
 ) -> Result<(Strike, Violations), Failure> {
+    let term = cluster.term().await;
     let injected = match fault.inject(cluster, dice).await {
         Ok(injected) => injected,
         Err(error) => {
@@ -59,17 +64,20 @@ pub(crate) async fn once(
         found.extend(cluster.revive().await?);
     }
     found.extend(fault.found());
-    let at = stage.now().saturating_sub(injected.at.elapsed());
+    let (at, over) = (stage.now().saturating_sub(injected.at.elapsed()), stage.now());
+    let recovered = healed.elapsed();
     let strike = Strike {
         what: injected.what,
         at,
-        over: stage.now(),
+        over,
         toothless: toothless.err().map(|error| error.to_string()),
+        elections: cluster.term().await.saturating_sub(term),
         leader_lost: injected.leader_lost.is_some(),
         new_leader,
         first_write: None,
         unavailable: Duration::ZERO,
-        recovered: healed.elapsed(),
+        recovered,
+        notes: fault.notes(),
     };
     let found = found.into_iter().map(|why| format!("{} ({}): {why}", fault.name(), strike.what)).collect();
     Ok((strike, found))

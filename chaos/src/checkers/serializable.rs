@@ -149,5 +149,9 @@ mod tests {
         caught(&listed(Age::NotOlderThan(15), 14, &both()), "asked for 15 or later");
         caught(&listed(Age::Any, 12, a), "replica 1 had shown 14 before");
         caught(&listed(Age::Any, 99, a), "from the future");
+        let twice = [both(), both()].concat();
+        caught(&listed(Age::Latest, 14, &twice), "an object is there twice");
+        let torn = planted(|ops, _| ops.push(op(60, 61, list(Age::Latest), Outcome::Torn { first: 15, then: 16 })));
+        caught(&torn, "its first page is at 15, another at 16");
     }
 }

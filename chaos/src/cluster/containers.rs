@@ -2,12 +2,16 @@
 //!
 //! A second container next to each keeps the network namespace, so that links and rules outlive the replica.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use testcontainers::bollard::Docker;
+use testcontainers::bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
+};
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::core::{Mount, logs::LogFrame};
 use testcontainers::runners::AsyncRunner;
@@ -16,27 +20,33 @@ use tokio::sync::Mutex;
 
 use super::backend::{Backend, Program, Running};
 use super::image;
+use super::run_id::{LABEL, MARK, RunId};
 use crate::Failure;
 
 const IMAGE: &str = "kontiki-chaos";
 
+/// Every run makes one of its own.
+pub(super) fn image_of(run: &RunId) -> String {
+    format!("{IMAGE}:{run}")
+}
+
 pub(crate) struct Containers {
     docker: Docker,
-    /// The run: tag of its image, and label of its containers.
+    /// The run: tag of its image, label of its containers, mark of their processes.
     run: String,
-    label: (String, String),
     logs: PathBuf,
     holders: Mutex<Vec<ContainerAsync<GenericImage>>>,
 }
 
 impl Containers {
     /// Finds the engine and makes the image.
-    pub(crate) async fn new(kontiki: &Path, dir: &Path, run: &str, label: (&str, &str)) -> Result<Self, Failure> {
+    pub(crate) async fn new(kontiki: &Path, dir: &Path, run: &RunId) -> Result<Self, Failure> {
         let docker = docker_client_instance().await.map_err(|error| format!("no Docker engine: {error}"))?;
         docker.ping().await.map_err(|error| format!("the Docker engine does not answer: {error}"))?;
-        image::make(&docker, kontiki, IMAGE, run).await?;
-        let label = (label.0.to_owned(), label.1.to_owned());
-        let containers = Self { docker, run: run.to_owned(), label, logs: dir.join("logs"), holders: Mutex::default() };
+        sweep(&docker).await?;
+        let run = run.to_string();
+        image::make(&docker, kontiki, &dir.join("disks"), IMAGE, &run).await?;
+        let containers = Self { docker, run, logs: dir.join("logs"), holders: Mutex::default() };
         // Whether the engine runs on this machine and sees its files: it need not.
         containers.hold(0).await?;
         containers.holders.lock().await.clear();
@@ -47,7 +57,8 @@ impl Containers {
         GenericImage::new(IMAGE, &self.run)
             .with_cmd(command)
             .with_network(network)
-            .with_label(&self.label.0, &self.label.1)
+            .with_label(LABEL, &self.run)
+            .with_env_var(MARK, &self.run)
     }
 
     async fn pid(&self, id: &str) -> Result<i32, Failure> {
@@ -107,7 +118,31 @@ impl Backend for Containers {
     }
 }
 
-const NO_OPTIONS: Option<testcontainers::bollard::query_parameters::RemoveImageOptions> = None;
+const NO_OPTIONS: Option<RemoveImageOptions> = None;
+
+/// Removes containers and images of runs whose process is gone. A killed run's janitor does so too, where it has
+/// a `docker` command; a container that was being made at that moment is left to this.
+async fn sweep(docker: &Docker) -> Result<(), Failure> {
+    let is_over = |run: &str| RunId::parse(run).is_some_and(|run| !run.lives());
+    let labelled = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&labelled).build();
+    for container in docker.list_containers(Some(options)).await? {
+        let run = container.labels.unwrap_or_default().remove(LABEL).unwrap_or_default();
+        if let (true, Some(id)) = (is_over(&run), container.id) {
+            let options = RemoveContainerOptionsBuilder::new().force(true).build();
+            // That run's janitor may be at it.
+            let _ = docker.remove_container(&id, Some(options)).await;
+        }
+    }
+    let ours = HashMap::from([("reference".to_owned(), vec![IMAGE.to_owned()])]);
+    let options = ListImagesOptionsBuilder::new().filters(&ours).build();
+    for tag in docker.list_images(Some(options)).await?.into_iter().flat_map(|image| image.repo_tags) {
+        if tag.rsplit_once(':').is_some_and(|(_, run)| is_over(run)) {
+            let _ = docker.remove_image(&tag, NO_OPTIONS, None).await;
+        }
+    }
+    Ok(())
+}
 
 struct InContainer {
     pid: i32,

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 
@@ -11,11 +12,15 @@ use crate::Failure;
 
 /// Sparse: what is not written takes no space.
 const BYTES: u64 = 8 << 30;
+/// Until a container that ended has let go of it.
+const UNMOUNT_TRIES: u32 = 40;
+const UNMOUNT_PAUSE: Duration = Duration::from_millis(250);
 /// What the last bytes are taken with.
 const CRUMB: usize = 4 << 10;
 
 pub struct Disk {
     mount: PathBuf,
+    image: PathBuf,
     /// Why it is only a directory.
     pub plain: Option<String>,
 }
@@ -30,7 +35,7 @@ impl Disk {
             Ok(()) => None,
             Err(error) => Some(format!("no file system of its own for {name}: {error}")),
         };
-        let disk = Self { mount, plain };
+        let disk = Self { mount, image, plain };
         fs::create_dir_all(disk.data())?;
         Ok(disk)
     }
@@ -61,13 +66,42 @@ impl Disk {
         Ok(())
     }
 
-    /// Whether nothing more can be written.
+    /// Whether there is no space for anything more.
     pub fn is_full(&self) -> bool {
+        self.write_crumb().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+    }
+
+    /// Whether nothing can be written, for whatever reason.
+    pub fn is_dead(&self) -> bool {
+        self.write_crumb().is_err()
+    }
+
+    fn write_crumb(&self) -> std::io::Result<()> {
         let crumb = self.mount.join("crumb");
         let wrote = fs::write(&crumb, [b'x'; CRUMB]);
         // Only a trace of the probe.
         let _ = fs::remove_file(&crumb);
-        wrote.is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+        wrote
+    }
+
+    /// The file system gives up, as after an error of the device: nothing can be written any more, for good or
+    /// not.
+    pub async fn die(&self) -> Result<(), Failure> {
+        command::run("mount", &["-o", "remount,abort", &self.mount.display().to_string()]).await.map(drop)
+    }
+
+    /// As after a repair: what is in its journal counts, what is not never was. Nobody may have a file open.
+    pub async fn repair(&self) -> Result<(), Failure> {
+        let (image, mount) = (self.image.display().to_string(), self.mount.display().to_string());
+        let mut tries = 0;
+        while let Err(error) = command::run("umount", &[&mount]).await {
+            tries += 1;
+            if tries == UNMOUNT_TRIES {
+                return Err(error);
+            }
+            tokio::time::sleep(UNMOUNT_PAUSE).await;
+        }
+        command::run("mount", &["-o", "loop", &image, &mount]).await.map(drop)
     }
 
     pub fn free(&self) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use crate::Failure;
 
 const BRIDGE: &str = "chaos0";
 /// Clients are here; replica N is at 10 + N.
-const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
+pub const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
 
 pub fn address(number: usize) -> Ipv4Addr {
     let last = u8::try_from(10 + number).expect("a few replicas");

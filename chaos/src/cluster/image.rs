@@ -18,8 +18,8 @@ pub(super) const SLEEP: &str = "/usr/bin/sleep";
 /// Libraries that faults preload, where installed.
 const PRELOADED: [&str; 1] = [crate::faults::clock::LIBRARY];
 
-/// Makes `name:tag` from files of this machine, without any other image.
-pub(super) async fn make(docker: &Docker, kontiki: &Path, name: &str, tag: &str) -> Result<(), Failure> {
+/// Makes `name:tag` from files of this machine, without any other image; `dir` is for files on the way.
+pub(super) async fn make(docker: &Docker, kontiki: &Path, dir: &Path, name: &str, tag: &str) -> Result<(), Failure> {
     let mut files = BTreeSet::from([PathBuf::from(SLEEP)]);
     files.extend(PRELOADED.iter().map(PathBuf::from).filter(|path| path.is_file()));
     let mut libraries = libraries(kontiki).await?;
@@ -27,12 +27,22 @@ pub(super) async fn make(docker: &Docker, kontiki: &Path, name: &str, tag: &str)
         libraries.extend(self::libraries(file).await?);
     }
     files.extend(libraries);
-    let kontiki = kontiki.to_owned();
+    let kontiki = stripped(kontiki, dir).await;
     let archive = tokio::task::spawn_blocking(move || archive(&kontiki, &files)).await??;
     let options = CreateImageOptionsBuilder::new().from_src("-").repo(name).tag(tag).build();
     let made = docker.create_image(Some(options), Some(body_full(archive)), None);
     made.try_collect::<Vec<_>>().await.map_err(|error| format!("the image cannot be made: {error}"))?;
     Ok(())
+}
+
+/// Without what only a debugger reads, which is most of the file, where there is a program that takes it away.
+async fn stripped(kontiki: &Path, dir: &Path) -> PathBuf {
+    let small = dir.join("kontiki");
+    let arguments = ["--strip-debug", "-o", &small.display().to_string(), &kontiki.display().to_string()];
+    match command::run("strip", &arguments).await {
+        Ok(_) => small,
+        Err(_) => kontiki.to_owned(),
+    }
 }
 
 async fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>, Failure> {

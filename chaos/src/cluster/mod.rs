@@ -10,6 +10,7 @@ mod janitor;
 mod namespaces;
 pub mod probe;
 mod replica;
+mod run_id;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ use fabric::Space;
 use janitor::Janitor;
 use namespaces::Namespaces;
 pub use replica::Replica;
+pub(crate) use run_id::MARK;
+use run_id::RunId;
 pub use status::Status;
 
 /// What replicas run in.
@@ -48,14 +51,19 @@ pub struct Options {
 
 pub struct Cluster {
     pub dir: PathBuf,
+    pub(crate) run: String,
     kontiki: PathBuf,
     backend: Box<dyn Backend>,
     replicas: RwLock<Vec<Arc<Replica>>>,
-    janitor: Janitor,
+    /// Dropped last: it takes away what the others left.
+    _janitor: Janitor,
 }
 
-/// Names the run's containers.
-const LABEL: &str = "io.kontiki.chaos";
+/// Clears up after runs that were killed. Every run does so when it begins.
+pub fn sweep() -> Result<(), Failure> {
+    janitor::sweep(containers::image_of)
+}
+
 /// Until a replica answers after its start.
 pub const START_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -67,11 +75,11 @@ impl Cluster {
             std::fs::create_dir_all(dir.join(below))?;
         }
         let dir = dir.canonicalize()?;
-        let run = format!("{}", std::process::id());
-        let janitor = Janitor::hire(&dir, &format!("{LABEL}={run}"))?;
+        let run = RunId::new()?;
+        let janitor = Janitor::hire(&run, &dir, &containers::image_of(&run))?;
         let backend = choose(options, &dir, &run).await?;
-        let kontiki = options.kontiki.clone();
-        let cluster = Self { dir, kontiki, backend, replicas: RwLock::default(), janitor };
+        let (kontiki, run) = (options.kontiki.clone(), run.to_string());
+        let cluster = Self { dir, run, kontiki, backend, replicas: RwLock::default(), _janitor: janitor };
         for _ in 0..options.replicas {
             cluster.add().await?;
         }
@@ -96,7 +104,6 @@ impl Cluster {
     pub async fn add(&self) -> Result<Arc<Replica>, Failure> {
         let number = self.replicas.read().len() + 1;
         let holder = self.backend.hold(number).await?;
-        self.janitor.told_of(&format!("holder-{number}"), holder)?;
         let space = Space::attach(number, holder).await?;
         let disk = Disk::make(&self.dir.join("disks"), &format!("replica-{number}")).await?;
         let replica = Arc::new(Replica::new(number, holder, space, disk));
@@ -137,9 +144,7 @@ impl Cluster {
             disk: replica.disk.mount().to_owned(),
             log: self.log(replica.number),
         };
-        let running = self.backend.start(&program).await?;
-        self.janitor.told_of(&replica.name(), running.pid())?;
-        replica.runs(running).await;
+        replica.runs(self.backend.start(&program).await?).await;
         Ok(())
     }
 
@@ -154,18 +159,12 @@ impl Cluster {
 
     /// kill -9, and waits until it is gone.
     pub async fn kill(&self, number: usize) -> Result<(), Failure> {
-        let replica = self.replica(number);
-        replica.kill().await?;
-        self.janitor.forget(&replica.name());
-        Ok(())
+        self.replica(number).kill().await
     }
 
     /// SIGTERM, and waits until it has ended in order.
     pub async fn stop(&self, number: usize) -> Result<String, Failure> {
-        let replica = self.replica(number);
-        let how = replica.stop().await?;
-        self.janitor.forget(&replica.name());
-        Ok(how)
+        self.replica(number).stop().await
     }
 
     /// Starts all that do not run; answers those that had ended although nobody ended them.
@@ -205,16 +204,16 @@ impl Cluster {
 /// Environment variables.
 pub type Env = Vec<(String, String)>;
 
-async fn choose(options: &Options, dir: &Path, run: &str) -> Result<Box<dyn Backend>, Failure> {
+async fn choose(options: &Options, dir: &Path, run: &RunId) -> Result<Box<dyn Backend>, Failure> {
     if options.choice == Choice::Namespaces {
-        return Ok(Box::new(Namespaces::new(&options.kontiki)));
+        return Ok(Box::new(Namespaces::new(&options.kontiki, run)));
     }
-    match Containers::new(&options.kontiki, dir, run, (LABEL, run)).await {
+    match Containers::new(&options.kontiki, dir, run).await {
         Ok(containers) => Ok(Box::new(containers)),
         Err(error) if options.choice == Choice::Containers => Err(error),
         Err(error) => {
             println!("replicas in containers are skipped, network namespaces are used instead: {error}");
-            Ok(Box::new(Namespaces::new(&options.kontiki)))
+            Ok(Box::new(Namespaces::new(&options.kontiki, run)))
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::{Child, Command};
 
 use super::backend::{Backend, Program, Running};
+use super::run_id::{MARK, RunId};
 use crate::Failure;
 
 /// Until a process that keeps a namespace has made it.
@@ -17,12 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Namespaces {
     kontiki: PathBuf,
+    run: String,
     holders: Mutex<Vec<Child>>,
 }
 
 impl Namespaces {
-    pub(crate) fn new(kontiki: &Path) -> Self {
-        Self { kontiki: kontiki.to_owned(), holders: Mutex::default() }
+    pub(crate) fn new(kontiki: &Path, run: &RunId) -> Self {
+        Self { kontiki: kontiki.to_owned(), run: run.to_string(), holders: Mutex::default() }
     }
 }
 
@@ -39,6 +41,7 @@ impl Backend for Namespaces {
     async fn hold(&self, _number: usize) -> Result<i32, Failure> {
         let child = Command::new("unshare")
             .args(["--net", "sleep", "infinity"])
+            .env(MARK, &self.run)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .process_group(0)
@@ -63,6 +66,7 @@ impl Backend for Namespaces {
             .arg(&self.kontiki)
             .args(&program.arguments)
             .envs(program.environment.iter().cloned())
+            .env(MARK, &self.run)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

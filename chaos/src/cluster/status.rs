@@ -89,6 +89,11 @@ impl Cluster {
         }
     }
 
+    /// The newest that anybody knows.
+    pub async fn term(&self) -> u64 {
+        self.statuses().await.iter().map(|(_, status)| status.term).max().unwrap_or(0)
+    }
+
     /// Waits until all replicas follow one leader, are about level and ready.
     pub async fn level(&self, voters: usize, patience: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + patience;

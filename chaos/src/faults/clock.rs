@@ -1,4 +1,5 @@
-//! A wall clock that jumps by an hour, forth and back. Nothing that is decided may hang on it.
+//! A wall clock that is wrong: by hours at once, by other hours every moment, or running three times too fast.
+//! Nothing that is decided may hang on it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,29 +17,63 @@ use crate::cluster::{Cluster, START_PATIENCE};
 
 /// Debian's.
 pub const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-/// Seconds that the clock is wrong by, one after the other.
+/// Seconds that the clock is wrong by.
 const JUMPS: [i64; 4] = [3_600, -240, -3_600, 7_200];
+/// How often it jumps when it does so all the time. The library reads its file once a second.
+const STROBE: Duration = Duration::from_millis(1_100);
+const STROBES: usize = 4;
+/// How much too fast it runs, and for how long.
+const SPEED: i64 = 3;
+const DRIFTS: Duration = Duration::from_secs(4);
 /// Until the library has read its file again.
 const NOTICED: Duration = Duration::from_millis(1_300);
+/// Times of creation are in seconds, and a busy machine takes some to make an object.
+const TOLERANCE_SECONDS: i64 = 30;
 
-#[derive(Default)]
-pub struct Clock {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    Jump,
+    Strobe,
+    Drift,
+}
+
+pub(super) struct Clock {
+    manner: Manner,
     number: usize,
     offset: i64,
+    /// Of the same length as [`JUMPS`], from where the strobe begins.
+    next: usize,
+}
+
+impl Clock {
+    pub(super) fn new(manner: Manner) -> Self {
+        Self { manner, number: 0, offset: 0, next: 0 }
+    }
 }
 
 fn file(cluster: &Cluster, number: usize) -> PathBuf {
     cluster.replica(number).disk.mount().join("clock")
 }
 
-fn set(file: &Path, offset: i64) -> Result<(), Failure> {
-    Ok(std::fs::write(file, format!("{offset:+}\n"))?)
+/// `words`: what the library adds to the time, in its own language. It must not find half of them.
+fn set(file: &Path, words: &str) -> Result<(), Failure> {
+    let new = file.with_extension("new");
+    std::fs::write(&new, format!("{words}\n"))?;
+    Ok(std::fs::rename(new, file)?)
+}
+
+fn seconds(offset: i64) -> String {
+    format!("{offset:+}")
 }
 
 #[async_trait]
 impl Fault for Clock {
     fn name(&self) -> &'static str {
-        "clock-jump"
+        match self.manner {
+            Manner::Jump => "clock-jump",
+            Manner::Strobe => "clock-strobe",
+            Manner::Drift => "clock-drift",
+        }
     }
 
     async fn lacks(&self, _cluster: &Cluster) -> Option<String> {
@@ -52,45 +87,93 @@ impl Fault for Clock {
     async fn inject(&mut self, cluster: &Cluster, dice: &mut Dice) -> Result<Injected, Failure> {
         let numbers: Vec<usize> = cluster.replicas().iter().map(|replica| replica.number).collect();
         self.number = *numbers.choose(dice).ok_or("there is no replica")?;
-        self.offset = *JUMPS.choose(dice).unwrap_or(&3_600);
+        self.next = rand::Rng::random_range(dice, 0..JUMPS.len());
+        self.offset = JUMPS[self.next];
         let clock = file(cluster, self.number);
-        set(&clock, 0)?;
-        let environment = [
-            ("LD_PRELOAD", LIBRARY.to_owned()),
-            ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
-            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-            // Only the wall clock jumps: the kernel's other clocks never do.
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ];
-        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        set(&clock, &seconds(0))?;
         cluster.stop(self.number).await?;
-        cluster.restart(self.number, environment).await?;
+        cluster.restart(self.number, environment(&clock)).await?;
         cluster.level(cluster.replicas().len(), START_PATIENCE).await?;
         let at = Instant::now();
-        set(&clock, self.offset)?;
-        Ok(Injected { what: format!("replica {} by {} s", self.number, self.offset), at, leader_lost: None })
+        let what = match self.manner {
+            Manner::Drift => format!("replica {} runs {SPEED} times too fast", self.number),
+            Manner::Jump => format!("replica {} by {} s", self.number, self.offset),
+            Manner::Strobe => format!("replica {} by {} s, and then others", self.number, self.offset),
+        };
+        match self.manner {
+            Manner::Drift => set(&clock, &format!("+0 x{SPEED}"))?,
+            Manner::Jump | Manner::Strobe => set(&clock, &seconds(self.offset))?,
+        }
+        Ok(Injected { what, at, leader_lost: None })
     }
 
-    /// Objects made through this replica and through another have times of creation that far apart.
     async fn control(&mut self, cluster: &Cluster) -> Result<(), Failure> {
         tokio::time::sleep(NOTICED).await;
-        let replicas = cluster.replicas();
-        let other = replicas.iter().find(|replica| replica.number != self.number).ok_or("there is no other replica")?;
-        let right = created(other.client().await?).await?;
-        let wrong = created(cluster.replica(self.number).client().await?).await?;
-        let apart = wrong - right;
-        match (apart - self.offset).abs() < 30 {
-            true => Ok(()),
-            false => Err(format!("the clock is wrong by {apart} s, it should be {} s", self.offset).into()),
+        match self.manner {
+            Manner::Jump => self.is_wrong_by(cluster, self.offset).await,
+            Manner::Strobe => self.strobe(cluster).await,
+            Manner::Drift => self.drifts(cluster).await,
         }
     }
 
     async fn heal(&mut self, cluster: &Cluster) -> Result<(), Failure> {
-        set(&file(cluster, self.number), 0)?;
+        set(&file(cluster, self.number), &seconds(0))?;
         tokio::time::sleep(NOTICED).await;
         cluster.stop(self.number).await?;
         cluster.restart(self.number, Vec::new()).await
+    }
+}
+
+fn environment(clock: &Path) -> Vec<(String, String)> {
+    let environment = [
+        ("LD_PRELOAD", LIBRARY.to_owned()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+        ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+        // Only the wall clock is wrong: the kernel's other clocks never are.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ];
+    environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+impl Clock {
+    /// Objects made through this replica and through another have times of creation that far apart.
+    async fn is_wrong_by(&self, cluster: &Cluster, offset: i64) -> Result<(), Failure> {
+        let apart = self.apart(cluster).await?;
+        match (apart - offset).abs() < TOLERANCE_SECONDS {
+            true => Ok(()),
+            false => Err(format!("the clock is wrong by {apart} s, it should be {offset} s").into()),
+        }
+    }
+
+    async fn strobe(&mut self, cluster: &Cluster) -> Result<(), Failure> {
+        self.is_wrong_by(cluster, self.offset).await?;
+        for _ in 0..STROBES {
+            self.next = (self.next + 1) % JUMPS.len();
+            set(&file(cluster, self.number), &seconds(JUMPS[self.next]))?;
+            tokio::time::sleep(STROBE).await;
+        }
+        tokio::time::sleep(NOTICED).await;
+        self.is_wrong_by(cluster, JUMPS[self.next]).await
+    }
+
+    async fn drifts(&self, cluster: &Cluster) -> Result<(), Failure> {
+        let before = self.apart(cluster).await?;
+        tokio::time::sleep(DRIFTS).await;
+        let more = self.apart(cluster).await? - before;
+        let least = i64::try_from(DRIFTS.as_secs())? * (SPEED - 1) / 2;
+        match more >= least {
+            true => Ok(()),
+            false => Err(format!("the clock went wrong by {more} s, it should be {least} s at least").into()),
+        }
+    }
+
+    /// Seconds from a creation through another replica to one through this.
+    async fn apart(&self, cluster: &Cluster) -> Result<i64, Failure> {
+        let replicas = cluster.replicas();
+        let other = replicas.iter().find(|replica| replica.number != self.number).ok_or("there is no other replica")?;
+        let right = created(other.client().await?).await?;
+        Ok(created(cluster.replica(self.number).client().await?).await? - right)
     }
 }
 

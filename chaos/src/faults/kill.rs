@@ -47,6 +47,11 @@ impl Fault for Kill {
         }
     }
 
+    /// How long it takes until another leads is what people ask first.
+    fn strikes(&self, wanted: usize, first: bool) -> usize {
+        if first && self.whom != Whom::Leader { 1 } else { wanted }
+    }
+
     fn hold(&self) -> Duration {
         match self.whom {
             Whom::Leader => Duration::from_secs(4),

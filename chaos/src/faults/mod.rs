@@ -1,17 +1,26 @@
 //! What is done to a cluster. One fault, one file; each proves that it bites before anything counts.
 
+mod behind;
 pub mod clock;
+mod cut_clients;
+mod dead_disk;
+mod detour;
 mod failing_disk;
 mod full_disk;
 mod kill;
+mod kill_at_sync;
 mod lossy_link;
 mod partition;
 mod pause;
+mod regions;
 mod replace;
 mod restart;
 mod slow_disk;
 mod slow_link;
+mod torn_link;
 mod tracer;
+mod transfer;
+mod wipe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +56,11 @@ pub trait Fault: Send + Sync {
         None
     }
 
+    /// Strikes in one round, when so many are wanted; the first time, every fault has to get its turn.
+    fn strikes(&self, wanted: usize, first: bool) -> usize {
+        if first { 1 } else { wanted }
+    }
+
     /// How long it stays.
     fn hold(&self) -> Duration {
         Duration::from_secs(5)
@@ -63,36 +77,43 @@ pub trait Fault: Send + Sync {
     fn found(&mut self) -> Violations {
         Violations::new()
     }
+
+    /// What it measured, for people.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Every fault there is. The order is that of the table.
 pub fn all() -> Vec<Box<dyn Fault>> {
-    use full_disk::{Degree, FullDisk};
-    use kill::Kill;
-    use partition::{Partition, Shape};
-    use pause::Pause;
-    vec![
-        Box::new(Kill::new(kill::Whom::Leader)),
-        Box::new(Kill::new(kill::Whom::Follower)),
-        Box::new(Kill::new(kill::Whom::All)),
-        Box::new(Pause::new(pause::Whom::Leader)),
-        Box::new(Pause::new(pause::Whom::Majority)),
-        Box::new(Partition::new(Shape::LeaderAlone)),
-        Box::new(Partition::new(Shape::FollowerAlone)),
-        Box::new(Partition::new(Shape::LeaderDeaf)),
-        Box::new(Partition::new(Shape::LeaderMute)),
-        Box::new(Partition::new(Shape::Bridge)),
-        Box::new(Partition::new(Shape::Shattered)),
-        Box::new(lossy_link::LossyLink::default()),
-        Box::new(slow_link::SlowLink::default()),
-        Box::new(slow_disk::SlowDisk::default()),
-        Box::new(failing_disk::FailingDisk::default()),
-        Box::new(FullDisk::new(Degree::Short)),
-        Box::new(FullDisk::new(Degree::Full)),
-        Box::new(clock::Clock::default()),
-        Box::new(restart::RollingRestart::default()),
-        Box::new(replace::Replace::default()),
-    ]
+    let mut all: Vec<Box<dyn Fault>> = Vec::new();
+    all.extend([kill::Whom::Leader, kill::Whom::Follower, kill::Whom::All].map(|whom| boxed(kill::Kill::new(whom))));
+    all.push(boxed(kill_at_sync::KillAtSync::default()));
+    let whom = [pause::Whom::Leader, pause::Whom::Follower, pause::Whom::Majority];
+    all.extend(whom.map(|whom| boxed(pause::Pause::new(whom))));
+    all.extend(partition::SHAPES.map(|shape| boxed(partition::Partition::new(shape))));
+    all.push(boxed(cut_clients::CutClients::default()));
+    all.push(boxed(lossy_link::LossyLink::default()));
+    all.push(boxed(slow_link::SlowLink::default()));
+    all.push(boxed(torn_link::TornLink::default()));
+    all.push(boxed(regions::Regions::default()));
+    all.push(boxed(slow_disk::SlowDisk::default()));
+    all.push(boxed(failing_disk::FailingDisk::default()));
+    all.push(boxed(dead_disk::DeadDisk::default()));
+    let degrees = [full_disk::Degree::Short, full_disk::Degree::Full];
+    all.extend(degrees.map(|degree| boxed(full_disk::FullDisk::new(degree))));
+    let manners = [clock::Manner::Jump, clock::Manner::Strobe, clock::Manner::Drift];
+    all.extend(manners.map(|manner| boxed(clock::Clock::new(manner))));
+    all.push(boxed(restart::RollingRestart::default()));
+    all.push(boxed(transfer::Transfer::default()));
+    all.push(boxed(behind::Behind::default()));
+    all.push(boxed(wipe::Wipe::default()));
+    all.push(boxed(replace::Replace::default()));
+    all
+}
+
+fn boxed(fault: impl Fault + 'static) -> Box<dyn Fault> {
+    Box::new(fault)
 }
 
 /// A replica that does not lead.

@@ -17,11 +17,34 @@ pub(super) enum Shape {
     LeaderDeaf,
     /// One way: the leader hears and is not heard.
     LeaderMute,
+    /// One way: a follower does not hear, and goes on asking for votes.
+    FollowerDeaf,
+    FollowerMute,
+    /// The leader with as many others as make no majority, and the rest.
+    Minority,
     /// Two sides that do not hear each other, and one replica in the middle that hears both.
     Bridge,
+    /// Everybody hears two others only.
+    Ring,
     /// Nobody hears anybody.
     Shattered,
 }
+
+pub(super) const SHAPES: [Shape; 10] = [
+    Shape::LeaderAlone,
+    Shape::FollowerAlone,
+    Shape::LeaderDeaf,
+    Shape::LeaderMute,
+    Shape::FollowerDeaf,
+    Shape::FollowerMute,
+    Shape::Minority,
+    Shape::Bridge,
+    Shape::Ring,
+    Shape::Shattered,
+];
+
+/// Some shapes are others with fewer.
+const LEAST_REPLICAS: usize = 5;
 
 /// What the first says does not get to the second.
 type Cut = (usize, usize);
@@ -50,17 +73,36 @@ fn cuts(shape: Shape, replicas: &[usize], leader: usize, luck: usize) -> Vec<Cut
         Shape::FollowerAlone => around(chosen).collect(),
         Shape::LeaderDeaf => around(leader).filter(|(_, to)| *to == leader).collect(),
         Shape::LeaderMute => around(leader).filter(|(from, _)| *from == leader).collect(),
+        Shape::FollowerDeaf => around(chosen).filter(|(_, to)| *to == chosen).collect(),
+        Shape::FollowerMute => around(chosen).filter(|(from, _)| *from == chosen).collect(),
+        Shape::Minority => {
+            let (with, without) = others.split_at((others.len() / 2).saturating_sub(1));
+            between(&[&[leader], with].concat(), without)
+        }
         Shape::Bridge => {
             let sides: Vec<usize> = replicas.iter().copied().filter(|number| *number != chosen).collect();
             let (one, other) = sides.split_at(sides.len() / 2);
-            let pairs = one.iter().flat_map(|one| other.iter().map(move |other| (*one, *other)));
-            pairs.flat_map(|(one, other)| [(one, other), (other, one)]).collect()
+            between(one, other)
         }
-        Shape::Shattered => {
-            let pairs = replicas.iter().flat_map(|one| replicas.iter().map(move |other| (*one, *other)));
-            pairs.filter(|(one, other)| one != other).collect()
+        Shape::Ring => {
+            let next = |index: usize| (index + 1) % replicas.len();
+            let beside = |one: usize, other: usize| next(one) == other || next(other) == one;
+            let all = pairs(replicas.len()).filter(|(one, other)| !beside(*one, *other));
+            all.map(|(one, other)| (replicas[one], replicas[other])).collect()
         }
+        Shape::Shattered => pairs(replicas.len()).map(|(one, other)| (replicas[one], replicas[other])).collect(),
     }
+}
+
+/// Nobody on one side hears anybody on the other.
+fn between(one: &[usize], other: &[usize]) -> Vec<Cut> {
+    let pairs = one.iter().flat_map(|one| other.iter().map(move |other| (*one, *other)));
+    pairs.flat_map(|(one, other)| [(one, other), (other, one)]).collect()
+}
+
+/// Of different indices.
+fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).flat_map(move |one| (0..count).map(move |other| (one, other))).filter(|(one, other)| one != other)
 }
 
 #[async_trait]
@@ -71,9 +113,19 @@ impl Fault for Partition {
             Shape::FollowerAlone => "cut-follower",
             Shape::LeaderDeaf => "cut-leader-deaf",
             Shape::LeaderMute => "cut-leader-mute",
+            Shape::FollowerDeaf => "cut-follower-deaf",
+            Shape::FollowerMute => "cut-follower-mute",
+            Shape::Minority => "cut-minority",
             Shape::Bridge => "cut-bridge",
+            Shape::Ring => "cut-ring",
             Shape::Shattered => "cut-all",
         }
+    }
+
+    async fn lacks(&self, cluster: &Cluster) -> Option<String> {
+        let larger = matches!(self.shape, Shape::Minority | Shape::Ring);
+        let small = larger && cluster.replicas().len() < LEAST_REPLICAS;
+        small.then(|| format!("it is another fault's shape with fewer than {LEAST_REPLICAS} replicas (--replicas)"))
     }
 
     async fn inject(&mut self, cluster: &Cluster, dice: &mut Dice) -> Result<Injected, Failure> {
@@ -86,8 +138,8 @@ impl Fault for Partition {
             cluster.replica(*to).space.rule("filter", "INPUT", &rule).await
         });
         futures::future::try_join_all(rules).await?;
-        let alone = self.shape == Shape::LeaderAlone;
-        Ok(Injected { what: format!("leader {leader}, {:?}", self.cuts), at, leader_lost: alone.then_some(leader) })
+        let lost = matches!(self.shape, Shape::LeaderAlone | Shape::Minority);
+        Ok(Injected { what: format!("leader {leader}, {:?}", self.cuts), at, leader_lost: lost.then_some(leader) })
     }
 
     /// Datagrams get through exactly where nothing is cut.
@@ -127,10 +179,18 @@ mod tests {
         assert_eq!(cuts(Shape::FollowerAlone), [(1, 2), (1, 3), (2, 1), (3, 1)]);
         assert_eq!(cuts(Shape::LeaderDeaf), [(1, 2), (3, 2)]);
         assert_eq!(cuts(Shape::LeaderMute), [(2, 1), (2, 3)]);
+        assert_eq!(cuts(Shape::FollowerDeaf), [(2, 1), (3, 1)]);
+        assert_eq!(cuts(Shape::FollowerMute), [(1, 2), (1, 3)]);
         assert_eq!(cuts(Shape::Bridge), [(2, 3), (3, 2)], "1 hears both");
         assert_eq!(cuts(Shape::Shattered).len(), 6);
         let five = super::cuts(Shape::Bridge, &[1, 2, 3, 4, 5], 1, 1);
         assert_eq!(five.len(), 8, "two sides of two, 3 in the middle");
         assert!(five.iter().all(|(one, other)| *one != 3 && *other != 3));
+        let minority = super::cuts(Shape::Minority, &[1, 2, 3, 4, 5], 3, 0);
+        let heard = |who: usize| 4 - minority.iter().filter(|(_, to)| *to == who).count();
+        assert_eq!([1, 2, 3, 4, 5].map(heard), [1, 2, 1, 2, 2], "the leader and one more; the other three");
+        let ring = super::cuts(Shape::Ring, &[1, 2, 3, 4, 5], 1, 0);
+        assert!([1, 2, 3, 4, 5].iter().all(|who| ring.iter().filter(|(_, to)| to == who).count() == 2));
+        assert!(!ring.contains(&(5, 1)) && ring.contains(&(1, 3)));
     }
 }

@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whom {
     Leader,
+    Follower,
     /// The leader and so many others that no quorum is left.
     Majority,
 }
@@ -31,13 +32,15 @@ impl Pause {
     }
 }
 
-const NOTICED: Duration = Duration::from_millis(300);
+/// A process that waits for its disk stops when that is over.
+const NOTICED: Duration = Duration::from_secs(3);
 
 #[async_trait]
 impl Fault for Pause {
     fn name(&self) -> &'static str {
         match self.whom {
             Whom::Leader => "pause-leader",
+            Whom::Follower => "pause-follower",
             Whom::Majority => "pause-majority",
         }
     }
@@ -47,8 +50,10 @@ impl Fault for Pause {
     }
 
     async fn inject(&mut self, cluster: &Cluster, dice: &mut Dice) -> Result<Injected, Failure> {
-        let leader = cluster.leader().await?;
-        self.stopped = vec![leader];
+        self.stopped = match self.whom {
+            Whom::Leader | Whom::Majority => vec![cluster.leader().await?],
+            Whom::Follower => vec![follower(cluster, dice).await?],
+        };
         let quorum = cluster.replicas().len() / 2 + 1;
         while self.whom == Whom::Majority && self.stopped.len() < quorum {
             let other = follower(cluster, dice).await?;

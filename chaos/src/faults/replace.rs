@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Dice, Fault, Injected, follower};
+use super::{Dice, Fault, Injected, anyone};
 use crate::Failure;
 use crate::cluster::{Cluster, START_PATIENCE};
 
@@ -31,7 +31,8 @@ impl Fault for Replace {
     }
 
     async fn inject(&mut self, cluster: &Cluster, dice: &mut Dice) -> Result<Injected, Failure> {
-        self.lost = follower(cluster, dice).await?;
+        let (number, role) = anyone(cluster, dice).await?;
+        self.lost = number;
         let lost = cluster.replica(self.lost);
         let id = lost.status().await?.id;
         let at = Instant::now();
@@ -39,9 +40,11 @@ impl Fault for Replace {
         lost.retire();
         let remaining = cluster.replicas().into_iter().next().ok_or("nobody is left")?;
         let kubeconfig = remaining.kubeconfig().display().to_string();
+        // Another has to lead first.
+        cluster.leader().await?;
         cluster.kontiki(&["member", "remove", &id.to_string(), "--kubeconfig", &kubeconfig]).await?;
         self.new = cluster.add().await?.number;
-        let what = format!("replica {} (id {id}) by replica {}", self.lost, self.new);
+        let what = format!("replica {} (id {id}, {role}) by replica {}", self.lost, self.new);
         Ok(Injected { what, at, leader_lost: None })
     }
 

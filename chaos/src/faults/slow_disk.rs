@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::tracer::{self, Tracer};
+use super::tracer::{self, Calls, Tracer};
 use super::{Dice, Fault, Injected, anyone, say};
 use crate::Failure;
 use crate::cluster::Cluster;
@@ -39,7 +39,7 @@ impl Fault for SlowDisk {
         let at = Instant::now();
         for number in &slow {
             let tamper = format!("delay_enter={}", delay.as_micros());
-            self.tracers.push(Tracer::attach(cluster, *number, &tamper).await?);
+            self.tracers.push(Tracer::attach(cluster, *number, Calls::Syncs, &tamper).await?);
         }
         let what = format!("{}: {} ms more for every fsync", say(&slow), delay.as_millis());
         Ok(Injected { what, at, leader_lost: None })

@@ -1,5 +1,6 @@
 //! strace at a replica: what its system calls do can be changed while it runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,10 +10,8 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use crate::Failure;
-use crate::cluster::{Cluster, command};
+use crate::cluster::{Cluster, MARK, command};
 
-/// Calls that put data on the disk.
-pub(super) const SYNCS: &str = "fdatasync,fsync";
 /// Until strace has let go.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -25,17 +24,59 @@ pub(super) fn lacks() -> Option<String> {
     (!command::there_is("strace")).then(|| "strace is not installed".to_owned())
 }
 
+/// What is tampered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// Putting data on the disk for good.
+    Syncs,
+    /// Writing to the logs that are open now: what is written first.
+    LogWrites,
+}
+
+impl Calls {
+    fn names(self) -> &'static str {
+        match self {
+            Self::Syncs => "fdatasync,fsync",
+            Self::LogWrites => "write,pwrite64,writev,pwritev",
+        }
+    }
+
+    /// The files that it is about, below this directory; all of the process when empty.
+    fn files(self, pid: i32, dir: &Path) -> Result<BTreeSet<PathBuf>, Failure> {
+        if self == Self::Syncs {
+            return Ok(BTreeSet::new());
+        }
+        let mut files = BTreeSet::new();
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+            // It may be closed by now.
+            let Ok(file) = std::fs::read_link(entry?.path()) else { continue };
+            if file.starts_with(dir) && file.extension().is_some_and(|extension| extension == "log") {
+                files.insert(file);
+            }
+        }
+        match files.is_empty() {
+            true => Err(format!("process {pid} has no log open").into()),
+            false => Ok(files),
+        }
+    }
+}
+
 impl Tracer {
-    /// `tamper`: what is injected into [`SYNCS`], in strace's words.
-    pub(super) async fn attach(cluster: &Cluster, number: usize, tamper: &str) -> Result<Self, Failure> {
+    /// `tamper`: what is injected into the calls, in strace's words.
+    pub(super) async fn attach(cluster: &Cluster, number: usize, calls: Calls, tamper: &str) -> Result<Self, Failure> {
         let pid = cluster.replica(number).pid().await?;
         let trace = cluster.dir.join("logs").join(format!("strace-{number}.txt"));
         // A trace of an earlier injection proves nothing.
         let _ = std::fs::remove_file(&trace);
-        let strace = Command::new("strace")
-            .args(["-f", "-q", "-p", &pid.to_string(), "-o"])
-            .arg(&trace)
-            .args(["-e", &format!("trace={SYNCS}"), "-e", &format!("inject={SYNCS}:{tamper}")])
+        let names = calls.names();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-q", "-p", &pid.to_string(), "-o"]).arg(&trace);
+        strace.args(["-e", &format!("trace={names}"), "-e", &format!("inject={names}:{tamper}")]);
+        for file in calls.files(pid, cluster.replica(number).disk.mount())? {
+            strace.arg("-P").arg(file);
+        }
+        let strace = strace
+            .env(MARK, &cluster.run)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -157,9 +157,11 @@ impl Candidate {
         Some(())
     }
 
+    /// At the deadline at the latest, however late it is noticed.
     fn dethrone(&mut self, until: Duration) {
         let until = until.min(self.stage.now());
-        if let (Some((from, _)), Some((held, _))) = (self.leads.take(), &self.observed) {
+        if let (Some((from, renewed)), Some((held, _))) = (self.leads.take(), &self.observed) {
+            let until = until.min(renewed + DEADLINE).max(from);
             self.reigns.push(Reign { candidate: self.name.clone(), epoch: held.transitions, from, until });
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod availability;
+pub mod churn;
 pub mod fleet;
 pub mod leases;
 pub mod mix;

@@ -97,6 +97,14 @@ impl Session {
         }
     }
 
+    /// All of this workload's objects, so many at a time: the list's state is that of its first page.
+    pub async fn list_in_pages(&mut self, page: u32) {
+        let call = Call::List { workload: self.workload.to_owned(), age: Age::Latest };
+        let labels = self.stage.labels(&Selector::Workload(self.workload.to_owned()));
+        let first = ListParams::default().labels(&labels).limit(page);
+        self.call(call, async |api: Api<ConfigMap>| pages(&api, first).await).await;
+    }
+
     async fn call(&mut self, call: Call, act: impl AsyncFnOnce(Api<ConfigMap>) -> Outcome) -> Outcome {
         let (replica, client) = self.stage.clients[self.at].clone();
         let invoked = self.stage.now();
@@ -109,6 +117,32 @@ impl Session {
             self.at = (self.at + 1) % self.stage.clients.len();
         }
         kept
+    }
+}
+
+async fn pages(api: &Api<ConfigMap>, mut page: ListParams) -> Outcome {
+    let mut whole: Vec<(String, Version)> = Vec::new();
+    let mut at: Option<u64> = None;
+    loop {
+        let list = match api.list(&page).await {
+            Ok(list) => list,
+            Err(error) => return failed(error),
+        };
+        let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
+        match listed(list) {
+            Outcome::Listed { revision, .. } if at.is_some_and(|first| first != revision) => {
+                return Outcome::Torn { first: at.unwrap_or(0), then: revision };
+            }
+            Outcome::Listed { revision, objects } => {
+                at = Some(revision);
+                whole.extend(objects);
+            }
+            other => return other,
+        }
+        match next {
+            Some(token) => page = page.continue_token(&token),
+            None => return Outcome::Listed { revision: at.unwrap_or(0), objects: whole },
+        }
     }
 }
 

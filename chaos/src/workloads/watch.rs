@@ -181,8 +181,10 @@ pub async fn follow(
         let (through, start) = (&stage.clients[at], Start::After(from));
         let connection = connect(&stage, through, &log.selector, start, HURRY, Some(target), &never).await;
         from = next_start(&stage, &connection, from).await;
+        // A replica that was replaced does not come back, whoever stayed with it.
+        let gone = connection.messages.is_empty() && matches!(connection.end, End::Broken(_));
         log.connections.push(connection);
-        at = (at + usize::from(hops)) % replicas;
+        at = (at + usize::from(hops || gone)) % replicas;
         tokio::time::sleep(PAUSE).await;
     }
     log.caught_up = from >= target;

@@ -12,7 +12,7 @@ type Objects = [(String, Version)];
 pub(super) fn check(ops: &[Op], truth: &Truth) -> Violations {
     let mut lists: Vec<(u64, &str, &Objects, &Op)> = ops.iter().filter_map(list).collect();
     lists.sort_by_key(|(revision, ..)| *revision);
-    let mut violations = Violations::new();
+    let mut violations: Violations = ops.iter().filter_map(torn).collect();
     let mut states: BTreeMap<&str, BTreeMap<&str, Version>> = BTreeMap::new();
     let mut events = truth.events.iter().peekable();
     for (revision, workload, objects, op) in lists {
@@ -30,6 +30,11 @@ pub(super) fn check(ops: &[Op], truth: &Truth) -> Violations {
         }
     }
     violations
+}
+
+fn torn(op: &Op) -> Option<String> {
+    let Outcome::Torn { first, then } = op.outcome else { return None };
+    Some(format!("{}: its first page is at {first}, another at {then}", describe(op)))
 }
 
 fn list(op: &Op) -> Option<(u64, &str, &Objects, &Op)> {
