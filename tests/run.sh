@@ -40,9 +40,9 @@ fi
 
 # The program and the tests in one go: cargo unites the features of what it builds together, and apart every
 # crate of ours would be compiled twice.
-cargo build --locked --release --workspace --bins --tests
+cargo build --locked --release --workspace --lib --bins --tests
 
 if cargo nextest --version >/dev/null 2>&1; then
-  exec cargo nextest run --locked --release --workspace --no-fail-fast "$@"
+  exec cargo nextest run --locked --release --workspace --lib --bins --tests --no-fail-fast "$@"
 fi
-exec cargo test --locked --release --workspace --no-fail-fast "$@"
+exec cargo test --locked --release --workspace --lib --bins --tests --no-fail-fast "$@"

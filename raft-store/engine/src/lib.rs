@@ -1,8 +1,8 @@
-//! RocksDB: the raft log and the state machine of one replica, on disk.
+//! The raft log and the state machine of one replica, on disk.
 //!
-//! Two databases in one data directory, so that a snapshot replaces the state without touching the
-//! log: `log/` (entries, vote, committed, purged; fsynced before it is acknowledged) and `state/`
-//! (versions by key and revision, events by revision, leases, dedup, revision, last-applied,
+//! Apart in one data directory, so that a snapshot replaces the state without touching the log: `log/`
+//! (files of records: entries, vote, committed, purged; fsynced before it is acknowledged) and `state/`
+//! (a RocksDB database: versions by key and revision, events by revision, leases, dedup, revision, last-applied,
 //! membership, compaction mark; one WriteBatch per applied group). The state has no write-ahead log of
 //! its own: the raft log is one, and is kept until the state is durable without it.
 //! This API is synchronous and knows nothing of openraft: log ids and memberships are opaque bytes.

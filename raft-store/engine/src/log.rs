@@ -1,57 +1,65 @@
 //! The raft log of one replica.
 //!
-//! `e` + index: one entry. `v`: vote, `c`: committed, `p`: purged, `s`: the last synced write.
-//! Every value begins with a checksum over its key and content, so an entry in another's place is
-//! noticed too. Synced writes are counted in a mark outside the database, see [`mark`].
+//! Records, one after the other ([`record`]), in files ([`segment`]) of which the oldest go when all in them is
+//! purged. What they say is kept in memory ([`index`]), entries as the places where they lie. Everything is read and
+//! checked at start ([`recover`]); what was durable is known from a mark outside the log ([`mark`]). (A general
+//! key-value database as the log would write each entry twice or more, once into a log of its own, and keep it in
+//! memory meanwhile.)
 
+mod index;
 mod mark;
 mod record;
+mod recover;
+mod segment;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use rocksdb::{DB, WriteBatch};
+use parking_lot::{Mutex, RwLock};
 use store_api::StoreError;
 
-use crate::{dir, fatal, options};
+use crate::{dir, fatal};
+use index::{Index, Place};
 use mark::Mark;
-use record::Synced;
+use record::{Head, Record};
+use recover::Recovered;
+use segment::Segment;
 
-const FORMAT: &str = "kontiki raft log 1";
-const VOTE: &[u8] = b"v";
-const COMMITTED: &[u8] = b"c";
-const PURGED: &[u8] = b"p";
-const SYNCED: &[u8] = b"s";
+/// Formats before were a RocksDB database.
+const FORMAT: &str = "kontiki raft log 2";
+/// Bytes after which the next file is begun.
+const SEGMENT_BYTES: u64 = 16 << 20;
+/// Bytes of entries read at once.
+const READ_BYTES: usize = 8 << 20;
 
 /// The raft log of one replica. Entries are opaque; each is kept with a checksum.
 pub struct RaftLog {
-    db: DB,
-    /// Held during synced writes, which are numbered.
-    mark: Mutex<Mark>,
-    ends: Mutex<Ends>,
-    _dir: dir::Claimed,
+    writer: Mutex<Writer>,
+    shelf: RwLock<Shelf>,
+    dir: dir::Claimed,
 }
 
-/// Where the log begins and ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ends {
-    /// First and last index kept.
-    kept: Option<(u64, u64)>,
-    purged: Option<u64>,
+/// What readers look at.
+struct Shelf {
+    index: Index,
+    /// In order; the last one is written to.
+    segments: VecDeque<Segment>,
 }
 
-impl Ends {
-    /// The last index ever held, as far as it was not truncated.
-    fn last(&self) -> Option<u64> {
-        self.kept.map(|(_, last)| last).max(self.purged)
-    }
-
-    /// The only index that may be appended next; any when the log never held one.
-    fn next(&self) -> Option<u64> {
-        self.last().map(|last| last + 1)
-    }
+/// What only one may use at a time.
+struct Writer {
+    mark: Mark,
+    /// The file written to.
+    active: Segment,
+    /// Position of the end of the log.
+    end: u64,
+    /// Written with whatever is written next.
+    committed: Option<Bytes>,
+    buffer: Vec<u8>,
+    /// A write failed, after which nothing is known of the file's end.
+    failed: Option<StoreError>,
 }
 
 impl RaftLog {
@@ -59,37 +67,35 @@ impl RaftLog {
     /// (checksum, high-water mark); drops a torn tail beyond the mark. Reads the whole log once.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let claimed = dir::claim(&dir.join("log"), FORMAT)?;
-        let database = claimed.path.join("db");
-        let existed = database.join("CURRENT").exists();
+        let existed = !Segment::open_all(&claimed.path)?.is_empty();
         let mut mark = Mark::open(&claimed.path.join("MARK"), existed)?;
-        let db = options::open(&options::log(), &database)?;
-        dir::sync_parent(&database).map_err(|e| fatal(database.display(), e))?;
-        let ends = recover(&db, &mut mark)?;
-        Ok(Self { db, mark: Mutex::new(mark), ends: Mutex::new(ends), _dir: claimed })
+        let Recovered { segments, index, end } = match recover::recover(&claimed.path, &mut mark)? {
+            Some(recovered) => recovered,
+            None => begin(&claimed.path)?,
+        };
+        let active = segments.last().cloned().ok_or_else(|| fatal(claimed.path.display(), "no file of the log"))?;
+        let writer = Writer { mark, active, end, committed: None, buffer: Vec::new(), failed: None };
+        let shelf = Shelf { index, segments: segments.into() };
+        Ok(Self { writer: Mutex::new(writer), shelf: RwLock::new(shelf), dir: claimed })
     }
 
     /// Writes entries with consecutive indexes; durable only after [`Self::sync`], readable on return.
     pub fn append(&self, entries: &[(u64, Bytes)]) -> Result<(), StoreError> {
-        let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else { return Ok(()) };
-        let mut ends = self.ends.lock();
-        let mut batch = WriteBatch::with_capacity_bytes(entries.iter().map(|(_, e)| e.len() + 32).sum());
-        let mut sealed = Vec::new();
-        for (next, (index, entry)) in (ends.next().unwrap_or(*first)..).zip(entries) {
+        let Some((first, _)) = entries.first() else { return Ok(()) };
+        let mut writer = self.writer.lock();
+        self.shelf.read().index.check_next(*first)?;
+        for ((index, _), next) in entries.iter().zip(*first..) {
             if *index != next {
                 return Err(StoreError::Invalid(format!("log index {index} follows, not {next}")));
             }
-            let key = record::entry_key(*index);
-            record::seal(&key, entry, &mut sealed);
-            batch.put(key, &sealed);
         }
-        self.db.write(batch).map_err(failed_write)?;
-        ends.kept = Some((ends.kept.map_or(*first, |(kept, _)| kept), *last));
-        Ok(())
+        let records = entries.iter().map(|(index, entry)| Record::Entry { index: *index, entry: entry.clone() });
+        self.write(&mut writer, records)
     }
 
     /// Makes everything written before durable (one fdatasync). An error is final: the process must end.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.write_synced(WriteBatch::default())
+        self.write_synced(&mut self.writer.lock(), None)
     }
 
     /// Entries of the range that are kept, each checked.
@@ -99,193 +105,215 @@ impl RaftLog {
 
     /// [`Self::read`], as of one moment, up to and including the entry with which `max_bytes` are reached.
     pub fn read_some(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StoreError> {
-        if range.is_empty() {
-            return Ok(Vec::new());
+        let (first, places, segments) = {
+            let shelf = self.shelf.read();
+            let Some((begin, _)) = shelf.index.bounds() else { return Ok(Vec::new()) };
+            let places = shelf.index.places(range.clone(), max_bytes);
+            let segments = segments_of(&shelf.segments, &places);
+            (range.start.max(begin), places, segments)
+        };
+        let mut entries = Vec::with_capacity(places.len());
+        let mut rest = &places[..];
+        while let Some(run) = run(rest, &segments) {
+            read_run(&segments, run, first + entries.len() as u64, &mut entries)?;
+            rest = &rest[run.len()..];
         }
-        let (lower, upper) = (record::entry_key(range.start), record::entry_key(range.end));
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        let mut iterator = self.db.raw_iterator_opt(options::scan(&lower, &upper));
-        iterator.seek_to_first();
-        while let Some((key, value)) = iterator.item().filter(|_| bytes < max_bytes) {
-            let entry = record::open(key, value)?;
-            bytes += entry.len();
-            entries.push((record::entry_index(key)?, Bytes::copy_from_slice(entry)));
-            iterator.next();
-        }
-        iterator.status().map_err(failed_read)?;
         Ok(entries)
     }
 
     /// First and last index kept.
     pub fn bounds(&self) -> Option<(u64, u64)> {
-        self.ends.lock().kept
+        self.shelf.read().index.bounds()
     }
 
     /// Removes `from` and everything after it; durable on return.
     pub fn truncate(&self, from: u64) -> Result<(), StoreError> {
-        let mut mark = self.mark.lock();
-        let mut ends = self.ends.lock();
-        let Some((first, last)) = ends.kept.filter(|(_, last)| from <= *last) else { return Ok(()) };
-        let after = Ends { kept: (from > first).then(|| (first, from - 1)), ..*ends };
-        let mut batch = WriteBatch::default();
-        batch.delete_range(record::entry_key(from.max(first)), record::entry_key(last + 1));
-        self.write_numbered(&mut mark, batch, after)?;
-        *ends = after;
-        Ok(())
+        let mut writer = self.writer.lock();
+        let bounds = self.bounds().filter(|(_, last)| from <= *last);
+        let Some((first, _)) = bounds else { return Ok(()) };
+        self.write_synced(&mut writer, Some(Record::Truncate { from: from.max(first) }))
     }
 
-    /// Removes everything up to and including `to`, remembering `last_purged` (opaque) in the same batch;
+    /// Removes everything up to and including `to`, remembering `last_purged` (opaque) with it;
     /// durable on return. `to` may lie beyond the end, when a snapshot has replaced the log.
     pub fn purge(&self, to: u64, last_purged: &[u8]) -> Result<(), StoreError> {
-        let mut mark = self.mark.lock();
-        let mut ends = self.ends.lock();
-        if ends.purged.is_some_and(|purged| to < purged) {
-            return Err(StoreError::Invalid(format!("purge to {to}, though {:?} was purged", ends.purged)));
+        let mut writer = self.writer.lock();
+        if let Some((purged, _)) = self.shelf.read().index.purged().filter(|(purged, _)| to < *purged) {
+            return Err(StoreError::Invalid(format!("purge to {to}, though {purged} was purged")));
         }
-        let mut after = Ends { purged: Some(to), ..*ends };
-        let mut batch = WriteBatch::default();
-        put_sealed(&mut batch, PURGED, &record::encode_purged(to, last_purged));
-        if let Some((first, last)) = ends.kept.filter(|(first, _)| *first <= to) {
-            batch.delete_range(record::entry_key(first), record::entry_key(to.min(last) + 1));
-            after.kept = (last > to).then(|| (to + 1, last));
-        }
-        self.write_numbered(&mut mark, batch, after)?;
-        *ends = after;
-        Ok(())
+        let purge = Record::Purge { to, last_purged: Bytes::copy_from_slice(last_purged) };
+        self.write_synced(&mut writer, Some(purge))?;
+        self.remove_purged(to)
     }
 
     pub fn last_purged(&self) -> Result<Option<Bytes>, StoreError> {
-        let Some(value) = self.get(PURGED)? else { return Ok(None) };
-        let (_, opaque) = record::decode_purged(&value)?;
-        Ok(Some(value.slice_ref(opaque)))
+        Ok(self.shelf.read().index.purged().map(|(_, last)| last.clone()))
     }
 
     /// Durable on return, with everything appended before.
     pub fn save_vote(&self, vote: &[u8]) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        put_sealed(&mut batch, VOTE, vote);
-        self.write_synced(batch)
+        self.write_synced(&mut self.writer.lock(), Some(Record::Vote(Bytes::copy_from_slice(vote))))
     }
 
     pub fn vote(&self) -> Result<Option<Bytes>, StoreError> {
-        self.get(VOTE)
+        Ok(self.shelf.read().index.vote())
     }
 
-    /// Not synced by itself, but never there without what was appended before.
+    /// Written with what is written next, so it is never there without what was appended before.
     pub fn save_committed(&self, log_id: &[u8]) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        put_sealed(&mut batch, COMMITTED, log_id);
-        self.db.write(batch).map_err(failed_write)
+        let mut writer = self.writer.lock();
+        writer.committed = Some(Bytes::copy_from_slice(log_id));
+        writer.failed.clone().map_or(Ok(()), Err)
     }
 
+    /// What was saved last.
     pub fn committed(&self) -> Result<Option<Bytes>, StoreError> {
-        self.get(COMMITTED)
+        let waiting = self.writer.lock().committed.clone();
+        Ok(waiting.or_else(|| self.shelf.read().index.committed()))
     }
 
     /// Bytes its files take.
     pub fn disk_bytes(&self) -> u64 {
-        dir::disk_bytes(&self._dir.path)
+        dir::disk_bytes(&self.dir.path)
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        get(&self.db, key)
+    /// Writes a record, if any, and makes it durable with everything before it.
+    fn write_synced(&self, writer: &mut Writer, record: Option<Record>) -> Result<(), StoreError> {
+        self.write(writer, record)?;
+        writer.sync()
     }
 
-    fn write_synced(&self, batch: WriteBatch) -> Result<(), StoreError> {
-        let mut mark = self.mark.lock();
-        let ends = *self.ends.lock();
-        self.write_numbered(&mut mark, batch, ends)
+    /// Writes records, and does what they say.
+    fn write(&self, writer: &mut Writer, records: impl IntoIterator<Item = Record>) -> Result<(), StoreError> {
+        writer.failed.clone().map_or(Ok(()), Err)?;
+        if writer.end - writer.active.base >= SEGMENT_BYTES {
+            self.begin_segment(writer).inspect_err(|error| writer.failed = Some(error.clone()))?;
+        }
+        let committed = writer.committed.take().map(Record::Committed);
+        let records: Vec<Record> = committed.into_iter().chain(records).collect();
+        let places = writer.write(&records).inspect_err(|error| writer.failed = Some(error.clone()))?;
+        let mut shelf = self.shelf.write();
+        for (record, place) in records.iter().zip(places) {
+            if let (Record::Entry { index, .. }, Some(active)) = (record, shelf.segments.back_mut()) {
+                active.highest = active.highest.max(Some(*index));
+            }
+            shelf.index.take(record, place)?;
+        }
+        Ok(())
     }
 
-    /// One write, made durable with everything before it, that says its number and where the log then ends.
-    fn write_numbered(&self, mark: &mut Mark, mut batch: WriteBatch, ends: Ends) -> Result<(), StoreError> {
-        let synced = Synced { writes: mark.writes() + 1, last: ends.last() };
-        put_sealed(&mut batch, SYNCED, &synced.encode());
-        self.db.write_opt(batch, &options::synced()).map_err(failed_write)?;
-        mark.set(synced.writes)
+    /// The file before is durable, and known to be, before anything is in the next.
+    fn begin_segment(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        writer.sync()?;
+        writer.mark.sync()?;
+        let head = self.shelf.read().index.head();
+        writer.active = Segment::create(&self.dir.path, writer.end)?;
+        self.shelf.write().segments.push_back(writer.active.clone());
+        writer.write(&[Record::Head(head)])?;
+        writer.sync()
     }
-}
 
-fn get(db: &DB, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-    let value = db.get_pinned(key).map_err(failed_read)?;
-    value.map(|value| record::open(key, &value).map(Bytes::copy_from_slice)).transpose()
-}
-
-fn put_sealed(batch: &mut WriteBatch, key: &[u8], content: &[u8]) {
-    let mut sealed = Vec::with_capacity(content.len() + 4);
-    record::seal(key, content, &mut sealed);
-    batch.put(key, sealed);
-}
-
-/// Finds the ends of the log and checks everything between them.
-fn recover(db: &DB, mark: &mut Mark) -> Result<Ends, StoreError> {
-    let synced = match get(db, SYNCED)? {
-        Some(content) => Synced::decode(&content)?,
-        None => Synced::default(),
-    };
-    if synced.writes < mark.writes() {
-        return Err(lost(format_args!("{} of {} durable writes are left", synced.writes, mark.writes())));
-    }
-    mark.set(synced.writes)?;
-    let purged = match get(db, PURGED)? {
-        Some(content) => Some(record::decode_purged(&content)?.0),
-        None => None,
-    };
-    let ends = check_entries(db, Ends { kept: None, purged }, synced.last)?;
-    match ends.last() < synced.last {
-        false => Ok(ends),
-        true => Err(lost(format_args!("it ends at {:?}, not at {:?}", ends.last(), synced.last))),
-    }
-}
-
-/// Reads all entries. What is damaged after the last durable one is a torn end and dropped.
-fn check_entries(db: &DB, mut ends: Ends, durable: Option<u64>) -> Result<Ends, StoreError> {
-    let mut iterator = db.raw_iterator_opt(options::scan(&record::entry_key(0), b"f"));
-    iterator.seek_to_first();
-    while let Some((key, value)) = iterator.item() {
-        match check_entry(&ends, key, value) {
-            Ok(index) => ends.kept = Some((ends.kept.map_or(index, |(first, _)| first), index)),
-            Err(error) if ends.last() < durable => return Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "the end of the raft log was never made durable and is dropped");
-                drop_after(db, &ends)?;
-                break;
+    fn remove_purged(&self, to: u64) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        {
+            let mut shelf = self.shelf.write();
+            while shelf.segments.len() > 1 && shelf.segments[0].highest <= Some(to) {
+                gone.extend(shelf.segments.pop_front());
             }
         }
-        iterator.next();
+        gone.iter().try_for_each(|segment| segment.remove(&self.dir.path))
     }
-    iterator.status().map_err(failed_read)?;
-    Ok(ends)
 }
 
-/// The index of the next entry, when it is whole and follows the ones before.
-fn check_entry(before: &Ends, key: &[u8], value: &[u8]) -> Result<u64, StoreError> {
-    let index = record::entry_index(key)?;
-    record::open(key, value)?;
-    match before.next() {
-        Some(next) if next != index => {
-            Err(StoreError::Fatal(format!("the raft log has a hole: {index} follows, not {next}")))
+impl Writer {
+    /// Appends to the file; answers where each record lies.
+    fn write(&mut self, records: &[Record]) -> Result<Vec<Place>, StoreError> {
+        self.buffer.clear();
+        let mut places = Vec::with_capacity(records.len());
+        for record in records {
+            let begin = self.buffer.len();
+            let position = self.end + begin as u64;
+            record::encode(record, position, &mut self.buffer);
+            places.push(Place { position, bytes: self.buffer.len() - begin });
         }
-        _ => Ok(index),
+        self.active.write(self.end, &self.buffer)?;
+        self.end += self.buffer.len() as u64;
+        self.buffer.shrink_to(1 << 20);
+        Ok(places)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.failed.clone().map_or(Ok(()), Err)?;
+        let synced = self.active.sync().and_then(|()| self.mark.set(self.end));
+        synced.inspect_err(|error| self.failed = Some(error.clone()))
     }
 }
 
-fn drop_after(db: &DB, ends: &Ends) -> Result<(), StoreError> {
-    let mut batch = WriteBatch::default();
-    batch.delete_range(&record::entry_key(ends.next().unwrap_or(0))[..], b"f");
-    db.write_opt(batch, &options::synced()).map_err(failed_write)
+impl Drop for RaftLog {
+    fn drop(&mut self) {
+        // What is committed is found again without this too, only later.
+        let mut writer = self.writer.lock();
+        if let Err(error) = self.write(&mut writer, None) {
+            tracing::debug!(%error, "how much of the raft log is committed is not written down");
+        }
+    }
 }
 
-fn lost(what: std::fmt::Arguments<'_>) -> StoreError {
-    StoreError::Fatal(format!(
-        "the raft log lost acknowledged entries or votes: {what}. This replica must be replaced by a new one"
-    ))
+/// The first file of a new log.
+fn begin(dir: &Path) -> Result<Recovered, StoreError> {
+    let segment = Segment::create(dir, 0)?;
+    let mut head = Vec::new();
+    record::encode(&Record::Head(Head::default()), 0, &mut head);
+    segment.write(0, &head)?;
+    segment.sync()?;
+    Ok(Recovered { segments: vec![segment], index: Index::default(), end: head.len() as u64 })
 }
 
-fn failed_write(error: rocksdb::Error) -> StoreError {
-    fatal("writing the raft log failed", error)
+/// The files in which these places lie, in order.
+fn segments_of(segments: &VecDeque<Segment>, places: &[Place]) -> Vec<Segment> {
+    let (Some(first), Some(last)) = (places.first(), places.last()) else { return Vec::new() };
+    let lies_before = |position: u64| segments.partition_point(|segment| segment.base <= position);
+    let files = lies_before(first.position).saturating_sub(1)..lies_before(last.position);
+    segments.range(files).cloned().collect()
 }
 
-fn failed_read(error: rocksdb::Error) -> StoreError {
-    fatal("reading the raft log failed", error)
+/// As many of the places as lie together in one file and can be read at once.
+fn run<'a>(places: &'a [Place], segments: &[Segment]) -> Option<&'a [Place]> {
+    let first = places.first()?;
+    let file_ends = segments.iter().map(|segment| segment.base).find(|base| *base > first.position);
+    let mut end = first.position;
+    let together = places.iter().take_while(|place| {
+        let fits = place.position == end
+            && file_ends.is_none_or(|file_ends| place.position < file_ends)
+            && (place.position == first.position
+                || place.position + place.bytes as u64 - first.position <= READ_BYTES as u64);
+        end = place.position + place.bytes as u64;
+        fits
+    });
+    Some(&places[..together.count()])
+}
+
+/// Reads places that lie together, of entries from `first` on, and checks each.
+fn read_run(
+    segments: &[Segment],
+    run: &[Place],
+    first: u64,
+    entries: &mut Vec<(u64, Bytes)>,
+) -> Result<(), StoreError> {
+    let begin = run[0].position;
+    let file = segments.iter().rfind(|segment| segment.base <= begin);
+    let file = file.ok_or_else(|| damaged(first))?;
+    let content = file.read(begin, run.iter().map(|place| place.bytes).sum())?;
+    for (place, wanted) in run.iter().zip(first..) {
+        let offset = (place.position - begin) as usize;
+        match record::decode(&content.slice(offset..offset + place.bytes), place.position) {
+            Some((Record::Entry { index, entry }, _)) if index == wanted => entries.push((index, entry)),
+            _ => return Err(damaged(wanted)),
+        }
+    }
+    Ok(())
+}
+
+fn damaged(index: u64) -> StoreError {
+    StoreError::Fatal(format!("the raft log is damaged at entry {index}. This replica must be replaced by a new one"))
 }

@@ -13,20 +13,27 @@ use crate::fatal;
 /// Bytes of blocks of the state kept in memory.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
 /// Bytes of writes gathered in memory before they go to a table file.
-const LOG_BUFFER_BYTES: usize = 32 << 20;
-const STATE_BUFFER_BYTES: usize = 32 << 20;
+const BUFFER_BYTES: usize = 32 << 20;
 /// RocksDB's own text logs.
 const INFO_LOG_BYTES: usize = 1 << 20;
 const INFO_LOGS: usize = 2;
 
-/// For both databases. Left at their defaults on purpose: manual WAL flush, WAL recycling, bytes-per-sync
-/// and best-efforts recovery, each of which has lost data.
-fn common() -> Options {
+/// The state. It is written without a write-ahead log: a crash takes it back to the last flush of its memory
+/// tables, whole batches in order, and the raft log holds everything since; that nothing made durable is missing
+/// is checked against the pointer file. (Point-in-time recovery is for directories of versions that had one.)
+///
+/// Left at its default on purpose: best-efforts recovery, which has lost data.
+pub(crate) fn state() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_paranoid_checks(true);
-    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(BUFFER_BYTES);
+    options.set_max_write_buffer_number(3);
+    options.set_prefix_extractor(crate::state::keys::version_prefix());
+    options.set_memtable_prefix_bloom_ratio(0.05);
+    options.set_block_based_table_factory(&tables());
     options.set_max_background_jobs(2);
     options.set_max_open_files(512);
     options.set_log_level(LogLevel::Warn);
@@ -37,53 +44,21 @@ fn common() -> Options {
     options
 }
 
-fn tables(cache_bytes: usize) -> BlockBasedOptions {
+fn tables() -> BlockBasedOptions {
     let mut tables = BlockBasedOptions::default();
     tables.set_format_version(6);
     tables.set_checksum_type(ChecksumType::XXH3);
     tables.set_block_size(16 << 10);
-    tables.set_block_cache(&Cache::new_lru_cache(cache_bytes));
+    tables.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     tables.set_cache_index_and_filter_blocks(true);
     tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    tables
-}
-
-/// The raft log: written once, read rarely. Damage anywhere but at the torn end refuses to open; whether
-/// the end was torn or lost is what the high-water mark tells.
-pub(crate) fn log() -> Options {
-    let mut options = common();
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_write_buffer_size(LOG_BUFFER_BYTES);
-    options.set_block_based_table_factory(&tables(4 << 20));
-    options
-}
-
-/// The state. It is written without a write-ahead log: a crash takes it back to the last flush of its memory
-/// tables, whole batches in order, and the raft log holds everything since; that nothing made durable is missing
-/// is checked against the pointer file. (Point-in-time recovery is for directories of versions that had one.)
-pub(crate) fn state() -> Options {
-    let mut options = common();
-    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    options.set_write_buffer_size(STATE_BUFFER_BYTES);
-    options.set_max_write_buffer_number(3);
-    options.set_prefix_extractor(crate::state::keys::version_prefix());
-    options.set_memtable_prefix_bloom_ratio(0.05);
-    let mut tables = tables(BLOCK_CACHE_BYTES);
     tables.set_bloom_filter(10.0, false);
-    options.set_block_based_table_factory(&tables);
-    options
+    tables
 }
 
 pub(crate) fn open(options: &Options, path: &Path) -> Result<DB, StoreError> {
     crate::dir::create_private(path).map_err(|e| fatal(path.display(), e))?;
     DB::open(options, path).map_err(|e| fatal(format_args!("{} cannot be opened", path.display()), e))
-}
-
-/// Durable on return.
-pub(crate) fn synced() -> WriteOptions {
-    let mut options = WriteOptions::default();
-    options.set_sync(true);
-    options
 }
 
 /// For what the raft log, or a snapshot file, holds until it is flushed. All writes to one database are of this kind,

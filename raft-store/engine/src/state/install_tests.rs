@@ -52,6 +52,7 @@ fn a_crash_leaves_the_old_state_or_the_new_one() {
     let source = state(&at("source"), 0..60, 200_000);
     source.build_snapshot(&at("snapshot")).expect("build");
     let target = state(&at("target"), 500..510, 10);
+    target.make_durable().expect("durable");
     let (old, new) = (identity(&target), identity(&source));
 
     let mut steps = Vec::new();

@@ -1,6 +1,6 @@
 //! How fast the engine is on this machine:
 //!
-//!     cargo run --release -p store-engine --example bench [DIRECTORY]
+//!     cargo run --release -p store-engine --example engine_bench [DIRECTORY]
 //!
 //! One thread, no network and no consensus: appends with fsync, groups applied, reads, a snapshot.
 

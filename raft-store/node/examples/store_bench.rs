@@ -1,6 +1,6 @@
 //! How fast the store is: three replicas in one process, real disks, real TLS.
 //!
-//! `cargo run --release -p store-node --features test-support --example bench [SECONDS [REPLICAS]]`
+//! `cargo run --release -p store-node --features test-support --example store_bench [SECONDS [REPLICAS]]`
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
