@@ -10,8 +10,8 @@ use common::{Cluster, deployment};
 use parking_lot::Mutex;
 use store_api::mem::MemStore;
 use store_api::{
-    DynStore, GetReply, LeaseId, LeaseInfo, Op, RangeReply, RangeRequest, ReadAt, RequestId, Revision, Store, StoreError,
-    StoreStatus, Txn, TxnReply, WatchRequest, WatchStream,
+    DynStore, GetReply, LeaseId, LeaseInfo, Op, RangeReply, RangeRequest, ReadAt, RequestId, Revision, Store,
+    StoreError, StoreStatus, Txn, TxnReply, WatchRequest, WatchStream,
 };
 use tokio::sync::RwLock;
 

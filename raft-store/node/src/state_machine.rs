@@ -58,7 +58,11 @@ impl Effects {
     pub(crate) fn new(engine: Arc<StateMachine>, snapshots: Arc<Snapshots>) -> Result<Arc<Self>, StoreError> {
         let (last, membership) = applied_state(&engine)?;
         if last.is_some() {
-            engine.make_durable()?;
+            match engine.make_durable() {
+                // What was read at start is durable; how far that goes is written down the next time.
+                Err(StoreError::NoSpace(why)) => tracing::warn!(why, "no room to write down how far the state goes"),
+                durable => drop(durable?),
+            }
             snapshots.mark(SnapshotMeta { last_log_id: last, last_membership: membership.clone() });
         }
         let applied = Applied::default();
@@ -350,12 +354,15 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 mod tests {
     use super::*;
 
+    fn put(index: u64) -> ApplyEntry {
+        let payload = ApplyPayload::Command(Command::Txn(store_api::Txn::put("a", vec![b'v'; 3 << 20])));
+        let id = kontiki_proto::log::LogId { term: 1, node: 1, index };
+        ApplyEntry { index, log_id: codec::log_id_to_bytes(&codec::log_id_from_proto(id)), payload }
+    }
+
     fn effects(dir: &std::path::Path) -> Arc<Effects> {
         let state = StateMachine::open(dir).expect("a state");
-        let payload = ApplyPayload::Command(Command::Txn(store_api::Txn::put("a", vec![b'v'; 3 << 20])));
-        let id = kontiki_proto::log::LogId { term: 1, node: 1, index: 0 };
-        let log_id = codec::log_id_to_bytes(&codec::log_id_from_proto(id));
-        state.apply(&[ApplyEntry { index: 0, log_id, payload }]).expect("applied");
+        state.apply(&[put(0)]).expect("applied");
         let snapshots = Snapshots::open(&dir.join("snapshots")).expect("snapshots");
         Effects::new(Arc::new(state), snapshots).expect("effects")
     }
@@ -365,6 +372,7 @@ mod tests {
     async fn a_snapshot_waits_for_room() {
         let dir = tempfile::tempdir().expect("a directory");
         let effects = effects(dir.path());
+        effects.engine.apply(&[put(1)]).expect("applied");
         let full = dir.path().join("state/CURRENT.tmp");
         std::os::unix::fs::symlink("/dev/full", &full).expect("linked");
         let building = tokio::spawn(async move { SnapshotBuilder(effects.clone()).build_snapshot().await });
@@ -372,7 +380,7 @@ mod tests {
         assert!(!building.is_finished());
         std::fs::remove_file(&full).expect("room at last");
         let built = building.await.expect("no panic").expect("built in the end");
-        assert_eq!(built.meta.last_log_id.map(|id| id.index()), Some(0));
+        assert_eq!(built.meta.last_log_id.map(|id| id.index()), Some(1));
     }
 
     #[test]

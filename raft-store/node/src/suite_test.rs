@@ -89,7 +89,9 @@ impl RaftStateMachine<TypeConfig> for Gapless {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        self.0.get_current_snapshot().await
+        let Some(Snapshot { meta, .. }) = self.0.get_current_snapshot().await? else { return Ok(None) };
+        let file = self.0.0.outgoing(&meta)?;
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::File(file) }))
     }
 }
 
