@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use testcontainers::bollard::Docker;
+use testcontainers::bollard::models::HostConfig;
 use testcontainers::bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
 };
@@ -53,10 +54,19 @@ impl Containers {
         Ok(containers)
     }
 
-    fn request(&self, network: &str, command: Vec<String>) -> ContainerRequest<GenericImage> {
+    /// `holder`: the container whose network it shares, and whose processes: the first process of a container is
+    /// spared by signals of its own, so that a replica under strace could not abort. Not by `with_network`, which
+    /// would make a network of that name, with a bridge and rules on this machine.
+    fn request(&self, holder: Option<&str>, command: Vec<String>) -> ContainerRequest<GenericImage> {
+        let shared = holder.map(|holder| format!("container:{holder}"));
+        let join = move |config: &mut HostConfig| {
+            config.network_mode = shared.clone().or_else(|| Some("none".to_owned()));
+            config.pid_mode.clone_from(&shared);
+            (config.publish_all_ports, config.port_bindings) = (None, None);
+        };
         GenericImage::new(IMAGE, &self.run)
             .with_cmd(command)
-            .with_network(network)
+            .with_host_config_modifier(join)
             .with_label(LABEL, &self.run)
             .with_env_var(MARK, &self.run)
     }
@@ -77,7 +87,7 @@ impl Backend for Containers {
     async fn hold(&self, _number: usize) -> Result<i32, Failure> {
         let logs = self.logs.display().to_string();
         let command = vec![image::SLEEP.to_owned(), "infinity".to_owned()];
-        let request = self.request("none", command).with_mount(Mount::bind_mount(&logs, &logs));
+        let request = self.request(None, command).with_mount(Mount::bind_mount(&logs, &logs));
         let container = request.start().await?;
         let pid = self.pid(container.id()).await?;
         self.holders.lock().await.push(container);
@@ -96,7 +106,7 @@ impl Backend for Containers {
         command.extend(program.arguments.iter().cloned());
         let log = OpenOptions::new().create(true).append(true).open(&program.log)?;
         let mut request = self
-            .request(&format!("container:{holder}"), command)
+            .request(Some(&holder), command)
             .with_mount(Mount::bind_mount(&disk, &disk))
             .with_log_consumer(move |frame: &LogFrame| {
                 // A log that cannot be written must not stop a replica.

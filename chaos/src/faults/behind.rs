@@ -22,8 +22,9 @@ pub(super) struct Behind {
     found: Violations,
 }
 
-/// The leader keeps about this much of its log twice; one more, so that none is left for the follower.
-const BYTES: usize = 3 * (256 << 20);
+/// A snapshot is due after 256 MiB of log, and as much is kept besides; some more, so that nothing is left for the
+/// follower.
+const BYTES: usize = 640 << 20;
 const OBJECT_BYTES: usize = 900 << 10;
 /// Writers of them at the same time, and objects that they write to in turn.
 const WRITERS: usize = 4;

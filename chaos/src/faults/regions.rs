@@ -84,9 +84,16 @@ fn quorum(mut others: Vec<Duration>) -> Duration {
     others.len().div_ceil(2).checked_sub(1).map_or(Duration::ZERO, |last| others[last])
 }
 
+/// Where the leader is, in turn: with a majority nearby, and far from everyone. There, the way there and back takes
+/// longer than it is from one heartbeat to the next.
+const SEATS: [usize; 2] = [0, 2];
+
 #[derive(Default)]
 pub(super) struct Regions {
     detour: Detour,
+    strikes: usize,
+    /// Replicas by region.
+    seated: Vec<Arc<Replica>>,
     before: BTreeMap<usize, Calls>,
     found: Violations,
     notes: Vec<String>,
@@ -99,7 +106,7 @@ impl Fault for Regions {
     }
 
     fn strikes(&self, _wanted: usize, _first: bool) -> usize {
-        1
+        SEATS.len()
     }
 
     fn hold(&self) -> Duration {
@@ -107,31 +114,34 @@ impl Fault for Regions {
     }
 
     async fn inject(&mut self, cluster: &Cluster, dice: &mut Dice) -> Result<Injected, Failure> {
-        let replicas = cluster.replicas();
-        self.before = measure_all(&replicas, BEFORE).await?;
-        let places: Vec<Ipv4Addr> = replicas.iter().map(|replica| replica.space.ip).collect();
+        let leader = cluster.replica(cluster.leader().await?);
+        self.seated = cluster.replicas().into_iter().filter(|replica| replica.number != leader.number).collect();
+        let seat = SEATS[self.strikes % SEATS.len()];
+        self.seated.insert(seat.min(self.seated.len()), leader);
+        self.strikes += 1;
+        self.before = measure_all(&self.seated, BEFORE).await?;
+        let places: Vec<Ipv4Addr> = self.seated.iter().map(|replica| replica.space.ip).collect();
         let place = move |ip: Ipv4Addr| places.iter().position(|place| *place == ip).unwrap_or(0);
         let weather = move |from, to| Weather { delay: way(place(from), place(to)), ..Weather::default() };
         let at = Instant::now();
         self.detour.set(cluster, dice, weather).await?;
-        Ok(Injected { what: "30, 60 and 90 ms apart".to_owned(), at, leader_lost: None })
+        Ok(Injected { what: format!("30, 60 and 90 ms apart, the leader in region {seat}"), at, leader_lost: None })
     }
 
     /// The ways are as long as they should be, and replicas use them.
     async fn control(&mut self, cluster: &Cluster) -> Result<(), Failure> {
-        let replicas = cluster.replicas();
         tokio::time::sleep(SETTLE).await;
-        cluster.level(replicas.len(), START_PATIENCE).await?;
-        let trips = all_round_trips(&replicas).await?;
+        cluster.level(self.seated.len(), START_PATIENCE).await?;
+        let trips = all_round_trips(&self.seated).await?;
         let (leader, term) = (cluster.leader().await?, cluster.term().await);
-        let during = measure_all(&replicas, DURING).await?;
+        let during = measure_all(&self.seated, DURING).await?;
         let after = cluster.term().await;
-        self.compare(&replicas, leader, &during, &trips);
+        self.compare(leader, &during, &trips);
         match after == term {
             true => self.notes.push(format!("no election: term {term} all the time")),
             false => self.found.push(format!("elections for nothing but distance: term {term} became {after}")),
         }
-        match replicas.len() - self.detour.speaking() {
+        match self.seated.len() - self.detour.speaking() {
             0 => Ok(()),
             some => Err(format!("{some} replicas do not speak through the proxy").into()),
         }
@@ -169,9 +179,9 @@ async fn all_round_trips(replicas: &[Arc<Replica>]) -> Result<Trips, Failure> {
 }
 
 impl Regions {
-    fn compare(&mut self, replicas: &[Arc<Replica>], leader: usize, during: &BTreeMap<usize, Calls>, trips: &Trips) {
+    fn compare(&mut self, leader: usize, during: &BTreeMap<usize, Calls>, trips: &Trips) {
         let away = |number: usize| trips.get(&(number, leader)).copied().unwrap_or_default();
-        let others = replicas.iter().map(|replica| replica.number).filter(|number| *number != leader);
+        let others = self.seated.iter().map(|replica| replica.number).filter(|number| *number != leader);
         let quorum = quorum(others.map(away).collect());
         for (number, calls) in during {
             let away = away(*number);
