@@ -129,6 +129,7 @@ fn stage(clients: &[kube::Client], run: &str) -> Stage {
         stop: CancellationToken::new(),
         seed: 1,
         load: 1.0,
+        acknowledged: Arc::default(),
     }
 }
 

@@ -40,6 +40,7 @@ async fn prober(stage: &Stage, through: &Through, ops: &Arc<Mutex<Vec<Op>>>) {
         let (stage, through, ops) = (stage.clone(), through.clone(), ops.clone());
         tokio::spawn(async move {
             let op = probe(&stage, &through, number).await;
+            stage.count(&op);
             ops.lock().push(op);
             drop(slot);
         });

@@ -112,7 +112,9 @@ impl Session {
         let outcome = answer.unwrap_or_else(|_| Outcome::Unknown(format!("no answer in {} s", PATIENCE.as_secs())));
         let returned = self.stage.now();
         let (process, kept) = (self.process.clone(), outcome.clone());
-        self.ops.push(Op { process, replica, invoked, returned, call, outcome });
+        let op = Op { process, replica, invoked, returned, call, outcome };
+        self.stage.count(&op);
+        self.ops.push(op);
         if !self.pinned && matches!(kept, Outcome::Unknown(_) | Outcome::Refused { code: 0, .. }) {
             self.at = (self.at + 1) % self.stage.clients.len();
         }

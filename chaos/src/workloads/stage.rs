@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -11,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use super::{COLOUR, NAMESPACE, ROUND, WORKLOAD};
-use crate::history::{Object, Selector};
+use crate::history::{Object, Op, Selector};
 
 /// A replica's number, and a client of it alone.
 pub type Through = (usize, kube::Client);
@@ -26,9 +27,15 @@ pub struct Stage {
     pub seed: u64,
     /// Calls begin so much more often than the workloads' own pace.
     pub load: f64,
+    /// Writes so far, of all workloads.
+    pub acknowledged: Arc<AtomicUsize>,
 }
 
 impl Stage {
+    pub fn count(&self, op: &Op) {
+        self.acknowledged.fetch_add(usize::from(op.is_acknowledged_write()), Ordering::Relaxed);
+    }
+
     pub fn now(&self) -> Duration {
         self.started.elapsed()
     }
