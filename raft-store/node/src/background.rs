@@ -7,6 +7,7 @@ use std::time::Duration;
 use openraft::LogIdOptionExt;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
+use store_api::NodeId;
 use store_core::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -16,6 +17,7 @@ use crate::history::Marks;
 use crate::identity;
 use crate::replica::Replica;
 use crate::tls::PeerTls;
+use crate::types::StoredMembership;
 
 /// How often the leader looks for leases whose time is over.
 const LEASE_TICK: Duration = Duration::from_millis(100);
@@ -197,13 +199,18 @@ async fn stop_when_failed(replica: Arc<Replica>) {
 async fn stop_when_removed(replica: Arc<Replica>) {
     loop {
         let index = replica.peers.removal_reported().await;
-        let membership = replica.membership();
-        let was_member = membership.membership().get_node(&replica.id()).is_some();
-        let known = membership.log_id().as_ref().map_or(0, |id| id.index());
-        if was_member && index >= known {
+        let (newest, applied) = (replica.membership(), replica.effects.membership.borrow().clone());
+        if is_removed(replica.id(), index, &newest, &applied) {
             return leave(&replica).await;
         }
     }
+}
+
+/// `reported`: the index of a committed membership without this replica. The newest this replica knows may be that
+/// one, which the leader sent it and which it never learns to be committed: then it was a member by what it applied.
+fn is_removed(me: NodeId, reported: u64, newest: &StoredMembership, applied: &StoredMembership) -> bool {
+    let was_member = [newest, applied].iter().any(|known| known.membership().get_node(&me).is_some());
+    was_member && reported >= newest.log_id().as_ref().map_or(0, |id| id.index())
 }
 
 /// This replica applied its own removal.
@@ -238,5 +245,35 @@ async fn reload(tls: Arc<PeerTls>) {
     loop {
         tokio::time::sleep(TLS_TICK).await;
         blocking(|| tls.reload());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::codec;
+    use crate::types::{MemberNode, Membership};
+
+    #[test]
+    fn who_was_a_member_and_is_none_any_more_stops() {
+        let of = |ids: &[NodeId], index| {
+            let nodes: BTreeMap<_, _> = ids.iter().map(|id| (*id, MemberNode::default())).collect();
+            let membership = Membership::new(vec![ids.iter().copied().collect()], nodes).expect("a membership");
+            let at = codec::log_id_from_proto(kontiki_proto::log::LogId { term: 1, node: 1, index });
+            StoredMembership::new(Some(at), membership)
+        };
+        let (with, without) = (of(&[1, 2, 3, 4], 10), of(&[1, 2, 3], 12));
+        for (reported, newest, applied, removed, why) in [
+            (12, &with, &with, true, "nobody sent it the removal"),
+            (12, &without, &with, true, "the removal was sent to it, and not that it is committed"),
+            (9, &with, &with, false, "what is older than its membership"),
+            (11, &without, &with, false, "another change before its removal"),
+            (12, &without, &without, false, "it never was a member"),
+            (12, &StoredMembership::default(), &StoredMembership::default(), false, "it joins"),
+        ] {
+            assert_eq!(is_removed(4, reported, newest, applied), removed, "{why}");
+        }
     }
 }
