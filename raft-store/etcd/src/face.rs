@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kontiki_proto::etcd::ResponseHeader;
 use sha2::{Digest, Sha256};
-use store_api::{DynAdmin, DynStore, Revision, StoreStatus};
+use store_api::{DynAdmin, DynStore, Revision};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
@@ -37,7 +37,7 @@ impl Face {
             cluster: cluster_number(&status.cluster_id),
             member: status.id,
             term: AtomicU64::new(status.term),
-            leader: watch::Sender::new(status.leader.is_some()),
+            leader: watch::Sender::new(store.health().is_ok()),
             store,
             admin,
             config,
@@ -63,10 +63,15 @@ impl Face {
 
     /// Refuses a request that requires a leader where none is known.
     pub(crate) fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        match requires_leader(request) && !*self.leader.borrow() {
+        match requires_leader(request) && !self.knows_leader() {
             true => Err(errors::NO_LEADER.into()),
             false => Ok(()),
         }
+    }
+
+    pub(crate) fn knows_leader(&self) -> bool {
+        // It may have come since it was looked for.
+        *self.leader.borrow() || self.store.health().is_ok()
     }
 
     /// Whether a leader is known, as it changes.
@@ -74,16 +79,17 @@ impl Face {
         self.leader.subscribe()
     }
 
-    fn look_at(&self, status: &StoreStatus) {
-        self.term.store(status.term, Ordering::Relaxed);
-        let known = status.leader.is_some();
+    /// A leader that was not heard of for too long is none: whoever is alone goes on naming the last one.
+    fn look(&self) {
+        self.term.store(self.store.status().term, Ordering::Relaxed);
+        let known = self.store.health().is_ok();
         self.leader.send_if_modified(|was| std::mem::replace(was, known) != known);
     }
 }
 
 async fn look(face: std::sync::Weak<Face>) {
     while let Some(face) = face.upgrade() {
-        face.look_at(&face.store.status());
+        face.look();
         drop(face);
         tokio::time::sleep(LOOK_EVERY).await;
     }

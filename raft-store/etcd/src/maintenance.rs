@@ -51,12 +51,13 @@ impl pb::maintenance_server::Maintenance for MaintenanceService {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
         let status = self.0.store.status();
         let me = status.members.iter().find(|member| member.id == status.id);
-        let errors = if status.leader.is_none() { vec![errors::NO_LEADER.text().to_owned()] } else { Vec::new() };
+        let leader = status.leader.filter(|_| self.0.knows_leader());
+        let errors = if leader.is_none() { vec![errors::NO_LEADER.text().to_owned()] } else { Vec::new() };
         Ok(Response::new(pb::StatusResponse {
             header: self.0.header(status.revision),
             version: version(),
             db_size: signed(status.disk_bytes),
-            leader: status.leader.unwrap_or_default(),
+            leader: leader.unwrap_or_default(),
             raft_index: status.committed_index,
             raft_term: status.term,
             raft_applied_index: status.applied_index,
