@@ -9,6 +9,8 @@ use store_etcd::{EtcdConfig, EtcdServer};
 use store_node::test_support::{self, TestCa};
 use tokio_util::sync::CancellationToken;
 
+use crate::transcript::PROGRESS_INTERVAL;
+
 const REPLICAS: NodeId = 3;
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,7 @@ impl Cluster {
                 ca: ca.ca_file(),
                 certificate: certificate.clone(),
                 key: key.clone(),
-                progress_interval: EtcdConfig::PROGRESS_INTERVAL,
+                progress_interval: PROGRESS_INTERVAL,
                 min_lease_ttl: EtcdConfig::MIN_LEASE_TTL,
             };
             let server = EtcdServer::bind(config).await.expect("a port");

@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use etcd_client::Client;
+use etcd_client::{Client, ConnectOptions};
 
-use crate::transcript::PATIENCE;
+use crate::transcript::{PATIENCE, PROGRESS_INTERVAL};
 
 pub(crate) struct Etcd {
     process: Child,
@@ -40,9 +40,10 @@ impl Etcd {
     }
 
     pub(crate) async fn client(&self) -> Client {
+        let options = ConnectOptions::new().with_require_leader(true);
         let connected = async {
             loop {
-                if let Ok(mut client) = Client::connect([&self.endpoint], None).await
+                if let Ok(mut client) = Client::connect([&self.endpoint], Some(options.clone())).await
                     && client.get("x", None).await.is_ok()
                 {
                     return client;
@@ -61,6 +62,7 @@ fn launch(program: &Path, dir: &Path, client: &str, peer: &str) -> Child {
         .args(["--listen-client-urls", client, "--advertise-client-urls", client])
         .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
         .args(["--initial-cluster", &format!("real={peer}")])
+        .args(["--experimental-watch-progress-notify-interval", &format!("{}ms", PROGRESS_INTERVAL.as_millis())])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

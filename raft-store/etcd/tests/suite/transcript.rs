@@ -8,6 +8,8 @@ use etcd_client::{Client, Error, EventType, KeyValue, ResponseHeader, WatchRespo
 
 /// Longest wait for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How often watches that ask for it are told how far they are.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(crate) struct Transcript {
     pub(crate) client: Client,

@@ -2,6 +2,7 @@
 
 mod auth;
 mod cluster;
+mod kubernetes;
 mod kv;
 mod lease;
 mod maintenance;
@@ -37,5 +38,6 @@ pub(crate) fn all() -> Vec<Case> {
         cluster: members, refused;
         maintenance: status, hashes, snapshot;
         auth: not_enabled;
+        kubernetes: writes, lists, watches, compaction, events;
     }
 }

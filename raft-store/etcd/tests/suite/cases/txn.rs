@@ -5,7 +5,7 @@ use etcd_client::{Compare, CompareOp, DeleteOptions, GetOptions, PutOptions, Txn
 use crate::transcript::Transcript;
 
 impl Transcript {
-    async fn txn(&mut self, what: &str, txn: Txn) {
+    pub(crate) async fn txn(&mut self, what: &str, txn: Txn) {
         let result = self.client.txn(txn).await;
         self.outcome(what, result, |t, answer| {
             let header = t.at(answer.header());
@@ -46,15 +46,15 @@ impl Transcript {
         }
     }
 
-    fn put_op(&self, name: &str, value: &str) -> TxnOp {
+    pub(crate) fn put_op(&self, name: &str, value: &str) -> TxnOp {
         TxnOp::put(self.key(name), value, None)
     }
 
-    fn get_op(&self, name: &str) -> TxnOp {
+    pub(crate) fn get_op(&self, name: &str) -> TxnOp {
         TxnOp::get(self.key(name), None)
     }
 
-    fn delete_op(&self, name: &str) -> TxnOp {
+    pub(crate) fn delete_op(&self, name: &str) -> TxnOp {
         TxnOp::delete(self.key(name), None)
     }
 

@@ -9,7 +9,7 @@ fn prefix() -> WatchOptions {
 }
 
 impl Transcript {
-    async fn watch(&mut self, what: &str, name: &str, options: WatchOptions) -> WatchStream {
+    pub(crate) async fn watch(&mut self, what: &str, name: &str, options: WatchOptions) -> WatchStream {
         let mut stream = self.client.watch(self.key(name), Some(options)).await.expect("a stream");
         self.line(format!("watch {what}"));
         self.notice(&mut stream).await;
