@@ -33,7 +33,12 @@ fn next_port_base() -> u16 {
 impl Store {
     /// Waits until it says `ready`.
     pub fn up() -> Self {
-        let temporary = tempfile::tempdir().expect("a temporary directory");
+        Self::up_in(&std::env::temp_dir())
+    }
+
+    /// With its data in a directory of its own in this one.
+    pub fn up_in(parent: &Path) -> Self {
+        let temporary = tempfile::Builder::new().prefix("kontiki-").tempdir_in(parent).expect("a temporary directory");
         let (dir, client_port_base) = (temporary.path().join("data"), next_port_base());
         let up = start(&dir, &["--replicas", "3", "--client-port-base", &client_port_base.to_string()]);
         Self { dir, client_port_base, _temporary: temporary, up: up.expect("the store becomes ready") }
@@ -48,6 +53,13 @@ impl Store {
     /// What a start with other options on this directory says.
     pub fn start_otherwise(&self, options: &[&str]) -> String {
         start(&self.dir, options).err().expect("it is refused")
+    }
+
+    /// With the certificate that was made for clients.
+    pub fn access(&self) -> Access {
+        let file = |name: &str| self.dir.join(name);
+        let endpoints = (1..=3).map(|replica| self.endpoint(replica)).collect();
+        Access { endpoints, ca: file("ca.crt"), certificate: file("client.crt"), key: file("client.key") }
     }
 
     pub fn endpoint(&self, replica: u16) -> String {
@@ -139,6 +151,14 @@ fn lines_of(output: ChildStdout) -> mpsc::Receiver<String> {
     lines
 }
 
+/// Where a store is, and what its clients show.
+pub struct Access {
+    pub endpoints: Vec<String>,
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 /// The real etcdctl, when there is one.
 pub struct Etcdctl {
     program: PathBuf,
@@ -147,28 +167,26 @@ pub struct Etcdctl {
 
 impl Etcdctl {
     /// Every etcdctl there is: those that `ETCDCTL` names (separated by colons), or the one in the PATH.
-    pub fn all(store: &Store) -> Vec<Self> {
+    pub fn all(access: &Access) -> Vec<Self> {
         let named = std::env::var_os("ETCDCTL").map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
         let in_path = || {
             let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).map(|dir| dir.join("etcdctl")).take(1).collect()
         };
         let programs = named.unwrap_or_else(in_path).into_iter().filter(|path| path.is_file());
-        let all: Vec<Self> = programs.map(|program| Self::new(program, store)).collect();
+        let all: Vec<Self> = programs.map(|program| Self::new(program, access)).collect();
         if all.is_empty() {
             println!("skipped: there is no etcdctl here (apt install etcd-client, or name one in ETCDCTL)");
         }
         all
     }
 
-    fn new(program: PathBuf, store: &Store) -> Self {
-        let file = |name: &str| store.dir.join(name).display().to_string();
-        let endpoints: Vec<String> = (1..=3).map(|replica| store.endpoint(replica)).collect();
+    fn new(program: PathBuf, access: &Access) -> Self {
         let arguments = [
-            ("--endpoints", endpoints.join(",")),
-            ("--cacert", file("ca.crt")),
-            ("--cert", file("client.crt")),
-            ("--key", file("client.key")),
+            ("--endpoints", access.endpoints.join(",")),
+            ("--cacert", access.ca.display().to_string()),
+            ("--cert", access.certificate.display().to_string()),
+            ("--key", access.key.display().to_string()),
         ];
         let arguments = arguments.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect();
         Self { program, arguments }

@@ -1,10 +1,11 @@
-//! `kontiki store` with Debian's etcdctl: a walk through its commands, members that come and go, kill -9.
+//! `kontiki store` with Debian's etcdctl: a walk through its commands, members that come and go, kill -9. And
+//! `kontiki server` where it serves etcd's clients, too.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use system_tests::store::{Etcdctl, Store};
+use system_tests::store::{Access, Etcdctl, Store};
 use system_tests::{binary, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -12,7 +13,7 @@ const SOON: Duration = Duration::from_secs(60);
 #[test]
 fn etcdctl_walks_through() {
     let store = Store::up();
-    for etcdctl in Etcdctl::all(&store) {
+    for etcdctl in Etcdctl::all(&store.access()) {
         println!("{}", etcdctl.ok(&["version"]).trim());
         keys(&etcdctl);
         transactions(&etcdctl);
@@ -43,7 +44,7 @@ fn keys(etcdctl: &Etcdctl) {
     assert_eq!((&found["count"], &found["kvs"][0]["version"]), (&Value::from(1), &Value::from(2)));
     let then = found["kvs"][0]["create_revision"].to_string();
     assert_eq!(etcdctl.ok(&["get", "a", "--rev", &then]), "a\n1\n");
-    assert_eq!(etcdctl.ok(&["del", "c", "d\0", "--prev-kv"]), "2\nc\nc\nd\nd\n");
+    assert_eq!(etcdctl.ok(&["del", "c", "e", "--prev-kv"]), "2\nc\nc\nd\nd\n");
     assert_eq!(etcdctl.ok(&["del", "c"]), "0\n");
 }
 
@@ -166,7 +167,7 @@ fn refusals(etcdctl: &Etcdctl) {
 #[test]
 fn it_goes_on_after_kills_and_restarts() {
     let mut store = Store::up();
-    let Some(etcdctl) = Etcdctl::all(&store).pop() else { return };
+    let Some(etcdctl) = Etcdctl::all(&store.access()).pop() else { return };
     etcdctl.ok(&["put", "before", "1"]);
     let (_, id) = leader(&etcdctl);
     store.kill(&format!("replica-{id}"));
@@ -202,7 +203,7 @@ impl Drop for Replica {
 #[test]
 fn a_member_is_added_as_in_etcd_and_removed() {
     let store = Store::up();
-    let Some(etcdctl) = Etcdctl::all(&store).pop() else { return };
+    let Some(etcdctl) = Etcdctl::all(&store.access()).pop() else { return };
     etcdctl.ok(&["put", "a", "1"]);
     let (client, peer) = (store.client_port_base + 10, store.client_port_base + 110);
     let added = etcdctl.json(&["member", "add", "fourth", "--peer-urls", &format!("https://127.0.0.1:{peer}")]);
@@ -252,4 +253,76 @@ fn a_member_is_added_as_in_etcd_and_removed() {
     assert!(removed.contains("removed from cluster"), "{removed}");
     eventually("its process ends", SOON, || replica.0.try_wait().expect("it can be waited for"));
     assert!(member("fourth").is_none());
+}
+
+#[test]
+fn strangers_and_nonsense_are_refused_and_lose_nothing() {
+    let store = Store::up();
+    let Some(etcdctl) = Etcdctl::all(&store.access()).pop() else { return };
+    etcdctl.ok(&["put", "kept", "1"]);
+    let short = ["--command-timeout=2s", "--dial-timeout=2s"];
+    let refused = |access: Access, what: &str| {
+        let etcdctl = Etcdctl::all(&access).pop().expect("it was there");
+        let said = etcdctl.refused(&[short[0], short[1], "put", "kept", what]);
+        println!("{what}: {}", said.lines().last().unwrap_or_default());
+    };
+    let peer = |name: &str| store.dir.join("replica-1/certificates").join(name);
+    refused(
+        Access { certificate: peer("peer.crt"), key: peer("peer.key"), ..store.access() },
+        "a replica's certificate",
+    );
+    let plain = store.access().endpoints.iter().map(|url| url.replace("https", "http")).collect();
+    refused(Access { endpoints: plain, ..store.access() }, "no TLS");
+    let peers = (1..=3).map(|number| format!("https://127.0.0.1:{}", store.client_port_base + 99 + number)).collect();
+    refused(Access { endpoints: peers, ..store.access() }, "a client at the peers' ports");
+    let file = store.dir.join("large");
+    std::fs::write(&file, vec![b'v'; 1_600_000]).expect("written");
+    let output = etcdctl.command(&["put", "kept"]).stdin(std::fs::File::open(&file).expect("a file")).output();
+    let said = String::from_utf8_lossy(&output.expect("etcdctl runs").stderr).into_owned();
+    assert!(said.contains("etcdserver: request is too large"), "{said}");
+    assert_eq!(etcdctl.ok(&["get", "kept"]), "kept\n1\n");
+}
+
+#[test]
+fn a_server_of_the_api_serves_etcds_clients_where_it_is_asked_to() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path().join("data");
+    let port = |offset: u16| 30_000 + u16::try_from(std::process::id() % 100).unwrap_or(0) * 10 + offset;
+    let log = std::fs::File::create(temporary.path().join("log")).expect("a log");
+    let server = Command::new(binary())
+        .args(["server", "--init", "--advertise", "127.0.0.1", "--data-dir"])
+        .arg(&dir)
+        .args(["--api-port", &port(0).to_string(), "--peer-port", &port(1).to_string()])
+        .args(["--etcd-listen", &format!("127.0.0.1:{}", port(2))])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log"))
+        .stderr(log)
+        .spawn();
+    let _server = Replica(server.expect("it starts"));
+    let certificate = |name: &str| dir.join("certificates").join(name);
+    let access = || Access {
+        endpoints: vec![format!("https://127.0.0.1:{}", port(2))],
+        ca: dir.join("pki/etcd-ca.crt"),
+        certificate: certificate("etcd-client.crt"),
+        key: certificate("etcd-client.key"),
+    };
+    let Some(etcdctl) = Etcdctl::all(&access()).pop() else { return };
+    let objects = ["get", "/", "--prefix", "--keys-only"];
+    let found = eventually("the objects of the API", SOON, || {
+        let output = etcdctl.output(&objects);
+        let found = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success() && found.contains("kube-system")).then_some(found)
+    });
+    println!("{} objects", found.lines().filter(|line| !line.is_empty()).count());
+    eventually("it has a name and a place", SOON, || {
+        let list = etcdctl.ok(&["member", "list"]);
+        (list.contains("server-1") && list.contains(&access().endpoints[0])).then_some(())
+    });
+    let of_the_api = Access {
+        certificate: certificate("apiserver-kubelet-client.crt"),
+        key: certificate("apiserver-kubelet-client.key"),
+        ..access()
+    };
+    let stranger = Etcdctl::all(&of_the_api).pop().expect("it was there");
+    stranger.refused(&["--command-timeout=2s", "--dial-timeout=2s", "get", "/"]);
 }
