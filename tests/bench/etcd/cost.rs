@@ -1,0 +1,114 @@
+//! What a load costs the servers: processor time, memory, bytes and flushes of the disk.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use nix::sys::stat::{major, minor};
+
+use crate::Failure;
+use crate::servers::Server;
+
+/// Of the times in `/proc/PID/stat`: part of the kernel's interface.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Of all replicas of a server together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Cost {
+    pub(crate) processor: Duration,
+    /// Sent to the disk, write-back caches included.
+    pub(crate) written_bytes: u64,
+    pub(crate) resident_bytes: u64,
+    /// Of the whole disk, whoever asked for them: nothing else should be writing. `None` where it does not count them.
+    pub(crate) flushes: Option<u64>,
+}
+
+impl Cost {
+    /// What was used since; memory as it is now.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            processor: self.processor.saturating_sub(before.processor),
+            written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
+            resident_bytes: self.resident_bytes,
+            flushes: self.flushes.zip(before.flushes).map(|(now, then)| now.saturating_sub(then)),
+        }
+    }
+}
+
+/// Fails when a replica is gone.
+pub(crate) fn sample(server: &Server) -> Result<Cost, Failure> {
+    let mut cost = Cost { flushes: flushes(server)?, ..Cost::default() };
+    for pid in &server.pids {
+        let read = |file: &str| {
+            fs::read_to_string(format!("/proc/{pid}/{file}"))
+                .map_err(|error| format!("process {pid} of {}: {error}", server.name))
+        };
+        let odd = |file: &str| format!("/proc/{pid}/{file} has another form");
+        cost.processor += processor(&read("stat")?).ok_or_else(|| odd("stat"))?;
+        cost.written_bytes += field(&read("io")?, "write_bytes").ok_or_else(|| odd("io"))?;
+        cost.resident_bytes += field(&read("status")?, "VmRSS").ok_or_else(|| odd("status"))? * 1024;
+    }
+    Ok(cost)
+}
+
+pub(crate) fn load_average() -> Result<f64, Failure> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
+}
+
+fn flushes(server: &Server) -> Result<Option<u64>, Failure> {
+    let device = fs::metadata(&server.dir)?.dev();
+    Ok(fs::read_to_string("/proc/diskstats").ok().and_then(|text| flushes_in(&text, major(device), minor(device))))
+}
+
+/// The name in it, in parentheses, may hold anything.
+fn processor(stat: &str) -> Option<Duration> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// The number in a line `name: number ...`.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn flushes_in(diskstats: &str, major: u64, minor: u64) -> Option<u64> {
+    let (major, minor) = (major.to_string(), minor.to_string());
+    let mut lines = diskstats.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let fields = lines.find(|fields| fields.starts_with(&[major.as_str(), minor.as_str()]))?;
+    fields.get(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_files_are_read() {
+        let stat = "12 (a (b) c) S 1 12 12 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 9 0 100";
+        assert_eq!(processor(stat), Some(Duration::from_secs(3)));
+        assert_eq!(processor("12 (a"), None);
+        assert_eq!(field("rchar: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n", "write_bytes"), Some(4096));
+        assert_eq!(field("VmHWM:\t 10 kB\nVmRSS:\t 9 kB\n", "VmRSS"), Some(9));
+        assert_eq!(field("", "VmRSS"), None);
+        let disks =
+            " 7 0 loop0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 1027 17\n";
+        assert_eq!(flushes_in(disks, 254, 0), Some(1027));
+        assert_eq!(flushes_in(disks, 254, 1), None);
+    }
+
+    #[test]
+    fn costs_are_differences() {
+        let cost = |seconds, bytes, flushes| Cost {
+            processor: Duration::from_secs(seconds),
+            written_bytes: bytes,
+            resident_bytes: bytes,
+            flushes,
+        };
+        let used = cost(5, 30, Some(9)).since(&cost(2, 10, Some(4)));
+        assert_eq!(used, Cost { resident_bytes: 30, ..cost(3, 20, Some(5)) });
+        assert_eq!(cost(5, 3, None).since(&cost(2, 1, Some(4))).flushes, None);
+    }
+}
