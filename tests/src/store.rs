@@ -52,7 +52,7 @@ impl Store {
 
     /// What a start with other options on this directory says.
     pub fn start_otherwise(&self, options: &[&str]) -> String {
-        start(&self.dir, options).err().expect("it is refused")
+        start(&self.dir, options).expect_err("it is refused")
     }
 
     /// With the certificate that was made for clients.
