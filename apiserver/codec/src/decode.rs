@@ -32,9 +32,7 @@ pub(crate) const MAX_FINDINGS: usize = 100;
 /// Reads bytes of any format. Refuses what is too deep, duplicate keys go to `duplicates`
 /// (as upstream's paths, in order). 400 with upstream's text when malformed, 413 when larger than [`MAX_BODY_BYTES`].
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, ApiError> {
-    if bytes.len() > MAX_BODY_BYTES {
-        return Err(ApiError::too_large(format!("Request entity is too large: limit is {MAX_BODY_BYTES}")));
-    }
+    check_size(bytes)?;
     let duplicates = RefCell::new(Vec::new());
     let (value, what) = match format {
         Format::Json => (crate::parse::json(bytes, &duplicates), "json"),
@@ -46,6 +44,40 @@ pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, ApiError> {
     };
     let refused = |why: String| ApiError::bad_request(format!("couldn't get version/kind; {what} parse error: {why}"));
     Ok(Parsed { value: value.map_err(refused)?, duplicates: duplicates.into_inner() })
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), ApiError> {
+    if bytes.len() > MAX_BODY_BYTES {
+        return Err(ApiError::too_large(format!("Request entity is too large: limit is {MAX_BODY_BYTES}")));
+    }
+    Ok(())
+}
+
+/// Reads a configuration of server-side apply, YAML or JSON: a map, empty where there is nothing. The same bounds, in
+/// upstream's words for it.
+pub fn configuration(bytes: &[u8]) -> Result<Parsed, ApiError> {
+    check_size(bytes)?;
+    // Programs send JSON, which is read much quicker as what it is.
+    if bytes.first() == Some(&b'{') {
+        let duplicates = RefCell::new(Vec::new());
+        if let Ok(value) = crate::parse::json(bytes, &duplicates) {
+            return Ok(Parsed { value, duplicates: duplicates.into_inner() });
+        }
+    }
+    let duplicates = RefCell::new(Vec::new());
+    let refused = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
+    let value = match crate::parse::yaml(bytes, &duplicates).map_err(refused)? {
+        Value::Null => Value::Object(serde_json::Map::new()),
+        map @ Value::Object(_) => map,
+        other => {
+            let found = scalar::json_type(&other);
+            return Err(refused(format!(
+                "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type \
+                 map[string]interface {{}}"
+            )));
+        }
+    };
+    Ok(Parsed { value, duplicates: duplicates.into_inner() })
 }
 
 #[derive(Debug)]

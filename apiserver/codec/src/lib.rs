@@ -4,6 +4,7 @@ pub mod apply;
 pub mod decode;
 pub mod default;
 pub mod depth;
+pub mod go_text;
 pub mod openapi;
 mod order;
 mod parse;

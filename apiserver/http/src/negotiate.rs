@@ -197,14 +197,24 @@ pub(crate) fn body_format(headers: &HeaderMap) -> Result<Format> {
     }
 }
 
-/// Kind of a patch body; 415 otherwise. Server-side apply is not served yet and answers as an unknown type does.
-pub(crate) fn patch_kind(headers: &HeaderMap) -> Result<PatchKind> {
+/// What the body of a PATCH is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PatchBody {
+    Patch(PatchKind),
+    /// A configuration to apply, YAML or JSON.
+    Apply,
+}
+
+/// 415 for what is no patch. The CBOR form of apply is none, as upstream without its feature gate.
+pub(crate) fn patch_body(headers: &HeaderMap) -> Result<PatchBody> {
     match media_type(headers) {
-        "application/json-patch+json" => Ok(PatchKind::Json),
-        "application/merge-patch+json" => Ok(PatchKind::Merge),
-        "application/strategic-merge-patch+json" => Ok(PatchKind::Strategic),
+        "application/json-patch+json" => Ok(PatchBody::Patch(PatchKind::Json)),
+        "application/merge-patch+json" => Ok(PatchBody::Patch(PatchKind::Merge)),
+        "application/strategic-merge-patch+json" => Ok(PatchBody::Patch(PatchKind::Strategic)),
+        "application/apply-patch+yaml" => Ok(PatchBody::Apply),
         _ => Err(unknown_format(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+             application/apply-patch+yaml",
         )),
     }
 }
@@ -276,9 +286,13 @@ mod tests {
         assert_eq!(body_format(&of("application/yaml")), Ok(Format::Yaml));
         assert_eq!(body_format(&of("application/vnd.kubernetes.protobuf")), Ok(Format::Protobuf));
         assert_eq!(body_format(&of("application/cbor")).map_err(|error| error.code), Err(415));
-        assert_eq!(patch_kind(&of("application/strategic-merge-patch+json")), Ok(PatchKind::Strategic));
-        assert_eq!(patch_kind(&of("application/apply-patch+yaml")).map_err(|error| error.code), Err(415));
-        assert_eq!(patch_kind(&HeaderMap::new()).map_err(|error| error.code), Err(415));
+        assert_eq!(
+            patch_body(&of("application/strategic-merge-patch+json")),
+            Ok(PatchBody::Patch(PatchKind::Strategic))
+        );
+        assert_eq!(patch_body(&of("application/apply-patch+yaml; charset=utf-8")), Ok(PatchBody::Apply));
+        assert_eq!(patch_body(&of("application/apply-patch+cbor")).map_err(|error| error.code), Err(415));
+        assert_eq!(patch_body(&HeaderMap::new()).map_err(|error| error.code), Err(415));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::query::Query;
 
 /// What a request may take when it does not say, and the most it may ask for.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// `fieldManager` is at most this long (characters).
+/// `fieldManager` is at most this long (bytes).
 const MAX_FIELD_MANAGER: usize = 128;
 
 /// `LIST`, `WATCH` and `DELETECOLLECTION` parameters.
@@ -26,12 +26,32 @@ pub(crate) struct ListParameters {
     pub send_initial_events: Option<bool>,
 }
 
-/// `dryRun`, `fieldManager` and `fieldValidation` of any write.
+/// `dryRun`, `fieldManager` and `fieldValidation` of any write, `force` of an apply.
 #[derive(Debug)]
 pub(crate) struct WriteParameters {
     pub dry_run: bool,
     pub field_manager: String,
     pub field_validation: FieldValidation,
+    pub force: bool,
+}
+
+/// What a write's options are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    Create,
+    Update,
+    Patch,
+    Apply,
+}
+
+impl Write {
+    fn options(self) -> &'static str {
+        match self {
+            Self::Create => "CreateOptions",
+            Self::Update => "UpdateOptions",
+            Self::Patch | Self::Apply => "PatchOptions",
+        }
+    }
 }
 
 fn invalid(kind: &str, errors: ErrorList) -> Result<()> {
@@ -138,23 +158,50 @@ fn check_dry_run(values: &[&str], errors: &mut ErrorList) {
 
 fn check_field_manager(manager: &str, errors: &mut ErrorList) {
     let field = Path::new("fieldManager");
-    if manager.chars().count() > MAX_FIELD_MANAGER {
+    if manager.len() > MAX_FIELD_MANAGER {
         errors.too_long(&field, MAX_FIELD_MANAGER);
     }
-    if let Some((at, bad)) = manager.chars().enumerate().find(|(_, char)| char.is_control()) {
-        let detail = format!("invalid character {:?} (at position {at})", bad.escape_default().to_string());
+    for (at, bad) in manager.char_indices().filter(|(_, char)| !is_printable(*char)) {
+        let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(bad));
         errors.invalid(&field, &manager.into(), &detail);
     }
 }
 
-/// Options of create, update or patch; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
-pub(crate) fn write_parameters(query: &Query, kind: &str) -> Result<WriteParameters> {
+/// As Go's `unicode.IsPrint`: of all spaces only the ASCII one.
+fn is_printable(char: char) -> bool {
+    // What Rust escapes after another character is neither a graphic character nor a mark on one.
+    let escaped = || format!("a{char}").escape_debug().to_string().contains("\\u");
+    char == ' ' || (!char.is_whitespace() && !char.is_control() && !escaped())
+}
+
+/// The manager of a client that does not name one: what it calls itself, as far as that can be a manager's name.
+pub(crate) fn manager_of_agent(agent: &str) -> String {
+    let mut name = String::new();
+    for char in agent.split('/').next().unwrap_or("").chars().filter(|char| is_printable(*char)) {
+        if name.len() + char.len_utf8() > MAX_FIELD_MANAGER {
+            break;
+        }
+        name.push(char);
+    }
+    name
+}
+
+fn check_force(query: &Query, write: Write, errors: &mut ErrorList) {
+    if write == Write::Apply {
+        if query.text("fieldManager").is_empty() {
+            errors.required(&Path::new("fieldManager"), "is required for apply patch");
+        }
+    } else if write == Write::Patch && query.get("force").is_some() {
+        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+    }
+}
+
+/// Options of create, update, patch or apply.
+pub(crate) fn write_parameters(query: &Query, write: Write) -> Result<WriteParameters> {
     let mut errors = ErrorList::new();
     let dry_run: Vec<&str> = query.all("dryRun").filter(|value| !value.is_empty()).collect();
     let manager = query.text("fieldManager");
-    if kind == "PatchOptions" && query.flag("force") {
-        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
-    }
+    check_force(query, write, &mut errors);
     check_field_manager(manager, &mut errors);
     check_dry_run(&dry_run, &mut errors);
     let field_validation = match query.text("fieldValidation") {
@@ -167,8 +214,9 @@ pub(crate) fn write_parameters(query: &Query, kind: &str) -> Result<WriteParamet
             FieldValidation::Strict
         }
     };
-    invalid(kind, errors)?;
-    Ok(WriteParameters { dry_run: !dry_run.is_empty(), field_manager: manager.to_owned(), field_validation })
+    invalid(write.options(), errors)?;
+    let (dry_run, field_manager) = (!dry_run.is_empty(), manager.to_owned());
+    Ok(WriteParameters { dry_run, field_manager, field_validation, force: query.flag("force") })
 }
 
 /// `timeout`, a Go duration; the answer is at most [`REQUEST_TIMEOUT`]. 400 as upstream when malformed.
@@ -350,8 +398,12 @@ mod tests {
             note(&format!("watch {text}"), list_parameters(&query(text), true).err());
         }
         for text in ["dryRun=Some", "fieldValidation=Loose", "fieldManager=a%07", "dryRun=All&fieldValidation=Strict"] {
-            note(&format!("write {text}"), write_parameters(&query(text), "CreateOptions").err());
+            note(&format!("write {text}"), write_parameters(&query(text), Write::Create).err());
         }
+        for text in ["fieldManager=me&force=true", "force=true", &*format!("fieldManager={}", "m".repeat(129))] {
+            note(&format!("apply {text}"), write_parameters(&query(text), Write::Apply).err());
+        }
+        note("patch force=false", write_parameters(&query("force=false"), Write::Patch).err());
         for text in ["timeout=5", "timeout=5s", "timeout=x", "timeout=-5s"] {
             note(text, deadline(&query(text)).err());
         }
@@ -382,8 +434,12 @@ mod tests {
             watch resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=1: ok
             write dryRun=Some: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"
             write fieldValidation=Loose: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Loose": supported values: "", "Ignore", "Strict", "Warn"
-            write fieldManager=a%07: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "a\a": invalid character "\\u{7}" (at position 1)
+            write fieldManager=a%07: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "a\a": invalid character U+0007 (at position 1)
             write dryRun=All&fieldValidation=Strict: ok
+            apply fieldManager=me&force=true: ok
+            apply force=true: 422 Invalid PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch
+            apply fieldManager=mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm: 422 Invalid PatchOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes
+            patch force=false: 422 Invalid PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch
             timeout=5: 400 BadRequest invalid timeout specified in the request URL - time: invalid duration "5"
             timeout=5s: ok
             timeout=x: 400 BadRequest invalid timeout specified in the request URL - time: invalid duration "x"
@@ -395,6 +451,21 @@ mod tests {
             delete {"kind":"Pod"}: 400 BadRequest decoded object cannot be converted to DeleteOptions: "Pod"
             delete []: 400 BadRequest the request body is not a DeleteOptions object
         "#]].assert_eq(&out);
+    }
+
+    #[test]
+    fn managers_of_agents() {
+        for (agent, manager) in [
+            ("kubectl/v1.36.0 (linux/amd64) kubernetes/abc", "kubectl"),
+            ("Go-http-client/2.0", "Go-http-client"),
+            ("", ""),
+            ("/x", ""),
+            ("a\u{7}\u{a0}\u{200b}b c", "ab c"),
+            ("e\u{301}", "e\u{301}"),
+        ] {
+            assert_eq!(manager_of_agent(agent), manager);
+        }
+        assert_eq!(manager_of_agent(&"é".repeat(100)), "é".repeat(64));
     }
 
     #[test]

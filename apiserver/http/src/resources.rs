@@ -15,8 +15,8 @@ use serde_json::json;
 
 use crate::chain::{Call, add_warnings};
 use crate::metrics::WatchMeter;
-use crate::negotiate::{self, Endpoint, Output, Shape};
-use crate::options::{self, DeleteParameters, WriteParameters};
+use crate::negotiate::{self, Endpoint, Output, PatchBody, Shape};
+use crate::options::{self, DeleteParameters, Write, WriteParameters};
 use crate::respond::{self, Response};
 use crate::served::{Encoder, Served, include_object};
 use crate::state::State;
@@ -177,8 +177,7 @@ fn manager(parameters: &WriteParameters, headers: &HeaderMap) -> String {
     if !parameters.field_manager.is_empty() {
         return parameters.field_manager.clone();
     }
-    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    agent.split('/').next().unwrap_or("").chars().take(128).collect()
+    options::manager_of_agent(headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or(""))
 }
 
 fn caller(state: &State, call: &Call, parameters: &WriteParameters) -> Result<Caller> {
@@ -249,7 +248,7 @@ fn check_type(served: &Served, value: &Value) -> Result<()> {
 
 async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
-    let parameters = options::write_parameters(&call.query, "CreateOptions")?;
+    let parameters = options::write_parameters(&call.query, Write::Create)?;
     let caller = caller(state, &call, &parameters)?;
     let body = object_body(&mut call).await?;
     let written = match legacy_binding(state, &served, &call, &body)? {
@@ -283,7 +282,7 @@ fn legacy_binding(
 
 async fn update(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
-    let parameters = options::write_parameters(&call.query, "UpdateOptions")?;
+    let parameters = options::write_parameters(&call.query, Write::Update)?;
     let caller = caller(state, &call, &parameters)?;
     let body = object_body(&mut call).await?;
     let written = state.server.registry.update(&caller, &target(&served, &call, Shape::Object), body).await?;
@@ -291,15 +290,23 @@ async fn update(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
 }
 
 async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
-    let kind = negotiate::patch_kind(call.headers())?;
+    let patch = negotiate::patch_body(call.headers())?;
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
-    let parameters = options::write_parameters(&call.query, "PatchOptions")?;
+    let write = if patch == PatchBody::Apply { Write::Apply } else { Write::Patch };
+    let parameters = options::write_parameters(&call.query, write)?;
     let caller = caller(state, &call, &parameters)?;
     let headers = call.request.headers().clone();
     let bytes = body::read(&headers, call.request.body_mut()).await?;
     let target = target(&served, &call, Shape::Object);
-    let body = Body::Bytes { format: Format::Json, bytes };
-    let written = state.server.registry.patch(&caller, &target, kind, body).await?;
+    let registry = &state.server.registry;
+    let written = match patch {
+        PatchBody::Patch(kind) => {
+            registry.patch(&caller, &target, kind, Body::Bytes { format: Format::Json, bytes }).await?
+        }
+        PatchBody::Apply => {
+            registry.apply(&caller, &target, Body::Bytes { format: Format::Yaml, bytes }, parameters.force).await?
+        }
+    };
     Ok(written_answer(&encoder, &written))
 }
 
@@ -316,7 +323,7 @@ async fn delete_body(call: &mut Call) -> Result<Option<Value>> {
 
 fn delete_parameters(call: &Call, dry_run: bool) -> WriteParameters {
     let field_manager = call.query.text("fieldManager").to_owned();
-    WriteParameters { dry_run, field_manager, field_validation: FieldValidation::Ignore }
+    WriteParameters { dry_run, field_manager, field_validation: FieldValidation::Ignore, force: false }
 }
 
 async fn delete(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {

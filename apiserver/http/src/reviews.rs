@@ -11,12 +11,13 @@ use api_machinery::{ApiError, UserInfo, Value, object};
 use serde_json::{Map, json};
 
 use crate::chain::{Call, add_warnings};
+use crate::options::{self, Write};
 use crate::request_info::RequestInfo;
 use crate::resources::{conformed, review_output};
 use crate::respond::{self, Response};
 use crate::served::Served;
 use crate::state::State;
-use crate::{body, negotiate, options, review_validation};
+use crate::{body, negotiate, review_validation};
 
 /// Whether a request is for a resource that is answered here.
 pub(crate) fn is_review(info: &RequestInfo) -> bool {
@@ -36,7 +37,7 @@ pub(crate) fn is_review(info: &RequestInfo) -> bool {
 
 pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let output = review_output(&call)?;
-    let parameters = options::write_parameters(&call.query, "CreateOptions")?;
+    let parameters = options::write_parameters(&call.query, Write::Create)?;
     let format = negotiate::body_format(call.headers())?;
     let headers = call.request.headers().clone();
     let bytes = body::read(&headers, call.request.body_mut()).await?;

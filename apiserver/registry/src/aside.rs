@@ -19,6 +19,11 @@ pub(crate) fn on_value<T>(value: &Value, work: impl FnOnce() -> T) -> T {
     if is_small(value, &mut { SMALL_VALUES }) { work() } else { aside(work) }
 }
 
+/// The same, to change it.
+pub(crate) fn on_value_mut<T>(value: &mut Value, work: impl FnOnce(&mut Value) -> T) -> T {
+    if is_small(value, &mut { SMALL_VALUES }) { work(value) } else { aside(|| work(value)) }
+}
+
 /// Works on what may be large in ways that its size does not show.
 pub(crate) fn always<T>(work: impl FnOnce() -> T) -> T {
     aside(work)

@@ -24,6 +24,8 @@ const AT_ONCE: usize = 16;
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const SECURE_PORT: u16 = 6443;
 const USER: &str = "system:apiserver";
+/// Who manages what is written here, as upstream's API server calls itself.
+const MANAGER: &str = "kube-apiserver";
 
 /// Facts of Kubernetes v1.36, one list per kind; the ones whose absence hurts first.
 static FACTS: LazyLock<std::result::Result<Vec<Value>, serde_json::Error>> = LazyLock::new(|| {
@@ -110,7 +112,7 @@ impl Registry {
     /// Deletes slices of ports that no API server has any more.
     async fn drop_slices(&self, keep: &[String]) -> Result<()> {
         let Some(resource) = self.schema.resource("discovery.k8s.io", "v1", "endpointslices") else { return Ok(()) };
-        let info = RequestInfo::internal(USER);
+        let info = info();
         for slice in self.cache.list(&resource.storage, Some("default")).objects {
             let ours = slice.label("kubernetes.io/service-name") == Some("kubernetes");
             let name = slice.key.name.to_string();
@@ -145,7 +147,7 @@ impl Registry {
         else {
             return Ok(());
         };
-        let info = RequestInfo::internal(USER);
+        let info = info();
         let name = object::name(wanted);
         let target = Target { resource, namespace: object::namespace(wanted), name, subresource: "" };
         let scope = self.scope(&info, &target);
@@ -174,6 +176,10 @@ impl Registry {
             other => other.map(|_| ()),
         }
     }
+}
+
+fn info() -> RequestInfo {
+    RequestInfo { field_manager: MANAGER.to_owned(), ..RequestInfo::internal(USER) }
 }
 
 /// What an existing bootstrap object lacks is added; what an operator added stays.

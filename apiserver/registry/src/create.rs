@@ -8,6 +8,7 @@ use store_api::StoreError;
 
 use crate::commit::{Change, Outcome, unchanged};
 use crate::namespace_guard::Guard;
+use crate::ownership::{self, Heavy};
 use crate::scope::Scope;
 use crate::{Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, requester};
 
@@ -40,11 +41,22 @@ impl Registry {
 
     /// Creates a decoded, defaulted object.
     pub(crate) async fn create_object(&self, scope: &Scope<'_>, mut value: Value) -> Result<Written, ApiError> {
+        metadata::wipe_system_fields(&mut value)?;
+        self.own(scope, None, &mut value);
+        self.create_owned(scope, value, Heavy::Lightened).await
+    }
+
+    /// Creates an object that says who manages its fields.
+    pub(crate) async fn create_owned(
+        &self,
+        scope: &Scope<'_>,
+        mut value: Value,
+        heavy: Heavy,
+    ) -> Result<Written, ApiError> {
         metadata::settle_namespace(&mut value, scope.namespace)?;
         if !scope.name.is_empty() {
             metadata::check_name(&value, scope.name)?;
         }
-        metadata::wipe_system_fields(&mut value)?;
         let name = object::name(&value).to_owned();
         let seen = self.seen_namespace(scope);
         self.admission.admit(&scope.attributes(Operation::Create, &name, None), Some(&mut value), self).await?;
@@ -53,7 +65,11 @@ impl Registry {
         let generated = name.is_empty() && !object::generate_name(&value).is_empty();
         let (mut names, mut claims, mut namespaces) = (0, 0, 0);
         loop {
-            match self.try_create(scope, value.clone(), generated, guard.as_ref()).await? {
+            let step = match self.try_create(scope, value.clone(), generated, guard.as_ref()).await {
+                Err(error) if heavy.lightens(&error) && ownership::take_managers(&mut value).is_some() => continue,
+                step => step?,
+            };
+            match step {
                 Try::Done(written) => return Ok(*written),
                 Try::NameTaken if generated && names < NAME_TRIES => names += 1,
                 Try::NameTaken => return Err(name_taken(scope, &value, generated)),

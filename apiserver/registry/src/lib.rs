@@ -5,6 +5,7 @@
 #![allow(clippy::result_large_err, reason = "a refusal carries its details, and is not the common case")]
 
 mod allocate;
+mod apply;
 mod aside;
 mod binding;
 mod body;
@@ -25,6 +26,7 @@ mod eviction;
 mod ids;
 mod metadata;
 mod namespace_guard;
+mod ownership;
 mod parts;
 mod patch;
 mod policy_rule;
@@ -293,6 +295,21 @@ impl Registry {
             match Part::of(target.subresource) {
                 Some(part) => self.guarded_update(&scope, part, &Desired::Patch(&patch)).await,
                 None if target.subresource == "scale" => self.patch_scale(&scope, &patch).await,
+                None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
+            }
+        })
+        .await
+    }
+
+    /// PATCH with a configuration of server-side apply, which `info.field_manager` manages; `force` takes fields
+    /// from others. Makes what does not exist yet.
+    pub async fn apply(&self, info: &RequestInfo, target: &Target<'_>, body: Body, force: bool) -> Result<Written> {
+        let scope = self.scope(info, target);
+        within(info, async {
+            let application = apply::Application::read(body, force)?;
+            match Part::of(target.subresource) {
+                Some(part) => self.apply_config(&scope, part, &application).await,
+                None if target.subresource == "scale" => self.apply_scale(&scope, &application).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
             }
         })

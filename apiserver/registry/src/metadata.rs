@@ -48,15 +48,9 @@ pub(crate) fn wipe_system_fields(value: &mut Value) -> Result<(), ApiError> {
         let text = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::new(500, Reason::Unknown, text));
     }
-    for field in [
-        "creationTimestamp",
-        "uid",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "generation",
-        "managedFields",
-    ] {
+    for field in
+        ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"]
+    {
         meta.remove(field);
     }
     Ok(())
@@ -84,7 +78,6 @@ pub(crate) fn keep_system_fields(value: &mut Value, old: &Value) {
     let kept = object::meta(old).cloned().unwrap_or_default();
     let meta = meta_mut(value);
     meta.remove("selfLink");
-    meta.remove("managedFields");
     let mut keep = |field: &str, only_if_unset: bool| {
         if only_if_unset && meta.get(field).is_some_and(|value| value.as_str() != Some("")) {
             return;

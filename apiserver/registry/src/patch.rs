@@ -1,9 +1,8 @@
 //! A patch as it came, and what it makes of an object: the same strictness as for whole bodies, in the words that
 //! upstream has for patches.
 
-use std::fmt::Write as _;
-
 use api_codec::decode::{self, FieldValidation};
+use api_codec::go_text;
 use api_codec::patch::{self, PatchKind};
 use api_machinery::{ApiError, ErrorList, GroupKind, GroupVersionKind, Path, Value};
 use api_schema::{Schema, TypeId};
@@ -61,59 +60,10 @@ impl Patch {
     fn refused(&self, patched: &Value, why: &str) -> ApiError {
         let shown = match self.kind {
             PatchKind::Json | PatchKind::Merge => patched.to_string(),
-            PatchKind::Strategic => go_text(&self.patch),
+            PatchKind::Strategic => go_text::plain(&self.patch),
         };
         let mut errors = ErrorList::new();
         errors.invalid(&Path::new("patch"), &shown.into(), why);
         ApiError::invalid(&GroupKind { group: "".into(), kind: "".into() }, "", errors)
-    }
-}
-
-/// A value as Go prints it with `%+v`: `map[a:1 b:[x y]]`.
-fn go_text(value: &Value) -> String {
-    let mut out = String::new();
-    print(value, &mut out);
-    out
-}
-
-fn print(value: &Value, out: &mut String) {
-    match value {
-        Value::Null => out.push_str("<nil>"),
-        Value::String(text) => out.push_str(text),
-        Value::Array(list) => {
-            out.push('[');
-            for (index, item) in list.iter().enumerate() {
-                out.push_str(if index > 0 { " " } else { "" });
-                print(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            out.push_str("map[");
-            for (index, key) in keys.into_iter().enumerate() {
-                out.push_str(if index > 0 { " " } else { "" });
-                let _ = write!(out, "{key}:");
-                print(&map[key], out);
-            }
-            out.push(']');
-        }
-        Value::Bool(_) | Value::Number(_) => {
-            let _ = write!(out, "{value}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn values_as_go_prints_them() {
-        let value = json!({"b": [1, "x", null, {}], "a": {"c": true}});
-        assert_eq!(go_text(&value), "map[a:map[c:true] b:[1 x <nil> map[]]]");
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use api_cache::Object;
+use api_codec::apply::Replicas;
 use api_kinds::ScalePaths;
 use api_machinery::{ApiError, ErrorList, GroupKind, GroupVersionKind, Path, Value, object};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Map, json};
 
+use crate::apply::Application;
+use crate::ownership::Typed;
 use crate::parts::Part;
 use crate::patch::Patch;
 use crate::scope::Scope;
@@ -99,6 +102,9 @@ fn set(value: &mut Value, path: &str, item: Value) {
     *place = item;
 }
 
+/// A Scale made of the one there is.
+type Rescale<'a> = dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync + 'a;
+
 impl Registry {
     pub(crate) async fn get_scale(
         &self,
@@ -112,33 +118,70 @@ impl Registry {
     }
 
     pub(crate) async fn update_scale(&self, scope: &Scope<'_>, body: Body) -> Result<Written, ApiError> {
-        let paths = paths(scope)?;
         let type_id = scope.resource.subresource("scale").and_then(|sub| sub.type_id);
         let incoming = body::object(self.schema, body, type_id, &gvk(), scope.info.field_validation)?;
         let mut scale = incoming.value;
         metadata::settle_namespace(&mut scale, scope.namespace)?;
         metadata::check_name(&scale, scope.name)?;
-        let edit = |old: &Value| apply(scope, &paths, old, &scale);
-        let mut written = self.guarded_update(scope, Part::Whole, &Desired::Edit(&edit)).await?;
+        let rescale = |live: &Value| {
+            let mut scale = scale.clone();
+            self.own_typed(scope, &typed(scope), Some(live), &mut scale);
+            Ok(scale)
+        };
+        let mut written = self.rescale(scope, &rescale).await?;
         written.warnings.splice(0..0, incoming.warnings);
-        written.object = Arc::new(of(&paths, &written.object));
         Ok(written)
     }
 
     pub(crate) async fn patch_scale(&self, scope: &Scope<'_>, patch: &Patch) -> Result<Written, ApiError> {
-        let paths = paths(scope)?;
         let type_id = scope.resource.subresource("scale").and_then(|sub| sub.type_id);
         let type_id = type_id.ok_or_else(ApiError::no_such_path)?;
         let warnings = Mutex::new(Vec::new());
-        let edit = |old: &Value| {
-            let validation = scope.info.field_validation;
-            let incoming = patch.apply(self.schema, type_id, &gvk(), &of(&paths, old), validation)?;
+        let rescale = |live: &Value| {
+            let incoming = patch.apply(self.schema, type_id, &gvk(), live, scope.info.field_validation)?;
             *warnings.lock() = incoming.warnings;
-            apply(scope, &paths, old, &incoming.value)
+            let mut scale = incoming.value;
+            self.own_typed(scope, &typed(scope), Some(live), &mut scale);
+            Ok(scale)
         };
-        let mut written = self.guarded_update(scope, Part::Whole, &Desired::Edit(&edit)).await?;
+        let mut written = self.rescale(scope, &rescale).await?;
         written.warnings.splice(0..0, warnings.into_inner());
+        Ok(written)
+    }
+
+    pub(crate) async fn apply_scale(&self, scope: &Scope<'_>, application: &Application) -> Result<Written, ApiError> {
+        let rescale = |live: &Value| {
+            let mut scale = self.applied_typed(scope, &typed(scope), Some(live), application)?;
+            metadata::settle_namespace(&mut scale, scope.namespace)?;
+            metadata::check_name(&scale, scope.name)?;
+            Ok(scale)
+        };
+        let mut written = self.rescale(scope, &rescale).await?;
+        written.warnings.splice(0..0, application.warnings(scope.info.field_validation));
+        Ok(written)
+    }
+
+    /// Writes the replicas of a Scale, and who manages them, into the object behind it.
+    async fn rescale(&self, scope: &Scope<'_>, rescale: &Rescale<'_>) -> Result<Written, ApiError> {
+        let paths = paths(scope)?;
+        let api_version = scope.resource.gv.to_string();
+        let replicas = Replicas { path: paths.spec_replicas, api_version: &api_version };
+        let edit = |old: &Value| {
+            let mut live = of(&paths, old);
+            replicas.to_scale(old, &mut live);
+            let scale = rescale(&live)?;
+            let mut new = apply(scope, &paths, old, &scale)?;
+            replicas.to_object(&scale, &mut new);
+            Ok(new)
+        };
+        let mut written = self.guarded_update(scope, Part::Whole, &Desired::Owned(&edit)).await?;
         written.object = Arc::new(of(&paths, &written.object));
         Ok(written)
     }
+}
+
+/// The body of the subresource.
+fn typed<'a>(scope: &Scope<'_>) -> Typed<'a> {
+    let type_id = scope.resource.subresource("scale").and_then(|sub| sub.type_id);
+    Typed { api_version: "autoscaling/v1".to_owned(), kind: "Scale", type_id }
 }

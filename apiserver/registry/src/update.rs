@@ -9,8 +9,10 @@ use api_machinery::{ApiError, ErrorList, ObjectKey, Path, Value, meta, object};
 use api_schema::Resource;
 use store_api::{Op, Revision, StoreError};
 
+use crate::apply::Application;
 use crate::commit::{Change, Current, Outcome, unchanged};
 use crate::metadata::{self, Base};
+use crate::ownership::{self, Heavy};
 use crate::parts::Part;
 use crate::patch::Patch;
 use crate::scope::Scope;
@@ -27,7 +29,10 @@ pub(crate) enum Desired<'a> {
     /// Decoded, defaulted, in the stored version.
     Replace(Value),
     Patch(&'a Patch),
+    Apply(&'a Application),
     Edit(&'a Edit<'a>),
+    /// An edit that says who manages the fields of what it makes.
+    Owned(&'a Edit<'a>),
 }
 
 /// What one try came to.
@@ -71,9 +76,12 @@ impl Registry {
     ) -> Result<Written, ApiError> {
         let key = scope.key(scope.name);
         let mut current = self.current(&key).await?;
+        let mut heavy = if matches!(desired, Desired::Apply(_)) { Heavy::Refused } else { Heavy::Lightened };
+        let mut managed = true;
         for _ in 0..TRIES {
-            let step = self.try_update(scope, part, desired, &key, &current).await;
+            let step = self.try_update(scope, part, desired, &key, &current, managed).await;
             match step {
+                Err(error) if heavy.lightens(&error) => (heavy, managed) = (Heavy::Refused, false),
                 Ok(Try::Done(written)) => return Ok(*written),
                 Ok(Try::Lost(newer)) => current = newer,
                 Ok(Try::Stale) => current = self.fresh(&key).await?,
@@ -91,10 +99,17 @@ impl Registry {
         desired: &Desired<'_>,
         key: &ObjectKey,
         current: &Current,
+        managed: bool,
     ) -> Result<Try, ApiError> {
         let Some(old) = current.object.as_deref() else { return self.update_missing(scope, part, desired).await };
         let mut proposal = self.propose(scope, desired, old)?;
         let value = &mut proposal.value;
+        if !matches!(desired, Desired::Apply(_) | Desired::Owned(_)) {
+            self.own(scope, Some(old), value);
+        }
+        if !managed {
+            ownership::take_managers(value);
+        }
         self.admission.admit(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
         check_base(scope, desired, value, old, current.revision)?;
         self.prepare_changed(scope, part, value, old);
@@ -107,6 +122,7 @@ impl Registry {
         self.admission.validate(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
         proposal.warnings.extend(scope.kind.warnings(value));
         let ends = metadata::ends_deletion(value, old, storage);
+        ownership::keep_times(value, old);
         if !ends && value == old {
             return Ok(if current.fresh {
                 Try::Done(Box::new(written(scope, proposal, current.revision)))
@@ -163,6 +179,7 @@ impl Registry {
     /// PUT of what does not exist makes it, for the kinds that allow that.
     async fn update_missing(&self, scope: &Scope<'_>, part: Part, desired: &Desired<'_>) -> Result<Try, ApiError> {
         match desired {
+            Desired::Apply(application) => self.create_applied(scope, part, application).await,
             Desired::Replace(value) if part == Part::Whole && scope.kind.allows_create_on_update() => {
                 let uid = object::uid(value);
                 if !uid.is_empty() {
@@ -178,8 +195,10 @@ impl Registry {
 
     /// Everything the server decides in an update.
     fn prepare_changed(&self, scope: &Scope<'_>, part: Part, value: &mut Value, old: &Value) {
+        let managers = ownership::take_managers(value);
         part.restrict(scope.kind, value, old, scope.has_status(), scope.now);
         metadata::keep_system_fields(value, old);
+        ownership::put_managers(value, managers);
         self.complete(scope.resource, value);
         if matches!(part, Part::Whole | Part::EphemeralContainers | Part::Resize)
             && scope.kind.has_generation()
@@ -199,7 +218,11 @@ impl Registry {
     fn propose(&self, scope: &Scope<'_>, desired: &Desired<'_>, old: &Value) -> Result<Proposal, ApiError> {
         match desired {
             Desired::Replace(value) => Ok(Proposal { value: value.clone(), warnings: Vec::new() }),
-            Desired::Edit(edit) => Ok(Proposal { value: edit(old)?, warnings: Vec::new() }),
+            Desired::Apply(application) => {
+                let value = aside::on_value(old, || self.propose_applied(scope, application, old))?;
+                Ok(Proposal { value, warnings: Vec::new() })
+            }
+            Desired::Edit(edit) | Desired::Owned(edit) => Ok(Proposal { value: edit(old)?, warnings: Vec::new() }),
             Desired::Patch(patch) => self.propose_patch(scope, patch, old),
         }
     }

@@ -44,9 +44,10 @@ async fn create_sets_what_the_server_owns() {
     assert_eq!(meta["creationTimestamp"], "2027-01-15T08:00:00Z");
     assert_eq!(meta["resourceVersion"], written.revision.to_string());
     assert_eq!(object::uid(&written.object).len(), 36);
-    for field in ["deletionTimestamp", "selfLink", "managedFields", "generation"] {
+    for field in ["deletionTimestamp", "selfLink", "generation"] {
         assert!(meta.get(field).is_none(), "{field}");
     }
+    assert_eq!(meta["managedFields"][0]["manager"], "test", "and not whoever the client makes up, unreadably");
     assert_eq!(h.get(MAPS, "default/x").await.expect("there"), written.object);
 }
 

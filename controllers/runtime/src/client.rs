@@ -33,6 +33,9 @@ pub(crate) enum Wrote {
     },
 }
 
+/// Who manages what controllers write: one name for all of them, as upstream.
+const MANAGER: &str = "kube-controller-manager";
+
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) registry: Arc<Registry>,
@@ -49,7 +52,7 @@ impl Client {
                 .to_vec(),
             ..UserInfo::default()
         };
-        Self::as_user(registry, user, account, fence)
+        Self::as_user(registry, user, MANAGER, fence)
     }
 
     pub(crate) fn as_user(registry: Arc<Registry>, user: UserInfo, manager: &str, fence: Option<Fence>) -> Self {

@@ -1,4 +1,4 @@
-//! An object with a configuration merged into it.
+//! An object with a configuration merged into it. The configuration is checked: its list elements can be told apart.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -42,9 +42,6 @@ impl<'a> Merge<'a> {
     fn lists(&self, place: Place<'a>, live: &[Value], config: &[Value]) -> Result<Value, String> {
         let wanted = self.elements(place, config)?;
         let wanted_steps: BTreeSet<&Element> = wanted.iter().map(|(step, _)| step).collect();
-        if wanted_steps.len() < wanted.len() {
-            return Err(format!(": duplicate entries for key {}", twice(&wanted)));
-        }
         let live = self.elements(place, live)?;
         let mut counts: BTreeMap<&Element, (usize, &Value)> = BTreeMap::new();
         for (step, value) in &live {
@@ -74,12 +71,6 @@ impl<'a> Merge<'a> {
         };
         items.iter().enumerate().map(step).collect()
     }
-}
-
-fn twice(elements: &[(Element, &Value)]) -> String {
-    let mut seen = BTreeSet::new();
-    let again = elements.iter().find(|(step, _)| !seen.insert(step));
-    again.map(|(step, _)| step.to_string()).unwrap_or_default()
 }
 
 /// Where the next element of a merged list comes from.

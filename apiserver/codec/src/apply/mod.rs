@@ -8,18 +8,25 @@
 //! what is done along both; [`managers`] reads and writes `managedFields`; [`ownership`] decides updates and
 //! applies. The behaviour matched is upstream's: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
 
+mod check;
 mod conflict;
 mod element;
+mod fields;
+mod last_applied;
 mod managers;
 mod merge;
 mod ownership;
 mod place;
+mod prune;
+mod scale;
 mod set;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod zero;
 
 pub use conflict::Conflict;
 pub use managers::MAX_UPDATE_MANAGERS;
 pub use ownership::{Failure, Manager, Ownership, Versions};
+pub use scale::Replicas;
 pub use set::FieldSet;

@@ -1,16 +1,20 @@
 //! Decides what an update or an apply does to an object and to who manages its fields.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use api_machinery::{ApiError, GroupVersion, GroupVersionKind, Value, object};
-use api_schema::Schema;
+use api_machinery::{ApiError, GroupVersion, GroupVersionKind, Reason, Value, object};
+use api_schema::{Schema, TypeId};
 
+use super::check::{self, Check};
 use super::conflict::Conflict;
+use super::last_applied;
 use super::managers::{Key, Managed, Managers, Operation};
 use super::merge::Merge;
 use super::place::Place;
 use super::set::FieldSet;
 use super::walk::{Comparison, Walk};
+use super::zero;
 
 /// Fields that nobody manages: they are the system's.
 const UNMANAGED: [&str; 12] = [
@@ -29,7 +33,10 @@ const UNMANAGED: [&str; 12] = [
 ];
 /// The apply manager that takes over from `kubectl apply` without being asked to.
 const KUBECTL: &str = "kubectl";
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Who does not say who it is.
+const UNKNOWN: &str = "unknown";
+/// Who set all that was there, unmanaged, before the first apply.
+const BEFORE_FIRST: &str = "before-first-apply";
 
 /// Other versions of the object's kind.
 pub trait Versions {
@@ -62,54 +69,57 @@ pub struct Ownership<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     Conflict(Conflict),
-    /// The configuration says who manages, which is not its business.
-    ManagedFields,
+    /// The configuration is of another kind or version, or says who manages, which is not its business.
+    Refused(String),
     /// The configuration cannot be merged: where and why.
     Invalid(String),
 }
 
 impl Failure {
+    /// 409, 400, and, as upstream, a 500 without a reason.
     pub fn to_error(&self) -> ApiError {
         match self {
             Self::Conflict(conflict) => conflict.to_error(),
-            Self::ManagedFields => ApiError::bad_request("metadata.managedFields must be nil".to_owned()),
-            Self::Invalid(why) => ApiError::internal(format!("failed to create typed patch object: {why}")),
+            Self::Refused(why) => ApiError::bad_request(why.as_str()),
+            Self::Invalid(why) => ApiError::new(500, Reason::Unknown, why.as_str()),
         }
     }
 }
 
-fn without_managers(object: &Value) -> Value {
-    let mut object = object.clone();
-    if object::meta(&object).is_some() {
-        object::meta_mut(&mut object).remove("managedFields");
-    }
-    object
+/// `apps/v1, Kind=Deployment`, as Go prints the kind that an object says to be.
+fn kind_text(object: &Value) -> String {
+    let gv = GroupVersion::parse(object::str_at(object, "apiVersion"));
+    format!("{}/{}, Kind={}", gv.group, gv.version, object::str_at(object, "kind"))
 }
 
-/// Applied objects have no empty left-overs of what was taken away.
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
+/// Without the fields that nobody manages.
+fn managed_only(fields: FieldSet) -> FieldSet {
+    static ALL: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(UNMANAGED));
+    fields.difference(&ALL)
 }
+
+/// An owner whose value was changed, with the fields.
+type Losers = BTreeMap<Key, FieldSet>;
 
 impl<'a> Ownership<'a> {
-    fn place(&self, api_version: &str) -> Option<Place<'a>> {
+    fn type_id(&self, api_version: &str) -> Option<TypeId> {
         let GroupVersion { group, version } = GroupVersion::parse(api_version);
-        let id = self.schema.type_of_kind(&GroupVersionKind { group, version, kind: self.kind.into() })?;
-        Some(Place::of_type(self.schema.get(id)))
+        self.schema.type_of_kind(&GroupVersionKind { group, version, kind: self.kind.into() })
     }
 
-    fn walk(&self) -> Walk<'a> {
+    pub(crate) fn place(&self, api_version: &str) -> Option<Place<'a>> {
+        self.type_id(api_version).map(|id| Place::of_type(self.schema.get(id)))
+    }
+
+    pub(crate) fn walk(&self) -> Walk<'a> {
         Walk { schema: self.schema }
     }
 
-    fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
+    fn zero(&self) -> Value {
+        zero::object(self.schema, self.type_id(self.api_version), self.api_version, self.kind)
+    }
+
+    pub(crate) fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
         if from == to { Some(object.clone()) } else { self.versions.convert(object, to) }
     }
 
@@ -117,188 +127,192 @@ impl<'a> Ownership<'a> {
         let api_version = if operation == Operation::Apply { "" } else { self.api_version };
         Key {
             operation,
-            name: manager.name.to_owned(),
+            name: if manager.name.is_empty() { UNKNOWN } else { manager.name }.to_owned(),
             api_version: api_version.to_owned(),
             subresource: manager.subresource.to_owned(),
         }
     }
 
+    /// `None` for a version that there is not.
     fn compare(&self, live: &Value, new: &Value, api_version: &str) -> Option<Comparison> {
-        let live = self.convert(live, self.api_version, api_version)?;
-        let new = self.convert(new, self.api_version, api_version)?;
-        let found = self.walk().compare(self.place(api_version)?, &live, &new);
+        let place = self.place(api_version)?;
+        let found = if api_version == self.api_version {
+            self.walk().compare(place, live, new)
+        } else {
+            let (live, new) = (self.versions.convert(live, api_version)?, self.versions.convert(new, api_version)?);
+            self.walk().compare(place, &live, &new)
+        };
+        if self.reset.is_empty() {
+            return Some(found);
+        }
         Some(Comparison {
-            added: found.added.without_trees(self.reset),
-            modified: found.modified.without_trees(self.reset),
+            touched: found.touched.without_trees(self.reset),
             removed: found.removed.without_trees(self.reset),
         })
     }
 
-    /// Takes from everybody but `except` what the change touches. Answers the change in the request's version,
-    /// or, unless forced, who stands in its way.
-    fn take(
-        &self,
-        live: &Value,
-        new: &Value,
-        managers: &mut Managers,
-        except: Option<&Key>,
-        force: bool,
-    ) -> Result<Comparison, Conflict> {
+    /// Takes from everybody but `except` what the change touches. Answers the change in the request's version and
+    /// who lost what by a new value.
+    fn take(&self, live: &Value, new: &Value, managers: &mut Managers, except: Option<&Key>) -> (Comparison, Losers) {
         let mut changes: BTreeMap<String, Option<Comparison>> = BTreeMap::new();
         changes.insert(self.api_version.to_owned(), self.compare(live, new, self.api_version));
-        let mut owners = BTreeMap::new();
+        let mut losers = Losers::new();
         managers.0.retain(|key, managed| {
             if Some(key) == except {
                 return true;
             }
-            let change = changes
-                .entry(managed.api_version.clone())
-                .or_insert_with(|| self.compare(live, new, &managed.api_version));
-            let Some(change) = change else { return false };
-            let wanted = managed.fields.intersection(&change.modified.union(&change.added));
-            managed.fields = managed.fields.difference(&wanted).difference(&change.removed);
-            if !wanted.is_empty() {
-                owners.insert(key.clone(), wanted);
+            if !changes.contains_key(&managed.api_version) {
+                let change = self.compare(live, new, &managed.api_version);
+                changes.insert(managed.api_version.clone(), change);
+            }
+            let Some(Some(change)) = changes.get(&managed.api_version) else { return false };
+            let lost = managed.fields.take(&change.touched);
+            managed.fields.take(&change.removed);
+            if !lost.is_empty() {
+                losers.insert(key.clone(), lost);
             }
             !managed.fields.is_empty()
         });
-        if !force && !owners.is_empty() {
-            return Err(Conflict { owners });
-        }
-        Ok(changes.remove(self.api_version).flatten().unwrap_or_default())
+        (changes.remove(self.api_version).flatten().unwrap_or_default(), losers)
     }
 
-    fn finish(&self, managers: &mut Managers, object: &mut Value) {
-        let unmanaged = FieldSet::of_fields(UNMANAGED);
-        for managed in managers.0.values_mut() {
-            managed.fields = managed.fields.difference(&unmanaged);
+    /// After an update or patch of `live`, or a create (`None`): `manager` owns what it changed in `new`.
+    pub fn update(&self, live: Option<&Value>, new: &mut Value, manager: Manager<'_>) {
+        let zero = if live.is_none() { self.zero() } else { Value::Null };
+        let before = live.unwrap_or(&zero);
+        let mut managers = Managers::before(before, new, manager.subresource);
+        object::meta_mut(new).remove("managedFields");
+        // An object that nobody manages is left alone until somebody applies to it.
+        if managers.0.is_empty() && live.is_some_and(|live| !object::uid(live).is_empty()) {
+            return;
         }
-        managers.0.retain(|_, managed| !managed.fields.is_empty());
+        let (change, _) = self.take(before, new, &mut managers, None);
+        self.own(&mut managers, manager, change.touched);
         managers.cap();
-        managers.write(object);
+        managers.write(new);
     }
 
-    /// After a create (`live` is the empty object), update or patch: `manager` owns what it changed in `new`.
-    pub fn update(&self, live: &Value, new: &mut Value, manager: Manager<'_>) {
-        let mut managers = Managers::before(live, new, manager.subresource);
-        let (before, after) = (without_managers(live), without_managers(new));
-        let Ok(change) = self.take(&before, &after, &mut managers, None, true) else { return };
-        let taken = change.modified.union(&change.added).without_trees(self.reset);
-        if !taken.is_empty() {
-            let own = managers.0.entry(self.key(manager, Operation::Update)).or_insert_with(|| Managed {
-                fields: FieldSet::default(),
-                api_version: self.api_version.to_owned(),
-                time: None,
-            });
-            own.fields = own.fields.union(&taken);
-            own.time = Some(self.now.to_owned());
+    fn own(&self, managers: &mut Managers, manager: Manager<'_>, fields: FieldSet) {
+        let fields = managed_only(fields);
+        if fields.is_empty() {
+            return;
         }
-        *new = after;
-        self.finish(&mut managers, new);
+        let own = managers.0.entry(self.key(manager, Operation::Update)).or_insert_with(|| Managed {
+            fields: FieldSet::default().into(),
+            api_version: self.api_version.to_owned(),
+            time: None,
+        });
+        own.fields.add(fields);
+        own.time = Some(self.now.to_owned());
     }
 
-    /// Merges a configuration into `live` (the empty object when there is none yet). The result is not
-    /// defaulted and not validated.
-    pub fn apply(&self, live: &Value, config: &Value, manager: Manager<'_>, force: bool) -> Result<Value, Failure> {
-        if object::meta(config).is_some_and(|meta| meta.contains_key("managedFields")) {
-            return Err(Failure::ManagedFields);
-        }
-        match self.try_apply(live, config, manager, force) {
-            Err(Failure::Conflict(conflict)) if manager.name == KUBECTL && self.was_applied(live, &conflict) => {
-                self.try_apply(live, config, manager, true)
+    /// Merges a configuration into `live`, `None` where there is nothing yet. The result is not defaulted and
+    /// not validated.
+    pub fn apply(
+        &self,
+        live: Option<&Value>,
+        config: &Value,
+        manager: Manager<'_>,
+        force: bool,
+    ) -> Result<Value, Failure> {
+        self.check(config)?;
+        let mut live = live.cloned().unwrap_or_else(|| self.zero());
+        let managers = self.managers_before_apply(&live);
+        object::meta_mut(&mut live).remove("managedFields");
+        let applied = match self.merge(&live, config, &managers, manager, force) {
+            Err(Failure::Conflict(conflict)) if manager.name == KUBECTL => {
+                let left = self.besides_last_applied(&live, conflict);
+                match left {
+                    Some(conflict) => Err(Failure::Conflict(conflict)),
+                    None => self.merge(&live, config, &managers, manager, true),
+                }
             }
             result => result,
+        };
+        let mut object = applied?;
+        if manager.name == KUBECTL {
+            last_applied::renew(&mut object, config);
         }
+        Ok(object)
     }
 
-    fn try_apply(&self, live: &Value, config: &Value, manager: Manager<'_>, force: bool) -> Result<Value, Failure> {
-        let place = self.place(self.api_version).ok_or_else(|| Failure::Invalid("no such kind".to_owned()))?;
+    fn check(&self, config: &Value) -> Result<(), Failure> {
+        let (version, kind) = (object::str_at(config, "apiVersion"), object::str_at(config, "kind"));
+        if version != self.api_version || kind != self.kind {
+            return Err(Failure::Refused(format!("invalid object type: {}", kind_text(config))));
+        }
+        if object::meta(config).and_then(|meta| meta.get("managedFields")).is_some_and(|list| !list.is_null()) {
+            return Err(Failure::Refused("metadata.managedFields must be nil".to_owned()));
+        }
+        let place = self.place(self.api_version).ok_or_else(|| self.invalid(config, "no such kind"))?;
+        let found = Check { schema: self.schema }.findings(place, config);
+        if found.is_empty() { Ok(()) } else { Err(self.invalid(config, &check::message(&found))) }
+    }
+
+    fn invalid(&self, config: &Value, why: &str) -> Failure {
+        let (namespace, name) = (object::namespace(config), object::name(config));
+        let kind = kind_text(config);
+        Failure::Invalid(format!("failed to create typed patch object ({namespace}/{name}; {kind}): {why}"))
+    }
+
+    /// What there is without a manager belongs, from the first apply on, to one that stands for all before it.
+    fn managers_before_apply(&self, live: &Value) -> Managers {
         let mut managers = Managers::of(live);
-        let former = managers.clone();
-        let live = without_managers(live);
-        let merged = Merge { schema: self.schema }.merge(place, &live, config).map_err(Failure::Invalid)?;
-        let key = self.key(manager, Operation::Apply);
+        if managers.0.is_empty()
+            && let Some(change) = self.compare(&self.zero(), live, self.api_version)
+        {
+            self.own(&mut managers, Manager { name: BEFORE_FIRST, subresource: "" }, change.touched);
+        }
+        managers
+    }
+
+    fn merge(
+        &self,
+        live: &Value,
+        config: &Value,
+        former: &Managers,
+        manager: Manager<'_>,
+        force: bool,
+    ) -> Result<Value, Failure> {
+        let place = self.place(self.api_version).ok_or_else(|| self.invalid(config, "no such kind"))?;
+        let merged = Merge { schema: self.schema }.merge(place, live, config);
+        let merged = merged.map_err(|why| Failure::Invalid(format!("failed to merge config: {why}")))?;
+        let (key, mut managers) = (self.key(manager, Operation::Apply), former.clone());
         let stated = self.walk().fields(place, config).without_trees(self.reset);
-        let managed = Managed {
-            fields: stated,
-            api_version: self.api_version.to_owned(),
-            time: former.0.get(&key).and_then(|before| before.time.clone()),
-        };
+        let time = former.0.get(&key).and_then(|before| before.time.clone());
+        let managed = Managed { fields: stated.clone().into(), api_version: self.api_version.to_owned(), time };
         let last = managers.0.insert(key.clone(), managed);
         let mut new = self.prune(merged, &managers, last.as_ref());
-        drop_nulls(&mut new);
-        self.take(&live, &new, &mut managers, Some(&key), force).map_err(Failure::Conflict)?;
-        if (new != live || managers != former)
+        let (_, owners) = self.take(live, &new, &mut managers, Some(&key));
+        if !force && !owners.is_empty() {
+            return Err(Failure::Conflict(Conflict { owners }));
+        }
+        if let Some(own) = managers.0.get_mut(&key) {
+            own.fields = managed_only(stated).into();
+        }
+        if (new != *live || managers != *former)
             && let Some(own) = managers.0.get_mut(&key)
         {
             own.time = Some(self.now.to_owned());
         }
-        self.finish(&mut managers, &mut new);
+        managers.0.retain(|_, managed| !managed.fields.is_empty());
+        managers.write(&mut new);
         Ok(new)
     }
 
-    /// Takes out what the manager stated last time, states no longer, and nobody else manages.
-    fn prune(&self, merged: Value, managers: &Managers, last: Option<&Managed>) -> Value {
-        let Some(last) = last.filter(|last| !last.fields.is_empty()) else { return merged };
-        let version = last.api_version.as_str();
-        let (Some(place), Some(merged_then)) = (self.place(version), self.convert(&merged, self.api_version, version))
-        else {
-            return merged;
-        };
-        let walk = self.walk();
-        let last_fields = walk.with_named(place, &last.fields);
-        let pruned = walk.without(place, &merged_then, &last_fields);
-        let pruned = self.add_back_owned(&merged_then, pruned, version, managers);
-        let pruned = self.add_back_dangling(place, &merged_then, &pruned, &last_fields);
-        self.convert(&pruned, version, self.api_version).unwrap_or(merged)
+    /// A conflict without the fields that are as `kubectl apply` left them: the move to server-side apply may
+    /// take those. `None` when nothing is left of it.
+    fn besides_last_applied(&self, live: &Value, conflict: Conflict) -> Option<Conflict> {
+        let Some(left) = self.left_as_applied(live) else { return Some(conflict) };
+        let rest = conflict.owners.into_iter().map(|(key, fields)| (key, fields.difference(&left)));
+        let owners: Losers = rest.filter(|(_, fields)| !fields.is_empty()).collect();
+        (!owners.is_empty()).then_some(Conflict { owners })
     }
 
-    /// With what anybody manages, in any version; the pruned version first.
-    fn add_back_owned(&self, merged: &Value, mut pruned: Value, version: &str, managers: &Managers) -> Value {
-        let mut by_version: BTreeMap<&str, FieldSet> = BTreeMap::new();
-        for managed in managers.0.values() {
-            let all = by_version.entry(&managed.api_version).or_default();
-            *all = all.union(&managed.fields);
-        }
-        let own = by_version.remove_entry(version);
-        for (other, managed) in own.into_iter().chain(by_version) {
-            let converted =
-                (self.place(other), self.between(merged, version, other), self.between(&pruned, version, other));
-            let (Some(place), Some(whole), Some(less)) = converted else { continue };
-            let walk = self.walk();
-            let named = |set: &FieldSet| walk.with_named(place, set);
-            let kept = named(&walk.fields(place, &less)).union(&named(&managed));
-            let gone = named(&walk.fields(place, &whole)).difference(&kept);
-            if let Some(back) = self.between(&walk.without(place, &whole, &gone), other, version) {
-                pruned = back;
-            }
-        }
-        pruned
-    }
-
-    fn between(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
-        self.convert(object, from, to)
-    }
-
-    /// With what went and was not the manager's.
-    fn add_back_dangling(&self, place: Place<'a>, merged: &Value, pruned: &Value, last: &FieldSet) -> Value {
-        let walk = self.walk();
-        let named = |value: &Value| walk.with_named(place, &walk.fields(place, value));
-        let gone = named(merged).difference(&named(pruned)).intersection(last);
-        walk.without(place, merged, &gone)
-    }
-
-    /// Whether all that conflicts is as `kubectl apply` left it: then the move to server-side apply may take it.
-    fn was_applied(&self, live: &Value, conflict: &Conflict) -> bool {
-        let Some(last) = object::annotation(live, LAST_APPLIED) else { return false };
-        let Ok(last) = serde_json::from_str::<Value>(last) else { return false };
-        let Some(place) = self.place(self.api_version) else { return false };
-        if last.get("apiVersion").and_then(Value::as_str) != Some(self.api_version) {
-            return false;
-        }
-        let walk = self.walk();
-        let changed = walk.compare(place, &last, &without_managers(live));
-        let allowed = walk.fields(place, &last).difference(&changed.modified).difference(&changed.removed);
-        conflict.owners.values().all(|fields| fields.difference(&allowed).is_empty())
+    fn left_as_applied(&self, live: &Value) -> Option<FieldSet> {
+        let last = last_applied::read(live).filter(|last| object::str_at(last, "apiVersion") == self.api_version)?;
+        let (walk, place) = (self.walk(), self.place(self.api_version)?);
+        let changed = walk.compare(place, &last, live);
+        Some(walk.fields(place, &last).difference(&changed.touched).difference(&changed.removed))
     }
 }

@@ -25,6 +25,11 @@ impl Node {
     }
 }
 
+/// Whether a path of written fields is a member, not only on the way to one.
+fn ends_here(written: &Value) -> bool {
+    written.as_object().is_some_and(|map| map.is_empty() || map.contains_key("."))
+}
+
 impl FieldSet {
     /// The set of dotted paths of plain field names.
     pub fn of_fields<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
@@ -65,6 +70,15 @@ impl FieldSet {
         all
     }
 
+    /// The union, without a copy of either.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for (element, node) in other.0 {
+            let own = self.0.entry(element).or_default();
+            own.owned |= node.owned;
+            own.inside.absorb(node.inside);
+        }
+    }
+
     pub(crate) fn intersection(&self, other: &Self) -> Self {
         self.select(|element, node| {
             let Some(found) = other.get(element) else { return Node::default() };
@@ -86,6 +100,22 @@ impl FieldSet {
             None => node.clone(),
             Some(found) if found.owned => Node::default(),
             Some(found) => Node { owned: node.owned, inside: node.inside.without_trees(&found.inside) },
+        })
+    }
+
+    /// Whether fields as [`Self::encode`] writes them have a path of the set.
+    pub(crate) fn meets(&self, written: &Value) -> bool {
+        self.0.iter().any(|(element, node)| {
+            let found = written.get(element.encode());
+            found.is_some_and(|found| (node.owned && ends_here(found)) || node.inside.meets(found))
+        })
+    }
+
+    /// Whether fields as [`Self::encode`] writes them have every path of the set.
+    pub(crate) fn is_within(&self, written: &Value) -> bool {
+        self.0.iter().all(|(element, node)| {
+            let found = written.get(element.encode());
+            found.is_some_and(|found| (!node.owned || ends_here(found)) && node.inside.is_within(found))
         })
     }
 
@@ -135,8 +165,7 @@ impl FieldSet {
             if name == "." {
                 continue;
             }
-            let map = inside.as_object()?;
-            let node = Node { owned: map.is_empty() || map.contains_key("."), inside: Self::decode(inside)? };
+            let node = Node { owned: ends_here(inside), inside: Self::decode(inside)? };
             set.insert(Element::decode(name)?, node);
         }
         Some(set)

@@ -53,7 +53,7 @@ impl Story {
     fn apply(&mut self, manager: &str, fields: Value, force: bool) -> Result<(), Failure> {
         let config = self.with(fields);
         let manager = Manager { name: manager, subresource: "" };
-        self.object = self.ownership().apply(&self.object, &config, manager, force)?;
+        self.object = self.ownership().apply(Some(&self.object), &config, manager, force)?;
         Ok(())
     }
 
@@ -67,7 +67,7 @@ impl Story {
     fn update(&mut self, manager: &str, change: impl FnOnce(&mut Value)) {
         let mut new = self.object.clone();
         change(&mut new);
-        self.ownership().update(&self.object, &mut new, Manager { name: manager, subresource: "" });
+        self.ownership().update(Some(&self.object), &mut new, Manager { name: manager, subresource: "" });
         self.object = new;
     }
 
@@ -295,6 +295,102 @@ fn kubectl_takes_over_from_its_client_side_apply() {
     story.update("edit", |object| object["data"]["a"] = json!("3"));
     let refused = story.refused("kubectl", json!({"data": {"a": "4"}}));
     assert!(refused.contains("conflict with \"edit\" using v1: .data.a"), "{refused}");
+}
+
+#[test]
+fn what_was_there_before_the_first_apply_belongs_to_one_manager() {
+    let mut story = Story::new("v1", "ConfigMap");
+    story.object = story.with(json!({"metadata": {"uid": "u", "labels": {"a": "b"}}, "data": {"a": "1"}}));
+    story.update("edit", |object| object["data"]["b"] = json!("2"));
+    assert_eq!(story.object["metadata"].get("managedFields"), None, "nobody is noted before");
+    let refused = story.refused("one", json!({"data": {"a": "2"}}));
+    assert_eq!(refused, "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.a");
+    story.apply("one", json!({"data": {"c": "3"}}), false).expect("applied");
+    assert_eq!(
+        story.owns("before-first-apply"),
+        json!({"f:data": {".": {}, "f:a": {}, "f:b": {}}, "f:metadata": {"f:labels": {".": {}, "f:a": {}}}})
+    );
+}
+
+#[test]
+fn a_new_object_is_compared_with_what_go_makes() {
+    let story = Story::new("v1", "Pod");
+    let mut pod = story.with(json!({"spec": {"containers": [container("c", "i")]}, "status": {}}));
+    story.ownership().update(None, &mut pod, Manager { name: "", subresource: "" });
+    assert_eq!(
+        pod["metadata"]["managedFields"],
+        json!([{
+            "manager": "unknown", "operation": "Update", "apiVersion": "v1", "time": NOW, "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:spec": {"f:containers": {
+                "k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}}}}},
+        }])
+    );
+}
+
+#[test]
+fn nulls_of_others_stay() {
+    let mut story = Story::new("v1", "Pod");
+    let condition = json!({"type": "Ready", "status": "True", "lastProbeTime": null});
+    story.update("kubelet", |object| object["status"] = json!({"conditions": [condition]}));
+    story.reset = FieldSet::default();
+    let before = story.owns("kubelet");
+    story.apply("one", json!({"metadata": {"labels": {"a": "1", "b": "2"}}}), false).expect("applied");
+    story.apply("one", json!({"metadata": {"labels": {"a": "1"}}}), false).expect("fewer");
+    assert_eq!(story.at("/status/conditions/0"), condition);
+    assert_eq!(story.owns("kubelet"), before);
+}
+
+/// Every set of a few paths against every other, by the algebra and on what is written.
+#[test]
+fn written_fields_answer_as_sets_do() {
+    const PATHS: [&str; 5] = ["a", "a.b", "a.b.c", "a.d", "e"];
+    let sets: Vec<FieldSet> = (0..1_u32 << PATHS.len())
+        .map(|bits| {
+            FieldSet::of_fields(PATHS.into_iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, path)| path))
+        })
+        .collect();
+    for (one, other) in sets.iter().flat_map(|one| sets.iter().map(move |other| (one, other))) {
+        let written = other.encode();
+        assert_eq!(one.meets(&written), !one.intersection(other).is_empty(), "{one:?} {other:?}");
+        assert_eq!(one.is_within(&written), one.difference(other).is_empty(), "{one:?} {other:?}");
+        let mut both = one.clone();
+        both.absorb(other.clone());
+        assert_eq!(both, one.union(other));
+    }
+}
+
+#[test]
+fn replicas_are_managed_through_a_scale() {
+    use super::Replicas;
+    let entry = |name: &str, version: &str, subresource: &str, fields: Value| {
+        let mut entry = json!({"manager": name, "operation": "Update", "apiVersion": version, "time": NOW,
+            "fieldsType": "FieldsV1", "fieldsV1": fields});
+        if !subresource.is_empty() {
+            entry["subresource"] = subresource.into();
+        }
+        entry
+    };
+    let replicas = Replicas { path: "spec.replicas", api_version: "apps/v1" };
+    let own = json!({"f:spec": {"f:paused": {}, "f:replicas": {}}});
+    let mut object = json!({"metadata": {"managedFields": [entry("one", "apps/v1", "", own.clone()),
+        entry("two", "apps/v1", "", json!({"f:spec": {"f:paused": {}}}))]}});
+    let mut scale = json!({"metadata": {}});
+    replicas.to_scale(&object, &mut scale);
+    let of_scale = json!({"f:spec": {"f:replicas": {}}});
+    assert_eq!(scale["metadata"]["managedFields"], json!([entry("one", "autoscaling/v1", "", of_scale.clone())]));
+    let unchanged = object.clone();
+    replicas.to_object(&scale, &mut object);
+    assert_eq!(object, unchanged);
+    scale["metadata"]["managedFields"] = json!([entry("three", "autoscaling/v1", "scale", of_scale.clone())]);
+    replicas.to_object(&scale, &mut object);
+    assert_eq!(
+        object["metadata"]["managedFields"],
+        json!([
+            entry("one", "apps/v1", "", json!({"f:spec": {"f:paused": {}}})),
+            entry("three", "apps/v1", "scale", of_scale),
+            entry("two", "apps/v1", "", json!({"f:spec": {"f:paused": {}}})),
+        ])
+    );
 }
 
 #[test]

@@ -10,18 +10,17 @@ use super::element::Element;
 use super::place::Place;
 use super::set::{FieldSet, Node};
 
-/// How two objects differ. No path is in two of the sets.
+/// How two objects differ. No path is in both sets.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Comparison {
-    pub(crate) added: FieldSet,
-    pub(crate) modified: FieldSet,
+    /// What the second has anew, or with another value.
+    pub(crate) touched: FieldSet,
     pub(crate) removed: FieldSet,
 }
 
 #[derive(Default)]
 struct Difference {
-    added: Node,
-    modified: Node,
+    touched: Node,
     removed: Node,
 }
 
@@ -36,6 +35,10 @@ fn is_blank(value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         _ => false,
     }
+}
+
+fn items(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn owned() -> Node {
@@ -91,11 +94,17 @@ impl<'a> Walk<'a> {
 
     pub(crate) fn compare(self, place: Place<'a>, before: &Value, after: &Value) -> Comparison {
         let found = self.differ(place, Some(before), Some(after));
-        Comparison { added: found.added.inside, modified: found.modified.inside, removed: found.removed.inside }
+        Comparison { touched: found.touched.inside, removed: found.removed.inside }
     }
 
     fn differ(self, place: Place<'a>, before: Option<&Value>, after: Option<&Value>) -> Difference {
         let mut found = Difference::default();
+        let both_maps = matches!((before, after), (Some(Value::Object(_)), Some(Value::Object(_))));
+        // Maps are looked into anyhow: comparing them first would compare everything once for each level.
+        if both_maps && matches!(place, Place::Fields(_) | Place::Map(_)) {
+            self.differ_in_fields(place, before, after, &mut found);
+            return found;
+        }
         if before == after {
             return found;
         }
@@ -105,9 +114,9 @@ impl<'a> Walk<'a> {
             Place::Set | Place::Keyed { .. } => !self.differ_in_elements(place, before, after, &mut found),
         };
         match (before, after) {
-            (None, _) => found.added.owned = true,
             (_, None) => found.removed.owned = true,
-            _ => found.modified.owned |= whole,
+            (None, _) => found.touched.owned = true,
+            _ => found.touched.owned |= whole,
         }
         found
     }
@@ -125,10 +134,11 @@ impl<'a> Walk<'a> {
         let after = after.and_then(Value::as_object).unwrap_or(&empty);
         for (name, value) in before {
             let inner = self.differ(place.inside(self.schema, name), Some(value), after.get(name));
-            found.place(Element::field(name), inner);
+            found.place(inner, || Element::field(name));
         }
         for (name, value) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
-            found.place(Element::field(name), self.differ(place.inside(self.schema, name), None, Some(value)));
+            let inner = self.differ(place.inside(self.schema, name), None, Some(value));
+            found.place(inner, || Element::field(name));
         }
         !(before.is_empty() && after.is_empty())
     }
@@ -140,30 +150,30 @@ impl<'a> Walk<'a> {
         after: Option<&Value>,
         found: &mut Difference,
     ) -> bool {
-        let items = |value: Option<&'_ Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
         let (before, after) = (items(before), items(after));
-        let (old, new) = (self.by_element(place, &before), self.by_element(place, &after));
-        for step in old.keys().chain(new.keys().filter(|step| !old.contains_key(*step))) {
-            let side = |all: &BTreeMap<Element, Vec<&Value>>| -> Vec<Value> {
-                all.get(step).into_iter().flatten().map(|value| (*value).clone()).collect()
-            };
-            let inner = self.differ_in_element(place.element(self.schema), &side(&old), &side(&new));
-            found.place(step.clone(), inner);
+        let (old, new) = (self.by_element(place, before), self.by_element(place, after));
+        let inner = place.element(self.schema);
+        for (step, olds) in &old {
+            let news = new.get(step).map_or(&[][..], Vec::as_slice);
+            found.place(self.differ_in_element(inner, olds, news), || step.clone());
+        }
+        for (step, news) in new.iter().filter(|(step, _)| !old.contains_key(*step)) {
+            found.place(self.differ_in_element(inner, &[], news), || step.clone());
         }
         !(before.is_empty() && after.is_empty())
     }
 
     /// Elements that cannot be told apart are compared as one, without a look inside.
-    fn differ_in_element(self, place: Place<'a>, before: &[Value], after: &[Value]) -> Difference {
+    fn differ_in_element(self, place: Place<'a>, before: &[&Value], after: &[&Value]) -> Difference {
         let mut found = Difference::default();
         match (before, after) {
-            ([] | [_], [] | [_]) => return self.differ(place, before.first(), after.first()),
-            ([_, _, ..], [_, _, ..]) => found.modified.owned = before != after,
+            ([] | [_], [] | [_]) => return self.differ(place, before.first().copied(), after.first().copied()),
+            ([_, _, ..], [_, _, ..]) => found.touched.owned = before != after,
             ([_, _, ..], _) => {
                 if let Some(one) = after.first() {
                     found = self.differ(place, None, Some(one));
                 }
-                found.added.owned = false;
+                found.touched.owned = false;
                 found.removed.owned = true;
             }
             _ => {
@@ -171,7 +181,7 @@ impl<'a> Walk<'a> {
                     found = self.differ(place, Some(one), None);
                 }
                 found.removed.owned = false;
-                found.added.owned = true;
+                found.touched.owned = true;
             }
         }
         found
@@ -187,8 +197,8 @@ impl<'a> Walk<'a> {
         all
     }
 
-    /// The value without the fields of a set. What becomes empty by it becomes null.
-    pub(crate) fn without(self, place: Place<'a>, value: &Value, remove: &FieldSet) -> Value {
+    /// The value without the fields of a set; `None` when nothing of it is left.
+    pub(crate) fn without(self, place: Place<'a>, value: &Value, remove: &FieldSet) -> Option<Value> {
         match (place, value) {
             (Place::Fields(_) | Place::Map(_), Value::Object(map)) => {
                 let mut kept = Map::new();
@@ -198,16 +208,16 @@ impl<'a> Walk<'a> {
                         kept.insert(name.clone(), value);
                     }
                 }
-                if kept.is_empty() { Value::Null } else { Value::Object(kept) }
+                (!kept.is_empty()).then_some(Value::Object(kept))
             }
             (Place::Set | Place::Keyed { .. }, Value::Array(items)) => {
                 let inner = place.element(self.schema);
                 let node = |item| place.identify(self.schema, item).ok().and_then(|step| remove.get(&step));
                 let kept: Vec<Value> = items.iter().filter_map(|item| self.keep(inner, item, node(item))).collect();
-                if kept.is_empty() { Value::Null } else { Value::Array(kept) }
+                (!kept.is_empty()).then_some(Value::Array(kept))
             }
-            (_, Value::Object(_) | Value::Array(_)) => Value::Null,
-            (_, scalar) => scalar.clone(),
+            (_, Value::Object(_) | Value::Array(_)) => None,
+            (_, scalar) => Some(scalar.clone()),
         }
     }
 
@@ -215,15 +225,18 @@ impl<'a> Walk<'a> {
         match remove {
             None => Some(value.clone()),
             Some(node) if node.owned => None,
-            Some(node) => Some(self.without(place, value, &node.inside)),
+            Some(node) => self.without(place, value, &node.inside),
         }
     }
 }
 
 impl Difference {
-    fn place(&mut self, step: Element, inner: Difference) {
-        self.added.inside.insert(step.clone(), inner.added);
-        self.modified.inside.insert(step.clone(), inner.modified);
-        self.removed.inside.insert(step, inner.removed);
+    fn place(&mut self, inner: Difference, step: impl Fn() -> Element) {
+        if !inner.touched.is_empty() {
+            self.touched.inside.insert(step(), inner.touched);
+        }
+        if !inner.removed.is_empty() {
+            self.removed.inside.insert(step(), inner.removed);
+        }
     }
 }

@@ -59,8 +59,12 @@ impl Parameter {
 
 const PLAIN: [&str; 2] = ["application/json", "application/yaml"];
 const WATCHING: [&str; 3] = ["application/json", "application/yaml", "application/json;stream=watch"];
-const PATCHES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const PATCHES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
 
 /// Query parameters by what they are for.
 pub(super) fn query(names: &[&str]) -> Vec<Parameter> {

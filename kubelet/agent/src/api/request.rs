@@ -16,6 +16,8 @@ use super::{Client, Connection};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for an answer to begin on one server while there are others to ask.
 const FIRST_ANSWER: Duration = Duration::from_secs(4);
+/// The first word is who manages the fields that a node writes: standard kubelets have the same.
+const USER_AGENT: &str = concat!("kubelet/v1.36 (linux) kontiki/", env!("CARGO_PKG_VERSION"));
 /// Largest answer.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
@@ -154,7 +156,7 @@ impl Client {
             .method(method)
             .uri(uri)
             .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, concat!("kontiki-kubelet/", env!("CARGO_PKG_VERSION")));
+            .header(header::USER_AGENT, USER_AGENT);
         if let Some(authorization) = &connection.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
