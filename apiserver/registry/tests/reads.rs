@@ -102,11 +102,11 @@ async fn revisions_of_lists() {
         limit,
         ..ListOptions::default()
     };
-    let exact = h.list(MAPS, "", at(4, VersionMatch::Exact, 0)).await.expect("listed");
-    assert_eq!((names(&exact).len(), exact.revision), (4, 4));
-    let legacy = h.list(MAPS, "", at(4, VersionMatch::Unset, 3)).await.expect("listed");
-    assert_eq!((names(&legacy).len(), legacy.revision), (3, 4));
-    let newer = h.list(MAPS, "", at(4, VersionMatch::NotOlderThan, 0)).await.expect("listed");
+    let exact = h.list(MAPS, "", at(5, VersionMatch::Exact, 0)).await.expect("listed");
+    assert_eq!((names(&exact).len(), exact.revision), (4, 5));
+    let legacy = h.list(MAPS, "", at(5, VersionMatch::Unset, 3)).await.expect("listed");
+    assert_eq!((names(&legacy).len(), legacy.revision), (3, 5));
+    let newer = h.list(MAPS, "", at(5, VersionMatch::NotOlderThan, 0)).await.expect("listed");
     assert_eq!((names(&newer).len(), newer.revision), (10, last));
     let any = h.list(MAPS, "", at(0, VersionMatch::Unset, 3)).await.expect("listed");
     assert_eq!(names(&any).len(), 10, "the limit is ignored, as upstream's cache does");
@@ -114,7 +114,7 @@ async fn revisions_of_lists() {
     h.create(MAPS, "a/", map("n0", "red")).await.expect("created");
     let now = h.create(MAPS, "a/", map("n1", "red")).await.expect("created").revision;
     h.store.compact_now(now).expect("compacted");
-    assert!(refusal(h.list(MAPS, "", at(4, VersionMatch::Exact, 0)).await).starts_with("410 Expired: "));
+    assert!(refusal(h.list(MAPS, "", at(5, VersionMatch::Exact, 0)).await).starts_with("410 Expired: "));
     let rest = ListOptions { continue_token: first.continue_token, ..ListOptions::default() };
     let Err(expired) = h.list(MAPS, "", rest).await else { panic!("the revision is gone") };
     assert_eq!(expired.code, 410);
@@ -146,14 +146,14 @@ async fn watch_from_everywhere() {
     let h = Harness::new().await;
     ten(&h).await;
     let mut from_now = h.watch(MAPS, "a-b", WatchOptions::default()).await;
-    assert_eq!(next(&mut from_now).await, ["ADDED m7@8", "ADDED m8@9", "ADDED m9@10"]);
-    let after = WatchOptions { resource_version: Some(8), ..WatchOptions::default() };
+    assert_eq!(next(&mut from_now).await, ["ADDED m7@9", "ADDED m8@10", "ADDED m9@11"]);
+    let after = WatchOptions { resource_version: Some(9), ..WatchOptions::default() };
     let mut after = h.watch(MAPS, "", after).await;
-    assert_eq!(next(&mut after).await, ["ADDED m8@9", "ADDED m9@10"]);
+    assert_eq!(next(&mut after).await, ["ADDED m8@10", "ADDED m9@11"]);
     let initial = WatchOptions { send_initial_events: Some(true), bookmarks: true, ..WatchOptions::default() };
     let mut initial = h.watch(MAPS, "a-b", initial).await;
     assert_eq!(next(&mut initial).await.len(), 3);
-    assert_eq!(next(&mut initial).await, ["BOOKMARK @10 true"]);
+    assert_eq!(next(&mut initial).await, ["BOOKMARK @11 true"]);
     h.merge(MAPS, "a-b/m8", json!({"data": {"a": "b"}})).await.expect("patched");
     h.delete(MAPS, "a-b/m8", DeleteOptions::default()).await.expect("deleted");
     for watch in [&mut from_now, &mut after, &mut initial] {
@@ -161,7 +161,7 @@ async fn watch_from_everywhere() {
         if seen.len() < 2 {
             seen.extend(next(watch).await);
         }
-        assert_eq!(seen, ["MODIFIED m8@11", "DELETED m8@12"]);
+        assert_eq!(seen, ["MODIFIED m8@12", "DELETED m8@13"]);
     }
 }
 
@@ -206,19 +206,19 @@ async fn selectors_turn_changes_into_comings_and_goings() {
     let mut red = h.watch(MAPS, "", red).await;
     h.create(MAPS, "a/", map("x", "blue")).await.expect("created");
     h.merge(MAPS, "a/x", json!({"metadata": {"labels": {"color": "red"}}})).await.expect("patched");
-    assert_eq!(next(&mut red).await, ["ADDED x@2"]);
+    assert_eq!(next(&mut red).await, ["ADDED x@3"]);
     h.merge(MAPS, "a/x", json!({"data": {"a": "b"}})).await.expect("patched");
-    assert_eq!(next(&mut red).await, ["MODIFIED x@3"]);
+    assert_eq!(next(&mut red).await, ["MODIFIED x@4"]);
     h.merge(MAPS, "a/x", json!({"metadata": {"labels": {"color": "blue"}}, "data": null})).await.expect("patched");
     let gone = red.next().await.expect("open").remove(0);
     let WatchItem::Deleted(last) = gone else { panic!("it left") };
     // The last state that matched, with the revision at which it left.
     assert_eq!(object::label(&last.value(), "color"), Some("red"));
-    assert_eq!(object::resource_version(&last.value()), "4");
+    assert_eq!(object::resource_version(&last.value()), "5");
     // What never matched is not seen to go.
     h.delete(MAPS, "a/x", DeleteOptions::default()).await.expect("deleted");
     h.create(MAPS, "a/", map("y", "red")).await.expect("created");
-    assert_eq!(next(&mut red).await, ["ADDED y@6"]);
+    assert_eq!(next(&mut red).await, ["ADDED y@7"]);
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn pods_of_a_node() {
     let mut on = h.watch(PODS, "", on).await;
     let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}});
     h.create(PODS, "a/p#binding", binding).await.expect("bound");
-    assert_eq!(next(&mut on).await, ["ADDED p@3"]);
+    assert_eq!(next(&mut on).await, ["ADDED p@4"]);
     let list = ListOptions { field_selector: fields("spec.nodeName=n1"), ..ListOptions::default() };
     assert_eq!(names(&h.list(PODS, "", list.clone()).await.expect("listed")), ["p"]);
     assert_eq!(names(&h.list(PODS, "b", list).await.expect("listed")), [""; 0]);
@@ -277,7 +277,7 @@ async fn a_watch_of_what_is_forgotten_says_gone() {
     let old = WatchOptions { resource_version: Some(5), ..WatchOptions::default() };
     let mut old = other.watch(MAPS, "", old).await;
     assert_eq!(next(&mut old).await, ["410 Expired: too old resource version: 5 (40)"]);
-    let new = WatchOptions { resource_version: Some(58), ..WatchOptions::default() };
+    let new = WatchOptions { resource_version: Some(59), ..WatchOptions::default() };
     let mut new = other.watch(MAPS, "", new).await;
-    assert_eq!(next(&mut new).await, ["DELETED m8@59", "DELETED m9@60"]);
+    assert_eq!(next(&mut new).await, ["DELETED m8@60", "DELETED m9@61"]);
 }
