@@ -10,7 +10,7 @@ use api_cache::{Cache, CacheConfig, CacheError, CacheEvent, EventKind, Interest,
 use api_machinery::{GroupResource, ObjectKey, object};
 use serde_json::json;
 use store_api::mem::MemStore;
-use store_api::{Store, Txn};
+use store_api::{FIRST_REVISION, Store, Txn};
 
 fn pods() -> GroupResource {
     GroupResource::new("", "pods")
@@ -101,13 +101,13 @@ async fn a_cursor_sees_every_change_once() {
 async fn position_of_a_quiet_resource_moves_on() {
     let store = MemStore::new();
     let cache = start(&store).await;
-    let watcher = cache.watch(&GroupResource::new("", "secrets"), None, 0).expect("open");
+    let watcher = cache.watch(&GroupResource::new("", "secrets"), None, FIRST_REVISION).expect("open");
     let last = put(&store, "a", "x", "").await;
     shown(&cache, last).await;
     assert_eq!(watcher.position(), last);
     // Not while something is still to be read.
-    let behind = cache.watch(&pods(), None, 0).expect("open");
-    assert_eq!(behind.position(), 0);
+    let behind = cache.watch(&pods(), None, FIRST_REVISION).expect("open");
+    assert_eq!(behind.position(), FIRST_REVISION);
 }
 
 #[tokio::test]
@@ -118,9 +118,9 @@ async fn watches_of_before_a_restart_resume() {
     }
     store.compact_now(5).expect("compacted");
     let cache = start(&store).await;
-    assert_eq!(cache.revision(), 20);
-    let mut resumed = cache.watch(&pods(), None, 17).expect("open");
-    assert_eq!(next(&mut resumed).await, ["Modified x@18", "Modified x@19", "Modified x@20"]);
+    assert_eq!(cache.revision(), FIRST_REVISION + 20);
+    let mut resumed = cache.watch(&pods(), None, 18).expect("open");
+    assert_eq!(next(&mut resumed).await, ["Modified x@19", "Modified x@20", "Modified x@21"]);
     assert!(matches!(cache.watch(&pods(), None, 3), Err(CacheError::Expired { .. })));
 }
 
@@ -133,7 +133,7 @@ async fn watches_resume_after_a_restart_in_a_young_cluster() {
     put(&store, "a", "x", "n1").await;
     let cache = start(&store).await;
     let mut watcher = cache.watch(&pods(), None, first).expect("the window begins at the first revision");
-    assert_eq!(next(&mut watcher).await, ["Added y@2", "Modified x@3"]);
+    assert_eq!(next(&mut watcher).await, ["Added y@3", "Modified x@4"]);
 }
 
 #[tokio::test]
@@ -141,8 +141,8 @@ async fn a_slow_cursor_expires_and_others_do_not_notice() {
     let store = MemStore::new();
     let config = CacheConfig { window_events: 10, ..CacheConfig::default() };
     let cache = Cache::start(store.clone().into_dyn(), config).await.expect("started");
-    let mut slow = cache.watch(&pods(), None, 0).expect("open");
-    let mut quick = cache.watch(&pods(), None, 0).expect("open");
+    let mut slow = cache.watch(&pods(), None, FIRST_REVISION).expect("open");
+    let mut quick = cache.watch(&pods(), None, FIRST_REVISION).expect("open");
     let mut seen = Vec::new();
     for _ in 0..30 {
         let revision = put(&store, "a", "x", "").await;
@@ -151,8 +151,8 @@ async fn a_slow_cursor_expires_and_others_do_not_notice() {
     }
     assert_eq!(seen.len(), 30);
     assert!(matches!(slow.next().await, Err(CacheError::Expired { .. })));
-    assert!(cache.watch(&pods(), None, 20).is_ok());
-    assert!(matches!(cache.watch(&pods(), None, 19), Err(CacheError::Expired { .. })));
+    assert!(cache.watch(&pods(), None, 21).is_ok());
+    assert!(matches!(cache.watch(&pods(), None, 20), Err(CacheError::Expired { .. })));
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn waiting_for_the_future_ends() {
     let store = MemStore::new();
     let cache = start(&store).await;
     let waited = cache.wait_for(7, Duration::from_millis(20)).await;
-    assert!(matches!(waited, Err(CacheError::TooLarge { requested: 7, current: 0 })));
+    assert!(matches!(waited, Err(CacheError::TooLarge { requested: 7, current: FIRST_REVISION })));
 }
 
 /// Revisions of a resource's events only grow, and a list plus the events after it is always the newest list.
@@ -219,7 +219,7 @@ async fn list_and_watch_agree_under_writes() {
 async fn falling_behind_the_store_lists_anew() {
     let store = MemStore::with_history(5);
     let cache = start(&store).await;
-    let mut watcher = cache.watch(&pods(), None, 0).expect("open");
+    let mut watcher = cache.watch(&pods(), None, FIRST_REVISION).expect("open");
     let mut last = 0;
     // Nothing here waits, so the cache's task does not run before the history is gone.
     for index in 0..50 {
@@ -296,7 +296,7 @@ async fn a_change_wakes_and_asks_those_it_concerns() {
             true
         };
         let interest = Interest { filter: Some(Arc::new(filter)), ..interest };
-        Follower::new(cache.watch_for(&pods(), interest, 0).expect("open"))
+        Follower::new(cache.watch_for(&pods(), interest, FIRST_REVISION).expect("open"))
     };
     let on = |node: usize| open(Interest { node: Some(format!("n{node}").into()), ..Interest::default() });
     let mut kubelets: Vec<Follower> = (0..NODES).map(on).collect();
@@ -332,7 +332,7 @@ async fn who_follows_little_is_not_behind_for_what_others_do() {
     let config = CacheConfig { window_events: 10, ..CacheConfig::default() };
     let cache = Cache::start(store.clone().into_dyn(), config).await.expect("started");
     let interest = || Interest { node: Some("n1".into()), ..Interest::default() };
-    let mut idle = cache.watch_for(&pods(), interest(), 0).expect("open");
+    let mut idle = cache.watch_for(&pods(), interest(), FIRST_REVISION).expect("open");
     let first = put(&store, "a", "mine", "n1").await;
     shown(&cache, first).await;
     assert_eq!(next(&mut idle).await, [format!("Added mine@{first}")]);

@@ -13,8 +13,8 @@ use api_schema::{Resource, Schema};
 use controller_runtime::ControllersConfig;
 use jiff::Timestamp;
 use serde_json::json;
-use store_api::DynStore;
 use store_api::mem::MemStore;
+use store_api::{DynStore, FIRST_REVISION};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -150,7 +150,8 @@ impl Cluster {
 
     /// Every pod that ever came to be, with how often it was deleted in all.
     pub(crate) async fn history_of_pods(&self) -> (usize, usize) {
-        let mut watch = self.registry.cache.watch(&GroupResource::new("", "pods"), None, 0).expect("the whole window");
+        let mut watch =
+            self.registry.cache.watch(&GroupResource::new("", "pods"), None, FIRST_REVISION).expect("the whole window");
         let (mut made, mut deleted) = (0, 0);
         while let Ok(events) = tokio::time::timeout(Duration::from_millis(200), watch.next()).await {
             for event in events.expect("the cache lives") {
