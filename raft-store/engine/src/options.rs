@@ -11,9 +11,9 @@ use store_api::StoreError;
 use crate::fatal;
 
 /// Bytes of blocks of the state kept in memory.
-const BLOCK_CACHE_BYTES: usize = 64 << 20;
+const BLOCK_CACHE_BYTES: usize = 32 << 20;
 /// Bytes of writes gathered in memory before they go to a table file.
-const BUFFER_BYTES: usize = 32 << 20;
+const BUFFER_BYTES: usize = 16 << 20;
 /// RocksDB's own text logs.
 const INFO_LOG_BYTES: usize = 1 << 20;
 const INFO_LOGS: usize = 2;

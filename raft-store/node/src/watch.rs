@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::blocking::blocking;
 
 /// Bytes of events kept in memory.
-const WINDOW_BYTES: usize = 64 << 20;
+const WINDOW_BYTES: usize = 32 << 20;
 /// Revisions kept in memory.
 const WINDOW_REVISIONS: usize = 65_536;
 /// Matching events after which a batch is handed over (always whole revisions).

@@ -13,7 +13,7 @@ use crate::errors::broken;
 use crate::types::{Entry, LogId, Vote};
 
 /// Bytes of newest entries kept in memory after they were written.
-const KEPT_BYTES: usize = 32 << 20;
+const KEPT_BYTES: usize = 16 << 20;
 /// Entries kept in memory after they were written.
 const KEPT_ENTRIES: usize = 16_384;
 
