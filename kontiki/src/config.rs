@@ -39,6 +39,12 @@ pub(crate) struct ServerConfiguration {
     /// Where etcd's clients are served; nowhere when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) etcd_listen: Option<SocketAddr>,
+    /// Where this replica is: a data centre, a rack.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) zone: String,
+    /// Zones whose replicas should lead, best first; anywhere when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) leader_zones: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,6 +103,8 @@ impl ServerConfiguration {
             node_ports: node_ports(),
             history_seconds: history_seconds(),
             etcd_listen: None,
+            zone: String::new(),
+            leader_zones: Vec::new(),
         }
     }
 }

@@ -4,10 +4,12 @@ mod admin;
 pub(crate) mod args;
 mod endpoints;
 mod etcd;
+pub(crate) mod heal;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
 mod joining;
+mod members;
 mod objects;
 mod rbac;
 pub(crate) mod setup;
@@ -22,7 +24,7 @@ use api_auth::authz::{self, node::NodeAuthorizer, rbac::Rbac};
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
 use store_api::{DynStore, Member};
-use store_node::{NodeConfig, RaftStore};
+use store_node::{NodeConfig, Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
@@ -58,7 +60,12 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.etcd_listen = args.etcd_listen.or(config.etcd_listen);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
-    serve(config, joining, metrics, stop).await
+    let data_dir = config.data_dir.clone();
+    serve(config, joining, metrics, stop).await?;
+    match heal::is_wanted(&data_dir) {
+        true => Err(heal::start_over()),
+        false => Ok(()),
+    }
 }
 
 /// SIGTERM and SIGINT end the process in order.
@@ -87,7 +94,7 @@ async fn serve(
     let listener = listen(&config).await?;
     let raft = start_store(&config, &identity).await?;
     tokio::spawn(stop_with_store(raft.clone(), stop.clone()));
-    let waiting = waiting::Waiting::new(&config, &identity, source(&config, &identity, &raft))?;
+    let waiting = waiting::Waiting::new(&config, &identity, source(&config, &identity, &raft), stop.clone())?;
     let registry = tokio::select! {
         registry = become_ready(&config, joining, &raft, &stop) => registry?,
         never = waiting.serve(&listener) => match never {},
@@ -107,7 +114,8 @@ async fn serve(
     let controllers =
         tokio::spawn(controller_runtime::run(registry.clone(), controllers_config(&config)?, stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
-    let server = http_server(&config, &identity, &registry, rbac, raft.clone(), bootstrapped, metrics)?;
+    let admin = admin::Admin { config: config.clone(), store: raft.clone(), stop: stop.clone() };
+    let server = http_server(admin, &identity, &registry, rbac, bootstrapped, metrics)?;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
@@ -172,7 +180,7 @@ async fn start_store(config: &ServerConfiguration, identity: &Identity) -> Resul
         snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
         log_bytes: NodeConfig::LOG_BYTES,
         reserve_bytes: NodeConfig::RESERVE_BYTES,
-        placement: Default::default(),
+        placement: Placement { zone: config.zone.clone(), leader_zones: config.leader_zones.clone() },
     })
     .await?;
     Ok(raft)
@@ -238,14 +246,14 @@ fn controllers_config(config: &ServerConfiguration) -> Result<controller_runtime
 }
 
 fn http_server(
-    config: &ServerConfiguration,
+    admin: admin::Admin,
     identity: &Identity,
     registry: &Arc<Registry>,
     rbac: Arc<Rbac>,
-    raft: Arc<RaftStore>,
     bootstrapped: Flag,
     metrics: Metrics,
 ) -> Result<api_http::Server, Failure> {
+    let (config, raft) = (&admin.config, admin.store.clone());
     let objects: Arc<dyn api_auth::Objects> = Arc::new(objects::CachedObjects(registry.clone()));
     let accounts =
         ServiceAccounts { issuer: registry.config.tokens.clone(), objects: objects.clone(), now: crate::now };
@@ -280,6 +288,6 @@ fn http_server(
         live_checks: health::live(&registry.cache),
         metrics: Arc::new(move || metrics.render()),
         status: Arc::new(move || status.json()),
-        admin: Some(Arc::new(admin::Admin { config: config.clone(), store: raft })),
+        admin: Some(Arc::new(admin)),
     })
 }
