@@ -67,9 +67,9 @@ impl RaftLog {
     /// (checksum, high-water mark); drops a torn tail beyond the mark. Reads the whole log once.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let claimed = dir::claim(&dir.join("log"), FORMAT)?;
-        let existed = !Segment::open_all(&claimed.path)?.is_empty();
-        let mut mark = Mark::open(&claimed.path.join("MARK"), existed)?;
-        let Recovered { segments, index, end } = match recover::recover(&claimed.path, &mut mark)? {
+        let files = Segment::open_all(&claimed.path)?;
+        let mut mark = Mark::open(&claimed.path.join("MARK"), !files.is_empty())?;
+        let Recovered { segments, index, end } = match recover::recover(&claimed.path, files, &mut mark)? {
             Some(recovered) => recovered,
             None => begin(&claimed.path)?,
         };

@@ -21,9 +21,8 @@ pub(super) struct Recovered {
     pub(super) end: u64,
 }
 
-/// Drops what was never durable; refuses a log that lacks what was.
-pub(super) fn recover(dir: &Path, mark: &mut Mark) -> Result<Option<Recovered>, StoreError> {
-    let mut files = Segment::open_all(dir)?;
+/// Drops what was never durable; refuses a log that lacks what was. `None` when nothing is left.
+pub(super) fn recover(dir: &Path, mut files: Vec<Segment>, mark: &mut Mark) -> Result<Option<Recovered>, StoreError> {
     let mut recovered: Option<Recovered> = None;
     let last = files.pop();
     for segment in files {
