@@ -83,6 +83,18 @@ pub trait Kind: Send + Sync {
     /// What must hold of a resized object besides [`Self::validate`].
     fn validate_resize(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
 
+    /// Before an update through `/approval`: everything stays but the decision. Only certificate signing requests
+    /// have it.
+    fn prepare_approval(&self, object: &mut Value, old: &Value) {
+        object.clone_from(old);
+    }
+
+    /// What must hold of a decision.
+    fn validate_approval(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
+
+    /// Times that the server fills in after an update through `/status` or `/approval`.
+    fn stamp(&self, _object: &mut Value, _old: &Value, _now: Timestamp) {}
+
     /// What must hold of a changed status.
     fn validate_status_update(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
 

@@ -3,9 +3,11 @@
 //!
 //! An object is a [`serde_json::Value`] while it is worked on and bytes while it is kept.
 
+pub mod certificates;
 pub mod error;
 pub mod fields;
 pub mod invalid;
+pub mod jws;
 pub mod labels;
 pub mod meta;
 pub mod names;

@@ -9,6 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
+use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::FromDer;
@@ -66,7 +67,10 @@ const CA_DAYS: u32 = 3650;
 const BACKDATE: Duration = Duration::minutes(5);
 
 pub struct Authority {
+    /// All certificates that are trusted: while one CA takes over from another, both.
     certificate_pem: String,
+    /// The one of them whose key signs.
+    signing: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -80,7 +84,8 @@ impl Authority {
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
-        Ok(Self { certificate_pem: certificate.pem(), issuer: Issuer::new(params, key) })
+        let signing = certificate.der().clone();
+        Ok(Self { certificate_pem: certificate.pem(), signing, issuer: Issuer::new(params, key) })
     }
 
     /// Reads `DIR/NAME.crt` and `DIR/NAME.key`, or creates them (key 0600) where both are absent.
@@ -95,13 +100,41 @@ impl Authority {
         Ok(authority)
     }
 
-    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, PkiError> {
-        let issuer = Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key)?)?;
-        Ok(Self { certificate_pem: certificate.to_owned(), issuer })
+    /// Of several certificates, that of the key signs; all of them are trusted.
+    pub fn from_pem(certificates: &str, key: &str) -> Result<Self, PkiError> {
+        let key = KeyPair::from_pem(key)?;
+        let all = pem_certificates(certificates)?;
+        let own = all.into_iter().find(|der| is_of(der, key.public_key_raw()));
+        let own = own.ok_or_else(|| PkiError::Invalid("no certificate of the CA is of its key".to_owned()))?;
+        let signing = CertificateDer::from(own);
+        let issuer = Issuer::from_ca_cert_der(&signing, key)?;
+        Ok(Self { certificate_pem: certificates.to_owned(), signing, issuer })
     }
 
+    /// All that are trusted.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// The one that signs.
+    pub fn signing_pem(&self) -> String {
+        crate::signing::pem("CERTIFICATE", &self.signing)
+    }
+
+    /// Whether a PEM certificate is signed with the present key.
+    pub fn has_signed(&self, certificate_pem: &str) -> bool {
+        let Ok(all) = pem_certificates(certificate_pem) else { return false };
+        let one = all.first().and_then(|der| parsed(der));
+        let ca = parsed(&self.signing);
+        one.zip(ca).is_some_and(|(one, ca)| one.verify_signature(Some(ca.public_key())).is_ok())
+    }
+
+    pub(crate) fn signing_der(&self) -> &[u8] {
+        &self.signing
+    }
+
+    pub(crate) fn key(&self) -> &KeyPair {
+        self.issuer.key()
     }
 
     pub fn key_pem(&self) -> String {
@@ -121,6 +154,15 @@ impl Authority {
         csr.params = params(request, now)?;
         Ok(csr.signed_by(&self.issuer)?.pem())
     }
+}
+
+fn parsed(der: &[u8]) -> Option<x509_parser::certificate::X509Certificate<'_>> {
+    x509_parser::certificate::X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate)
+}
+
+/// Whether a certificate is of a public key.
+fn is_of(der: &[u8], public_key: &[u8]) -> bool {
+    parsed(der).is_some_and(|certificate| *certificate.public_key().subject_public_key.data == *public_key)
 }
 
 fn params(request: &Request, now: Timestamp) -> Result<CertificateParams, PkiError> {
@@ -168,6 +210,11 @@ pub fn new_csr(request: &Request, now: Timestamp) -> Result<(String, String), Pk
     Ok((key.serialize_pem(), params.serialize_request(&key)?.pem()?))
 }
 
+/// The certificates of a PEM text, each as a PEM text of its own.
+pub fn certificates(pem: &str) -> Result<Vec<String>, PkiError> {
+    Ok(pem_certificates(pem)?.iter().map(|der| crate::signing::pem("CERTIFICATE", der)).collect())
+}
+
 /// The certificates of a PEM file, DER.
 pub(crate) fn pem_certificates(pem: &str) -> Result<Vec<Vec<u8>>, PkiError> {
     let mut found = Vec::new();
@@ -183,12 +230,27 @@ pub(crate) fn pem_certificates(pem: &str) -> Result<Vec<Vec<u8>>, PkiError> {
     Ok(found)
 }
 
-/// `sha256:<hex>` of a CA certificate's public key, as kubeadm's discovery hash.
+/// `sha256:<hex>` of the first CA certificate's public key, as kubeadm's discovery hash.
 pub fn public_key_hash(certificate_pem: &str) -> Result<String, PkiError> {
-    let der = pem_certificates(certificate_pem)?.remove(0);
-    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(&der)
+    hash_of(&pem_certificates(certificate_pem)?.remove(0))
+}
+
+/// Whether one of the certificates has this discovery hash; while a CA is replaced there are two.
+pub fn has_public_key_hash(certificate_pem: &str, hash: &str) -> Result<bool, PkiError> {
+    let hashes: Vec<String> =
+        pem_certificates(certificate_pem)?.iter().map(|der| hash_of(der)).collect::<Result<_, _>>()?;
+    Ok(hashes.iter().any(|own| own == hash))
+}
+
+fn hash_of(der: &[u8]) -> Result<String, PkiError> {
+    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der)
         .map_err(|error| PkiError::Invalid(error.to_string()))?;
     Ok(format!("sha256:{}", hex::encode(Sha256::digest(certificate.public_key().raw))))
+}
+
+/// Seconds since 1970 at which a certificate (DER) ends; `None` where it cannot be read.
+pub fn ends_at(der: &[u8]) -> Option<i64> {
+    parsed(der).map(|certificate| certificate.validity().not_after.timestamp())
 }
 
 /// When a certificate ends.
@@ -245,5 +307,25 @@ mod tests {
         Authority::load_or_create(dir.path(), "ca", "kontiki", now()).expect("creates");
         std::fs::remove_file(dir.path().join("ca.key")).expect("removes");
         assert!(Authority::load_or_create(dir.path(), "ca", "kontiki", now()).is_err());
+    }
+
+    #[test]
+    fn of_two_the_one_of_the_key_signs() {
+        let (old, new) = (Authority::create("a", now()).expect("a CA"), Authority::create("a", now()).expect("a CA"));
+        let both = format!("{}{}", old.certificate_pem(), new.certificate_pem());
+        for own in [&old, &new] {
+            let read = Authority::from_pem(&both, &own.key_pem()).expect("reads");
+            assert_eq!(
+                pem_certificates(&read.signing_pem()).expect("pem"),
+                pem_certificates(own.certificate_pem()).expect("pem")
+            );
+            let hash = public_key_hash(own.certificate_pem()).expect("hash");
+            assert!(has_public_key_hash(&both, &hash).expect("reads"));
+            let request = Request { common_name: "a".into(), days: 1, ..Request::default() };
+            let issued = own.issue(&request, now()).expect("issues").certificate_pem;
+            assert!(read.has_signed(&issued));
+            assert_eq!(old.has_signed(&issued), std::ptr::eq(own, &old));
+        }
+        assert!(Authority::from_pem(old.certificate_pem(), &new.key_pem()).is_err());
     }
 }

@@ -4,10 +4,12 @@
 //! writing a temporary file and renaming it, so that a crash leaves the old file or the new one.
 
 pub mod authority;
+mod der;
 mod files;
 pub mod join;
 pub mod names;
 pub mod reload;
+pub mod signing;
 pub mod tokens;
 
 pub use authority::PkiError;

@@ -56,7 +56,7 @@ use api_schema::{Resource, Schema};
 use bytes::Bytes;
 use jiff::Timestamp;
 use parts::Part;
-pub use rights::Authority;
+pub use rights::{Authority, Question};
 use scope::Scope;
 use store_api::{DynStore, Fence, Revision};
 use update::Desired;

@@ -37,9 +37,15 @@ impl Part {
     pub(crate) fn restrict(self, kind: &dyn Kind, value: &mut Value, old: &Value, has_status: bool, now: Timestamp) {
         match self {
             Part::Whole => kind.prepare_update(value, old, has_status),
-            Part::Status => kind.prepare_status_update(value, old),
+            Part::Status => {
+                kind.prepare_status_update(value, old);
+                kind.stamp(value, old, now);
+            }
             Part::Finalize => keep_field(value, old, "status"),
-            Part::Approval => approve(value, old, now),
+            Part::Approval => {
+                kind.prepare_approval(value, old);
+                kind.stamp(value, old, now);
+            }
             Part::EphemeralContainers => only_spec(value, old, |spec, wanted| {
                 copy(spec, wanted, "ephemeralContainers");
             }),
@@ -59,7 +65,7 @@ impl Part {
                 kind.validate(value, errors);
                 kind.validate_resize(value, old, errors);
             }
-            Part::Approval => validate_approval(value, old, errors),
+            Part::Approval => kind.validate_approval(value, old, errors),
             Part::EphemeralContainers => {
                 kind.validate(value, errors);
                 validate_ephemeral(value, old, errors);
@@ -80,45 +86,6 @@ fn only_spec(value: &mut Value, old: &Value, take: impl Fn(&mut Value, &Value)) 
     take(&mut kept["spec"], &wanted);
     object::meta_mut(&mut kept).insert("resourceVersion".to_owned(), version.into());
     *value = kept;
-}
-
-/// Conditions come from the client; everything else of status, and spec, stays.
-fn approve(value: &mut Value, old: &Value, now: Timestamp) {
-    keep_field(value, old, "spec");
-    let conditions = value.pointer_mut("/status/conditions").map(Value::take);
-    keep_field(value, old, "status");
-    let Some(Value::Array(mut conditions)) = conditions else {
-        if let Some(status) = value.get_mut("status").and_then(Value::as_object_mut) {
-            status.remove("conditions");
-        }
-        return;
-    };
-    let now = Value::from(api_machinery::time::seconds(now));
-    for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
-        for field in ["lastUpdateTime", "lastTransitionTime"] {
-            condition.entry(field).or_insert_with(|| now.clone());
-        }
-    }
-    if !value["status"].is_object() {
-        value["status"] = serde_json::json!({});
-    }
-    value["status"]["conditions"] = conditions.into();
-}
-
-fn validate_approval(value: &Value, old: &Value, errors: &mut ErrorList) {
-    let path = Path::new("status").child("conditions");
-    let of = |value: &Value, kind: &str| {
-        let list = object::at(value, "status.conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-        list.iter().any(|condition| object::str_at(condition, "type") == kind)
-    };
-    for kind in ["Approved", "Denied", "Failed"] {
-        if of(old, kind) && !of(value, kind) {
-            errors.forbidden(&path, &format!("updates may not remove a condition of type {kind:?}"));
-        }
-    }
-    if of(value, "Approved") && of(value, "Denied") {
-        errors.invalid(&path, &"Denied".into(), "Approved and Denied conditions are mutually exclusive");
-    }
 }
 
 /// Of pods that a kubelet runs from a file.

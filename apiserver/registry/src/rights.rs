@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
-use api_machinery::{ApiError, GroupResource};
+use api_machinery::{ApiError, GroupResource, UserInfo};
 
 use crate::RequestInfo;
 use crate::scope::Scope;
@@ -16,6 +16,32 @@ pub struct Authority(pub Arc<dyn Authorizer>);
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Authority")
+    }
+}
+
+/// May somebody do something with a resource, on no object in particular?
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub verb: &'a str,
+    pub group: &'a str,
+    pub resource: &'a str,
+    pub subresource: &'a str,
+}
+
+impl Authority {
+    /// As a SubjectAccessReview of any version answers it.
+    pub fn allows(&self, user: UserInfo, question: &Question<'_>) -> bool {
+        let attributes = AuthzAttributes {
+            user,
+            verb: question.verb.to_owned(),
+            resource_request: true,
+            group: question.group.to_owned(),
+            version: "*".to_owned(),
+            resource: question.resource.to_owned(),
+            subresource: question.subresource.to_owned(),
+            ..AuthzAttributes::default()
+        };
+        self.0.authorize(&attributes).allowed()
     }
 }
 

@@ -11,6 +11,12 @@ use serde_json::json;
 
 const CORE_EVENTS: &str = "v1/events";
 const EVENTS: &str = "events.k8s.io/v1/events";
+/// Base64 of a PEM request.
+const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlITE1ITUNBUUF3RVRFUE1BMEdBMVVFQXd3R2MyRnRjR3hsTUZr\
+    d0V3WUhLb1pJemowQ0FRWUlLb1pJemowRApBUWNEUWdBRVRSL3BDd3lBUXBIeFNVTmpVWGUxbVpWajhIa0lnR2laVng0NHFxZ0JB\
+    YzN1aWJtZm9nemJVbkVZCjIyWHBJZzZMNVFkVEo0eWR2c1o1eEI0VnNXZ1dYS0FBTUFvR0NDcUdTTTQ5QkFNQ0EwZ0FNRVVDSUVG\
+    MUc5LysKLzJlNENDQW9pTFVtbG1IWVV4Y3dPSUZKWGp1M3dGTG9tUy82QWlFQXhzbGtyUFIxcWdaRG5GdFhvWFMrWXVscgpMa2xl\
+    c083TXd6T0tZVFMzODNnPQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
 const REQUESTS: &str = "certificates.k8s.io/v1/certificatesigningrequests";
 const COMPONENTS: &str = "v1/componentstatuses";
 
@@ -83,7 +89,7 @@ async fn requests_say_who_made_them() {
         "metadata": {"name": "r"},
         "spec": {
             "signerName": "example.com/s", "usages": ["client auth"],
-            "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUFBPQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K",
+            "request": REQUEST,
             "username": "system:admin", "uid": "u", "groups": ["system:masters"], "extra": {"a": ["b"]},
         },
         "status": {"certificate": "AAAA", "conditions": [{"type": "Approved", "status": "True"}]},

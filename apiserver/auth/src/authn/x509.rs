@@ -16,11 +16,12 @@ impl Authenticator for X509 {
     }
 }
 
-/// `None` when there is no common name, as upstream.
+/// `None` when there is no common name, as upstream. Of several, the last is the name, as Go reads them: signers
+/// and this must never see two different users in one certificate.
 pub fn user_of(der: &[u8]) -> Option<UserInfo> {
     let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
     if name.is_empty() {
         return None;
     }
