@@ -1,6 +1,7 @@
 //! What a controller wants done, as data.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,6 +147,37 @@ pub struct Report {
     pub failed: (&'static str, Cow<'static, str>),
 }
 
+/// A question to authorization: may this user do that, on no object in particular?
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    pub user: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+    pub verb: &'static str,
+    pub group: &'static str,
+    pub resource: &'static str,
+    pub subresource: &'static str,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} may {} {}/{}.{}", self.user, self.verb, self.resource, self.subresource, self.group)
+    }
+}
+
+/// A certificate to be made by whoever holds the key of the CA, and written into the status of its request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signing {
+    pub target: Target,
+    pub uid: String,
+    /// PEM of a PKCS #10 request.
+    pub request: Vec<u8>,
+    pub usages: Vec<String>,
+    /// As asked for; `None`: as long as the signer lets certificates live.
+    pub seconds: Option<i64>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     Create {
@@ -189,6 +221,11 @@ pub enum Action {
         uid: String,
     },
     Event(EventNote),
+    /// Performs the first whose question is answered with yes; none where none is.
+    WhenAllowed {
+        choices: Vec<(Access, Action)>,
+    },
+    Sign(Signing),
 }
 
 /// Steps run one after the other; the first failure ends the plan.
@@ -370,6 +407,14 @@ impl fmt::Display for Action {
             Action::DeleteCollection { gvr, namespace } => write!(f, "delete all {} of {namespace}", gvr.resource),
             Action::RequireEmpty { namespace } => write!(f, "require empty {namespace}"),
             Action::FinalizeNamespace { name, .. } => write!(f, "finalize namespace {name}"),
+            Action::WhenAllowed { choices } => {
+                write!(f, "the first that is allowed of {}", choices.len())?;
+                choices.iter().try_for_each(|(access, action)| write!(f, "\n  if {access}: {action}"))
+            }
+            Action::Sign(signing) => {
+                write!(f, "sign {} for {}", signing.target, signing.usages.join(", "))?;
+                signing.seconds.map_or(Ok(()), |seconds| write!(f, ", {seconds} seconds"))
+            }
             Action::Event(note) => {
                 let severity = if note.warning { "Warning" } else { "Normal" };
                 write!(

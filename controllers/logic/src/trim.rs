@@ -6,10 +6,10 @@
 use std::any::Any;
 
 use k8s_openapi::Metadata;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, PodStatus, Volume};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, PodStatus, Secret, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::controllers::root_ca;
+use crate::controllers::{bootstrap, root_ca};
 
 /// Drops what is read by no controller and not by the scheduler.
 pub(crate) fn trim<T: Metadata<Ty = ObjectMeta> + 'static>(object: &mut T) {
@@ -22,6 +22,8 @@ pub(crate) fn trim<T: Metadata<Ty = ObjectMeta> + 'static>(object: &mut T) {
         pod.status.iter_mut().for_each(status);
     } else if let Some(map) = object.downcast_mut::<ConfigMap>() {
         config_map(map);
+    } else if let Some(secret) = object.downcast_mut::<Secret>() {
+        self::secret(secret);
     }
 }
 
@@ -63,11 +65,20 @@ fn status(status: &mut PodStatus) {
     fit(&mut status.pod_ips);
 }
 
-/// Only one ConfigMap of a namespace is a controller's.
+/// Only these ConfigMaps are a controller's.
 fn config_map(map: &mut ConfigMap) {
-    if map.metadata.name.as_deref() != Some(root_ca::NAME) {
+    let root_ca = map.metadata.name.as_deref() == Some(root_ca::NAME);
+    if !root_ca && !bootstrap::is_cluster_info(map) {
         (map.data, map.binary_data) = (None, None);
     }
+}
+
+/// Only join tokens are a controller's.
+fn secret(secret: &mut Secret) {
+    if secret.type_.as_deref() != Some(bootstrap::TOKEN_TYPE) {
+        secret.data = None;
+    }
+    secret.string_data = None;
 }
 
 /// Lists are decoded with room to grow, and never do.
@@ -127,5 +138,16 @@ mod tests {
         let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "b"}});
         assert_eq!(trimmed::<ConfigMap>(map("kube-root-ca.crt")), map("kube-root-ca.crt"));
         assert_eq!(trimmed::<ConfigMap>(map("other"))["data"], Value::Null);
+    }
+
+    #[test]
+    fn only_join_tokens_are_kept_of_secrets() {
+        let secret = |kind: &str| {
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "type": kind,
+            "data": {"a": "Yg=="}})
+        };
+        let token = secret("bootstrap.kubernetes.io/token");
+        assert_eq!(trimmed::<Secret>(token.clone()), token);
+        assert_eq!(trimmed::<Secret>(secret("Opaque"))["data"], Value::Null);
     }
 }

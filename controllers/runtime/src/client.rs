@@ -9,10 +9,14 @@ use api_machinery::error::{ApiError, Reason, Result};
 use api_machinery::{UserInfo, Value, object};
 use api_registry::{Body, DeleteOptions, ListOptions, Registry, RequestInfo, Target as ApiTarget, Written};
 use api_schema::Resource;
+use base64::Engine as _;
 use controller_logic::Gvr;
-use controller_logic::plan::{Action, PatchType, Target};
+use controller_logic::plan::{Action, PatchType, Signing, Target};
 use futures::future::try_join_all;
+use serde_json::json;
 use store_api::{Fence, Revision, Txn};
+
+use crate::powers::Powers;
 
 /// How long one write may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -40,6 +44,7 @@ const MANAGER: &str = "kube-controller-manager";
 pub(crate) struct Client {
     pub(crate) registry: Arc<Registry>,
     info: RequestInfo,
+    powers: Powers,
 }
 
 impl Client {
@@ -63,7 +68,11 @@ impl Client {
             deadline: DEADLINE,
             ..RequestInfo::default()
         };
-        Self { registry, info }
+        Self { registry, info, powers: Powers::default() }
+    }
+
+    pub(crate) fn with_powers(self, powers: &Powers) -> Self {
+        Self { powers: powers.clone(), ..self }
     }
 
     fn resource(&self, gvr: &Gvr) -> Result<&'static Resource> {
@@ -128,6 +137,7 @@ impl Client {
 
     /// Performs one action. `Ok(None)`: nothing the cache will show.
     pub(crate) async fn perform(&self, action: &Action) -> Result<Done> {
+        let Some(action) = self.chosen(action) else { return Ok(Done::default()) };
         match action {
             Action::Create { target, object, existing_is_fine, .. } => {
                 match self.create(target, "", object.clone()).await {
@@ -149,8 +159,29 @@ impl Client {
             Action::DeleteCollection { gvr, namespace } => self.delete_collection(gvr, namespace).await,
             Action::RequireEmpty { namespace } => self.require_empty(namespace).await,
             Action::FinalizeNamespace { name, uid } => self.finalize_namespace(name, uid).await,
-            Action::Event(_) => Ok(Done::default()),
+            Action::Event(_) | Action::WhenAllowed { .. } => Ok(Done::default()),
+            Action::Sign(signing) => self.sign(signing).await,
         }
+    }
+
+    /// The action itself, or of a choice the first that is allowed.
+    fn chosen<'a>(&self, action: &'a Action) -> Option<&'a Action> {
+        let mut action = action;
+        while let Action::WhenAllowed { choices } = action {
+            action = choices.iter().find(|(access, _)| self.powers.allows(access)).map(|(_, action)| action)?;
+        }
+        Some(action)
+    }
+
+    /// A certificate is written once: whoever comes second is refused.
+    async fn sign(&self, signing: &Signing) -> Result<Done> {
+        let certificate = self.powers.sign(signing, crate::clock::now())?;
+        let body = json!({
+            "metadata": {"uid": signing.uid},
+            "status": {"certificate": base64::engine::general_purpose::STANDARD.encode(certificate)},
+        });
+        let written = or_gone(self.patch(&signing.target, "status", PatchType::Merge, body).await)?;
+        Ok(written.map_or_else(Done::default, |written| Done::of(&signing.target, &written)))
     }
 
     async fn delete(&self, target: &Target, options: &controller_logic::plan::DeleteOptions) -> Result<Done> {

@@ -7,6 +7,7 @@ mod execute;
 mod informers;
 pub mod leadership;
 mod metrics;
+mod powers;
 mod queue;
 mod scheduling;
 mod visible_lease;
@@ -24,7 +25,9 @@ use crate::client::Client;
 use crate::events::Recorder;
 use crate::informers::{Informers, Listener};
 use crate::leadership::{Elector, Held};
+pub use crate::powers::{Powers, Signer};
 use crate::workers::{Dispatcher, Running, Shop};
+pub use controller_logic::plan::Signing;
 
 /// How the controllers of one replica are run.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct ControllersConfig {
     pub lease_seconds: u64,
     /// PEM of the cluster CA, published to every namespace as `kube-root-ca.crt`.
     pub root_ca_pem: String,
+    /// What controllers may ask of this replica beyond the API.
+    pub powers: Powers,
 }
 
 /// How long the work at hand may take to end when the leadership does: one write.
@@ -113,7 +118,7 @@ async fn lead(
     }
     controllers.push(garbage);
     for running in &controllers {
-        let client = Client::new(registry.clone(), running.account(), fence.clone());
+        let client = Client::new(registry.clone(), running.account(), fence.clone()).with_powers(&config.powers);
         workers::start(running, client, &shop, tasks);
     }
     let lease_client = Client::new(registry.clone(), "leader-election", fence);

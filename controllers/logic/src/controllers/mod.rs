@@ -1,5 +1,7 @@
 //! The controllers, one file each.
 
+pub mod bootstrap;
+pub mod certificates;
 mod claim;
 pub mod deployment;
 pub mod disruption;
@@ -40,5 +42,10 @@ pub fn all(settings: &Settings) -> Vec<Box<dyn Controller>> {
         Box::new(node_eviction::NodeEvictionController),
         Box::new(taint_eviction::TaintEvictionController),
         Box::new(pod_gc::PodGarbageCollector { terminated_pods: pod_gc::TERMINATED_PODS }),
+        Box::new(certificates::CsrApprovingController),
+        Box::new(certificates::CsrSigningController),
+        Box::new(certificates::CsrCleanerController),
+        Box::new(bootstrap::BootstrapSigner),
+        Box::new(bootstrap::TokenCleaner),
     ]
 }

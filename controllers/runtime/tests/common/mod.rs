@@ -89,11 +89,16 @@ impl Cluster {
 
     /// Another replica with a cache of its own.
     pub(crate) async fn replica(&self, identity: &str) -> Replica {
+        self.replica_with(identity, controller_runtime::Powers::default()).await
+    }
+
+    pub(crate) async fn replica_with(&self, identity: &str, powers: controller_runtime::Powers) -> Replica {
         let registry = registry_over(&self.store, &self.keys).await;
         let config = ControllersConfig {
             identity: identity.to_owned(),
             lease_seconds: 1,
             root_ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+            powers,
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(controller_runtime::run(registry, config, stop.clone()));
