@@ -1,6 +1,6 @@
 //! Compiles the wire contracts without protoc. One line per file.
 
-const FILES: &[&str] = &["cri.proto", "etcd.proto", "log.proto", "raft.proto"];
+const FILES: &[&str] = &["cri.proto", "etcd.proto", "kms.proto", "log.proto", "raft.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["."])?;

@@ -1,7 +1,8 @@
-//! Wire contracts: raft RPC, log entries, CRI, etcd's API. No behaviour.
+//! Wire contracts: raft RPC, log entries, CRI, etcd's API, key management plugins. No behaviour.
 
 pub mod cri;
 pub mod etcd;
+pub mod kms;
 mod kontiki;
 
 /// The raft log's entry format: `log.proto`.

@@ -50,6 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pki", &[]),
     ("api-auth", &["api-machinery", "pki"]),
     ("api-cache", &["api-machinery", "api-schema", "api-codec", "store-api"]),
+    ("api-encryption", &["api-machinery", "kontiki-proto", "store-api"]),
     (
         "api-registry",
         &[

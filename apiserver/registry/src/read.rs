@@ -104,6 +104,11 @@ impl Registry {
                 self.cache.get(key)
             }
         };
+        // What cannot be read is not in the cache, but is not gone.
+        let object = match object {
+            None if self.store.seals(key.store_key().as_bytes()) => self.get_stored(key).await?,
+            other => other,
+        };
         object.ok_or_else(|| ApiError::not_found(&resource.group_resource(), &key.name))
     }
 

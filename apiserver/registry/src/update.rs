@@ -123,7 +123,7 @@ impl Registry {
         proposal.warnings.extend(scope.kind.warnings(value));
         let ends = metadata::ends_deletion(value, old, storage);
         ownership::keep_times(value, old);
-        if !ends && value == old {
+        if !ends && value == old && !self.is_sealed_otherwise(scope, key, current).await? {
             return Ok(if current.fresh {
                 Try::Done(Box::new(written(scope, proposal, current.revision)))
             } else {
@@ -145,6 +145,20 @@ impl Registry {
             Outcome::Done(revision) => Ok(Try::Done(Box::new(written(scope, proposal, revision)))),
             Outcome::Lost(found) => lost(found, current, taken),
         }
+    }
+
+    /// An update that changes nothing writes anyway where the store would keep the value otherwise today: that is how
+    /// clients have everything encrypted with a new key.
+    async fn is_sealed_otherwise(
+        &self,
+        scope: &Scope<'_>,
+        key: &ObjectKey,
+        current: &Current,
+    ) -> Result<bool, ApiError> {
+        if !current.fresh || scope.info.dry_run {
+            return Ok(false);
+        }
+        self.store.is_stale(key.store_key().as_bytes()).await.map_err(crate::errors::from_store)
     }
 
     /// Replaces (or deletes) the object if nobody wrote it since.

@@ -84,6 +84,17 @@ pub trait Store: Send + Sync + 'static {
     /// What this replica knows of itself and the cluster.
     fn status(&self) -> StoreStatus;
 
+    /// Whether the value of a key would be kept otherwise if it were written today. Only a store that changes values
+    /// on their way has a reason to say so.
+    async fn is_stale(&self, _key: &[u8]) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Whether values of this key are changed on their way, so that one may be there and not be readable.
+    fn seals(&self, _key: &[u8]) -> bool {
+        false
+    }
+
     /// Why this replica should not be asked anything now: it stopped, is out of contact with the others, or has
     /// another state than they. For health checks; it asks nobody.
     fn health(&self) -> Result<(), String> {
