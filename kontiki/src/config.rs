@@ -39,6 +39,12 @@ pub(crate) struct ServerConfiguration {
     /// Where etcd's clients are served; nowhere when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) etcd_listen: Option<SocketAddr>,
+    /// An `EncryptionConfiguration`: what of the store is encrypted. The same on every replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption_provider_config: Option<PathBuf>,
+    /// Read that file again whenever it changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) encryption_provider_config_automatic_reload: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,6 +103,8 @@ impl ServerConfiguration {
             node_ports: node_ports(),
             history_seconds: history_seconds(),
             etcd_listen: None,
+            encryption_provider_config: None,
+            encryption_provider_config_automatic_reload: false,
         }
     }
 }

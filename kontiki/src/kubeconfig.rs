@@ -55,6 +55,27 @@ impl Kubeconfig {
     }
 }
 
+/// Has the cluster of a file's current context trusted by another CA as well. Everything else of the file stays.
+pub(crate) fn trust_also(path: &Path, ca_pem: &str) -> Result<(), Failure> {
+    let known = Kubeconfig::read(path)?.ca_pem;
+    if known.contains(ca_pem.trim()) {
+        return Ok(());
+    }
+    let mut document: Value = serde_saphyr::from_str(&std::fs::read_to_string(path)?)?;
+    let context = named(&document, "contexts", document["current-context"].as_str(), "context");
+    let cluster = context.and_then(|context| context["cluster"].as_str()).unwrap_or("").to_owned();
+    let clusters = document["clusters"].as_array_mut().into_iter().flatten();
+    for entry in clusters.filter(|entry| entry["name"] == cluster.as_str()) {
+        let Some(map) = entry["cluster"].as_object_mut() else { continue };
+        map.remove("certificate-authority");
+        let both = format!("{}\n{ca_pem}", known.trim_end());
+        map.insert("certificate-authority-data".to_owned(), STANDARD.encode(both).into());
+    }
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    pki::write_private(path, &serde_saphyr::to_string_with_options(&document, options)?)?;
+    Ok(())
+}
+
 fn named<'a>(document: &'a Value, list: &str, name: Option<&str>, inner: &str) -> Option<&'a Value> {
     let entries = document.get(list)?.as_array()?;
     entries.iter().find(|entry| entry["name"].as_str() == name && name.is_some())?.get(inner)
@@ -87,6 +108,10 @@ mod tests {
         written.write(&path, "admin").expect("writes");
         let read = Kubeconfig::read(&path).expect("reads");
         assert_eq!((read.server, read.ca_pem, read.key_pem), (written.server, written.ca_pem, written.key_pem));
+        trust_also(&path, "another").expect("writes");
+        trust_also(&path, "another").expect("knows it already");
+        let both = Kubeconfig::read(&path).expect("reads");
+        assert_eq!((both.ca_pem, both.key_pem), (format!("{}\nanother", "ca".repeat(300)), "key".to_owned()));
         let text = std::fs::read_to_string(&path).expect("text");
         let line = text.lines().find(|line| line.contains("client-certificate-data:")).expect("the field");
         assert!(line.len() > 1000, "{line}");

@@ -6,10 +6,14 @@
 //!     kontiki store     the store by itself, for etcd's clients
 //!     kontiki status    replicas, leader, revision, lag, disk, certificates
 //!     kontiki token     make a join token
+//!     kontiki cert      list and renew certificates, replace CAs
+//!     kontiki encryption   encrypt anew what is encrypted at rest
 
 mod agent;
+mod cert;
 mod client;
 mod config;
+mod encryption;
 mod kubeconfig;
 mod lock;
 mod logging;
@@ -57,6 +61,8 @@ enum Command {
     Status(status::StatusArgs),
     Store(store::StoreArgs),
     Token(token::TokenArgs),
+    Cert(cert::CertArgs),
+    Encryption(encryption::EncryptionArgs),
 }
 
 /// What any command can fail with: a sentence for the operator, with the cause and the next step.
@@ -83,6 +89,8 @@ fn main() -> ExitCode {
             Command::Status(args) => status::run(args).await,
             Command::Store(args) => store::run(args).await,
             Command::Token(args) => token::run(args).await,
+            Command::Cert(args) => cert::run(args).await,
+            Command::Encryption(args) => encryption::run(args).await,
         }
     });
     // A task that hangs in a blocking call must not keep an ended command alive.

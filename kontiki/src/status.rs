@@ -45,7 +45,7 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
 
 /// Asks the kubeconfig's server for the members and then every one of them. When that server is down, the
 /// other kubeconfigs beside the file (`admin-1.kubeconfig` and so on, as `kontiki up` writes them) are tried.
-async fn collect(client: &Client, kubeconfig: &std::path::Path) -> Result<Value, Failure> {
+pub(crate) async fn collect(client: &Client, kubeconfig: &std::path::Path) -> Result<Value, Failure> {
     let first = match ask(client).await {
         Ok(first) => first,
         Err(error) => ask_siblings(client, kubeconfig).await.ok_or(error)?,
@@ -143,10 +143,15 @@ fn text(report: &Value, now: jiff::Timestamp) -> String {
 fn soonest(certificates: &Value, now: jiff::Timestamp) -> String {
     let ends = certificates.as_array().into_iter().flatten();
     let soonest = ends.filter_map(|one| one["expires"].as_str()?.parse::<jiff::Timestamp>().ok()).min();
-    soonest.map_or("-".to_owned(), |end| match (end.as_second() - now.as_second()) / 86_400 {
+    soonest.map_or("-".to_owned(), |end| days_left(end, now))
+}
+
+/// `364d left`
+pub(crate) fn days_left(end: jiff::Timestamp, now: jiff::Timestamp) -> String {
+    match (end.as_second() - now.as_second()).div_euclid(86_400) {
         days if days < 0 => "EXPIRED".to_owned(),
         days => format!("{days}d left"),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: TokenArgs) -> Result<(), Failure> {
         "stringData": {
             "token-id": token.id, "token-secret": token.secret, "auth-extra-groups": groups,
             "expiration": api_machinery::time::seconds(expiration),
-            "usage-bootstrap-authentication": "true", "description": "kontiki token create",
+            "usage-bootstrap-authentication": "true", "usage-bootstrap-signing": "true", "description": "kontiki token create",
         },
     });
     Client::new(&kubeconfig)?.post("/api/v1/namespaces/kube-system/secrets", &secret).await?.ok()?;

@@ -18,6 +18,25 @@ pub const BUCKETS: &[(&str, &[f64])] = &[
     ("apiserver_admission_controller_admission_duration_seconds", &ADMISSION_SECONDS),
     ("apiserver_admission_step_admission_duration_seconds", &ADMISSION_SECONDS),
     (
+        "apiserver_client_certificate_expiration_seconds",
+        &[
+            0.0,
+            1800.0,
+            3600.0,
+            7200.0,
+            21_600.0,
+            43_200.0,
+            86_400.0,
+            172_800.0,
+            345_600.0,
+            604_800.0,
+            2_592_000.0,
+            7_776_000.0,
+            15_552_000.0,
+            31_104_000.0,
+        ],
+    ),
+    (
         "apiserver_request_duration_seconds",
         &[
             0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,

@@ -1,4 +1,5 @@
-//! How a data directory becomes a node: keys made here, certificates signed by the cluster.
+//! How a data directory becomes a node: keys made here, certificates signed by the cluster. The client certificate
+//! comes as any kubelet's does.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -7,11 +8,11 @@ use pki::authority::{Request, new_csr};
 use pki::join::JoinToken;
 use serde_json::json;
 
-use super::AgentArgs;
+use super::{AgentArgs, bootstrap};
 use crate::Failure;
+use crate::client::Client;
 use crate::config::{self, API_VERSION, AgentConfiguration, NodeConfiguration, RuntimeKind};
 use crate::kubeconfig::Kubeconfig;
-use crate::server::setup::trusted;
 
 /// The kubelet's port, upstream's.
 const KUBELET_PORT: u16 = 10250;
@@ -29,24 +30,20 @@ pub(super) async fn join(args: &AgentArgs, file: &Path) -> Result<(), Failure> {
         Some(ip) => ip,
         None => outgoing_address(url).await?,
     };
-    let (client, ca) = trusted(url, &token).await?;
-    let (client_key, client_csr) =
-        new_csr(&Request { common_name: format!("system:node:{name}"), ..Request::default() }, crate::now())?;
+    let (client, ca) = bootstrap::trusted(url, &token).await?;
+    let (key_pem, certificate_pem) = bootstrap::client_certificate(&client, &name).await?;
+    let identity = Kubeconfig { server: url.clone(), ca_pem: ca.clone(), certificate_pem, key_pem };
+    // From here on it is the node that asks.
+    let client = Client::new(&identity)?;
     let (serving_key, serving_csr) =
         new_csr(&Request { common_name: format!("system:node:{name}"), ..Request::default() }, crate::now())?;
-    let body = json!({"nodeName": name, "nodeIP": ip.to_string(), "clientCSR": client_csr, "servingCSR": serving_csr});
-    let answer = client.post("/kontiki/v1/join/agent", &body).await?.ok()?;
+    let body = json!({"nodeIP": ip.to_string(), "servingCSR": serving_csr});
+    let answer = client.post("/kontiki/v1/node/certificates", &body).await?.ok()?;
     let text =
         |field: &str| answer[field].as_str().map(str::to_owned).ok_or_else(|| format!("the server sent no {field}"));
     let dir = &args.data_dir;
     let paths = ["node.kubeconfig", "serving.crt", "serving.key", "ca.crt"].map(|name| dir.join(name));
     let [kubeconfig, serving_certificate, serving_key_file, ca_file] = paths;
-    let identity = Kubeconfig {
-        server: url.clone(),
-        ca_pem: ca.clone(),
-        certificate_pem: text("clientCertificate")?,
-        key_pem: client_key,
-    };
     identity.write(&kubeconfig, &format!("system:node:{name}"))?;
     pki::write_public(&serving_certificate, &text("servingCertificate")?)?;
     pki::write_private(&serving_key_file, &serving_key)?;

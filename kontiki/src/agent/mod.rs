@@ -1,5 +1,6 @@
 //! `kontiki agent`: a worker node, or many hollow ones.
 
+mod bootstrap;
 mod join;
 pub(crate) mod real;
 mod renew;

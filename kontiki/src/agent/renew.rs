@@ -9,6 +9,7 @@ use pki::authority::{Request, expiry, new_csr};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::bootstrap;
 use crate::Failure;
 use crate::client::Client;
 use crate::config::{self, AgentConfiguration, NodeConfiguration};
@@ -41,6 +42,11 @@ async fn look(config: &mut AgentConfiguration, file: &Path, servers: &Servers) -
     }
     let Some(node) = config.nodes.first() else { return Ok(()) };
     let answer = ask(node, &config.servers, "/kontiki/v1/node/servers", &json!({})).await?;
+    if let Some(ca) = answer["ca"].as_str() {
+        for node in &config.nodes {
+            follow_ca(node, &config.servers, ca).await?;
+        }
+    }
     if let Some(found) = changed(&config.servers, &answer) {
         tracing::info!(servers = ?found, "the cluster's servers have changed");
         servers.set(found.clone());
@@ -71,29 +77,59 @@ fn ends_soon(pem: &str, now: Timestamp) -> bool {
     expiry(pem).map_or(true, |end| end.as_second() - now.as_second() < RENEW_SECONDS)
 }
 
-/// New keys, signed by the cluster for whom the present ones show us to be. Both connections and the
-/// kubelet's port read the files again by themselves.
+/// Takes over the CAs that the cluster trusts now, and certificates of the one that signs.
+async fn follow_ca(node: &NodeConfiguration, servers: &[String], ca: &str) -> Result<(), Failure> {
+    let mut kubeconfig = Kubeconfig::read(&node.kubeconfig)?;
+    if kubeconfig.ca_pem == ca {
+        return Ok(());
+    }
+    pki::authority::certificates(ca)?;
+    tracing::info!(node = node.name, "the cluster's CA has changed");
+    // While both are trusted: certificates first, so that a failure is tried again.
+    renew(node, servers).await?;
+    if let Some(file) = &node.client_ca {
+        pki::write_public(file, ca)?;
+    }
+    (kubeconfig.certificate_pem, kubeconfig.key_pem) = {
+        let renewed = Kubeconfig::read(&node.kubeconfig)?;
+        (renewed.certificate_pem, renewed.key_pem)
+    };
+    kubeconfig.ca_pem = ca.to_owned();
+    kubeconfig.write(&node.kubeconfig, &format!("system:node:{}", node.name))
+}
+
+/// New keys, signed by the cluster for whom the present ones show us to be: the client's by the API, as any kubelet
+/// rotates its own. Both connections and the kubelet's port read the files again by themselves.
 async fn renew(node: &NodeConfiguration, servers: &[String]) -> Result<(), Failure> {
     let name = format!("system:node:{}", node.name);
-    let csr = || new_csr(&Request { common_name: name.clone(), ..Request::default() }, crate::now());
-    let (client_key, client_csr) = csr()?;
-    let (serving_key, serving_csr) = csr()?;
-    let mut body = json!({"clientCSR": client_csr});
-    let serving = node.serving_certificate.as_ref().zip(node.serving_key.as_ref());
-    if serving.is_some() {
-        body["servingCSR"] = serving_csr.into();
-        body["nodeIP"] = node.ip.to_string().into();
-    }
-    let answer = ask(node, servers, "/kontiki/v1/node/certificates", &body).await?;
-    let text = |field: &str| answer[field].as_str().ok_or_else(|| format!("the server sent no {field}"));
-    if let Some((certificate, key)) = serving {
+    if let Some((certificate, key)) = node.serving_certificate.as_ref().zip(node.serving_key.as_ref()) {
+        let (serving_key, csr) = new_csr(&Request { common_name: name.clone(), ..Request::default() }, crate::now())?;
+        let body = json!({"servingCSR": csr, "nodeIP": node.ip.to_string()});
+        let answer = ask(node, servers, "/kontiki/v1/node/certificates", &body).await?;
+        let issued = answer["servingCertificate"].as_str().ok_or("the server sent no servingCertificate")?;
         pki::write_private(key, &serving_key)?;
-        pki::write_public(certificate, text("servingCertificate")?)?;
+        pki::write_public(certificate, issued)?;
     }
     let mut kubeconfig = Kubeconfig::read(&node.kubeconfig)?;
-    kubeconfig.certificate_pem = text("clientCertificate")?.to_owned();
-    kubeconfig.key_pem = client_key;
+    (kubeconfig.key_pem, kubeconfig.certificate_pem) = renewed(&kubeconfig, node, servers).await?;
     kubeconfig.write(&node.kubeconfig, &name)
+}
+
+/// Key and certificate, from the first server that answers.
+async fn renewed(
+    kubeconfig: &Kubeconfig,
+    node: &NodeConfiguration,
+    servers: &[String],
+) -> Result<(String, String), Failure> {
+    let client = Client::new(kubeconfig)?;
+    let mut failure = Failure::from("no server is known");
+    for server in std::iter::once(&kubeconfig.server).chain(servers) {
+        match bootstrap::client_certificate(&client.at(server), &node.name).await {
+            Ok(renewed) => return Ok(renewed),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// Asks one server after the other, as the node.

@@ -1,14 +1,17 @@
 //! What `kontiki server` serves below `/kontiki/v1/` besides the Kubernetes API: joining.
 //!
 //! `ca` answers the CA certificate to anyone (the token's hash says whether it is the right one),
-//! `join/agent` signs a node's certificates, `join/server` hands a new replica what it needs to be one.
-//! A node renews its certificates by `node/certificates` and learns the servers by `node/servers`.
+//! `join/server` hands a new replica what it needs to be one. Nodes join by the API itself.
+//! `encryption/rotate` has what is encrypted at rest encrypted anew, page by page; only admins may.
+//! `certificates/...` renews what a replica shows and replaces CAs; only `system:masters` may.
+//! A node of ours has its serving certificate signed by `node/certificates` and learns the servers by `node/servers`.
 //! RBAC objects made at start say who may call what: bootstrap tokens `join`, and of it `join/server` only
 //! tokens of the group for servers; nodes `node`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use api_encryption::SealedStore;
 use api_http::AdminApi;
 use api_machinery::{ApiError, UserInfo, Value};
 use async_trait::async_trait;
@@ -18,6 +21,7 @@ use store_api::{Member, Store};
 use store_node::RaftStore;
 
 use super::identity::ETCD_CA;
+use super::{certificates, encryption};
 use crate::config::ServerConfiguration;
 use crate::now;
 
@@ -25,12 +29,14 @@ use crate::now;
 pub(crate) const SERVERS: &str = "system:bootstrappers:kontiki:servers";
 /// Tokens of this group may bring in nodes.
 pub(crate) const AGENTS: &str = "system:bootstrappers:kontiki:agents";
-/// Days a node's certificate is valid.
+/// Days a node's serving certificate is valid.
 const NODE_DAYS: u32 = 365;
 
 pub(crate) struct Admin {
     pub(crate) config: ServerConfiguration,
     pub(crate) store: Arc<RaftStore>,
+    /// Where something is encrypted at rest.
+    pub(crate) sealed: Option<Arc<SealedStore>>,
 }
 
 #[async_trait]
@@ -38,12 +44,20 @@ impl AdminApi for Admin {
     async fn call(&self, path: &str, user: &UserInfo, body: Value) -> Result<Value, ApiError> {
         match path {
             "ca" => Ok(json!({"ca": self.file("ca.crt")?})),
-            "join/agent" if may(user, AGENTS) => self.sign(text(&body, "nodeName")?, &body),
             "node/certificates" => self.sign(node_of(user)?, &body),
-            "node/servers" => node_of(user).map(|_| json!({"servers": self.api_servers()})),
+            "node/servers" => {
+                node_of(user)?;
+                Ok(json!({"servers": self.api_servers(), "ca": self.file("ca.crt")?}))
+            }
             "join/server" if may(user, SERVERS) => self.join_server(&body).await,
+            // Keys are handed out: not even a role that names the path is enough.
+            path if path.starts_with("certificates/") && user.is_in(UserInfo::MASTERS) => {
+                let what = path.trim_start_matches("certificates/");
+                certificates::call(&self.config, what, &body, now())
+            }
+            "encryption/rotate" => encryption::rotate(&self.sealed, &body).await,
             "join/server/ready" if may(user, SERVERS) => self.add_server(&body).await,
-            "join/agent" | "join/server" | "join/server/ready" => Err(ApiError::new(
+            "join/server" | "join/server/ready" => Err(ApiError::new(
                 403,
                 api_machinery::Reason::Forbidden,
                 "forbidden: this token may not bring in such a machine",
@@ -84,26 +98,17 @@ impl Admin {
         self.store.status().members.iter().map(|member| member.api_url.clone()).collect()
     }
 
-    /// Signs `clientCSR` as `system:node:NAME` and `servingCSR`, where there is one, for the node's name and
-    /// address.
+    /// Signs `servingCSR` for the node's name and address.
     fn sign(&self, name: &str, body: &Value) -> Result<Value, ApiError> {
         let problems = api_machinery::names::dns1123_subdomain(name);
         if !problems.is_empty() {
             return Err(ApiError::bad_request(format!("nodeName {name:?}: {}", problems.join(", "))));
         }
-        let authority = self.authority()?;
-        let sign = |csr: &str, request: &Request| {
-            authority.sign_csr(csr, request, now()).map_err(|error| ApiError::bad_request(error.to_string()))
-        };
-        let mut answer = json!({
-            "clientCertificate": sign(text(body, "clientCSR")?, &client_request(name))?,
-            "servers": self.api_servers(),
-        });
-        if !body["servingCSR"].is_null() {
-            let ip = text(body, "nodeIP")?.parse().map_err(|_| ApiError::bad_request("nodeIP is not an address"))?;
-            answer["servingCertificate"] = sign(text(body, "servingCSR")?, &serving_request(name, ip))?.into();
-        }
-        Ok(answer)
+        let ip = text(body, "nodeIP")?.parse().map_err(|_| ApiError::bad_request("nodeIP is not an address"))?;
+        let csr = text(body, "servingCSR")?;
+        let signed = self.authority()?.sign_csr(csr, &serving_request(name, ip), now());
+        let certificate = signed.map_err(|error| ApiError::bad_request(error.to_string()))?;
+        Ok(json!({"servingCertificate": certificate, "servers": self.api_servers()}))
     }
 
     /// A node id, and the keys every replica shares. The caller starts its replica, then asks `join/server/ready`.
@@ -145,18 +150,16 @@ impl Admin {
     }
 }
 
-fn client_request(name: &str) -> Request {
+fn serving_request(name: &str, ip: std::net::IpAddr) -> Request {
     Request {
         common_name: format!("system:node:{name}"),
         organizations: vec!["system:nodes".to_owned()],
-        client: true,
+        dns_names: vec![name.to_owned()],
+        ips: vec![ip],
+        server: true,
         days: NODE_DAYS,
         ..Request::default()
     }
-}
-
-fn serving_request(name: &str, ip: std::net::IpAddr) -> Request {
-    Request { client: false, server: true, dns_names: vec![name.to_owned()], ips: vec![ip], ..client_request(name) }
 }
 
 #[cfg(test)]

@@ -42,4 +42,10 @@ pub(crate) struct ServerArgs {
     /// see, and may change, everything in the store
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) etcd_listen: Option<std::net::SocketAddr>,
+    /// Encrypt in the store what this EncryptionConfiguration says (the same on every replica)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encryption_provider_config: Option<PathBuf>,
+    /// Read that file again whenever it changes
+    #[arg(long, requires = "encryption_provider_config")]
+    pub(crate) encryption_provider_config_automatic_reload: bool,
 }

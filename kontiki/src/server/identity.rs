@@ -83,11 +83,25 @@ impl Identity {
 
     /// Makes what is missing or soon ends.
     pub(crate) fn ensure(config: &ServerConfiguration, now: Timestamp) -> Result<Self, Failure> {
-        let mut authorities = Authorities::load_or_create(&config.pki_dir, now)?;
-        if config.etcd_listen.is_some() {
-            authorities = authorities.with_etcd(&config.pki_dir, now)?;
-        }
+        let authorities = Self::authorities(config, now)?;
         Self::issue(config.data_dir.join("certificates"), &authorities, leaves(config)?, now)
+    }
+
+    /// Makes everything anew.
+    pub(crate) fn renew(config: &ServerConfiguration, now: Timestamp) -> Result<Self, Failure> {
+        let (authorities, this) = (Self::authorities(config, now)?, Self { dir: config.data_dir.join("certificates") });
+        for Leaf { name, ca, request } in leaves(config)? {
+            authorities.of(ca)?.issue(&request, now)?.write(&this.dir, name)?;
+        }
+        Ok(this)
+    }
+
+    fn authorities(config: &ServerConfiguration, now: Timestamp) -> Result<Authorities, Failure> {
+        let authorities = Authorities::load_or_create(&config.pki_dir, now)?;
+        match config.etcd_listen {
+            Some(_) => authorities.with_etcd(&config.pki_dir, now),
+            None => Ok(authorities),
+        }
     }
 
     /// Makes those certificates that are missing or soon end.
@@ -99,16 +113,19 @@ impl Identity {
     ) -> Result<Self, Failure> {
         let this = Self { dir };
         for Leaf { name, ca, request } in leaves {
-            if !this.is_good(name, now) {
-                authorities.of(ca)?.issue(&request, now)?.write(&this.dir, name)?;
+            let authority = authorities.of(ca)?;
+            if !this.is_good(name, authority, now) {
+                authority.issue(&request, now)?.write(&this.dir, name)?;
             }
         }
         Ok(this)
     }
 
-    fn is_good(&self, name: &str, now: Timestamp) -> bool {
-        let end = std::fs::read_to_string(self.certificate(name)).ok().and_then(|pem| expiry(&pem).ok());
-        self.key(name).exists() && end.is_some_and(|end| end.as_second() - now.as_second() > RENEW_SECONDS)
+    /// Good for a while yet, and of the CA that signs now.
+    fn is_good(&self, name: &str, authority: &Authority, now: Timestamp) -> bool {
+        let Ok(pem) = std::fs::read_to_string(self.certificate(name)) else { return false };
+        let lasts = expiry(&pem).is_ok_and(|end| end.as_second() - now.as_second() > RENEW_SECONDS);
+        self.key(name).exists() && lasts && authority.has_signed(&pem)
     }
 
     /// Name and end of every certificate of this replica.

@@ -1,4 +1,5 @@
-//! RBAC for joining and for nodes: who may call what below `/kontiki/v1/`.
+//! RBAC for joining and for nodes: who may call what below `/kontiki/v1/`, and what kubeadm sets up for kubelets that
+//! join by TLS bootstrap: reading `cluster-info`, making requests, having them approved.
 
 use std::time::Duration;
 
@@ -35,7 +36,45 @@ fn objects() -> Vec<(&'static str, Value)> {
         ("clusterrolebindings", binding("kontiki:ca", "system:unauthenticated")),
         ("clusterrolebindings", binding("kontiki:join", "system:bootstrappers")),
         ("clusterrolebindings", binding("kontiki:node", "system:nodes")),
+        ("roles", cluster_info_role()),
+        ("rolebindings", cluster_info_binding()),
+        (
+            "clusterrolebindings",
+            bootstrap_binding("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", &BOOTSTRAPPERS),
+        ),
+        ("clusterrolebindings", bootstrap_binding("kubeadm:node-autoapprove-bootstrap", NODE_CLIENT, &BOOTSTRAPPERS)),
+        (
+            "clusterrolebindings",
+            bootstrap_binding("kubeadm:node-autoapprove-certificate-rotation", SELF_NODE_CLIENT, &["system:nodes"]),
+        ),
     ]
+}
+
+/// Whose tokens may bring in kubelets: kubeadm's, and ours for agents.
+const BOOTSTRAPPERS: [&str; 2] = ["system:bootstrappers:kubeadm:default-node-token", super::AGENTS];
+const NODE_CLIENT: &str = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
+const SELF_NODE_CLIENT: &str = "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient";
+const CLUSTER_INFO: &str = "kubeadm:bootstrap-signer-clusterinfo";
+
+fn bootstrap_binding(name: &str, role: &str, groups: &[&str]) -> Value {
+    let subjects: Vec<Value> =
+        groups.iter().map(|group| json!({"apiGroup": GROUP, "kind": "Group", "name": group})).collect();
+    json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": role}, "subjects": subjects})
+}
+
+fn cluster_info_role() -> Value {
+    json!({"apiVersion": format!("{GROUP}/v1"), "kind": "Role",
+        "metadata": {"name": CLUSTER_INFO, "namespace": "kube-public"},
+        "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["cluster-info"]}]})
+}
+
+/// Anybody: the signatures say whether to believe it.
+fn cluster_info_binding() -> Value {
+    json!({"apiVersion": format!("{GROUP}/v1"), "kind": "RoleBinding",
+        "metadata": {"name": CLUSTER_INFO, "namespace": "kube-public"},
+        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": CLUSTER_INFO},
+        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": "system:anonymous"}]})
 }
 
 async fn create(registry: &Registry, resource: &str, object: Value) -> Result<()> {
@@ -43,7 +82,8 @@ async fn create(registry: &Registry, resource: &str, object: Value) -> Result<()
         .schema
         .resource(GROUP, "v1", resource)
         .ok_or_else(|| api_machinery::ApiError::internal(format!("{resource} is not served")))?;
-    let target = Target { resource, namespace: "", name: "", subresource: "" };
+    let namespace = api_machinery::object::namespace(&object).to_owned();
+    let target = Target { resource, namespace: &namespace, name: "", subresource: "" };
     let info = RequestInfo {
         user: UserInfo::internal("system:apiserver"),
         fence: None,

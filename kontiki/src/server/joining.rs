@@ -132,6 +132,8 @@ mod tests {
             api_port: 6443,
             peer_port: 6444,
             etcd_listen: None,
+            encryption_provider_config: None,
+            encryption_provider_config_automatic_reload: false,
         }
     }
 

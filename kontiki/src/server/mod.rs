@@ -2,15 +2,22 @@
 
 mod admin;
 pub(crate) mod args;
+mod certificates;
+mod client_certificates;
+mod cluster_info;
+mod controllers;
+mod encryption;
 mod endpoints;
 mod etcd;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
 mod joining;
+mod kms;
 mod objects;
 mod rbac;
 pub(crate) mod setup;
+mod signer;
 mod status;
 mod waiting;
 
@@ -18,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_auth::authn::{self, bootstrap_token::BootstrapTokens, service_account::ServiceAccounts, x509::X509};
-use api_auth::authz::{self, node::NodeAuthorizer, rbac::Rbac};
+use api_auth::authz::{self, Authorizer, node::NodeAuthorizer, rbac::Rbac};
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
 use store_api::{DynStore, Member};
@@ -56,6 +63,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let metrics = prometheus::install()?;
     let (mut config, joining) = setup::prepare(&args).await?;
     config.etcd_listen = args.etcd_listen.or(config.etcd_listen);
+    config.encryption_provider_config = args.encryption_provider_config.or(config.encryption_provider_config);
+    config.encryption_provider_config_automatic_reload |= args.encryption_provider_config_automatic_reload;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     serve(config, joining, metrics, stop).await
@@ -81,15 +90,16 @@ async fn serve(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let identity = Identity::ensure(&config, crate::now())?;
+    let identity = certificates::ensure(&config, crate::now())?;
     let renewed = config.clone();
-    tokio::spawn(identity::keep_fresh(move |now| Identity::ensure(&renewed, now), stop.clone()));
+    tokio::spawn(identity::keep_fresh(move |now| certificates::ensure(&renewed, now), stop.clone()));
     let listener = listen(&config).await?;
     let raft = start_store(&config, &identity).await?;
+    let sealed = encryption::sealed(&config, &raft, &stop).await?;
     tokio::spawn(stop_with_store(raft.clone(), stop.clone()));
     let waiting = waiting::Waiting::new(&config, &identity, source(&config, &identity, &raft))?;
     let registry = tokio::select! {
-        registry = become_ready(&config, joining, &raft, &stop) => registry?,
+        registry = become_ready(&config, joining, &raft, encryption::store(&raft, &sealed), &stop) => registry?,
         never = waiting.serve(&listener) => match never {},
     };
     let Some(registry) = registry else {
@@ -100,14 +110,16 @@ async fn serve(
     rbac::rebuild(&registry.cache, &rbac);
     tokio::spawn(rbac::follow(registry.cache.clone(), rbac.clone(), stop.clone()));
     let bootstrapped = Flag::default();
-    let first_objects = bootstrap(registry.clone(), bootstrapped.clone(), stop.clone());
+    let first_objects = bootstrap(registry.clone(), config.clone(), bootstrapped.clone(), stop.clone());
     let own = endpoints::publishable(&config.api.advertise);
     let endpoint = endpoints::keep(registry.clone(), own, stop.clone());
     let endpoint = tokio::spawn(async { (first_objects.await, endpoint.await) });
-    let controllers =
-        tokio::spawn(controller_runtime::run(registry.clone(), controllers_config(&config)?, stop.clone()));
+    let authorizer = authorizer(&registry, rbac);
+    let controllers = controllers::Controllers::new(&config, &registry, &authorizer);
+    let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
-    let server = http_server(&config, &identity, &registry, rbac, raft.clone(), bootstrapped, metrics)?;
+    let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed };
+    let server = http_server(&config, &identity, &registry, authorizer, admin, bootstrapped, metrics)?;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
@@ -134,6 +146,7 @@ async fn become_ready(
     config: &ServerConfiguration,
     joining: Option<joining::Joining>,
     raft: &Arc<RaftStore>,
+    store: DynStore,
     stop: &CancellationToken,
 ) -> Result<Option<Arc<Registry>>, Failure> {
     let ready = async {
@@ -142,7 +155,7 @@ async fn become_ready(
             joining.become_member().await?;
         }
         wait_for_quorum(raft).await;
-        start_registry(config, raft.clone()).await
+        start_registry(config, store).await
     };
     stop.run_until_cancelled(ready).await.transpose()
 }
@@ -213,11 +226,12 @@ async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result
 }
 
 /// Makes what every cluster has. Any replica may do it; what is there already stays.
-async fn bootstrap(registry: Arc<Registry>, done: Flag, stop: CancellationToken) {
+async fn bootstrap(registry: Arc<Registry>, config: ServerConfiguration, done: Flag, stop: CancellationToken) {
     loop {
         let tried = async {
             registry.bootstrap().await?;
-            join_roles::ensure(&registry).await
+            join_roles::ensure(&registry).await?;
+            cluster_info::ensure(&registry, &config).await
         };
         match stop.run_until_cancelled(tried).await {
             None => return,
@@ -228,20 +242,18 @@ async fn bootstrap(registry: Arc<Registry>, done: Flag, stop: CancellationToken)
     }
 }
 
-fn controllers_config(config: &ServerConfiguration) -> Result<controller_runtime::ControllersConfig, Failure> {
-    Ok(controller_runtime::ControllersConfig {
-        identity: format!("kontiki-{}_{}", config.id, std::process::id()),
-        lease_seconds: 2,
-        root_ca_pem: std::fs::read_to_string(config.pki_dir.join("ca.crt"))?,
-    })
+fn authorizer(registry: &Arc<Registry>, rbac: Arc<Rbac>) -> Arc<dyn Authorizer> {
+    let objects = Arc::new(objects::CachedObjects(registry.clone()));
+    let node = NodeAuthorizer::new(objects);
+    Arc::new(authz::Union { authorizers: vec![Box::new(authz::Masters), Box::new(node), Box::new(rbac)] })
 }
 
 fn http_server(
     config: &ServerConfiguration,
     identity: &Identity,
     registry: &Arc<Registry>,
-    rbac: Arc<Rbac>,
-    raft: Arc<RaftStore>,
+    authorizer: Arc<dyn Authorizer>,
+    admin: admin::Admin,
     bootstrapped: Flag,
     metrics: Metrics,
 ) -> Result<api_http::Server, Failure> {
@@ -250,17 +262,14 @@ fn http_server(
         ServiceAccounts { issuer: registry.config.tokens.clone(), objects: objects.clone(), now: crate::now };
     let authenticator = authn::Union {
         methods: vec![
-            Box::new(X509),
+            Box::new(client_certificates::Measured(X509)),
             Box::new(accounts),
             Box::new(BootstrapTokens { objects: objects.clone(), now: crate::now }),
         ],
         anonymous: true,
     };
-    let authorizer = authz::Union {
-        authorizers: vec![Box::new(authz::Masters), Box::new(NodeAuthorizer::new(objects)), Box::new(rbac)],
-    };
-    let store: DynStore = raft.clone();
-    let status = source(config, identity, &raft);
+    let store: DynStore = admin.store.clone();
+    let status = source(config, identity, &admin.store);
     Ok(api_http::Server {
         config: api_http::ServerConfig {
             listen: config.api.listen,
@@ -274,11 +283,11 @@ fn http_server(
         },
         registry: registry.clone(),
         authenticator: Arc::new(authenticator),
-        authorizer: Arc::new(authorizer),
+        authorizer,
         ready_checks: health::ready(&registry.cache, &store, &bootstrapped),
         live_checks: health::live(&registry.cache),
         metrics: Arc::new(move || metrics.render()),
         status: Arc::new(move || status.json()),
-        admin: Some(Arc::new(admin::Admin { config: config.clone(), store: raft })),
+        admin: Some(Arc::new(admin)),
     })
 }

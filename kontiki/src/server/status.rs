@@ -18,9 +18,7 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn json(&self) -> Value {
         let status = self.raft.status();
-        let certificates: Vec<Value> = self
-            .identity
-            .expiries()
+        let certificates: Vec<Value> = super::certificates::expiries(&self.config, &self.identity)
             .into_iter()
             .map(|(name, end)| json!({"name": name, "expires": end.to_string()}))
             .collect();
