@@ -17,6 +17,7 @@ mod encryption;
 mod kubeconfig;
 mod lock;
 mod logging;
+mod overlay;
 mod prometheus;
 mod server;
 mod status;

@@ -166,6 +166,14 @@ impl Cache {
         self.known(resource).map_or(0, |resource| resource.state.read().len())
     }
 
+    /// Number of objects of a resource, and their bytes as they are sent, for flow control.
+    pub fn size(&self, resource: &GroupResource) -> (u64, u64) {
+        self.known(resource).map_or((0, 0), |resource| {
+            let state = resource.state.read();
+            (state.len() as u64, state.object_bytes())
+        })
+    }
+
     /// Events of a resource (or namespace) with a revision greater than `after`.
     pub fn watch(
         self: &Arc<Self>,

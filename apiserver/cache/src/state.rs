@@ -52,6 +52,8 @@ pub(crate) struct State {
     objects: Objects,
     /// Of pods: node, and the objects on it.
     by_node: HashMap<Box<str>, Objects>,
+    /// Of the current objects as they are sent.
+    object_bytes: u64,
     window: VecDeque<Entry>,
     /// What the window alone holds.
     window_bytes: usize,
@@ -90,6 +92,9 @@ impl State {
     }
     pub(crate) fn len(&self) -> usize {
         self.objects.len()
+    }
+    pub(crate) fn object_bytes(&self) -> u64 {
+        self.object_bytes
     }
     pub(crate) fn window_len(&self) -> usize {
         self.window.len()
@@ -139,6 +144,8 @@ impl State {
 
     fn put(&mut self, key: &str, object: Arc<Object>) -> CacheEvent {
         let previous = self.objects.insert(key.into(), object.clone());
+        self.object_bytes += object.json.len() as u64;
+        self.object_bytes -= previous.as_ref().map_or(0, |previous| previous.json.len() as u64);
         self.index(key, &object, previous.as_deref());
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
         CacheEvent { kind, revision: object.revision, object, previous }
@@ -146,6 +153,7 @@ impl State {
 
     fn remove(&mut self, key: &str, object: Arc<Object>) -> Option<CacheEvent> {
         let previous = self.objects.remove(key)?;
+        self.object_bytes -= previous.json.len() as u64;
         self.unindex(key, &previous);
         Some(CacheEvent { kind: EventKind::Deleted, revision: object.revision, object, previous: Some(previous) })
     }

@@ -6,27 +6,44 @@ use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_machinery::error::Result;
 use api_machinery::{ApiError, GroupResource, UserInfo};
 
+use crate::audit::Trail;
 use crate::metrics;
 use crate::request_info::RequestInfo;
 
 /// Whether the user may make this request. 403 otherwise, before anything is looked up.
-pub(crate) fn request(authorizer: &dyn Authorizer, user: &UserInfo, info: &RequestInfo) -> Result<()> {
+pub(crate) fn request(
+    authorizer: &dyn Authorizer,
+    user: &UserInfo,
+    info: &RequestInfo,
+    trail: Option<&Trail>,
+) -> Result<()> {
     let mut attributes = info.attributes(user);
-    check(authorizer, &attributes)?;
+    let mut decision = decide(authorizer, &attributes);
     // A WebSocket is opened with GET: running something in a pod needs `create` by any method.
     let runs = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward");
-    if info.is_resource && info.resource == "pods" && runs && info.verb == "get" {
+    if decision.allowed() && info.is_resource && info.resource == "pods" && runs && info.verb == "get" {
         attributes.verb = "create".to_owned();
-        check(authorizer, &attributes)?;
+        decision = decide(authorizer, &attributes);
     }
-    Ok(())
+    if let Some(trail) = trail {
+        trail.authorized(&decision);
+    }
+    outcome(&attributes, decision)
 }
 
 /// 403 with upstream's text unless allowed.
 pub(crate) fn check(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Result<()> {
+    outcome(attributes, decide(authorizer, attributes))
+}
+
+fn decide(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Decision {
     let started = Instant::now();
     let decision = authorizer.authorize(attributes);
     metrics::authorized(&decision, started.elapsed());
+    decision
+}
+
+fn outcome(attributes: &AuthzAttributes, decision: Decision) -> Result<()> {
     match decision {
         Decision::Allow { .. } => Ok(()),
         Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(refusal(attributes, &reason)),

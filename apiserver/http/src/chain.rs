@@ -1,6 +1,7 @@
-//! The way of a request. [`answer`] reads top to bottom: canonical path, what is asked, who asks, on whose
-//! behalf, whether there is room, whether they may; then it is dispatched.
+//! The way of a request. [`answer`] reads top to bottom: canonical path, what is asked, who asks, audit is opened,
+//! on whose behalf, whether there is room, whether they may; then it is dispatched. [`handle`] closes audit.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,15 +14,17 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{self, Trail};
+use crate::flow::{Asked, Classified, Seat};
 use crate::impersonate::impersonate;
-use crate::metrics::{self, Labels};
+use crate::metrics::{self, Labels, LongRunning};
 use crate::negotiate;
 use crate::path::RequestPath;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::respond::{self, Response};
 use crate::state::State;
-use crate::{authorize, deprecated, nonresource, options, resources, websocket};
+use crate::{authorize, deprecated, inflight, nonresource, options, resources, websocket};
 
 /// What TLS says of a client.
 pub(crate) enum Client {
@@ -35,6 +38,7 @@ pub(crate) enum Client {
 /// The other end of a connection.
 pub(crate) struct Peer {
     pub client: Client,
+    pub address: SocketAddr,
     /// Cancel to finish what is open and close: clients that fail to authenticate get no multiplexing.
     pub close: CancellationToken,
 }
@@ -46,12 +50,19 @@ pub(crate) struct Call {
     pub info: RequestInfo,
     pub user: UserInfo,
     pub labels: Labels,
+    /// Where it is audited.
+    pub trail: Option<Arc<Trail>>,
     pub request: Request<Incoming>,
 }
 
 impl Call {
     pub(crate) fn headers(&self) -> &HeaderMap {
         self.request.headers()
+    }
+
+    /// Counted and audited until it is dropped.
+    pub(crate) fn long_running(&self) -> LongRunning {
+        self.labels.long_running(self.trail.clone())
     }
 }
 
@@ -63,6 +74,8 @@ struct Seen {
     long_running: bool,
     /// What is said of the version that was asked for.
     deprecated: Option<&'static str>,
+    trail: Option<Arc<Trail>>,
+    classified: Option<Classified>,
 }
 
 const MAX_AUDIT_ID_BYTES: usize = 64;
@@ -75,25 +88,37 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, request: Request<
     let query = Query::parse(request.uri().query()).unwrap_or_default();
     let output = negotiate::output_or_json(request.headers(), &query);
     let mut seen = Seen::default();
-    let answer = answer(&state, &peer, request, &mut seen).await;
+    let answer = answer(&state, &peer, request, &audit_id, &mut seen).await;
     let mut response = answer.unwrap_or_else(|error| {
         if error.code == 401 {
             peer.close.cancel();
+        }
+        if let Some(trail) = &seen.trail {
+            trail.failed(&error);
         }
         respond::error(&output, &error)
     });
     if let Some(warning) = seen.deprecated {
         add_warnings(&mut response, &[warning]);
     }
-    finish(&mut response, &audit_id);
+    finish(&mut response, &audit_id, seen.classified.as_ref());
     if let Some(labels) = &seen.labels {
         let bytes = response.body().size_hint().exact();
         labels.answered(response.status().as_u16(), started.elapsed(), seen.system_client, bytes, seen.long_running);
     }
+    if let Some(trail) = seen.trail.take() {
+        response = trail.finish(response).await;
+    }
     if head { without_body(response) } else { response }
 }
 
-async fn answer(state: &Arc<State>, peer: &Peer, request: Request<Incoming>, seen: &mut Seen) -> Result<Response> {
+async fn answer(
+    state: &Arc<State>,
+    peer: &Peer,
+    request: Request<Incoming>,
+    audit_id: &HeaderValue,
+    seen: &mut Seen,
+) -> Result<Response> {
     let path = RequestPath::parse(request.uri().path())?;
     let query = Query::parse(request.uri().query())?;
     let info = RequestInfo::new(request.method(), &path, &query)?;
@@ -101,27 +126,90 @@ async fn answer(state: &Arc<State>, peer: &Peer, request: Request<Incoming>, see
     seen.labels = Some(labels.clone());
     seen.long_running = info.is_long_running();
 
-    let user = authenticate(state, peer, request.headers()).await?;
-    let user = impersonate(&*state.server.authorizer, user, request.headers())?;
+    let asker = identify(state, peer, &request, audit_id, &info, seen).await?;
+    let user = impersonate(&*state.server.authorizer, asker.clone(), request.headers())?;
+    if let Some(trail) = seen.trail.as_ref().filter(|_| user != asker) {
+        trail.impersonates(&user);
+    }
     seen.system_client = metrics::system_client(&user);
-    let _seat = state.inflight.seat(&info, &user)?;
-    authorize::request(&*state.server.authorizer, &user, &info)?;
+    let deadline = options::deadline(&query);
+    let may_take = *deadline.as_ref().unwrap_or(&options::REQUEST_TIMEOUT);
+    let asked = Asked { info: &info, user: &user, query: &query, deadline: may_take };
+    let _room = enter(state, &asked, seen).await?;
+    authorize::request(&*state.server.authorizer, &user, &info, seen.trail.as_deref())?;
     seen.deprecated = deprecated::warning(&info);
 
     let long_running = info.is_long_running();
-    let deadline = options::deadline(&query)?;
-    let call = Call { path, query, info, user, labels, request };
-    let answer = async {
-        if call.info.is_resource {
-            resources::dispatch(state, call).await
-        } else {
-            nonresource::dispatch(state, call).await
-        }
-    };
+    let deadline = deadline?;
+    let call = Call { path, query, info, user, labels, trail: seen.trail.clone(), request };
+    let answer = dispatch(state.clone(), call);
     if long_running {
         return answer.await;
     }
     tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+/// A place to work in, until the answer is ready; sending it is not counted.
+enum Room {
+    Seat { _seat: Option<Seat> },
+    Bound { _seat: inflight::Seat },
+}
+
+/// Waits for room: with priority and fairness, or for one of two bounds without it.
+async fn enter(state: &State, asked: &Asked<'_>, seen: &mut Seen) -> Result<Room> {
+    let Some(flow) = &state.flow else {
+        return Ok(Room::Bound { _seat: state.inflight.seat(asked.info, asked.user)? });
+    };
+    let (entered, classified) = flow.enter(state, asked).await;
+    seen.classified = classified;
+    Ok(Room::Seat { _seat: entered? })
+}
+
+/// Who asks; opens audit, also for those of whom nobody knows.
+async fn identify(
+    state: &State,
+    peer: &Peer,
+    request: &Request<Incoming>,
+    audit_id: &HeaderValue,
+    info: &RequestInfo,
+    seen: &mut Seen,
+) -> Result<UserInfo> {
+    let received = state.now();
+    let uri = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let audit_id = audit_id.to_str().unwrap_or("-");
+    let head = audit::Head { audit_id, received, uri, headers: request.headers(), info };
+    let found = authenticate(state, peer, request.headers()).await;
+    match &found {
+        Ok(user) => seen.trail = audit::open(state, peer, &head, user).await?,
+        Err(error) if error.code == 401 => audit::refused(state, peer, &head).await,
+        Err(_) => {}
+    }
+    found
+}
+
+/// A write that is audited goes on when its client leaves: its record says what became of it.
+async fn dispatch(state: Arc<State>, call: Call) -> Result<Response> {
+    let Some(trail) = call.trail.clone() else { return work(state, call).await };
+    if !call.info.is_mutating() || call.info.is_long_running() {
+        return trail.answered(work(state, call).await).await;
+    }
+    let (tracker, own) = (state.clone(), trail.clone());
+    let working = async move { own.answered(work(state, call).await).await };
+    match tracker.tasks.spawn(working).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            trail.panicked(&error.to_string());
+            let text = "This request caused apiserver to panic. Look in the logs for details.";
+            Err(ApiError::new(500, Reason::InternalError, text))
+        }
+    }
+}
+
+async fn work(state: Arc<State>, call: Call) -> Result<Response> {
+    match call.info.is_resource {
+        true => resources::dispatch(&state, call).await,
+        false => nonresource::dispatch(&state, call).await,
+    }
 }
 
 fn timed_out() -> ApiError {
@@ -175,8 +263,14 @@ fn audit_id(state: &State, headers: &HeaderMap) -> HeaderValue {
     own.or_else(|| state.ids.next().parse().ok()).unwrap_or(HeaderValue::from_static("-"))
 }
 
-fn finish(response: &mut Response, audit_id: &HeaderValue) {
+/// Names of levels and schemas are not for everyone: clients are told their uids, as upstream.
+fn finish(response: &mut Response, audit_id: &HeaderValue, classified: Option<&Classified>) {
     let headers = response.headers_mut();
+    for (name, uid) in classified.into_iter().flat_map(Classified::headers) {
+        if let Ok(uid) = HeaderValue::from_str(uid) {
+            headers.insert(name, uid);
+        }
+    }
     headers.insert("audit-id", audit_id.clone());
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
 }

@@ -1,5 +1,5 @@
-//! A bound on requests in flight, upstream's `--max-requests-inflight` and `--max-mutating-requests-inflight`:
-//! the first measure of fairness. What keeps the cluster alive is not counted: administrators, leases, node
+//! A bound on requests in flight, where priority and fairness is off (`--enable-priority-and-fairness=false`):
+//! upstream's `--max-requests-inflight` and `--max-mutating-requests-inflight`. What keeps the cluster alive is not counted: administrators, leases, node
 //! heartbeats and health checks; nor are watches and streams, which would fill the bound by waiting.
 
 use std::sync::Arc;
@@ -9,12 +9,8 @@ use api_machinery::{ApiError, UserInfo};
 use metrics::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::flow::FlowConfig;
 use crate::request_info::RequestInfo;
-
-/// Reads in flight, at most.
-pub(crate) const MAX_READS: usize = 400;
-/// Writes in flight, at most.
-pub(crate) const MAX_WRITES: usize = 200;
 
 pub(crate) struct InFlight {
     reads: Bound,
@@ -50,9 +46,9 @@ impl Drop for Taken {
     }
 }
 
-impl Default for InFlight {
-    fn default() -> Self {
-        Self { reads: Bound::new("readOnly", MAX_READS), writes: Bound::new("mutating", MAX_WRITES) }
+impl InFlight {
+    pub(crate) fn new(config: &FlowConfig) -> Self {
+        Self { reads: Bound::new("readOnly", config.max_reads), writes: Bound::new("mutating", config.max_writes) }
     }
 }
 
@@ -101,7 +97,8 @@ mod tests {
     #[test]
     fn the_bound_refuses_but_not_everyone() {
         let shown = Arc::new(Shown::default());
-        let mut inflight = InFlight::default();
+        let max = 5;
+        let mut inflight = InFlight::new(&FlowConfig { enabled: false, max_reads: 1, max_writes: max });
         inflight.writes.taken = Gauge::from_arc(shown.clone());
         let info = |verb: &str, group: &str, resource: &str| RequestInfo {
             is_resource: true,
@@ -112,10 +109,10 @@ mod tests {
         };
         let user = |group: &str| UserInfo { groups: vec![group.to_owned()], ..UserInfo::default() };
         let create = info("create", "", "pods");
-        let seats: Vec<Seat> = (0..MAX_WRITES).map(|_| inflight.seat(&create, &user("devs")).expect("free")).collect();
+        let seats: Vec<Seat> = (0..max).map(|_| inflight.seat(&create, &user("devs")).expect("free")).collect();
         let refused = inflight.seat(&create, &user("devs")).err().expect("full");
         assert_eq!((refused.code, refused.details.map(|details| details.retry_after_seconds)), (429, Some(1)));
-        assert_eq!(shown.0.load(Ordering::Relaxed), MAX_WRITES as i64, "a refusal takes no seat");
+        assert_eq!(shown.0.load(Ordering::Relaxed), max as i64, "a refusal takes no seat");
         assert!(inflight.seat(&create, &user("system:masters")).is_ok());
         assert!(inflight.seat(&info("update", "coordination.k8s.io", "leases"), &user("devs")).is_ok());
         assert!(inflight.seat(&info("patch", "", "nodes"), &user("system:nodes")).is_ok());

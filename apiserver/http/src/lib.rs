@@ -1,12 +1,14 @@
 //! The HTTPS face: TLS, routing, the request chain, discovery, OpenAPI, negotiation, and streaming
 //! to kubelets.
 
+mod audit;
 mod authorize;
 mod body;
 mod chain;
 mod connect;
 mod deprecated;
 mod discovery;
+mod flow;
 mod health;
 mod impersonate;
 mod inflight;
@@ -35,9 +37,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use api_audit::Auditor;
 use api_auth::authn::Authenticator;
 use api_auth::authz::Authorizer;
 use api_registry::Registry;
+pub use flow::FlowConfig;
 use tokio_util::sync::CancellationToken;
 
 pub struct ServerConfig {
@@ -65,6 +69,9 @@ pub struct Server {
     pub registry: Arc<Registry>,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
+    /// `None`: nothing is audited.
+    pub audit: Option<Arc<Auditor>>,
+    pub flow: FlowConfig,
     pub ready_checks: Vec<Box<dyn HealthCheck>>,
     pub live_checks: Vec<Box<dyn HealthCheck>>,
     /// The text of `/metrics`.
@@ -101,6 +108,7 @@ impl Server {
         let tls = pki::reload::lenient_server_config(&config.certificate, &config.key, &config.client_ca, &alpn)
             .map_err(std::io::Error::other)?;
         let state = state::State::new(self, stop)?;
+        tokio::spawn(flow::run(state.clone()));
         serve::run(state, listener, tls).await;
         Ok(())
     }

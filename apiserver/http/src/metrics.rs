@@ -1,5 +1,6 @@
 //! What this server counts, under upstream's names, with labels bounded by what is served.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api_auth::authz::Decision;
@@ -8,9 +9,12 @@ use api_registry::Registry;
 use api_schema::{Resource, Schema};
 use metrics::{counter, gauge, histogram};
 
+use crate::audit::Trail;
 use crate::discovery::{GIT_VERSION, MAJOR, MINOR};
+use crate::flow::Watching;
 use crate::request_info::RequestInfo;
 
+const FLOW_SECONDS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
 const ADMISSION_SECONDS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
 
 /// Bucket bounds of our histograms, for whoever installs the recorder.
@@ -43,6 +47,10 @@ pub const BUCKETS: &[(&str, &[f64])] = &[
             20.0, 30.0, 45.0, 60.0,
         ],
     ),
+    ("apiserver_flowcontrol_request_wait_duration_seconds", &FLOW_SECONDS),
+    ("apiserver_flowcontrol_request_execution_seconds", &FLOW_SECONDS),
+    ("apiserver_flowcontrol_request_queue_length_after_enqueue", &[0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0]),
+    ("apiserver_flowcontrol_work_estimated_seats", &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0]),
     ("apiserver_response_sizes", &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9]),
     ("apiserver_watch_events_sizes", &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131072.0]),
     (
@@ -142,7 +150,7 @@ impl Labels {
     }
 
     /// Counts a watch or stream while the answer is held.
-    pub(crate) fn long_running(&self) -> LongRunning {
+    pub(crate) fn long_running(&self, trail: Option<Arc<Trail>>) -> LongRunning {
         let labels = [
             ("verb", self.verb.to_owned()),
             ("group", self.group.clone()),
@@ -154,16 +162,19 @@ impl Labels {
         ];
         let gauge = gauge!("apiserver_longrunning_requests", &labels);
         gauge.increment(1.0);
-        LongRunning(gauge)
+        LongRunning { gauge, _trail: trail }
     }
 }
 
-/// One watch or stream that is open.
-pub(crate) struct LongRunning(metrics::Gauge);
+/// One watch or stream that is open. Its audit ends with it.
+pub(crate) struct LongRunning {
+    gauge: metrics::Gauge,
+    _trail: Option<Arc<Trail>>,
+}
 
 impl Drop for LongRunning {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        self.gauge.decrement(1.0);
     }
 }
 
@@ -172,10 +183,11 @@ pub(crate) struct WatchMeter {
     events: metrics::Counter,
     sizes: metrics::Histogram,
     _open: LongRunning,
+    _watching: Option<Watching>,
 }
 
 impl WatchMeter {
-    pub(crate) fn new(labels: &Labels) -> Self {
+    pub(crate) fn new(labels: &Labels, open: LongRunning, watching: Option<Watching>) -> Self {
         let of = [
             ("group", labels.group.clone()),
             ("version", labels.version.clone()),
@@ -184,7 +196,8 @@ impl WatchMeter {
         Self {
             events: counter!("apiserver_watch_events_total", &of),
             sizes: histogram!("apiserver_watch_events_sizes", &of),
-            _open: labels.long_running(),
+            _open: open,
+            _watching: watching,
         }
     }
     pub(crate) fn event(&self, bytes: usize) {

@@ -14,7 +14,7 @@ use crate::negotiate::{self, Endpoint};
 use crate::respond::{self, JSON, Response};
 use crate::served::method_not_allowed;
 use crate::state::State;
-use crate::{health, metrics};
+use crate::{flow, health, metrics};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Where `kontiki` adds to the API.
@@ -52,6 +52,9 @@ fn read(state: &State, call: &Call, path: &str) -> Result<Response> {
         "/version" => Ok(respond::value(&output()?, 200, &discovery::version())),
         "/metrics" => {
             metrics::storage(&state.server.registry);
+            if let Some(control) = &state.flow {
+                control.observe();
+            }
             Ok(respond::bytes(200, PROMETHEUS, (state.server.metrics)()))
         }
         "/metrics/slis" => Ok(respond::bytes(200, PROMETHEUS, state.slis.render())),
@@ -61,6 +64,10 @@ fn read(state: &State, call: &Call, path: &str) -> Result<Response> {
         }
         "/.well-known/openid-configuration" => Ok(public(respond::bytes(200, JSON, openid(state).to_string()))),
         "/api" | "/apis" => discovery_root(state, call, path),
+        _ if path.starts_with(flow::PAGES) => {
+            let page = state.flow.as_ref().and_then(|control| control.page(&path[flow::PAGES.len()..], &call.query));
+            Ok(respond::text(200, page.ok_or_else(ApiError::no_such_path)?))
+        }
         _ if path.starts_with("/openapi/") => state.openapi.respond(path, call),
         _ => {
             let document = state.discovery.legacy(path).ok_or_else(ApiError::no_such_path)?;

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http::header::USER_AGENT;
 use serde_json::json;
 
+use crate::audit::Wrote;
 use crate::chain::{Call, add_warnings};
 use crate::metrics::WatchMeter;
 use crate::negotiate::{self, Endpoint, Output, PatchBody, Shape};
@@ -163,9 +164,12 @@ async fn watch_resource(state: &Arc<State>, served: Served, call: Call) -> Resul
         send_initial_events: parameters.send_initial_events,
         timeout: Some(parameters.timeout.unwrap_or_else(spread)),
     };
+    let node = options.field_selector.required("spec.nodeName").map(str::to_owned);
+    let watching = state.flow.as_ref().and_then(|flow| flow.watching(&call.info, node.as_deref()));
     let target = Target { name: "", ..target(&served, &call, encoder.output.shape) };
     let handle = state.server.registry.watch(&target, options).await?;
-    let watch = Watch::new(handle, encoder, state.stop.clone(), WatchMeter::new(&call.labels));
+    let meter = WatchMeter::new(&call.labels, call.long_running(), watching);
+    let watch = Watch::new(handle, encoder, state.stop.clone(), meter);
     match websocket::is_asked_for(call.headers()) {
         true => websocket::watch(state, call.request, watch),
         false => Ok(watch::respond(watch)),
@@ -192,8 +196,8 @@ fn caller(state: &State, call: &Call, parameters: &WriteParameters) -> Result<Ca
     })
 }
 
-/// A write's answer: 201 when something was made.
-fn written_answer(encoder: &Encoder, written: &Written) -> Response {
+/// A write's answer: 201 when something was made. Audit is told at which revision.
+fn written_answer(encoder: &Encoder, written: &Written, dry_run: bool) -> Response {
     let code = if written.created { 201 } else { 200 };
     let is_status = written.object.get("kind").is_some_and(|kind| kind == "Status");
     let mut response = match is_status || encoder.output.shape == Shape::Object {
@@ -201,6 +205,9 @@ fn written_answer(encoder: &Encoder, written: &Written) -> Response {
         false => respond::value(&encoder.output, code, &encoder.value(&written.object)),
     };
     add_warnings(&mut response, &written.warnings);
+    let revision = Some(written.revision).filter(|revision| !dry_run && *revision > 0);
+    let status = is_status.then(|| written.object.clone());
+    response.extensions_mut().insert(Wrote { revision, status });
     response
 }
 
@@ -209,6 +216,9 @@ async fn object_body(call: &mut Call) -> Result<Body> {
     let format = negotiate::body_format(call.headers())?;
     let headers = call.request.headers().clone();
     let bytes = body::read(&headers, call.request.body_mut()).await?;
+    if let Some(trail) = &call.trail {
+        trail.sent_object(format, &bytes);
+    }
     Ok(Body::Bytes { format, bytes })
 }
 
@@ -259,7 +269,7 @@ async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
         }
         None => state.server.registry.create(&caller, &target(&served, &call, Shape::Object), body).await?,
     };
-    Ok(written_answer(&encoder, &written))
+    Ok(written_answer(&encoder, &written, parameters.dry_run))
 }
 
 /// `POST .../bindings` is `POST .../pods/NAME/binding` with the name in the body.
@@ -286,7 +296,7 @@ async fn update(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
     let caller = caller(state, &call, &parameters)?;
     let body = object_body(&mut call).await?;
     let written = state.server.registry.update(&caller, &target(&served, &call, Shape::Object), body).await?;
-    Ok(written_answer(&encoder, &written))
+    Ok(written_answer(&encoder, &written, parameters.dry_run))
 }
 
 async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
@@ -297,6 +307,9 @@ async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> R
     let caller = caller(state, &call, &parameters)?;
     let headers = call.request.headers().clone();
     let bytes = body::read(&headers, call.request.body_mut()).await?;
+    if let Some(trail) = &call.trail {
+        trail.sent_body(if patch == PatchBody::Apply { Format::Yaml } else { Format::Json }, &bytes);
+    }
     let target = target(&served, &call, Shape::Object);
     let registry = &state.server.registry;
     let written = match patch {
@@ -307,7 +320,7 @@ async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> R
             registry.apply(&caller, &target, Body::Bytes { format: Format::Yaml, bytes }, parameters.force).await?
         }
     };
-    Ok(written_answer(&encoder, &written))
+    Ok(written_answer(&encoder, &written, parameters.dry_run))
 }
 
 /// `DeleteOptions` of the body, if there is one.
@@ -318,6 +331,9 @@ async fn delete_body(call: &mut Call) -> Result<Option<Value>> {
         return Ok(None);
     }
     let format = negotiate::body_format(&headers)?;
+    if let Some(trail) = &call.trail {
+        trail.sent_body(format, &bytes);
+    }
     Ok(Some(decode::parse(format, &bytes)?.value))
 }
 
@@ -332,7 +348,7 @@ async fn delete(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
     let DeleteParameters { options, dry_run, waits } = options::delete_options(&call.query, body.as_ref())?;
     let caller = caller(state, &call, &delete_parameters(&call, dry_run))?;
     let written = state.server.registry.delete(&caller, &target(&served, &call, Shape::Object), options).await?;
-    let mut answer = written_answer(&encoder, &written);
+    let mut answer = written_answer(&encoder, &written, dry_run);
     if waits && written.pending {
         *answer.status_mut() = http::StatusCode::ACCEPTED;
     }
@@ -348,7 +364,10 @@ async fn delete_collection(state: &Arc<State>, served: Served, mut call: Call) -
     let caller = caller(state, &call, &delete_parameters(&call, dry_run))?;
     let target = target(&served, &call, encoder.output.shape);
     let list = state.server.registry.delete_collection(&caller, &target, parameters.list, options).await?;
-    Ok(list_answer(encoder, list).await)
+    let revision = list.deleted.filter(|_| !dry_run);
+    let mut answer = list_answer(encoder, list).await;
+    answer.extensions_mut().insert(Wrote { revision, status: None });
+    Ok(answer)
 }
 
 /// JSON, not pretty: for answers made here.

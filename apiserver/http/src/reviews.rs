@@ -41,6 +41,9 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
     let format = negotiate::body_format(call.headers())?;
     let headers = call.request.headers().clone();
     let bytes = body::read(&headers, call.request.body_mut()).await?;
+    if let Some(trail) = &call.trail {
+        trail.sent_object(format, &bytes);
+    }
     let (mut review, warnings) = conformed(state, &served, format, &bytes, parameters.field_validation)?;
     let Some(map) = review.as_object_mut() else { return Err(ApiError::bad_request("the body is not an object")) };
     map.insert("apiVersion".to_owned(), served.resource.gv.to_string().into());

@@ -43,6 +43,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long open requests may take to finish once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long requests whose connections are gone may take to close their audit.
+const AUDIT_GRACE: Duration = Duration::from_secs(2);
+/// How long records may take to reach their webhook once the server stops.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Accepts until `state.stop`, then lets open requests finish.
 pub(crate) async fn run(state: Arc<State>, listener: TcpListener, tls: (Arc<ServerConfig>, ClientTrust)) {
     let (acceptor, trust) = (TlsAcceptor::from(tls.0), Arc::new(tls.1));
@@ -68,6 +73,17 @@ async fn finish(state: &State) {
         state.abort.cancel();
         state.tasks.wait().await;
     }
+    end_audit(state).await;
+}
+
+/// Everything that was asked has been answered, or never will be: its records are handed over.
+async fn end_audit(state: &State) {
+    let Some(auditor) = &state.server.audit else { return };
+    state.trails.close();
+    if tokio::time::timeout(AUDIT_GRACE, state.trails.wait()).await.is_err() {
+        tracing::warn!(open = state.trails.len(), "requests are still audited after the grace period");
+    }
+    auditor.shutdown(AUDIT_PATIENCE).await;
 }
 
 async fn accept(
@@ -114,7 +130,7 @@ async fn connection(state: Arc<State>, opening: Opening, _slot: OwnedSemaphorePe
     let session = tls.get_ref().1;
     let client = client(&trust, session.peer_certificates().unwrap_or_default(), address);
     let h2 = session.alpn_protocol() == Some(b"h2");
-    let peer = Arc::new(Peer { client, close: state.stop.child_token() });
+    let peer = Arc::new(Peer { client, address, close: state.stop.child_token() });
     let done = if h2 { serve_h2(&state, &peer, tls).await } else { serve_h1(&state, &peer, tls).await };
     if let Err(error) = done {
         tracing::debug!(%address, %error, "connection ended");

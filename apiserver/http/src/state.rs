@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::connect::backend::Backends;
 use crate::discovery::Discovery;
+use crate::flow::FlowControl;
 use crate::inflight::InFlight;
 use crate::openapi::OpenApi;
 use crate::slis::Slis;
@@ -19,6 +20,8 @@ pub(crate) struct State {
     pub server: Server,
     pub discovery: Discovery,
     pub openapi: OpenApi,
+    /// `None`: only the two bounds of `inflight`.
+    pub flow: Option<Arc<FlowControl>>,
     pub inflight: InFlight,
     pub slis: Slis,
     pub backends: Backends,
@@ -27,6 +30,8 @@ pub(crate) struct State {
     pub stop: CancellationToken,
     /// Connections and upgraded streams, waited for when the server stops.
     pub tasks: TaskTracker,
+    /// What is audited and not closed yet, waited for when everything else has ended.
+    pub trails: TaskTracker,
     /// Cancelled when the grace period is over.
     pub abort: CancellationToken,
 }
@@ -40,12 +45,14 @@ impl State {
         Ok(Arc::new(Self {
             discovery: Discovery::new(schema, advertised(&server.config)),
             openapi: OpenApi::new(schema),
-            inflight: InFlight::default(),
+            inflight: InFlight::new(&server.flow),
+            flow: server.flow.enabled.then(|| FlowControl::new(&server.flow, server.registry.config.clock.now())),
             slis: Slis::default(),
             backends,
             ids: Ids::default(),
             stop,
             tasks: TaskTracker::new(),
+            trails: TaskTracker::new(),
             abort: CancellationToken::new(),
             server,
         }))

@@ -26,6 +26,11 @@ const SECURE_PORT: u16 = 6443;
 const USER: &str = "system:apiserver";
 /// Who manages what is written here, as upstream's API server calls itself.
 const MANAGER: &str = "kube-apiserver";
+/// The same of priority and fairness.
+const FLOW_MANAGER: &str = "api-priority-and-fairness-config-producer-v1";
+
+/// The group of FlowSchemas and priority levels.
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 
 /// Facts of Kubernetes v1.36, one list per kind; the ones whose absence hurts first.
 static FACTS: LazyLock<std::result::Result<Vec<Value>, serde_json::Error>> = LazyLock::new(|| {
@@ -89,6 +94,38 @@ impl Registry {
         self.ensure_all(vec![kubernetes_service(&parsed), service_cidr(cidr)]).await
     }
 
+    /// Keeps the objects of priority and fairness as upstream does: what was deleted is made again, the mandatory ones
+    /// are as this server knows them, suggested ones too unless an operator changed them, and those that another
+    /// version of a server made and this one does not know go.
+    pub async fn keep_flow_control(&self) -> Result<()> {
+        let facts = FACTS.as_ref().map_err(ApiError::internal)?;
+        let ours = |fact: &&Value| object::str_at(fact, "apiVersion").starts_with(FLOW_CONTROL);
+        let wanted: Vec<Value> = facts.iter().filter(ours).cloned().collect();
+        for (plural, kind) in
+            [("flowschemas", "FlowSchema"), ("prioritylevelconfigurations", "PriorityLevelConfiguration")]
+        {
+            let known: Vec<&str> = wanted.iter().filter(|fact| fact["kind"] == kind).map(object::name).collect();
+            self.drop_unwanted(plural, &known).await?;
+        }
+        self.ensure_all(wanted).await
+    }
+
+    async fn drop_unwanted(&self, plural: &str, known: &[&str]) -> Result<()> {
+        let Some(resource) = self.schema.resource(FLOW_CONTROL, "v1", plural) else { return Ok(()) };
+        let info = info();
+        for stored in self.cache.list(&resource.storage, None).objects {
+            if !api_flow::unwanted(&stored.kept_value(), known) {
+                continue;
+            }
+            let target = Target { resource, namespace: "", name: &stored.key.name, subresource: "" };
+            match self.delete(&info, &target, crate::DeleteOptions::default()).await {
+                Err(error) if error.reason == Reason::NotFound => {}
+                other => other.map(|_| ())?,
+            }
+        }
+        Ok(())
+    }
+
     /// Says where the API servers are: Endpoints and EndpointSlice `kubernetes` of namespace `default`.
     pub async fn publish_endpoints(&self, addresses: &[SocketAddr]) -> Result<()> {
         let mut addresses = addresses.to_vec();
@@ -147,7 +184,8 @@ impl Registry {
         else {
             return Ok(());
         };
-        let info = info();
+        let flow_control = &*resource.gv.group == FLOW_CONTROL;
+        let info = if flow_control { managed_by(FLOW_MANAGER) } else { info() };
         let name = object::name(wanted);
         let target = Target { resource, namespace: object::namespace(wanted), name, subresource: "" };
         let scope = self.scope(&info, &target);
@@ -179,12 +217,19 @@ impl Registry {
 }
 
 fn info() -> RequestInfo {
-    RequestInfo { field_manager: MANAGER.to_owned(), ..RequestInfo::internal(USER) }
+    managed_by(MANAGER)
+}
+
+fn managed_by(manager: &str) -> RequestInfo {
+    RequestInfo { field_manager: manager.to_owned(), ..RequestInfo::internal(USER) }
 }
 
 /// What an existing bootstrap object lacks is added; what an operator added stays.
 fn reconcile(old: &Value, wanted: &Value) -> Value {
     let mut new = old.clone();
+    if object::str_at(wanted, "apiVersion").starts_with(FLOW_CONTROL) {
+        return api_flow::revise(old, wanted);
+    }
     let rbac = object::str_at(wanted, "apiVersion").starts_with("rbac.authorization.k8s.io/");
     if !rbac || object::annotation(old, AUTOUPDATE) == Some("false") {
         return new;

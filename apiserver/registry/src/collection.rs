@@ -17,19 +17,21 @@ impl Registry {
         list: ListOptions,
         options: &DeleteOptions,
     ) -> Result<List, ApiError> {
-        let shown = self.list(target, list).await?;
+        let mut shown = self.list(target, list).await?;
         let deletes = shown.objects.iter().map(|object| {
             // A list over all namespaces deletes in each object's own.
             let scope = Scope { namespace: &object.key.namespace, ..*scope };
             async move {
                 match self.delete_object(&scope, &object.key.name, options).await {
-                    Err(error) if error.reason == Reason::NotFound => Ok(()),
-                    other => other.map(|_| ()),
+                    Err(error) if error.reason == Reason::NotFound => Ok(None),
+                    other => other.map(|written| Some(written.revision)),
                 }
             }
         });
         let deletes: Vec<_> = deletes.collect();
-        futures::stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        let deletes = futures::stream::iter(deletes).buffer_unordered(AT_ONCE);
+        let last = deletes.try_fold(None, |last, own| async move { Ok::<_, ApiError>(last.max(own)) }).await?;
+        shown.deleted = last;
         Ok(shown)
     }
 }

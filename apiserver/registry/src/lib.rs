@@ -40,8 +40,9 @@ mod token;
 mod update;
 mod view;
 mod watch;
+mod witness;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use api_admission::Chain;
@@ -61,6 +62,7 @@ use scope::Scope;
 use store_api::{DynStore, Fence, Revision};
 use update::Desired;
 pub use watch::{WatchHandle, WatchItem};
+pub use witness::{Witness, Witnessed};
 
 /// Who asks, and how.
 #[derive(Clone, Debug)]
@@ -189,6 +191,8 @@ pub struct List {
     /// Empty: complete.
     pub continue_token: String,
     pub remaining: Option<u64>,
+    /// Of a delete of the collection: where the last of its deletes took effect.
+    pub deleted: Option<Revision>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -227,6 +231,7 @@ pub struct Registry {
     pub config: RegistryConfig,
     requests: ids::Requests,
     event_leases: event_leases::EventLeases,
+    witness: OnceLock<Arc<dyn Witness>>,
 }
 
 /// A request without a deadline of its own ends after this, as upstream's `--request-timeout`.
@@ -252,7 +257,15 @@ impl Registry {
         config: RegistryConfig,
     ) -> Arc<Self> {
         let (requests, event_leases) = (ids::Requests::new(), event_leases::EventLeases::default());
-        Arc::new(Self { schema, store, cache, admission, config, requests, event_leases })
+        let witness = OnceLock::new();
+        Arc::new(Self { schema, store, cache, admission, config, requests, event_leases, witness })
+    }
+
+    /// Who is told of the writes of this process's own components, from now on. The first one stays.
+    pub fn be_witnessed(&self, witness: Arc<dyn Witness>) {
+        if self.witness.set(witness).is_err() {
+            tracing::warn!("the registry has a witness already");
+        }
     }
 
     fn scope<'a>(&self, info: &'a RequestInfo, target: &Target<'a>) -> Scope<'a> {
@@ -262,7 +275,7 @@ impl Registry {
     /// POST. Handles subresources that are created (`binding`, `eviction`, `token`, reviews are HTTP's).
     pub async fn create(&self, info: &RequestInfo, target: &Target<'_>, body: Body) -> Result<Written> {
         let scope = self.scope(info, target);
-        within(info, async {
+        let done = within(info, async {
             match (target.resource.plural.as_str(), target.subresource) {
                 ("bindings", "") if scope.is("", "bindings") => self.bind(&scope, body).await,
                 (_, "") => self.create_from_body(&scope, body).await,
@@ -271,54 +284,55 @@ impl Registry {
                 ("serviceaccounts", "token") => self.create_token(&scope, body).await,
                 _ => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "create")),
             }
-        })
-        .await
+        });
+        self.told(info, "create", target, done.await).await
     }
 
     /// PUT of a resource, `status`, `scale`, `finalize`, `approval`, ...
     pub async fn update(&self, info: &RequestInfo, target: &Target<'_>, body: Body) -> Result<Written> {
         let scope = self.scope(info, target);
-        within(info, async {
+        let done = within(info, async {
             match Part::of(target.subresource) {
                 Some(part) => self.update_from_body(&scope, part, body).await,
                 None if target.subresource == "scale" => self.update_scale(&scope, body).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "update")),
             }
-        })
-        .await
+        });
+        self.told(info, "update", target, done.await).await
     }
 
     pub async fn patch(&self, info: &RequestInfo, target: &Target<'_>, kind: PatchKind, body: Body) -> Result<Written> {
         let scope = self.scope(info, target);
-        within(info, async {
+        let done = within(info, async {
             let patch = patch::Patch::read(kind, body)?;
             match Part::of(target.subresource) {
                 Some(part) => self.guarded_update(&scope, part, &Desired::Patch(&patch)).await,
                 None if target.subresource == "scale" => self.patch_scale(&scope, &patch).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
             }
-        })
-        .await
+        });
+        self.told(info, "patch", target, done.await).await
     }
 
     /// PATCH with a configuration of server-side apply, which `info.field_manager` manages; `force` takes fields
     /// from others. Makes what does not exist yet.
     pub async fn apply(&self, info: &RequestInfo, target: &Target<'_>, body: Body, force: bool) -> Result<Written> {
         let scope = self.scope(info, target);
-        within(info, async {
+        let done = within(info, async {
             let application = apply::Application::read(body, force)?;
             match Part::of(target.subresource) {
                 Some(part) => self.apply_config(&scope, part, &application).await,
                 None if target.subresource == "scale" => self.apply_scale(&scope, &application).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
             }
-        })
-        .await
+        });
+        self.told(info, "patch", target, done.await).await
     }
 
     pub async fn delete(&self, info: &RequestInfo, target: &Target<'_>, options: DeleteOptions) -> Result<Written> {
         let scope = self.scope(info, target);
-        within(info, self.delete_object(&scope, target.name, &options)).await
+        let done = within(info, self.delete_object(&scope, target.name, &options)).await;
+        self.told(info, "delete", target, done).await
     }
 
     /// Deletes what a list with these options shows; answers the list of what was there.
@@ -330,7 +344,8 @@ impl Registry {
         options: DeleteOptions,
     ) -> Result<List> {
         let scope = self.scope(info, target);
-        within(info, self.delete_all(&scope, target, list, &options)).await
+        let done = within(info, self.delete_all(&scope, target, list, &options)).await;
+        self.told_of_all(info, target, done).await
     }
 
     /// `resource_version`: `None` linearizable, `Some(0)` any, `Some(n)` not older than n. `scale` answers the Scale.

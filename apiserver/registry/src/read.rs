@@ -275,7 +275,8 @@ impl Taken {
         let last = self.last().filter(|_| self.more);
         let continue_token = last.map(|last| Token::new(Some(revision), last).encode()).unwrap_or_default();
         let objects = self.objects.into_iter().map(|object| convert::object(resource, object)).collect();
-        List { objects, revision, remaining: remaining.filter(|_| !continue_token.is_empty()), continue_token }
+        let remaining = remaining.filter(|_| !continue_token.is_empty());
+        List { objects, revision, remaining, continue_token, deleted: None }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 pub(crate) mod args;
+pub(crate) mod audit;
 mod certificates;
 mod client_certificates;
 mod cluster_info;
@@ -9,6 +10,7 @@ mod controllers;
 mod encryption;
 mod endpoints;
 mod etcd;
+pub(crate) mod flow;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::config::ServerConfiguration;
+use crate::overlay;
 use crate::prometheus::{self, Metrics};
 pub(crate) use admin::{AGENTS, SERVERS};
 use args::ServerArgs;
@@ -65,6 +68,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.etcd_listen = args.etcd_listen.or(config.etcd_listen);
     config.encryption_provider_config = args.encryption_provider_config.or(config.encryption_provider_config);
     config.encryption_provider_config_automatic_reload |= args.encryption_provider_config_automatic_reload;
+    config.audit = overlay::over(&args.audit, &config.audit)?;
+    config.flow_control = overlay::over(&args.flow_control, &config.flow_control)?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     serve(config, joining, metrics, stop).await
@@ -90,6 +95,9 @@ async fn serve(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    // Before anything else: what is wrong with a policy is said at once.
+    let auditor = audit::start(&config)?;
+    config.flow_control.config()?;
     let identity = certificates::ensure(&config, crate::now())?;
     let renewed = config.clone();
     tokio::spawn(identity::keep_fresh(move |now| certificates::ensure(&renewed, now), stop.clone()));
@@ -106,6 +114,9 @@ async fn serve(
         raft.shutdown().await;
         return Ok(());
     };
+    if let Some(auditor) = &auditor {
+        registry.be_witnessed(Arc::new(audit::Inside(auditor.clone())));
+    }
     let rbac = Arc::new(Rbac::default());
     rbac::rebuild(&registry.cache, &rbac);
     tokio::spawn(rbac::follow(registry.cache.clone(), rbac.clone(), stop.clone()));
@@ -119,7 +130,8 @@ async fn serve(
     let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
     let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed };
-    let server = http_server(&config, &identity, &registry, authorizer, admin, bootstrapped, metrics)?;
+    let mut server = http_server(&config, &identity, &registry, authorizer, admin, bootstrapped, metrics)?;
+    server.audit = auditor;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
@@ -284,6 +296,8 @@ fn http_server(
         registry: registry.clone(),
         authenticator: Arc::new(authenticator),
         authorizer,
+        audit: None,
+        flow: config.flow_control.config()?,
         ready_checks: health::ready(&registry.cache, &store, &bootstrapped),
         live_checks: health::live(&registry.cache),
         metrics: Arc::new(move || metrics.render()),

@@ -37,7 +37,7 @@ pub(crate) async fn respond(state: &Arc<State>, call: Call) -> Result<Response> 
         None => tail.to_owned(),
     };
     if headers::upgrade(call.headers()).is_some() {
-        let counted = call.labels.long_running();
+        let counted = call.long_running();
         return backend::tunnel(state, call.request, address, transport, &target, counted).await;
     }
     let mut own = headers::for_backend(call.headers());

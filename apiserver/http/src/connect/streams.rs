@@ -31,7 +31,8 @@ pub(crate) async fn respond(state: &Arc<State>, call: Call) -> Result<Response> 
         return Err(ApiError::bad_request(format!("pod {} does not have a host assigned", name(&pod))));
     }
     let address = address::kubelet(&*seen(state, "nodes", "", node)?)?;
-    backend::tunnel(state, call.request, address, Transport::Kubelet, &target, call.labels.long_running()).await
+    let counted = call.long_running();
+    backend::tunnel(state, call.request, address, Transport::Kubelet, &target, counted).await
 }
 
 /// `PodExecOptions` and `PodAttachOptions` in the kubelet's words.

@@ -45,14 +45,20 @@ impl Clock for Now {
 }
 
 /// `Bearer reader` may read pods in `default`, `Bearer runner` may `get pods/exec` only, `Bearer impersonator`
-/// may become `reader`; certificates of `system:masters` may do everything.
+/// may become `reader`, `Bearer storm` may do everything in a namespace, `Bearer node` is a node that may do everything
+/// with leases; certificates of `system:masters` may do everything.
 struct Tokens;
 #[async_trait]
 impl Authenticator for Tokens {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Option<UserInfo>, ApiError> {
         let token = credentials.bearer_token.as_deref().unwrap_or("");
-        let known = ["reader", "runner", "impersonator"].contains(&token);
-        Ok(known.then(|| UserInfo { name: token.to_owned(), ..UserInfo::default() }))
+        let known = ["reader", "runner", "impersonator", "storm", "node"].contains(&token);
+        let mut user = UserInfo { name: token.to_owned(), ..UserInfo::default() };
+        if token == "node" {
+            user.name = "system:node:n1".to_owned();
+            user.groups = vec!["system:nodes".to_owned(), "system:authenticated".to_owned()];
+        }
+        Ok(known.then_some(user))
     }
 }
 
@@ -66,6 +72,8 @@ impl Authorizer for Rules {
                     reads && asked.resource == "pods" && asked.subresource.is_empty() && asked.namespace == "default"
                 }
                 "runner" => asked.verb == "get" && asked.resource == "pods" && asked.subresource == "exec",
+                "storm" => asked.namespace == "default",
+                "system:node:n1" => asked.resource == "leases",
                 "impersonator" => asked.verb == "impersonate" && asked.resource == "users" && asked.name == "reader",
                 _ => {
                     !asked.resource_request
@@ -133,6 +141,11 @@ async fn make_namespace(registry: &Registry) {
 
 impl Running {
     pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Started as `change` wants it.
+    pub(crate) async fn with(change: impl FnOnce(&mut Server)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = MemStore::new();
         let registry = registry(dir.path(), store.clone()).await;
@@ -166,17 +179,20 @@ impl Running {
         let listener = TcpListener::bind(config.listen).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let identity = (config.kubelet_client_certificate.clone(), config.kubelet_client_key.clone());
-        let server = Server {
+        let mut server = Server {
             config,
             registry: registry.clone(),
             authenticator: Arc::new(Union { methods: vec![Box::new(X509), Box::new(Tokens)], anonymous: true }),
             authorizer: Arc::new(Rules),
+            audit: None,
+            flow: api_http::FlowConfig::default(),
             ready_checks: vec![Box::new(Check)],
             live_checks: vec![Box::new(Check)],
             metrics: Arc::new(|| "up 1\n".to_owned()),
             status: Arc::new(|| serde_json::json!({"replicas": []})),
             admin: None,
         };
+        change(&mut server);
         let stop = CancellationToken::new();
         let served = tokio::spawn(server.serve_on(listener, stop.clone()));
         let admin = Client::new(address, &ca_file, Some((&identity.0, &identity.1)));
