@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::Failure;
-use crate::server::audit::args::AuditConfiguration;
-use crate::server::flow::FlowConfiguration;
 
 pub(crate) const API_VERSION: &str = "kontiki.io/v1";
 
@@ -47,12 +45,6 @@ pub(crate) struct ServerConfiguration {
     /// Read that file again whenever it changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) encryption_provider_config_automatic_reload: bool,
-    /// Which requests are recorded, and where.
-    #[serde(default, skip_serializing_if = "AuditConfiguration::is_empty")]
-    pub(crate) audit: AuditConfiguration,
-    /// How many requests are worked on at once, and in which order.
-    #[serde(default, skip_serializing_if = "FlowConfiguration::is_empty")]
-    pub(crate) flow_control: FlowConfiguration,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -113,8 +105,6 @@ impl ServerConfiguration {
             etcd_listen: None,
             encryption_provider_config: None,
             encryption_provider_config_automatic_reload: false,
-            audit: AuditConfiguration::default(),
-            flow_control: FlowConfiguration::default(),
         }
     }
 }

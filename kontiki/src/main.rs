@@ -17,7 +17,6 @@ mod encryption;
 mod kubeconfig;
 mod lock;
 mod logging;
-mod overlay;
 mod prometheus;
 mod server;
 mod status;

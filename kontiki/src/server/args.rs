@@ -4,9 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::audit::args::AuditConfiguration;
-use super::flow::FlowConfiguration;
-
 /// Run a control-plane replica: store, API server, controllers and scheduler in one process.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -51,8 +48,4 @@ pub(crate) struct ServerArgs {
     /// Read that file again whenever it changes
     #[arg(long, requires = "encryption_provider_config")]
     pub(crate) encryption_provider_config_automatic_reload: bool,
-    #[command(flatten)]
-    pub(crate) audit: AuditConfiguration,
-    #[command(flatten)]
-    pub(crate) flow_control: FlowConfiguration,
 }

@@ -134,8 +134,6 @@ mod tests {
             etcd_listen: None,
             encryption_provider_config: None,
             encryption_provider_config_automatic_reload: false,
-            audit: Default::default(),
-            flow_control: Default::default(),
         }
     }
 

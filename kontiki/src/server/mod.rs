@@ -2,7 +2,6 @@
 
 mod admin;
 pub(crate) mod args;
-pub(crate) mod audit;
 mod certificates;
 mod client_certificates;
 mod cluster_info;
@@ -10,7 +9,6 @@ mod controllers;
 mod encryption;
 mod endpoints;
 mod etcd;
-pub(crate) mod flow;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
@@ -36,7 +34,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::config::ServerConfiguration;
-use crate::overlay;
 use crate::prometheus::{self, Metrics};
 pub(crate) use admin::{AGENTS, SERVERS};
 use args::ServerArgs;
@@ -68,8 +65,6 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.etcd_listen = args.etcd_listen.or(config.etcd_listen);
     config.encryption_provider_config = args.encryption_provider_config.or(config.encryption_provider_config);
     config.encryption_provider_config_automatic_reload |= args.encryption_provider_config_automatic_reload;
-    config.audit = overlay::over(&args.audit, &config.audit)?;
-    config.flow_control = overlay::over(&args.flow_control, &config.flow_control)?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     serve(config, joining, metrics, stop).await
@@ -95,9 +90,6 @@ async fn serve(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    // Before anything else: what is wrong with a policy is said at once.
-    let auditor = audit::start(&config)?;
-    config.flow_control.config()?;
     let identity = certificates::ensure(&config, crate::now())?;
     let renewed = config.clone();
     tokio::spawn(identity::keep_fresh(move |now| certificates::ensure(&renewed, now), stop.clone()));
@@ -114,9 +106,6 @@ async fn serve(
         raft.shutdown().await;
         return Ok(());
     };
-    if let Some(auditor) = &auditor {
-        registry.be_witnessed(Arc::new(audit::Inside(auditor.clone())));
-    }
     let rbac = Arc::new(Rbac::default());
     rbac::rebuild(&registry.cache, &rbac);
     tokio::spawn(rbac::follow(registry.cache.clone(), rbac.clone(), stop.clone()));
@@ -130,8 +119,7 @@ async fn serve(
     let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
     let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed };
-    let mut server = http_server(&config, &identity, &registry, authorizer, admin, bootstrapped, metrics)?;
-    server.audit = auditor;
+    let server = http_server(&config, &identity, &registry, authorizer, admin, bootstrapped, metrics)?;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
@@ -297,7 +285,7 @@ fn http_server(
         authenticator: Arc::new(authenticator),
         authorizer,
         audit: None,
-        flow: config.flow_control.config()?,
+        flow: api_http::FlowConfig::default(),
         ready_checks: health::ready(&registry.cache, &store, &bootstrapped),
         live_checks: health::live(&registry.cache),
         metrics: Arc::new(move || metrics.render()),
