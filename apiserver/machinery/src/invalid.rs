@@ -162,6 +162,10 @@ impl ErrorList {
     pub fn invalid(&mut self, field: &Path, bad: &Value, detail: &str) {
         self.push(CauseType::Invalid, field, || format!("Invalid value: {}: {detail}", shown(bad)));
     }
+    /// [`Self::invalid`] of a value that is not shown.
+    pub fn invalid_omitted(&mut self, field: &Path, detail: &str) {
+        self.push(CauseType::Invalid, field, || format!("Invalid value: {detail}"));
+    }
     /// `supported` in the order upstream sorts it: by byte.
     pub fn not_supported(&mut self, field: &Path, bad: &Value, supported: &[&str]) {
         self.push(CauseType::NotSupported, field, || {
@@ -173,17 +177,27 @@ impl ErrorList {
     pub fn duplicate(&mut self, field: &Path, bad: &Value) {
         self.push(CauseType::Duplicate, field, || format!("Duplicate value: {}", shown(bad)));
     }
+    /// [`Self::duplicate`] with what must be unique.
+    pub fn duplicate_because(&mut self, field: &Path, bad: &Value, detail: &str) {
+        self.push(CauseType::Duplicate, field, || format!("Duplicate value: {}: {detail}", shown(bad)));
+    }
     pub fn not_found(&mut self, field: &Path, bad: &Value) {
         self.push(CauseType::NotFound, field, || format!("Not found: {}", shown(bad)));
+    }
+    /// [`Self::not_found`] with what there is instead.
+    pub fn not_found_as(&mut self, field: &Path, bad: &Value, detail: &str) {
+        self.push(CauseType::NotFound, field, || format!("Not found: {}: {detail}", shown(bad)));
     }
     pub fn forbidden(&mut self, field: &Path, detail: &str) {
         self.push(CauseType::Forbidden, field, || format!("Forbidden: {detail}"));
     }
     pub fn too_long(&mut self, field: &Path, max_bytes: usize) {
-        self.push(CauseType::TooLong, field, || format!("Too long: may not be more than {max_bytes} bytes"));
+        let bytes = if max_bytes == 1 { "byte" } else { "bytes" };
+        self.push(CauseType::TooLong, field, || format!("Too long: may not be more than {max_bytes} {bytes}"));
     }
     pub fn too_many(&mut self, field: &Path, actual: usize, max: usize) {
-        self.push(CauseType::TooMany, field, || format!("Too many: {actual}: must have at most {max} items"));
+        let items = if max == 1 { "item" } else { "items" };
+        self.push(CauseType::TooMany, field, || format!("Too many: {actual}: must have at most {max} {items}"));
     }
     pub fn type_invalid(&mut self, field: &Path, bad: &Value, detail: &str) {
         self.push(CauseType::TypeInvalid, field, || format!("Invalid value: {}: {detail}", shown(bad)));

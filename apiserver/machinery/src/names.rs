@@ -6,6 +6,7 @@ pub const SUBDOMAIN_MAX_BYTES: usize = 253;
 
 const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const UNDERSCORE_FORMAT: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
 const DNS1035_FORMAT: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const KEY_FORMAT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const VALUE_FORMAT: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
@@ -15,6 +16,11 @@ const KEY_MESSAGE: &str =
 
 fn too_long(max: usize) -> String {
     format!("must be no more than {max} bytes")
+}
+
+/// Of names, where upstream counts bytes too, and calls them so.
+fn name_too_long(max: usize) -> String {
+    format!("must be no more than {max} characters")
 }
 
 /// A message with the regular expression it was checked by, and examples.
@@ -51,7 +57,7 @@ fn is_key(text: &str) -> bool {
 pub fn dns1123_label(text: &str) -> Vec<String> {
     let mut messages = Vec::new();
     if text.len() > LABEL_MAX_BYTES {
-        messages.push(too_long(LABEL_MAX_BYTES));
+        messages.push(name_too_long(LABEL_MAX_BYTES));
     }
     if !is_label(text) {
         if is_subdomain(text) {
@@ -70,7 +76,7 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
 pub fn dns1123_subdomain(text: &str) -> Vec<String> {
     let mut messages = Vec::new();
     if text.len() > SUBDOMAIN_MAX_BYTES {
-        messages.push(too_long(SUBDOMAIN_MAX_BYTES));
+        messages.push(name_too_long(SUBDOMAIN_MAX_BYTES));
     }
     if !is_subdomain(text) {
         messages.push(regex_message(
@@ -82,11 +88,31 @@ pub fn dns1123_subdomain(text: &str) -> Vec<String> {
     messages
 }
 
+/// A subdomain whose labels may have underscores, and begin with one.
+pub fn dns1123_subdomain_with_underscore(text: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    if text.len() > SUBDOMAIN_MAX_BYTES {
+        messages.push(name_too_long(SUBDOMAIN_MAX_BYTES));
+    }
+    let is_label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        label.starts_with(|c: char| c != '_') && is_label(&label.replace('_', "-")) && !label.ends_with('_')
+    };
+    if !text.split('.').all(is_label) {
+        messages.push(regex_message(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+            UNDERSCORE_FORMAT,
+            &["example.com"],
+        ));
+    }
+    messages
+}
+
 /// `*.` and a subdomain.
 pub fn wildcard_dns1123_subdomain(text: &str) -> Vec<String> {
     let mut messages = Vec::new();
     if text.len() > SUBDOMAIN_MAX_BYTES {
-        messages.push(too_long(SUBDOMAIN_MAX_BYTES));
+        messages.push(name_too_long(SUBDOMAIN_MAX_BYTES));
     }
     if !text.strip_prefix("*.").is_some_and(is_subdomain) {
         messages.push(regex_message(
@@ -101,7 +127,7 @@ pub fn wildcard_dns1123_subdomain(text: &str) -> Vec<String> {
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut messages = Vec::new();
     if text.len() > LABEL_MAX_BYTES {
-        messages.push(too_long(LABEL_MAX_BYTES));
+        messages.push(name_too_long(LABEL_MAX_BYTES));
     }
     if !is_label(text) || text.as_bytes()[0].is_ascii_digit() {
         messages.push(regex_message(
@@ -125,7 +151,10 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if first.is_empty() {
                 messages.push("prefix part must be non-empty".to_owned());
             } else {
-                messages.extend(dns1123_subdomain(first).into_iter().map(|message| format!("prefix part {message}")));
+                let prefix = dns1123_subdomain(first).into_iter();
+                messages.extend(
+                    prefix.map(|message| format!("prefix part {}", message.replace("253 characters", "253 bytes"))),
+                );
             }
             name
         }
@@ -174,7 +203,7 @@ pub fn path_segment(text: &str) -> Vec<String> {
 pub fn config_map_key(text: &str) -> Vec<String> {
     let mut messages = Vec::new();
     if text.len() > SUBDOMAIN_MAX_BYTES {
-        messages.push(too_long(SUBDOMAIN_MAX_BYTES));
+        messages.push(name_too_long(SUBDOMAIN_MAX_BYTES));
     }
     let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     if text.is_empty() || !text.bytes().all(inner) {
@@ -196,7 +225,7 @@ pub fn config_map_key(text: &str) -> Vec<String> {
 pub fn port_name(text: &str) -> Vec<String> {
     let mut messages = Vec::new();
     if text.len() > 15 {
-        messages.push(too_long(15));
+        messages.push(name_too_long(15));
     }
     if text.is_empty() || !text.bytes().all(|c| is_lower(c) || c == b'-') {
         messages.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
