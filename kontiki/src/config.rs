@@ -45,6 +45,9 @@ pub(crate) struct ServerConfiguration {
     /// Read that file again whenever it changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) encryption_provider_config_automatic_reload: bool,
+    /// Versions that are served besides the stable ones, as upstream's `--runtime-config`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) runtime_config: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,6 +108,7 @@ impl ServerConfiguration {
             etcd_listen: None,
             encryption_provider_config: None,
             encryption_provider_config_automatic_reload: false,
+            runtime_config: String::new(),
         }
     }
 }

@@ -175,6 +175,45 @@ async fn other_versions_of_stored_objects() {
     assert!(table["rows"][0]["cells"].as_array().is_some_and(|cells| cells.contains(&json!("hello"))), "{table}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_that_are_switched_on() {
+    const EARLY: &str = "/apis/networking.k8s.io/v1beta1/servicecidrs";
+    const STABLE: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+    let range = json!({"metadata": {"name": "r"}, "spec": {"cidrs": ["10.9.0.0/24"]}});
+    let server = Running::start().await;
+    assert_eq!(server.admin.post(EARLY, &range).await.code, 404);
+
+    let server = Running::serving("networking.k8s.io/v1beta1=true").await;
+    let admin = &server.admin;
+    let made = admin.post(EARLY, &range).await;
+    assert_eq!((made.code, &made.json()["apiVersion"]), (201, &json!("networking.k8s.io/v1beta1")), "{}", made.text());
+    let stable = admin.get(&format!("{STABLE}/r")).await.json();
+    assert_eq!((&stable["apiVersion"], &stable["spec"]), (&json!("networking.k8s.io/v1"), &range["spec"]));
+    let list = admin.get(EARLY).await.json();
+    assert_eq!(
+        (&list["apiVersion"], &list["items"][0]["metadata"]["name"]),
+        (&json!("networking.k8s.io/v1beta1"), &json!("r"))
+    );
+    let patch = json!({"metadata": {"labels": {"a": "b"}}}).to_string();
+    let headers = [("content-type", "application/merge-patch+json")];
+    let patched = admin.send(true, "PATCH", &format!("{EARLY}/r"), &headers, patch).await.json();
+    assert_eq!(
+        (&patched["apiVersion"], &patched["metadata"]["labels"]["a"]),
+        (&json!("networking.k8s.io/v1beta1"), &json!("b"))
+    );
+    let mut lines = watch(admin, &format!("{EARLY}?watch=1"), &[]).await;
+    assert_eq!(lines.next().await.expect("ADDED")["object"]["apiVersion"], "networking.k8s.io/v1beta1");
+    let group = admin.get("/apis/networking.k8s.io").await.json();
+    assert_eq!(
+        (&group["versions"][1]["version"], &group["preferredVersion"]["version"]),
+        (&json!("v1beta1"), &json!("v1"))
+    );
+    let documents = admin.get("/openapi/v3").await.json();
+    assert!(documents["paths"].get("apis/networking.k8s.io/v1beta1").is_some());
+    let wrong = json!({"metadata": {"name": "w"}, "spec": {"cidrs": ["x"]}});
+    assert_eq!(admin.post(EARLY, &wrong).await.code, 422);
+}
+
 /// Reads JSON lines of a watch.
 struct Lines(Incoming, Vec<u8>);
 impl Lines {

@@ -87,6 +87,6 @@ fn kind_of_json(value: &Value) -> &'static str {
 
 /// Static defaults, then those that depend on other fields.
 pub(crate) fn default(schema: &Schema, resource: &Resource, value: &mut Value) {
-    api_codec::default::apply_defaults(schema, resource, value);
+    api_codec::default::apply_defaults(schema, crate::convert::defaulted(schema, resource), value);
     api_kinds::of(&resource.group_resource()).default(value);
 }

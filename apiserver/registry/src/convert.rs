@@ -1,5 +1,6 @@
 //! Resources that are served in another version than they are stored in: `events.k8s.io/v1` Events are
-//! stored as core ones, `autoscaling/v1` autoscalers as `v2`. Everything else is stored as it is served.
+//! stored as core ones, `autoscaling/v1` autoscalers as `v2`, and versions that have to be switched on as the one that
+//! is always served, whose fields are the same. Everything else is stored as it is served.
 
 use std::sync::Arc;
 
@@ -30,13 +31,24 @@ const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 enum Pair {
     Events,
     Autoscalers,
+    /// A version before the stable one, which has no field that the stable one has not.
+    Early,
 }
 
 fn pair(resource: &Resource) -> Option<Pair> {
     match (&*resource.gv.group, &*resource.gv.version, resource.plural.as_str()) {
         ("events.k8s.io", "v1", "events") => Some(Pair::Events),
         ("autoscaling", "v1", "horizontalpodautoscalers") => Some(Pair::Autoscalers),
+        (_, version, _) if version.contains("alpha") || version.contains("beta") => Some(Pair::Early),
         _ => None,
+    }
+}
+
+/// The resource whose type the defaults of what a client sends are found at.
+pub(crate) fn defaulted<'s>(schema: &'s Schema, resource: &'s Resource) -> &'s Resource {
+    match pair(resource) {
+        Some(Pair::Early) => schema.preferred(&resource.storage).unwrap_or(resource),
+        _ => resource,
     }
 }
 
@@ -56,6 +68,7 @@ pub(crate) fn to_storage(schema: &Schema, resource: &Resource, mut value: Value)
             let stored = stored_type(schema, resource);
             autoscaler_to_v2(&mut value, &|part, field, item| conformed(schema, stored?, part, field, item));
         }
+        Some(Pair::Early) => value["apiVersion"] = resource.storage_gv.to_string().into(),
     }
     value
 }
@@ -79,6 +92,7 @@ pub(crate) fn from_storage(resource: &Resource, mut value: Value) -> Value {
             rename(&mut value, EVENT_FIELDS.map(|(served, stored)| (stored, served)));
         }
         Some(Pair::Autoscalers) => autoscaler_to_v1(&mut value),
+        Some(Pair::Early) => value["apiVersion"] = resource.gv.to_string().into(),
     }
     value
 }

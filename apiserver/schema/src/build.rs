@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use api_machinery::{GroupResource, GroupVersion, GroupVersionKind};
 
+use crate::runtime_config::RuntimeConfig;
 use crate::{
     Enum, Field, Group, Holder, ListType, PatchStrategy, PrintColumn, Resource, Schema, Shape, Strategy, Subresource,
     Type, TypeId, facts,
@@ -221,16 +222,29 @@ fn go_type(ftype: &str, alias: Option<&str>) -> String {
     }
 }
 
-fn groups() -> Vec<Group> {
+/// Those of the table, then versions that only `resources` have.
+fn groups(resources: &[Resource]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut add = |name: &str, version: &str| match groups.iter_mut().find(|group| group.name == name) {
+        Some(group) if group.versions.iter().any(|own| own == version) => {}
+        Some(group) => group.versions.push(version.to_owned()),
+        None => groups.push(Group { name: name.to_owned(), versions: vec![version.to_owned()] }),
+    };
     for line in lines(facts::GROUPS) {
-        let version = line.text(1).to_owned();
-        match groups.iter_mut().find(|group| group.name == line.group(0)) {
-            Some(group) => group.versions.push(version),
-            None => groups.push(Group { name: line.group(0).to_owned(), versions: vec![version] }),
-        }
+        add(line.group(0), line.text(1));
+    }
+    for resource in resources {
+        add(&resource.gv.group, &resource.gv.version);
     }
     groups
+}
+
+/// The versions that are served by default, and those that can be switched on.
+pub(crate) fn known_versions() -> Vec<GroupVersion> {
+    let of = |table: &'static str| lines(table).map(|line| GroupVersion::new(line.group(0), line.text(1)));
+    let mut all: Vec<GroupVersion> = of(facts::RESOURCES).chain(of(facts::OFF)).collect();
+    all.dedup();
+    all
 }
 
 fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Resource {
@@ -255,9 +269,10 @@ fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Reso
     }
 }
 
-fn resources(by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Vec<Resource> {
+fn resources(by_gvk: &HashMap<GroupVersionKind, TypeId>, config: &RuntimeConfig) -> Vec<Resource> {
     let mut resources: Vec<Resource> = Vec::new();
-    for line in lines(facts::RESOURCES) {
+    let off = lines(facts::OFF).filter(|line| config.serves(&GroupVersion::new(line.group(0), line.text(1)), false));
+    for line in lines(facts::RESOURCES).chain(off) {
         let Some((plural, name)) = line.text(2).split_once('/') else {
             resources.push(resource(&line, by_gvk));
             continue;
@@ -300,7 +315,7 @@ fn per_resource<T>(table: &str, read: impl Fn(&Line<'_>) -> T) -> HashMap<GroupR
     map
 }
 
-pub(crate) fn builtin() -> Schema {
+pub(crate) fn serving(config: &RuntimeConfig) -> Schema {
     let raw = Types::read();
     let types = raw.build();
     let by_gvk: HashMap<_, _> = types
@@ -308,7 +323,7 @@ pub(crate) fn builtin() -> Schema {
         .enumerate()
         .flat_map(|(index, one)| one.gvks.iter().map(move |gvk| (gvk.clone(), TypeId(index as u32))))
         .collect();
-    let resources = resources(&by_gvk);
+    let resources = resources(&by_gvk, config);
     let path = |one: &Resource| (one.gv.group.to_string(), one.gv.version.to_string(), one.plural.clone());
     let by_path = resources.iter().enumerate().map(|(index, one)| (path(one), index)).collect();
     let mut defaults: HashMap<TypeId, crate::DefaultRules> = HashMap::new();
@@ -323,9 +338,9 @@ pub(crate) fn builtin() -> Schema {
         by_name: raw.ids.clone(),
         types,
         by_gvk,
+        groups: groups(&resources),
         resources,
         by_path,
-        groups: groups(),
         selectable: per_resource(facts::FIELD_SELECTORS, |line| line.list(3)),
         strategies: lines(facts::STRATEGIES).map(|line| strategy(&line)).collect(),
         columns: per_resource(facts::PRINT_COLUMNS, |line| line.text(3).split(',').map(column).collect()),

@@ -13,8 +13,10 @@ use api_machinery::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, Va
 mod build;
 pub mod defaults;
 pub mod facts;
+mod runtime_config;
 
 pub use defaults::DefaultRules;
+pub use runtime_config::RuntimeConfig;
 
 /// Index of a [`Type`] in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -239,7 +241,15 @@ impl Schema {
     /// The facts of Kubernetes v1.36, parsed on first use. What is off by default upstream is not here.
     pub fn builtin() -> &'static Schema {
         static BUILTIN: OnceLock<Schema> = OnceLock::new();
-        BUILTIN.get_or_init(build::builtin)
+        BUILTIN.get_or_init(|| build::serving(&RuntimeConfig::default()))
+    }
+    /// [`Schema::builtin`] with the versions that upstream's `--runtime-config` switches on.
+    ///
+    /// # Errors
+    /// As [`RuntimeConfig::parse`].
+    pub fn serving(runtime_config: &str) -> Result<Schema, String> {
+        let config = RuntimeConfig::parse(runtime_config, &build::known_versions())?;
+        Ok(build::serving(&config))
     }
     pub fn get(&self, id: TypeId) -> &Type {
         &self.types[id.0 as usize]

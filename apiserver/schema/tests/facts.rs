@@ -20,7 +20,7 @@ fn counts() {
     let schema = Schema::builtin();
     let subresources: usize = schema.resources().iter().map(|one| one.subresources.len()).sum();
     assert_eq!((schema.resources().len(), subresources), (68, 45));
-    assert_eq!((schema.groups().len(), schema.types().count()), (21, 620));
+    assert_eq!((schema.groups().len(), schema.types().count()), (21, 813));
     assert_eq!(schema.groups()[0].name, "");
     let autoscaling = schema.groups().iter().find(|group| group.name == "autoscaling").expect("autoscaling");
     assert_eq!(autoscaling.versions, ["v2", "v1"]);

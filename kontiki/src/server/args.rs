@@ -48,4 +48,7 @@ pub(crate) struct ServerArgs {
     /// Read that file again whenever it changes
     #[arg(long, requires = "encryption_provider_config")]
     pub(crate) encryption_provider_config_automatic_reload: bool,
+    /// Versions to serve besides the stable ones, as upstream's flag: api/beta=true,networking.k8s.io/v1beta1=true
+    #[arg(long, value_name = "VERSIONS")]
+    pub(crate) runtime_config: Option<String>,
 }

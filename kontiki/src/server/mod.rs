@@ -65,6 +65,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.etcd_listen = args.etcd_listen.or(config.etcd_listen);
     config.encryption_provider_config = args.encryption_provider_config.or(config.encryption_provider_config);
     config.encryption_provider_config_automatic_reload |= args.encryption_provider_config_automatic_reload;
+    config.runtime_config = args.runtime_config.unwrap_or(config.runtime_config);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     serve(config, joining, metrics, stop).await
@@ -207,6 +208,13 @@ async fn wait_for_quorum(raft: &RaftStore) {
     }
 }
 
+/// What is served, for as long as the process runs.
+fn schema(runtime_config: &str) -> Result<&'static api_schema::Schema, Failure> {
+    static SERVED: std::sync::OnceLock<api_schema::Schema> = std::sync::OnceLock::new();
+    let served = api_schema::Schema::serving(runtime_config)?;
+    Ok(SERVED.get_or_init(|| served))
+}
+
 async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result<Arc<Registry>, Failure> {
     let window = CacheConfig {
         window_events: 20_000,
@@ -222,7 +230,7 @@ async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result
         tokens: Arc::new(tokens),
     };
     let admission = api_admission::Chain::standard();
-    Ok(Registry::new(api_schema::Schema::builtin(), store, cache, admission, registry))
+    Ok(Registry::new(schema(&config.runtime_config)?, store, cache, admission, registry))
 }
 
 /// Makes what every cluster has. Any replica may do it; what is there already stays.

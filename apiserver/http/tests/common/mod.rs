@@ -118,6 +118,14 @@ fn write(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
 }
 
 pub(crate) async fn registry(dir: &Path, store: MemStore) -> Arc<Registry> {
+    registry_with(dir, store, Chain { plugins: Vec::new() }).await
+}
+
+pub(crate) async fn registry_with(dir: &Path, store: MemStore, admission: Chain) -> Arc<Registry> {
+    registry_serving(Schema::builtin(), dir, store, admission).await
+}
+
+async fn registry_serving(schema: &'static Schema, dir: &Path, store: MemStore, admission: Chain) -> Arc<Registry> {
     let store = store.into_dyn();
     let cache = Cache::start(store.clone(), CacheConfig::default()).await.expect("the cache starts");
     let audiences = vec!["https://kubernetes.default.svc".to_owned()];
@@ -128,7 +136,7 @@ pub(crate) async fn registry(dir: &Path, store: MemStore) -> Arc<Registry> {
         clock: Arc::new(Now),
         tokens: Arc::new(tokens),
     };
-    Registry::new(Schema::builtin(), store, cache, Chain { plugins: Vec::new() }, config)
+    Registry::new(schema, store, cache, admission, config)
 }
 
 async fn make_namespace(registry: &Registry) {
@@ -146,9 +154,24 @@ impl Running {
 
     /// Started as `change` wants it.
     pub(crate) async fn with(change: impl FnOnce(&mut Server)) -> Self {
+        Self::of(Schema::builtin(), Chain { plugins: Vec::new() }, change).await
+    }
+
+    /// With these admission plugins.
+    pub(crate) async fn admitting(admission: Chain) -> Self {
+        Self::of(Schema::builtin(), admission, |_| {}).await
+    }
+
+    /// Serves what a `--runtime-config` switches on.
+    pub(crate) async fn serving(runtime_config: &str) -> Self {
+        let schema = Schema::serving(runtime_config).expect("it can be served");
+        Self::of(Box::leak(Box::new(schema)), Chain { plugins: Vec::new() }, |_| {}).await
+    }
+
+    async fn of(schema: &'static Schema, admission: Chain, change: impl FnOnce(&mut Server)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = MemStore::new();
-        let registry = registry(dir.path(), store.clone()).await;
+        let registry = registry_serving(schema, dir.path(), store.clone(), admission).await;
         make_namespace(&registry).await;
         let ca = Authority::create("test-ca", now()).expect("a CA");
         let issue = |name: &str, organization: &str, server: bool| {
