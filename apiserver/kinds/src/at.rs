@@ -26,6 +26,8 @@ enum Step<'a> {
 /// What upstream says of a negative number.
 pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 pub(crate) const POSITIVE: &str = "must be greater than 0";
+/// The same, where upstream has it in words.
+pub(crate) const ABOVE_ZERO: &str = "must be greater than zero";
 pub(crate) const IMMUTABLE: &str = "field is immutable";
 /// `IsValidPortNum`.
 pub(crate) const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
@@ -41,6 +43,10 @@ impl<'a> At<'a> {
     /// The same place with another value: for the old object, or a computed one.
     pub(crate) fn with(self, value: &'a Value) -> Self {
         Self { value, ..self }
+    }
+    /// The same value under a name that upstream gives it in errors.
+    pub(crate) fn renamed(self, name: &'a str) -> Self {
+        Self { step: Step::Field(name), ..self }
     }
     /// A field; `name` may be a dotted path. Absent fields are null.
     pub(crate) fn field<'b>(&'b self, name: &'b str) -> At<'b> {
@@ -133,6 +139,18 @@ impl<'a> At<'a> {
     /// One of `supported`, or unset.
     pub(crate) fn one_of(&self, errors: &mut ErrorList, supported: &[&str]) {
         if !self.str().is_empty() && !supported.contains(&self.str()) {
+            self.unsupported(errors, supported);
+        }
+    }
+    /// One of `supported`, or not there at all: the empty string is none of them.
+    pub(crate) fn one_of_if_present(&self, errors: &mut ErrorList, supported: &[&str]) {
+        if self.present() && !supported.contains(&self.str()) {
+            self.unsupported(errors, supported);
+        }
+    }
+    /// One of `supported`; unset is none of them.
+    pub(crate) fn exactly_one_of(&self, errors: &mut ErrorList, supported: &[&str]) {
+        if !supported.contains(&self.str()) {
             self.unsupported(errors, supported);
         }
     }

@@ -12,7 +12,10 @@ use crate::at::{At, NOT_NEGATIVE, PORT_RANGE};
 
 /// Name of an environment variable, as relaxed since v1.30.
 pub(crate) fn env_name(text: &str) -> Vec<String> {
-    if !text.is_empty() && text.bytes().all(|c| (b' '..=b'~').contains(&c) && c != b'=') {
+    if text.is_empty() {
+        return vec!["environment variable name must be non-empty".to_owned()];
+    }
+    if text.bytes().all(|c| (b' '..=b'~').contains(&c) && c != b'=') {
         return Vec::new();
     }
     vec!["a valid environment variable name must consist only of printable ASCII characters other than '='".to_owned()]
@@ -35,19 +38,23 @@ pub(crate) fn http_header_name(text: &str) -> Vec<String> {
     ]
 }
 
-/// A label name with a prefix: `example.com/name`.
-pub(crate) fn domain_prefixed_path(text: &str) -> Vec<String> {
-    let Some((domain, path)) = text.split_once('/').filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
-    else {
-        return vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned()];
-    };
-    let mut messages: Vec<String> =
-        names::dns1123_subdomain(domain).into_iter().map(|message| format!("prefix part {message}")).collect();
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "/:._~!$&'()*+,;=%@-".contains(c);
-    if !path.chars().all(allowed) {
-        messages.push("Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')".to_owned());
+/// `IsDomainPrefixedPath`: `example.com/name`.
+pub(crate) fn domain_prefixed_path(at: &At<'_>, errors: &mut ErrorList) {
+    if !at.need(errors) {
+        return;
     }
-    messages
+    let Some((domain, path)) = at.str().split_once('/').filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
+    else {
+        return at.invalid(errors, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    };
+    for message in names::dns1123_subdomain(domain) {
+        errors.invalid(&at.path(), &Value::from(domain), &message);
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
+    if !path.chars().all(allowed) {
+        let detail = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.invalid(&at.path(), &Value::from(path), detail);
+    }
 }
 
 /// An IP address in canonical or legacy-tolerated form (upstream still accepts leading zeros in old fields).
@@ -74,11 +81,31 @@ fn legacy_ipv4(text: &str) -> Option<Ipv4Addr> {
     parts.next().is_none().then(|| Ipv4Addr::from(octets))
 }
 
+/// `IsValidIPForLegacyField`, strictly (StrictIPCIDRValidation).
 pub(crate) fn ip(text: &str) -> Vec<String> {
-    if parse_ip(text).is_some() {
-        return Vec::new();
+    if parse_ip(text).is_none() {
+        return vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()];
     }
-    vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+    match text.parse::<IpAddr>() {
+        Err(_) => vec!["must not have leading 0s".to_owned()],
+        Ok(ip) if is_mapped(ip) => vec!["must not be an IPv4-mapped IPv6 address".to_owned()],
+        Ok(_) => Vec::new(),
+    }
+}
+
+fn is_mapped(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
+}
+
+/// `IsValidIP`: in the one form it is printed in, too.
+pub(crate) fn canonical_ip(text: &str) -> Vec<String> {
+    let mut messages = ip(text);
+    if messages.is_empty()
+        && let Some(ip) = parse_ip(text).map(|ip| ip.to_string()).filter(|ip| ip != text)
+    {
+        messages.push(format!("must be in canonical form ({ip:?})"));
+    }
+    messages
 }
 
 /// An address block: network address and prefix length, masked or not.
@@ -93,11 +120,59 @@ pub(crate) fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     (length <= max).then_some((ip, length))
 }
 
+/// `IsValidCIDRForLegacyField`, strictly (StrictIPCIDRValidation).
 pub(crate) fn cidr(text: &str) -> Vec<String> {
-    if parse_cidr(text).is_some() {
-        return Vec::new();
+    let Some((ip, length)) = parse_cidr(text) else {
+        return vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()];
+    };
+    let (address, digits) = text.split_once('/').unwrap_or((text, ""));
+    match address.parse::<IpAddr>() {
+        Err(_) => vec!["must not have leading 0s in IP or prefix length".to_owned()],
+        _ if digits.len() > 1 && digits.starts_with('0') => {
+            vec!["must not have leading 0s in IP or prefix length".to_owned()]
+        }
+        Ok(address) if is_mapped(address) => vec!["must not have an IPv4-mapped IPv6 address".to_owned()],
+        Ok(_) if bits(ip) & !mask(length) != 0 => vec!["must not have bits set beyond the prefix length".to_owned()],
+        Ok(_) => Vec::new(),
     }
-    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+}
+
+/// `IsValidCIDR`: in the one form it is printed in, too.
+pub(crate) fn canonical_cidr(text: &str) -> Vec<String> {
+    let mut messages = cidr(text);
+    if messages.is_empty()
+        && let Some(shown) = parse_cidr(text).map(|(ip, length)| format!("{ip}/{length}")).filter(|shown| shown != text)
+    {
+        messages.push(format!("must be in canonical form ({shown:?})"));
+    }
+    messages
+}
+
+/// The bits of a prefix, of addresses whose bits begin at the top.
+fn mask(length: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
+}
+
+/// `IsFullyQualifiedDomainName`: a subdomain of at least two labels; a dot at the end is fine.
+pub(crate) fn domain_name(at: &At<'_>, errors: &mut ErrorList) {
+    if !at.need(errors) {
+        return;
+    }
+    let name = at.str().strip_suffix('.').unwrap_or(at.str());
+    let say = |bad: &str, detail: &str, errors: &mut ErrorList| errors.invalid(&at.path(), &Value::from(bad), detail);
+    let messages = names::dns1123_subdomain(name);
+    if !messages.is_empty() {
+        return say(name, &messages.join(","), errors);
+    }
+    if !name.contains('.') {
+        return say(name, "should be a domain with at least two segments separated by dots", errors);
+    }
+    for label in name.split('.') {
+        let messages = names::dns1123_label(label);
+        if !messages.is_empty() {
+            return say(label, &messages.join(","), errors);
+        }
+    }
 }
 
 fn bits(ip: IpAddr) -> u128 {
@@ -109,12 +184,12 @@ fn bits(ip: IpAddr) -> u128 {
 
 /// Whether `inner` lies within `outer` and is smaller.
 pub(crate) fn strictly_within(inner: (IpAddr, u8), outer: (IpAddr, u8)) -> bool {
-    let mask = if outer.1 == 0 { 0 } else { u128::MAX << (128 - u32::from(outer.1)) };
+    let mask = mask(outer.1);
     inner.0.is_ipv4() == outer.0.is_ipv4() && inner.1 > outer.1 && bits(inner.0) & mask == bits(outer.0) & mask
 }
 
 /// Addresses no endpoint or external IP may have.
-pub(crate) fn special_ip(ip: IpAddr) -> Option<&'static str> {
+fn special_ip(ip: IpAddr) -> Option<&'static str> {
     let multicast_link_local = match ip {
         IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
         IpAddr::V6(v6) => v6.segments()[0] == 0xff02,
@@ -123,9 +198,7 @@ pub(crate) fn special_ip(ip: IpAddr) -> Option<&'static str> {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
     };
-    if ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) || ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        Some("may not be unspecified (0.0.0.0 or ::)")
-    } else if ip.is_loopback() {
+    if ip.is_loopback() {
         Some("may not be in the loopback range (127.0.0.0/8, ::1/128)")
     } else if link_local {
         Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
@@ -136,10 +209,13 @@ pub(crate) fn special_ip(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// `ValidateNonSpecialIP`.
+/// `ValidateEndpointIP`.
 pub(crate) fn not_special_ip(at: &At<'_>, errors: &mut ErrorList) {
     match parse_ip(at.str()) {
         None => at.invalid(errors, "must be a valid IP address"),
+        Some(ip) if ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) || ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            at.invalid(errors, &format!("may not be unspecified ({})", at.str()));
+        }
         Some(ip) => {
             if let Some(message) = special_ip(ip) {
                 at.invalid(errors, message);
@@ -231,7 +307,7 @@ pub(crate) fn local_descending_path(at: &At<'_>, errors: &mut ErrorList) {
 /// Also not beginning with `..`.
 pub(crate) fn local_non_reserved_path(at: &At<'_>, errors: &mut ErrorList) {
     local_descending_path(at, errors);
-    if at.str().starts_with("..") && !at.str().starts_with("../") && at.str() != ".." {
+    if at.str().starts_with("..") && !at.str().starts_with("../") {
         at.invalid(errors, "must not start with '..'");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api_admission::Operation;
 use api_codec::default::fill_zero_values;
-use api_machinery::{ApiError, ErrorList, ObjectKey, Path, Value, meta, object};
+use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Path, Value, meta, object};
 use api_schema::Resource;
 use store_api::{Op, Revision, StoreError};
 
@@ -249,6 +249,7 @@ impl Registry {
         let validation = scope.info.field_validation;
         let incoming = patch.apply(self.schema, type_id, &resource.gvk(), &served, validation)?;
         let mut value = incoming.value;
+        metadata::check_name(&value, scope.name)?;
         body::default(self.schema, resource, &mut value);
         let value = convert::to_storage(self.schema, resource, value);
         Ok(Proposal { value, warnings: incoming.warnings })
@@ -279,10 +280,23 @@ fn check_base(
     }
 }
 
+/// The kinds whose own update rules leave metadata alone.
+fn sees_metadata_once(resource: &GroupResource) -> bool {
+    const GROUPS: [&str; 4] =
+        ["discovery.k8s.io", "flowcontrol.apiserver.k8s.io", "policy", "admissionregistration.k8s.io"];
+    GROUPS.contains(&&*resource.group)
+        || (&*resource.group == "storage.k8s.io" && ["volumeattachments", "csinodes"].contains(&&*resource.resource))
+}
+
 fn validate(scope: &Scope<'_>, part: Part, value: &Value, old: &Value) -> Result<(), ApiError> {
     let mut errors = ErrorList::new();
     aside::on_value(value, || {
-        meta::validate_object_meta_update(value, old, &Path::new("metadata"), &mut errors);
+        let path = Path::new("metadata");
+        meta::validate_object_meta_update(value, old, &path, &mut errors);
+        // Most kinds look at metadata once more than every object's update does, so what is wrong is said twice.
+        if !errors.is_empty() && !sees_metadata_once(&scope.resource.storage) {
+            meta::validate_object_meta_update(value, old, &path, &mut errors);
+        }
         part.validate(scope.kind, value, old, &mut errors);
     });
     scope.invalid(scope.name, errors)

@@ -11,8 +11,8 @@ use crate::list::{admissionregistration_policy_cells as policy_cells, admissionr
 
 pub(crate) struct MutatingAdmissionPolicy;
 
-/// A mutation happens before something is written.
-const OPERATIONS: [&str; 3] = ["*", "CREATE", "UPDATE"];
+/// What is deleted is not changed any more.
+const OPERATIONS: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 
 impl Kind for MutatingAdmissionPolicy {
     fn resource(&self) -> GroupResource {
@@ -36,7 +36,7 @@ impl Kind for MutatingAdmissionPolicy {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        spec.field("failurePolicy").one_of(errors, &["Fail", "Ignore"]);
+        rules::validate_failure_policy(&spec.field("failurePolicy"), errors);
         rules::validate_param_kind(&spec.field("paramKind"), errors);
         validate_constraints(&spec.field("matchConstraints"), errors);
         rules::validate_match_conditions(&spec.field("matchConditions"), errors);
@@ -60,10 +60,8 @@ fn validate_constraints(constraints: &At<'_>, errors: &mut ErrorList) {
         return constraints.required(errors, "");
     }
     let resource_rules = constraints.field("resourceRules");
-    if resource_rules.is_empty() {
-        resource_rules.required(errors, "");
-    }
     rules::validate_match_resources(constraints, errors);
+    resource_rules.need(errors);
     for rule in resource_rules.items() {
         for operation in rule.field("operations").items() {
             if !OPERATIONS.contains(&operation.str()) {
@@ -77,19 +75,21 @@ fn validate_constraints(constraints: &At<'_>, errors: &mut ErrorList) {
 
 fn validate_mutation(mutation: &At<'_>, errors: &mut ErrorList) {
     let kind = mutation.field("patchType");
-    let (patch, apply) = (mutation.field("jsonPatch"), mutation.field("applyConfiguration"));
     let (wanted, other) = match kind.str() {
         "" => return kind.required(errors, ""),
-        "JSONPatch" => (patch, apply),
-        "ApplyConfiguration" => (apply, patch),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
         _ => return kind.unsupported(errors, &["ApplyConfiguration", "JSONPatch"]),
     };
-    if !wanted.present() {
+    let (wanted, left_out) = (mutation.field(wanted), mutation.field(other));
+    if wanted.present() {
+        rules::need_expression(&wanted.field("expression"), "", errors);
+    } else {
         wanted.required(errors, &format!("must be specified when patchType is {}", kind.str()));
-    } else if wanted.field("expression").str().trim().is_empty() {
-        wanted.field("expression").required(errors, "expression is not specified");
     }
-    if other.present() {
-        other.forbidden(errors, &format!("must not be specified when patchType is {}", kind.str()));
+    if left_out.present() {
+        let shown = Value::from(format!("{{{other}}}"));
+        let detail = format!("must not be specified when patchType is {}", kind.str());
+        errors.invalid(&left_out.path(), &shown, &detail);
     }
 }

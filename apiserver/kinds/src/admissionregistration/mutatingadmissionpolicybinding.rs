@@ -32,7 +32,10 @@ impl Kind for MutatingAdmissionPolicyBinding {
         let spec = root.field("spec");
         validate_policy_name(&spec, errors);
         rules::validate_param_ref(&spec.field("paramRef"), errors);
-        rules::validate_match_resources(&spec.field("matchResources"), errors);
+        let resources = spec.field("matchResources");
+        if resources.present() {
+            rules::validate_match_resources(&resources, errors);
+        }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(policy_cells::of_binding(object, now))

@@ -15,65 +15,62 @@ const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 
 /// A rule of a webhook or a policy. With `*` nothing else may be named.
 pub(crate) fn validate_rule(rule: &At<'_>, errors: &mut ErrorList) {
-    validate_operations(&rule.field("operations"), &OPERATIONS, errors);
-    for (field, what) in [("apiGroups", "apiGroups"), ("apiVersions", "apiVersions")] {
-        let list = rule.field(field);
-        if list.is_empty() {
-            list.required(errors, "");
-        }
-        if list.list().len() > 1 && list.list().iter().any(|one| one == "*") {
-            list.invalid(
-                errors,
-                &format!("if '*' is present, must not specify other {}", what.replace("api", "API ").to_lowercase()),
-            );
-        }
-        for item in list.items().filter(|item| field == "apiVersions" && item.is_empty()) {
-            item.required(errors, "");
-        }
+    let operations = rule.field("operations");
+    validate_all(&operations, "operations", errors);
+    for operation in operations.items() {
+        operation.exactly_one_of(errors, &OPERATIONS);
+    }
+    validate_all(&rule.field("apiGroups"), "API groups", errors);
+    let versions = rule.field("apiVersions");
+    validate_all(&versions, "API versions", errors);
+    for version in versions.items() {
+        version.need(errors);
     }
     validate_resources(&rule.field("resources"), errors);
-    rule.field("scope").one_of(errors, &["*", "Cluster", "Namespaced"]);
+    rule.field("scope").one_of_if_present(errors, &["*", "Cluster", "Namespaced"]);
 }
 
-fn validate_operations(list: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
-    if list.is_empty() {
-        list.required(errors, "");
-    }
+fn validate_all(list: &At<'_>, others: &str, errors: &mut ErrorList) {
+    list.need(errors);
     if list.list().len() > 1 && list.list().iter().any(|one| one == "*") {
-        list.invalid(errors, "if '*' is present, must not specify other operations");
-    }
-    for operation in list.items() {
-        if !supported.contains(&operation.str()) {
-            operation.unsupported(errors, supported);
-        }
+        list.invalid(errors, &format!("if '*' is present, must not specify other {others}"));
     }
 }
 
+/// What a wildcard of before already covers is an error of the later one.
 fn validate_resources(list: &At<'_>, errors: &mut ErrorList) {
-    if list.is_empty() {
-        return list.required(errors, "");
-    }
-    let all: Vec<&str> = list.list().iter().filter_map(Value::as_str).collect();
-    let set: HashSet<&str> = all.iter().copied().collect();
-    for (index, item) in list.items().enumerate() {
-        let text = all.get(index).copied().unwrap_or("");
-        if text.is_empty() {
-            item.required(errors, "");
+    list.need(errors);
+    let (mut of_resource, mut of_subresource) = (HashSet::new(), HashSet::new());
+    let (mut twice, mut once, mut plain) = (false, false, false);
+    for item in list.items() {
+        if !item.need(errors) {
             continue;
         }
-        let (resource, subresource) = text.split_once('/').unwrap_or((text, ""));
-        let covers_all = set.contains("*/*") && text != "*/*";
-        let wider = [format!("{resource}/*"), format!("*/{subresource}")];
-        let covered = !subresource.is_empty() && wider.iter().any(|one| *one != text && set.contains(one.as_str()));
-        if covered {
+        let text = item.str().to_owned();
+        twice |= text == "*/*";
+        once |= text == "*";
+        let Some((resource, subresource)) = text.split_once('/') else {
+            // Upstream looks at the last of them only.
+            plain = text != "*";
+            continue;
+        };
+        if of_resource.contains(resource) {
             item.invalid(errors, &format!("if '{resource}/*' is present, must not specify {text}"));
         }
-        if covers_all {
-            list.invalid(errors, "if '*/*' is present, must not specify other resources");
-            return;
+        if of_subresource.contains(subresource) {
+            item.invalid(errors, &format!("if '*/{subresource}' is present, must not specify {text}"));
+        }
+        if subresource == "*" {
+            of_resource.insert(resource.to_owned());
+        }
+        if resource == "*" {
+            of_subresource.insert(subresource.to_owned());
         }
     }
-    if all.contains(&"*") && all.len() > 1 && all.iter().any(|one| !one.contains('/') && *one != "*") {
+    if twice && list.list().len() > 1 {
+        list.invalid(errors, "if '*/*' is present, must not specify other resources");
+    }
+    if once && plain {
         list.invalid(errors, "if '*' is present, must not specify other resources without subresources");
     }
 }
@@ -86,29 +83,63 @@ pub(crate) fn validate_match_conditions(list: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for condition in list.items() {
         let name = condition.field("name");
+        need_expression(&condition.field("expression"), "", errors);
         if name.need(errors) {
             name.format(errors, names::qualified_name);
+            if !seen.insert(object::str_at(condition.value, "name")) {
+                name.duplicate(errors);
+            }
         }
-        if !seen.insert(object::str_at(condition.value, "name")) {
-            name.duplicate(errors);
-        }
-        if condition.field("expression").str().trim().is_empty() {
-            condition.field("expression").required(errors, "");
-        }
+    }
+}
+
+pub(crate) fn need_expression(expression: &At<'_>, detail: &str, errors: &mut ErrorList) {
+    if expression.str().trim().is_empty() {
+        expression.required(errors, detail);
     }
 }
 
 /// `matchConstraints` of a policy, `matchResources` of a binding.
 pub(crate) fn validate_match_resources(at: &At<'_>, errors: &mut ErrorList) {
+    let policy = at.field("matchPolicy");
+    if policy.present() {
+        policy.exactly_one_of(errors, &["Equivalent", "Exact"]);
+    } else {
+        policy.required(errors, "");
+    }
     for field in ["namespaceSelector", "objectSelector"] {
-        selectors::label_selector(&at.field(field), errors);
+        let selector = at.field(field);
+        if selector.present() {
+            selectors::label_selector(&selector, errors);
+        } else {
+            selector.required(errors, "");
+        }
     }
     for list in ["resourceRules", "excludeResourceRules"] {
         for rule in at.field(list).items() {
+            validate_names(&rule.field("resourceNames"), errors);
             validate_rule(&rule, errors);
         }
     }
-    at.field("matchPolicy").one_of(errors, &["Equivalent", "Exact"]);
+}
+
+fn validate_names(list: &At<'_>, errors: &mut ErrorList) {
+    let mut seen = HashSet::new();
+    for name in list.items() {
+        name.format(errors, names::path_segment);
+        if !seen.insert(name.value.as_str()) {
+            name.duplicate(errors);
+        }
+    }
+}
+
+/// `failurePolicy` of a policy.
+pub(crate) fn validate_failure_policy(policy: &At<'_>, errors: &mut ErrorList) {
+    if policy.present() {
+        policy.exactly_one_of(errors, &["Fail", "Ignore"]);
+    } else {
+        policy.required(errors, "");
+    }
 }
 
 /// `paramKind` of a policy.
@@ -116,27 +147,64 @@ pub(crate) fn validate_param_kind(kind: &At<'_>, errors: &mut ErrorList) {
     if !kind.present() {
         return;
     }
-    kind.field("apiVersion").need(errors);
-    kind.field("kind").need(errors);
+    validate_param_version(&kind.field("apiVersion"), errors);
+    let name = kind.field("kind");
+    if name.need(errors) {
+        let messages = names::dns1035_label(&name.str().to_ascii_lowercase());
+        if !messages.is_empty() {
+            let detail = format!("may have mixed case, but should otherwise match: {}", messages.join(","));
+            name.invalid(errors, &detail);
+        }
+    }
+}
+
+fn validate_param_version(at: &At<'_>, errors: &mut ErrorList) {
+    if !at.need(errors) {
+        return;
+    }
+    let text = at.str();
+    if text.matches('/').count() > 1 {
+        return at.invalid(errors, &format!("unexpected GroupVersion string: {text}"));
+    }
+    let (group, version) = text.split_once('/').unwrap_or(("", text));
+    let mut check = |part: &str, messages: Vec<String>| {
+        if !messages.is_empty() {
+            errors.invalid(&at.path(), &Value::from(part), &messages.join(","));
+        }
+    };
+    if !group.is_empty() {
+        check(group, names::dns1123_subdomain(group));
+    }
+    if version.is_empty() {
+        check(text, vec!["version must be specified".to_owned()]);
+    } else {
+        check(version, names::dns1035_label(version));
+    }
 }
 
 /// `paramRef` of a binding.
 pub(crate) fn validate_param_ref(reference: &At<'_>, errors: &mut ErrorList) {
+    const EXCLUSIVE: &str = "name and selector are mutually exclusive";
     if !reference.present() {
         return;
     }
     let (name, selector) = (reference.field("name"), reference.field("selector"));
-    match (name.is_empty(), selector.present()) {
-        (false, true) => {
-            name.forbidden(errors, "name and selector are mutually exclusive");
-            selector.forbidden(errors, "name and selector are mutually exclusive");
+    if !name.is_empty() {
+        name.format(errors, names::path_segment);
+        if selector.present() {
+            name.forbidden(errors, EXCLUSIVE);
         }
-        (false, false) => name.format(errors, names::path_segment),
-        (true, true) => selectors::label_selector(&selector, errors),
-        (true, false) => reference.required(errors, "either name or selector must be specified"),
     }
-    reference.field("namespace").format_if_set(errors, names::dns1123_label);
-    reference.field("parameterNotFoundAction").need_one_of(errors, &["Allow", "Deny"]);
+    if selector.present() {
+        selectors::label_selector(&selector, errors);
+        if !name.is_empty() {
+            selector.forbidden(errors, EXCLUSIVE);
+        }
+    }
+    if name.is_empty() && !selector.present() {
+        reference.required(errors, "one of name or selector must be specified");
+    }
+    reference.field("parameterNotFoundAction").need_one_of(errors, &["Deny", "Allow"]);
 }
 
 /// Defaults of every rule and policy that are inside of lists: scope, match policy, selectors.

@@ -6,14 +6,40 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::Kind;
 use crate::at::At;
 use crate::list::{admissionregistration_policy_cells as policy_cells, admissionregistration_rules as rules};
+use crate::{Kind, conditions};
 
 pub(crate) struct ValidatingAdmissionPolicy;
 
 const MAX_AUDIT_ANNOTATIONS: usize = 20;
-const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+/// Bytes of what makes the value of an annotation.
+const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
+const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
+/// Words of the language that no variable is named.
+const RESERVED: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
 
 impl Kind for ValidatingAdmissionPolicy {
     fn resource(&self) -> GroupResource {
@@ -36,7 +62,7 @@ impl Kind for ValidatingAdmissionPolicy {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        spec.field("failurePolicy").one_of(errors, &["Fail", "Ignore"]);
+        rules::validate_failure_policy(&spec.field("failurePolicy"), errors);
         rules::validate_param_kind(&spec.field("paramKind"), errors);
         let constraints = spec.field("matchConstraints");
         if !constraints.present() {
@@ -59,7 +85,16 @@ impl Kind for ValidatingAdmissionPolicy {
         for validation in validations.items() {
             validate_validation(&validation, errors);
         }
-        validate_annotations(&annotations, errors);
+        validate_annotations(&annotations, object::name(object), errors);
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let status = root.field("status");
+        for warning in status.field("typeChecking").field("expressionWarnings").items() {
+            warning.field("warning").need(errors);
+            rules::need_expression(&warning.field("fieldRef"), "", errors);
+        }
+        conditions::validate(&status.field("conditions"), errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(policy_cells::of_policy(object, "validations", now))
@@ -68,56 +103,57 @@ impl Kind for ValidatingAdmissionPolicy {
 
 /// Also of mutating policies.
 pub(crate) fn validate_variables(variables: &At<'_>, errors: &mut ErrorList) {
-    let mut seen = HashSet::new();
     for variable in variables.items() {
         let name = variable.field("name");
-        let text = object::str_at(variable.value, "name");
-        if text.is_empty() {
-            name.required(errors, "");
-        } else if !crate::formats::c_identifier(text) {
-            name.invalid(errors, "name is not a valid CEL identifier");
+        if name.str().trim().is_empty() {
+            name.required(errors, "name is not specified");
+        } else if !crate::formats::c_identifier(name.str()) || RESERVED.contains(&name.str()) {
+            name.invalid(errors, "must be a valid CEL identifier");
         }
-        if seen.contains(&text) {
-            name.duplicate(errors);
-        }
-        seen.insert(text);
-        if variable.field("expression").str().trim().is_empty() {
-            variable.field("expression").required(errors, "");
-        }
+        rules::need_expression(&variable.field("expression"), "expression is not specified", errors);
     }
 }
 
 fn validate_validation(validation: &At<'_>, errors: &mut ErrorList) {
-    let (expression, message) = (validation.field("expression"), validation.field("message"));
-    if expression.str().trim().is_empty() {
-        expression.required(errors, "expression is not specified");
+    rules::need_expression(&validation.field("expression"), "expression is not specified", errors);
+    let (message, of_expression) = (validation.field("message"), validation.field("messageExpression"));
+    for text in [&of_expression, &message] {
+        if !text.is_empty() && text.str().trim().is_empty() {
+            text.invalid(errors, "must be non-empty if specified");
+        }
     }
-    if !message.is_empty() && message.str().trim().is_empty() {
-        message.invalid(errors, "message must be non-empty if specified");
+    if message.str().trim().contains(['\n', '\r']) {
+        message.invalid(errors, "must not contain line breaks");
     }
-    if message.str().trim().contains('\n') {
-        message.invalid(errors, "message must not contain line breaks");
-    }
-    validation.field("reason").one_of(errors, &REASONS);
+    validation.field("reason").one_of_if_present(errors, &REASONS);
 }
 
-fn validate_annotations(annotations: &At<'_>, errors: &mut ErrorList) {
+fn validate_annotations(annotations: &At<'_>, policy: &str, errors: &mut ErrorList) {
     if annotations.list().len() > MAX_AUDIT_ANNOTATIONS {
         annotations.invalid(errors, &format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations"));
     }
     let mut seen = HashSet::new();
     for annotation in annotations.items() {
-        let key = annotation.field("key");
-        let text = object::str_at(annotation.value, "key");
-        for message in names::qualified_name(text) {
-            key.invalid(errors, &message);
+        validate_annotation(&annotation, policy, errors);
+        if !seen.insert(object::str_at(annotation.value, "key")) {
+            annotation.field("key").duplicate(errors);
         }
-        if seen.contains(&text) {
-            key.duplicate(errors);
+    }
+}
+
+/// The name of the policy is the prefix of the key in the audit log.
+fn validate_annotation(annotation: &At<'_>, policy: &str, errors: &mut ErrorList) {
+    let (key, value) = (annotation.field("key"), annotation.field("valueExpression"));
+    if policy.is_empty() {
+        key.invalid(errors, "requires metadata.name be non-empty");
+    } else {
+        let full = format!("{policy}/{}", key.str());
+        for message in names::qualified_name(&full) {
+            errors.invalid(&key.path(), &Value::from(full.as_str()), &message);
         }
-        seen.insert(text);
-        if annotation.field("valueExpression").str().trim().is_empty() {
-            annotation.field("valueExpression").required(errors, "valueExpression is not specified");
-        }
+    }
+    rules::need_expression(&value, "valueExpression is not specified", errors);
+    if value.str().trim().len() > MAX_VALUE_EXPRESSION {
+        value.required(errors, &format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length"));
     }
 }

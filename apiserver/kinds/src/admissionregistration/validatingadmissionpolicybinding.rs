@@ -33,29 +33,32 @@ impl Kind for ValidatingAdmissionPolicyBinding {
         let spec = root.field("spec");
         validate_policy_name(&spec, errors);
         rules::validate_param_ref(&spec.field("paramRef"), errors);
-        rules::validate_match_resources(&spec.field("matchResources"), errors);
-        let actions = spec.field("validationActions");
-        if actions.is_empty() {
-            return actions.required(errors, "at least one validation action is required");
+        let resources = spec.field("matchResources");
+        if resources.present() {
+            rules::validate_match_resources(&resources, errors);
         }
-        let mut seen = HashSet::new();
-        for action in actions.items() {
-            let text = action.value.as_str().unwrap_or("").to_owned();
-            if !["Audit", "Deny", "Warn"].contains(&text.as_str()) {
-                action.unsupported(errors, &["Audit", "Deny", "Warn"]);
-            }
-            if seen.contains(&text) {
-                action.duplicate(errors);
-            }
-            seen.insert(text);
-        }
-        let has = |action: &str| seen.iter().any(|one| one == action);
-        if has("Deny") && has("Warn") {
-            actions.invalid(errors, "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)");
-        }
+        validate_actions(&spec.field("validationActions"), errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(policy_cells::of_binding(object, now))
+    }
+}
+
+fn validate_actions(actions: &At<'_>, errors: &mut ErrorList) {
+    let mut seen = HashSet::new();
+    for action in actions.items() {
+        action.exactly_one_of(errors, &["Audit", "Deny", "Warn"]);
+        if !seen.insert(action.value.as_str()) {
+            action.duplicate(errors);
+        }
+    }
+    if seen.contains(&Some("Deny")) && seen.contains(&Some("Warn")) {
+        let detail = "must not contain both Deny and Warn (repeating the same validation failure information in the API \
+                      response and headers serves no purpose)";
+        actions.invalid(errors, detail);
+    }
+    if seen.is_empty() {
+        actions.required(errors, "at least one validation action is required");
     }
 }
 

@@ -20,24 +20,23 @@ pub(crate) fn validate(object: &Value, mutating: bool, errors: &mut ErrorList) {
     let root = At::root(object);
     let mut seen = HashSet::new();
     for webhook in root.field("webhooks").items() {
-        let name = object::str_at(webhook.value, "name");
         validate_webhook(&webhook, mutating, errors);
-        if !name.is_empty() && seen.contains(&name) {
+        validate_versions(&webhook.field("admissionReviewVersions"), errors);
+        let name = object::str_at(webhook.value, "name");
+        if !name.is_empty() && !seen.insert(name) {
             webhook.field("name").duplicate(errors);
         }
-        seen.insert(name);
     }
 }
 
 fn validate_webhook(webhook: &At<'_>, mutating: bool, errors: &mut ErrorList) {
     validate_name(&webhook.field("name"), errors);
-    validate_versions(&webhook.field("admissionReviewVersions"), errors);
     for rule in webhook.field("rules").items() {
         rules::validate_rule(&rule, errors);
     }
-    webhook.field("failurePolicy").one_of(errors, &["Fail", "Ignore"]);
-    webhook.field("matchPolicy").one_of(errors, &["Equivalent", "Exact"]);
-    webhook.field("sideEffects").need_one_of(errors, &["None", "NoneOnDryRun"]);
+    webhook.field("failurePolicy").one_of_if_present(errors, &["Fail", "Ignore"]);
+    webhook.field("matchPolicy").one_of_if_present(errors, &["Equivalent", "Exact"]);
+    validate_effects(&webhook.field("sideEffects"), errors);
     let seconds = webhook.field("timeoutSeconds");
     if seconds.int().is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
         seconds.invalid(errors, "the timeout value must be between 1 and 30 seconds");
@@ -46,10 +45,19 @@ fn validate_webhook(webhook: &At<'_>, mutating: bool, errors: &mut ErrorList) {
         selectors::label_selector(&webhook.field(field), errors);
     }
     if mutating {
-        webhook.field("reinvocationPolicy").one_of(errors, &["IfNeeded", "Never"]);
+        webhook.field("reinvocationPolicy").one_of_if_present(errors, &["IfNeeded", "Never"]);
     }
     validate_client(&webhook.field("clientConfig"), errors);
     rules::validate_match_conditions(&webhook.field("matchConditions"), errors);
+}
+
+fn validate_effects(effects: &At<'_>, errors: &mut ErrorList) {
+    const ALLOWED: [&str; 2] = ["None", "NoneOnDryRun"];
+    if effects.present() {
+        effects.exactly_one_of(errors, &ALLOWED);
+    } else {
+        effects.required(errors, &format!("must specify one of {}", ALLOWED.join(", ")));
+    }
 }
 
 /// At least three parts: `hook.example.com`.
@@ -57,8 +65,10 @@ fn validate_name(name: &At<'_>, errors: &mut ErrorList) {
     if !name.need(errors) {
         return;
     }
-    name.format(errors, names::dns1123_subdomain);
-    if name.str().split('.').count() < 3 {
+    let messages = names::dns1123_subdomain(name.str());
+    if !messages.is_empty() {
+        name.invalid(errors, &messages.join(","));
+    } else if name.str().split('.').count() < 3 {
         name.invalid(errors, "should be a domain with at least three segments separated by dots");
     }
 }
@@ -69,14 +79,13 @@ fn validate_versions(versions: &At<'_>, errors: &mut ErrorList) {
     }
     let mut seen = HashSet::new();
     for version in versions.items() {
-        let text = version.value.as_str().unwrap_or("").to_owned();
-        if seen.contains(&text) {
-            version.duplicate(errors);
+        if seen.insert(version.value.as_str()) {
+            version.format(errors, names::dns1035_label);
+        } else {
+            version.invalid(errors, "duplicate version");
         }
-        version.format(errors, names::dns1035_label);
-        seen.insert(text);
     }
-    if !seen.iter().any(|version| version == "v1" || version == "v1beta1") {
+    if !seen.contains(&Some("v1")) && !seen.contains(&Some("v1beta1")) {
         versions.invalid(errors, "must include at least one of v1, v1beta1");
     }
 }
@@ -93,54 +102,57 @@ pub(crate) fn validate_client(client: &At<'_>, errors: &mut ErrorList) {
 
 fn validate_url(url: &At<'_>, errors: &mut ErrorList) {
     const FORM: &str = "; desired format: https://host[/path]";
-    let Some((scheme, rest)) = url.str().split_once("://") else {
-        return url.required(errors, &format!("url must be a valid URL{FORM}"));
-    };
-    if scheme != "https" {
-        url.invalid(errors, &format!("'https' is the only allowed URL scheme{FORM}"));
-    }
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, fragment) = url.str().split_once('#').unwrap_or((url.str(), ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = rest.split('/').next().unwrap_or("");
+    let (scheme, rest) = rest.split_once("://").unwrap_or(("", rest));
+    // Without a scheme all of it is a path.
+    let authority = if scheme.is_empty() { "" } else { rest.split('/').next().unwrap_or("") };
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    if host.is_empty() {
-        url.invalid(errors, &format!("host must be specified{FORM}"));
+    let mut wrong = |shown: &str, detail: &str| errors.invalid(&url.path(), &Value::from(shown), detail);
+    if scheme != "https" {
+        wrong(scheme, &format!("'https' is the only allowed URL scheme{FORM}"));
     }
-    if !user.is_empty() {
-        url.invalid(errors, "user information is not permitted in the URL");
+    if host.is_empty() {
+        wrong(host, &format!("host must be specified{FORM}"));
+    }
+    if authority.contains('@') {
+        wrong(user, "user information is not permitted in the URL");
     }
     if !fragment.is_empty() {
-        url.invalid(errors, "fragments are not permitted in the URL");
+        wrong(fragment, "fragments are not permitted in the URL");
     }
     if !query.is_empty() {
-        url.invalid(errors, "query parameters are not permitted in the URL");
+        wrong(query, "query parameters are not permitted in the URL");
     }
 }
 
 fn validate_service(service: &At<'_>, errors: &mut ErrorList) {
-    for field in ["name", "namespace"] {
-        service.field(field).need(errors);
+    // Upstream hands these two over in the wrong order, so that each is missed under the other's name.
+    for (field, shown) in [("namespace", "name"), ("name", "namespace")] {
+        if service.field(field).is_empty() {
+            service.field(shown).required(errors, "");
+        }
     }
     let port = service.field("port");
-    if port.int().is_some_and(|port| !(1..=65_535).contains(&port)) {
-        port.invalid(errors, "port is not valid: must be between 1 and 65535, inclusive");
+    if !(1..=65_535).contains(&port.int().unwrap_or(0)) {
+        let shown = port.int().unwrap_or(0).into();
+        let detail = format!("port is not valid: {}", crate::at::PORT_RANGE);
+        errors.invalid(&port.path(), &shown, &detail);
     }
-    let path = service.field("path");
-    if path.is_empty() || path.str() == "/" {
-        return;
+    validate_path(&service.field("path"), errors);
+}
+
+fn validate_path(path: &At<'_>, errors: &mut ErrorList) {
+    match path.str() {
+        "" | "/" => return,
+        "//" => return path.invalid(errors, "segment[0] may not be empty"),
+        text if !text.starts_with('/') => path.invalid(errors, "must start with a '/'"),
+        _ => {}
     }
-    if !path.str().starts_with('/') {
-        path.invalid(errors, "must start with a '/'");
-    }
-    let trimmed = path.str().strip_suffix('/').unwrap_or(path.str());
-    if trimmed == "/" || trimmed.is_empty() || path.str() == "//" {
-        return path.invalid(errors, "segment[0] may not be empty");
-    }
-    let steps: Vec<&str> = trimmed.split('/').skip(1).collect();
-    if steps.is_empty() {
-        path.invalid(errors, "must start with a '/'");
-    }
-    for (index, step) in steps.iter().enumerate() {
+    // The first character is skipped, whatever it is.
+    let rest: &str = path.str().char_indices().nth(1).map_or("", |(start, _)| &path.str()[start..]);
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    for (index, step) in rest.split('/').enumerate() {
         if step.is_empty() {
             path.invalid(errors, &format!("segment[{index}] may not be empty"));
             continue;

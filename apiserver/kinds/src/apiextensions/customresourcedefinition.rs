@@ -5,16 +5,15 @@ use std::collections::HashSet;
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use serde_json::json;
 
-use crate::at::{At, IMMUTABLE, child, is_empty};
-use crate::list::apiextensions_schema as schema;
+use crate::at::{At, child, is_empty};
+use crate::list::{admissionregistration_webhooks as webhooks, apiextensions_versions as versions};
 use crate::{Kind, cells};
 
 pub(crate) struct CustomResourceDefinition;
 
 /// Groups of the community need an approval.
 const APPROVAL: &str = "api-approved.kubernetes.io";
-const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
-const COLUMN_FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+const MIXED: &str = "may have mixed case, but should otherwise match: ";
 
 impl Kind for CustomResourceDefinition {
     fn resource(&self) -> GroupResource {
@@ -69,35 +68,38 @@ impl Kind for CustomResourceDefinition {
         if object::resource_version(object).is_empty() {
             validate_name(&root, &spec, errors);
         }
-        validate_group(&root, &spec, errors);
+        validate_group(&spec, errors);
         spec.field("scope").need_one_of(errors, &["Cluster", "Namespaced"]);
+        versions::validate(&spec, errors);
         validate_names(&spec.field("names"), errors);
-        validate_versions(&root, &spec, errors);
-        validate_conversion(&spec.field("conversion"), errors);
-        if spec.field("preserveUnknownFields").flag() {
-            let detail = "must be set to false in order to use v1 schemas";
-            spec.field("preserveUnknownFields").invalid(errors, detail);
+        versions::validate_shared(&spec, errors);
+        validate_conversion(&spec, errors);
+        validate_accepted(&root.field("status"), errors);
+        versions::validate_stored(&root, errors);
+        validate_approval(&root, errors);
+        let preserve = spec.field("preserveUnknownFields");
+        if preserve.flag() {
+            let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema \
+                          instead";
+            preserve.invalid(errors, detail);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let established = cells::condition_true(old, "Established");
-        let mut same = |path: &str| {
-            let at = root.field(path);
-            if at.str() != object::str_at(old, path) {
-                at.invalid(errors, IMMUTABLE);
-            }
+        // Upstream fixes scope and kind when the type is served, which is at once; here nothing marks it as served.
+        let fixed: &[&str] = if cells::condition_true(old, "Established") {
+            &["scope", "names.kind", "group", "names.plural"]
+        } else {
+            &["scope", "group", "names.plural"]
         };
-        for path in ["spec.group", "spec.names.plural"] {
-            same(path);
+        let spec = root.field("spec");
+        for path in fixed {
+            let at = spec.field(path);
+            at.unchanged(errors, child(child(old, "spec"), path));
         }
-        // Upstream: from the moment the type is served.
-        if established || object::str_at(object, "spec.scope") != object::str_at(old, "spec.scope") {
-            same("spec.scope");
-        }
-        if established {
-            same("spec.names.kind");
-        }
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        validate_accepted(&At::root(object).field("status"), errors);
     }
 }
 
@@ -112,161 +114,125 @@ fn stored(object: &Value) -> Vec<Value> {
 fn validate_name(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     let wanted = format!("{}.{}", object::str_at(spec.value, "names.plural"), object::str_at(spec.value, "group"));
     if object::name(root.value) != wanted {
-        root.field("metadata.name").invalid(errors, "must be spec.names.plural+\".\"+spec.group");
+        let metadata = root.field("metadata");
+        metadata.field("name").invalid(errors, "must be spec.names.plural+\".\"+spec.group");
     }
 }
 
-fn validate_group(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
+fn validate_group(spec: &At<'_>, errors: &mut ErrorList) {
     let group = spec.field("group");
-    if group.is_empty() {
-        return group.required(errors, "");
+    if !group.need(errors) {
+        return;
     }
-    group.format(errors, names::dns1123_subdomain);
-    if !group.str().contains('.') {
+    let messages = names::dns1123_subdomain(group.str());
+    if !messages.is_empty() {
+        group.invalid(errors, &messages.join(","));
+    } else if !group.str().contains('.') {
         group.invalid(errors, "should be a domain with at least one dot");
     }
-    let protected = |domain: &str| group.str() == domain || group.str().ends_with(&format!(".{domain}"));
-    if (protected("k8s.io") || protected("kubernetes.io")) && object::annotation(root.value, APPROVAL).is_none() {
-        let metadata = root.field("metadata.annotations");
-        metadata.key(APPROVAL).required(errors, "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111");
+}
+
+/// The groups of the community, unless what is in them was approved; the annotation says where, or that it was not.
+fn validate_approval(root: &At<'_>, errors: &mut ErrorList) {
+    let group = object::str_at(root.value, "spec.group");
+    let is_under = |domain: &str| group == domain || group.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    if !is_under("k8s.io") && !is_under("kubernetes.io") {
+        return;
+    }
+    let notes = root.field("metadata.annotations");
+    let approval = notes.key(APPROVAL);
+    let is_link = ["http://", "https://"].iter().any(|scheme| approval.str().starts_with(scheme));
+    if approval.is_empty() {
+        let detail = format!(
+            "protected groups must have approval annotation {APPROVAL:?}, see https://github.com/kubernetes/enhancements/pull/1111"
+        );
+        approval.required(errors, &detail);
+    } else if !approval.str().starts_with("unapproved") && !is_link {
+        let detail = format!(
+            "protected groups must have approval annotation {APPROVAL:?} with either a URL or a reason starting with \
+             \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111"
+        );
+        approval.invalid(errors, &detail);
     }
 }
 
 fn validate_names(all: &At<'_>, errors: &mut ErrorList) {
     for field in ["plural", "singular", "kind", "listKind"] {
+        all.field(field).need(errors);
+    }
+    validate_words(all, errors);
+}
+
+/// Those that were accepted, which may be none.
+fn validate_accepted(status: &At<'_>, errors: &mut ErrorList) {
+    validate_words(&status.field("acceptedNames"), errors);
+}
+
+fn validate_words(all: &At<'_>, errors: &mut ErrorList) {
+    for (field, intro) in [("plural", ""), ("singular", ""), ("kind", MIXED), ("listKind", MIXED)] {
         let at = all.field(field);
-        if !at.need(errors) {
-            continue;
-        }
-        let lower = matches!(field, "kind" | "listKind");
-        let text = if lower { at.str().to_lowercase() } else { at.str().to_owned() };
-        for message in names::dns1035_label(&text) {
-            at.invalid(errors, &message);
+        let text = if intro.is_empty() { at.str().to_owned() } else { at.str().to_lowercase() };
+        if !at.is_empty() {
+            validate_word(&at, &text, intro, errors);
         }
     }
-    if !all.field("kind").is_empty() && all.field("kind").str() == all.field("listKind").str() {
-        all.field("listKind").invalid(errors, "kind and listKind may not be the same");
+    for name in all.field("shortNames").items() {
+        validate_word(&name, name.str(), "", errors);
     }
-    for list in ["shortNames", "categories"] {
-        for name in all.field(list).items() {
-            name.format(errors, names::dns1035_label);
-        }
+    let list = all.field("listKind");
+    if !list.is_empty() && all.field("kind").str() == list.str() {
+        list.invalid(errors, "kind and listKind may not be the same");
+    }
+    for name in all.field("categories").items() {
+        validate_word(&name, name.str(), "", errors);
     }
 }
 
-/// What only one version has is told of the whole, as upstream keeps it there.
-fn validate_versions(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
-    let versions = spec.field("versions");
-    if versions.is_empty() {
-        versions.required(errors, "must have at least one version");
-    }
-    let single = versions.list().len() == 1;
-    let mut seen = HashSet::new();
-    for version in versions.items() {
-        let name = object::str_at(version.value, "name");
-        for message in names::dns1035_label(name) {
-            version.field("name").invalid(errors, &message);
-            if single {
-                errors.invalid(&spec.field("version").path(), &Value::from(name), &message);
-            }
-        }
-        if seen.contains(&name) {
-            versions.invalid(errors, "must contain unique version names");
-        }
-        seen.insert(name);
-        validate_version(spec, &version, single, errors);
-    }
-    if stored(root.value).len() != 1 {
-        versions.invalid(errors, "must have exactly one version marked as storage version");
-    }
-    let kept = root.field("status.storedVersions");
-    if kept.is_empty() {
-        kept.invalid(errors, "must have at least one stored version");
-    }
-    for version in kept.items().filter(|version| !seen.contains(&version.value.as_str().unwrap_or(""))) {
-        version.invalid(errors, "must appear in spec.versions");
+fn validate_word(at: &At<'_>, text: &str, intro: &str, errors: &mut ErrorList) {
+    let messages = names::dns1035_label(text);
+    if !messages.is_empty() {
+        at.invalid(errors, &format!("{intro}{}", messages.join(",")));
     }
 }
 
-fn validate_version(spec: &At<'_>, version: &At<'_>, single: bool, errors: &mut ErrorList) {
-    let place = version.field("schema.openAPIV3Schema");
-    if !place.present() {
-        place.required(errors, "schemas are required");
-    } else {
-        let whole = spec.field("validation.openAPIV3Schema").with(place.value);
-        schema::validate_root(if single { &whole } else { &place }, errors);
-    }
-    let base = if single { *spec } else { *version };
-    let subresources = base.field("subresources").with(child(version.value, "subresources"));
-    validate_scale(&subresources.field("scale"), errors);
-    let columns = base.field("additionalPrinterColumns").with(child(version.value, "additionalPrinterColumns"));
-    for column in columns.items() {
-        validate_column(&column, errors);
-    }
-}
-
-fn validate_scale(scale: &At<'_>, errors: &mut ErrorList) {
-    if !scale.present() {
+fn validate_conversion(spec: &At<'_>, errors: &mut ErrorList) {
+    let conversion = spec.field("conversion");
+    if !conversion.present() {
         return;
     }
-    for (field, prefix, required) in [
-        ("specReplicasPath", ".spec.", true),
-        ("statusReplicasPath", ".status.", true),
-        ("labelSelectorPath", ".status.", false),
-    ] {
-        let path = scale.field(field);
-        if path.is_empty() {
-            if required {
-                path.required(errors, "");
-            }
-        } else if !(path.str().starts_with(prefix) || (!required && path.str().starts_with(".spec."))) {
-            path.invalid(errors, &format!("should be a json path under {}", prefix.trim_end_matches('.')));
+    let (strategy, webhook) = (conversion.field("strategy"), child(conversion.value, "webhook"));
+    strategy.need_one_of(errors, &["None", "Webhook"]);
+    // Errors name what they are about as the old versions of this type did.
+    let client = conversion.field("webhookClientConfig").with(child(webhook, "clientConfig"));
+    let versions = conversion.field("conversionReviewVersions").with(child(webhook, "conversionReviewVersions"));
+    if strategy.str() == "Webhook" {
+        if client.present() {
+            webhooks::validate_client(&client, errors);
+        } else {
+            client.required(errors, "required when strategy is set to Webhook");
+        }
+        return validate_review_versions(&versions, errors);
+    }
+    for (at, said) in [(&client, client.present()), (&versions, !versions.is_empty())] {
+        if said {
+            at.forbidden(errors, "should not be set when strategy is not set to Webhook");
         }
     }
 }
 
-fn validate_column(column: &At<'_>, errors: &mut ErrorList) {
-    column.field("name").need(errors);
-    let kind = column.field("type");
-    if kind.is_empty() {
-        kind.required(errors, &format!("must be one of {}", COLUMN_TYPES.join(",")));
-    } else if !COLUMN_TYPES.contains(&kind.str()) {
-        kind.invalid(errors, &format!("must be one of {}", COLUMN_TYPES.join(",")));
+fn validate_review_versions(versions: &At<'_>, errors: &mut ErrorList) {
+    if !versions.need(errors) {
+        return;
     }
-    let format = column.field("format");
-    if !format.is_empty() && !COLUMN_FORMATS.contains(&format.str()) {
-        format.invalid(errors, &format!("must be one of {}", COLUMN_FORMATS.join(",")));
-    }
-    let path = column.field("JSONPath").with(child(column.value, "jsonPath"));
-    if path.is_empty() {
-        path.required(errors, "");
-    } else if !path.str().starts_with('.') {
-        path.invalid(errors, "must be a simple json path starting with .");
-    }
-}
-
-fn validate_conversion(conversion: &At<'_>, errors: &mut ErrorList) {
-    let (strategy, webhook) = (conversion.field("strategy"), conversion.field("webhook"));
-    match strategy.str() {
-        "" | "None" if !webhook.present() => {}
-        "" | "None" => {
-            conversion
-                .field("webhookClientConfig")
-                .forbidden(errors, "should not be set when strategy is not set to Webhook");
+    let mut seen = HashSet::new();
+    for version in versions.items() {
+        if seen.insert(version.value.as_str()) {
+            version.format(errors, names::dns1035_label);
+        } else {
+            version.invalid(errors, "duplicate version");
         }
-        "Webhook" => {
-            let client = conversion.field("webhookClientConfig").with(child(webhook.value, "clientConfig"));
-            let versions =
-                conversion.field("conversionReviewVersions").with(child(webhook.value, "conversionReviewVersions"));
-            if !client.present() {
-                client.required(errors, "required when strategy is set to Webhook");
-            } else {
-                crate::list::admissionregistration_webhooks::validate_client(&client, errors);
-            }
-            if versions.is_empty() {
-                versions.required(errors, "");
-            }
-        }
-        _ => strategy.unsupported(errors, &["None", "Webhook"]),
+    }
+    if !seen.contains(&Some("v1")) && !seen.contains(&Some("v1beta1")) {
+        versions.invalid(errors, "must include at least one of v1, v1beta1");
     }
 }

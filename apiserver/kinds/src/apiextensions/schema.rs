@@ -1,116 +1,238 @@
-//! Structural schemas of custom resources.
+//! Structural schemas of custom resources: every field has one type, said outside of `allOf`, `anyOf`, `oneOf` and
+//! `not`, and metadata is Kubernetes' own.
 
 use api_machinery::{ErrorList, Value};
 
 use crate::at::{At, child, is_empty};
+use crate::list::{apiextensions_pattern as pattern, apiextensions_schema_rules as schema_rules};
 
-const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 /// Deeper schemas are not looked into; the decoder bounds nesting before.
-const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
 
-/// The schema of a version: an object whose metadata is Kubernetes' own.
-pub(crate) fn validate_root(schema: &At<'_>, errors: &mut ErrorList) {
-    let kind = schema.field("type");
-    if kind.is_empty() {
-        kind.required(errors, "must not be empty at the root");
-    } else if kind.str() != "object" {
-        kind.invalid(errors, "must be object at the root");
-    }
-    let properties = schema.field("properties");
-    let metadata = properties.key("metadata");
-    let restricted = child(metadata.value, "properties").as_object().into_iter().flatten();
-    if restricted.into_iter().any(|(field, _)| !matches!(field.as_str(), "name" | "generateName")) {
-        metadata.forbidden(
-            errors,
-            "must not specify anything other than name and generateName, but metadata is implicitly specified",
-        );
-    }
-    validate(schema, 0, errors);
+/// What may be said beside of a type: alternatives and combinations.
+pub(crate) const COMBINATIONS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+
+/// Where a schema stands: what is said of an absent type depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Root,
+    Item,
+    Field,
 }
 
-fn validate(schema: &At<'_>, depth: usize, errors: &mut ErrorList) {
+/// The schema of a version. With a status subresource only some fields make sense at its root.
+pub(crate) fn validate_root(schema: &At<'_>, has_status: bool, errors: &mut ErrorList) {
+    if has_status {
+        validate_beside_status(schema, errors);
+    }
+    if schema.field("nullable").flag() {
+        schema.field("nullable").forbidden(errors, "nullable cannot be true at the root");
+    }
+    let before = errors.len();
+    validate(schema, Level::Root, 0, errors);
+    if errors.len() == before {
+        schema_rules::validate_defaults(schema, 0, errors);
+    }
+    schema_rules::validate(schema, schema_rules::Place::ROOT, 0, errors);
+}
+
+fn validate_beside_status(schema: &At<'_>, errors: &mut ErrorList) {
+    const NOT_THERE: [&str; 16] = [
+        "additionalItems",
+        "additionalProperties",
+        "allOf",
+        "anyOf",
+        "default",
+        "definitions",
+        "dependencies",
+        "enum",
+        "id",
+        "not",
+        "oneOf",
+        "patternProperties",
+        "x-kubernetes-embedded-resource",
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-list-type",
+        "x-kubernetes-map-type",
+    ];
+    let kind = schema.field("type");
+    if !kind.is_empty() && kind.str() != "object" {
+        let detail =
+            "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+        return kind.invalid(errors, detail);
+    }
+    if NOT_THERE.iter().any(|field| !is_empty(child(schema.value, field))) {
+        let detail = "only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength \
+                      MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs \
+                      Example XPreserveUnknownFields XValidations] fields are allowed at the root of the schema if the \
+                      status subresource is enabled";
+        schema.invalid(errors, detail);
+    }
+}
+
+fn validate(schema: &At<'_>, level: Level, depth: usize, errors: &mut ErrorList) {
     if depth > MAX_DEPTH || !schema.value.is_object() {
         return;
     }
-    let kind = schema.field("type");
-    let flag = |name: &str| child(schema.value, name) == &Value::Bool(true);
-    let open = flag("x-kubernetes-int-or-string") || flag("x-kubernetes-preserve-unknown-fields");
-    if kind.is_empty() {
-        if depth > 0 && !open {
-            kind.required(errors, "must not be empty for specified object fields");
-        }
-    } else if !TYPES.contains(&kind.str()) {
-        kind.unsupported(errors, &TYPES);
-    }
-    validate_array(schema, kind.str(), errors);
-    validate_default(schema, kind.str(), errors);
-    for (_, property) in schema.field("properties").entries() {
-        validate(&property, depth + 1, errors);
-    }
-    validate(&schema.field("items"), depth + 1, errors);
-    validate(&schema.field("additionalProperties"), depth + 1, errors);
-    let both = !is_empty(child(schema.value, "properties")) && child(schema.value, "additionalProperties").is_object();
-    if both {
-        let at = schema.field("additionalProperties");
-        at.forbidden(errors, "additionalProperties and properties are mutual exclusive");
-    }
-}
-
-fn validate_array(schema: &At<'_>, kind: &str, errors: &mut ErrorList) {
-    let items = schema.field("items");
-    if kind == "array" && !items.present() {
+    let (kind, items, more) = (schema.field("type"), schema.field("items"), schema.field("additionalProperties"));
+    if kind.str() == "array" && !items.present() {
         items.required(errors, "must be specified");
     }
-    let (list, keys) = (schema.field("x-kubernetes-list-type"), schema.field("x-kubernetes-list-map-keys"));
-    if !list.is_empty() && !["atomic", "map", "set"].contains(&list.str()) {
-        list.unsupported(errors, &["atomic", "map", "set"]);
+    validate(&items, Level::Item, depth + 1, errors);
+    for (_, property) in schema.field("properties").entries() {
+        validate(&property, Level::Field, depth + 1, errors);
     }
-    if list.str() != "map" {
-        if !keys.is_empty() {
-            list.required(errors, "must be map if x-kubernetes-list-map-keys is non-empty");
-        }
+    if more.present() && level == Level::Root {
+        more.forbidden(errors, "must not be used at the root");
+    }
+    validate(&more, Level::Field, depth + 1, errors);
+    validate_extensions(schema, errors);
+    validate_combinations(schema, depth, errors);
+    validate_type(schema, level, errors);
+    validate_metadata(schema, level, errors);
+}
+
+fn validate_extensions(schema: &At<'_>, errors: &mut ErrorList) {
+    if !schema.field("x-kubernetes-int-or-string").flag() {
         return;
     }
-    if keys.is_empty() {
-        keys.required(errors, "must not be empty if x-kubernetes-list-type is map");
-    }
-    let item_kind = items.field("type");
-    if items.present() && item_kind.str() != "object" {
-        item_kind.invalid(errors, "must be object if parent array's x-kubernetes-list-type is map");
-    }
-    let properties = child(items.value, "properties");
-    for key in keys.items() {
-        if items.present() && item_kind.str() == "object" && properties.get(key.str()).is_none() {
-            key.invalid(errors, "entries must all be names of item properties");
+    for field in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
+        if schema.field(field).flag() {
+            schema.field(field).invalid(errors, "must be false if x-kubernetes-int-or-string is true");
         }
     }
 }
 
-/// The default must be of the type it is the default of.
-fn validate_default(schema: &At<'_>, kind: &str, errors: &mut ErrorList) {
-    let default = schema.field("default");
-    if !default.present() || kind.is_empty() || fits(default.value, kind) {
-        return;
+fn validate_type(schema: &At<'_>, level: Level, errors: &mut ErrorList) {
+    let kind = schema.field("type");
+    let embedded = schema.field("x-kubernetes-embedded-resource").flag();
+    let open = schema.field("x-kubernetes-int-or-string").flag()
+        || schema.field("x-kubernetes-preserve-unknown-fields").flag();
+    match (embedded, kind.str()) {
+        (true, "object") => {}
+        (true, "") => kind.required(errors, "must be object if x-kubernetes-embedded-resource is true"),
+        (true, _) => kind.invalid(errors, "must be object if x-kubernetes-embedded-resource is true"),
+        (false, "") if !open => {
+            let detail = match level {
+                Level::Root => "must not be empty at the root",
+                Level::Item => "must not be empty for specified array items",
+                Level::Field => "must not be empty for specified object fields",
+            };
+            kind.required(errors, detail);
+        }
+        _ => {}
     }
-    let found = match default.value {
-        Value::Number(number) if number.is_i64() => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Bool(_) => "boolean",
-        Value::Array(_) => "array",
-        _ => "object",
-    };
-    let detail = format!("default in body must be of type {kind}: {found:?}");
-    errors.type_invalid(&default.path(), default.value, &detail);
+    if level == Level::Root && !kind.is_empty() && kind.str() != "object" {
+        kind.invalid(errors, "must be object at the root");
+    }
+    if embedded && schema.field("additionalProperties").present() {
+        let detail = "must not be used if x-kubernetes-embedded-resource is set";
+        schema.field("additionalProperties").forbidden(errors, detail);
+    }
+    if embedded && !schema.field("x-kubernetes-preserve-unknown-fields").flag() && schema.field("properties").is_empty()
+    {
+        let detail = "must not be empty if x-kubernetes-embedded-resource is true without \
+                      x-kubernetes-preserve-unknown-fields";
+        schema.field("properties").required(errors, detail);
+    }
 }
 
-fn fits(value: &Value, kind: &str) -> bool {
-    match kind {
-        "string" => value.is_string(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "array" => value.is_array(),
-        _ => value.is_object(),
+/// Of objects, and of what is embedded as one.
+fn validate_metadata(schema: &At<'_>, level: Level, errors: &mut ErrorList) {
+    let properties = schema.field("properties");
+    if level != Level::Root && !schema.field("x-kubernetes-embedded-resource").flag() {
+        return;
+    }
+    for field in ["kind", "apiVersion"] {
+        let (property, kind) = (properties.key(field), "type");
+        if property.present() && property.field(kind).str() != "string" {
+            let shown = Value::from(property.field(kind).str());
+            errors.invalid(&property.field(kind).path(), &shown, "must be string");
+        }
+    }
+    let metadata = properties.key("metadata");
+    if !metadata.present() {
+        return;
+    }
+    let kind = metadata.field("type");
+    if kind.str() != "object" {
+        errors.invalid(&kind.path(), &Value::from(kind.str()), "must be object");
+    }
+    let says_more = metadata.entries().any(|(key, at)| match key {
+        "type" | "default" => false,
+        "properties" => at.entries().any(|(name, _)| !matches!(name, "name" | "generateName")),
+        _ => !at.is_empty() && at.value != &Value::Bool(false),
+    });
+    if level == Level::Root && says_more {
+        let detail = "must not specify anything other than name and generateName, but metadata is implicitly specified";
+        metadata.forbidden(errors, detail);
+    }
+}
+
+fn is_int_or_string(list: &Value) -> bool {
+    list == &serde_json::json!([{"type": "integer"}, {"type": "string"}])
+}
+
+/// `anyOf` of integer and string is how an int-or-string is said, there or in the first of `allOf`.
+fn validate_combinations(schema: &At<'_>, depth: usize, errors: &mut ErrorList) {
+    let first_of_all = schema.field("allOf").list().first();
+    let skip_any = is_int_or_string(child(schema.value, "anyOf"));
+    let skip_first = first_of_all.is_some_and(|first| is_int_or_string(child(first, "anyOf")));
+    validate_values(schema, skip_any, skip_first, depth, errors);
+}
+
+fn validate_values(schema: &At<'_>, skip_any: bool, skip_first: bool, depth: usize, errors: &mut ErrorList) {
+    for field in COMBINATIONS.into_iter().filter(|field| *field != "anyOf" || !skip_any) {
+        for (index, nested) in schema.field(field).items().enumerate() {
+            let skip = field == "allOf" && index == 0 && skip_first;
+            validate_nested(&nested, skip, depth + 1, errors);
+        }
+    }
+    validate_nested(&schema.field("not"), false, depth + 1, errors);
+    let at = schema.field("pattern");
+    if let Some(why) = pattern::is_wrong(at.str()) {
+        at.invalid(errors, &format!("must be a valid regular expression, but isn't: {why}"));
+    }
+}
+
+/// A combination says values only, no types.
+fn validate_nested(schema: &At<'_>, skip_any: bool, depth: usize, errors: &mut ErrorList) {
+    const FORBIDDEN: [(&str, &str); 13] = [
+        ("type", "must be empty to be structural"),
+        ("additionalProperties", "must be undefined to be structural"),
+        ("default", "must be undefined to be structural"),
+        ("title", "must be empty to be structural"),
+        ("description", "must be empty to be structural"),
+        ("nullable", "must be false to be structural"),
+        ("x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
+        ("x-kubernetes-embedded-resource", "must be false to be structural"),
+        ("x-kubernetes-int-or-string", "must be false to be structural"),
+        ("x-kubernetes-list-map-keys", "must be empty to be structural"),
+        ("x-kubernetes-list-type", "must be undefined to be structural"),
+        ("x-kubernetes-map-type", "must be undefined to be structural"),
+        ("x-kubernetes-validations", "must be empty to be structural"),
+    ];
+    if depth > MAX_DEPTH || !schema.value.is_object() {
+        return;
+    }
+    validate_values(schema, skip_any, false, depth, errors);
+    validate_nested(&schema.field("items"), false, depth + 1, errors);
+    for (_, property) in schema.field("properties").entries() {
+        validate_nested(&property, false, depth + 1, errors);
+    }
+    for (field, detail) in FORBIDDEN {
+        let at = schema.field(field);
+        let said = if field == "additionalProperties" || field == "default" {
+            at.present()
+        } else {
+            !at.is_empty() && at.value != &Value::Bool(false)
+        };
+        if said {
+            at.forbidden(errors, detail);
+        }
+    }
+    let properties = schema.field("properties");
+    if properties.key("metadata").present() {
+        properties.key("metadata").forbidden(errors, "must not be specified in a nested context");
     }
 }

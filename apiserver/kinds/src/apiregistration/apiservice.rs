@@ -48,14 +48,20 @@ impl Kind for APIService {
             let detail = "must be `spec.version+\".\"+spec.group`";
             root.field("metadata.name").invalid(errors, &format!("{detail}: {wanted:?}"));
         }
-        group.format_if_set(errors, names::dns1123_subdomain);
         if group.is_empty() && version.str() != "v1" {
             group.required(errors, "only v1 may have an empty group and it better be legacy kube");
         }
+        group.format_if_set(errors, names::dns1123_subdomain);
         version.format(errors, names::dns1035_label);
         number(&spec.field("groupPriorityMinimum"), 20_000, "must be positive and less than 20000", errors);
         number(&spec.field("versionPriority"), 1000, "must be positive and less than 1000", errors);
         validate_service(&spec, errors);
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        for condition in root.field("status.conditions").items() {
+            condition.field("status").exactly_one_of(errors, &["True", "False", "Unknown"]);
+        }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let service = child(object, "spec.service");
@@ -79,7 +85,8 @@ fn validate_service(spec: &At<'_>, errors: &mut ErrorList) {
         (spec.field("service"), spec.field("caBundle"), spec.field("insecureSkipTLSVerify"));
     if !service.present() {
         if !bundle.is_empty() {
-            bundle.invalid(errors, "local APIServices may not have a caBundle");
+            let shown = format!("{} bytes", crate::formats::base64_len(bundle.str()));
+            errors.invalid(&bundle.path(), &shown.into(), "local APIServices may not have a caBundle");
         }
         if insecure.flag() {
             insecure.invalid(errors, "local APIServices may not have insecureSkipTLSVerify");
@@ -89,7 +96,12 @@ fn validate_service(spec: &At<'_>, errors: &mut ErrorList) {
     for field in ["namespace", "name"] {
         service.field(field).need(errors);
     }
-    service.field("port").between(errors, 1, 65_535);
+    let port = service.field("port");
+    let number = port.int().unwrap_or(0);
+    if !(1..=65_535).contains(&number) {
+        let detail = format!("port is not valid: {}", crate::at::PORT_RANGE);
+        errors.invalid(&port.path(), &Value::from(number), &detail);
+    }
     if insecure.flag() && !bundle.is_empty() {
         insecure.invalid(errors, "may not be true if caBundle is present");
     }

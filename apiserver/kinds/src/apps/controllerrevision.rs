@@ -23,10 +23,12 @@ impl Kind for ControllerRevision {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let data = root.field("data");
-        if !data.present() {
-            data.required(errors, "data is mandatory");
-        }
         root.field("revision").not_negative(errors);
+        match data.value {
+            Value::Null => data.required(errors, "data is mandatory"),
+            Value::Object(_) => {}
+            _ => data.required(errors, "data must be a valid JSON object"),
+        }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);

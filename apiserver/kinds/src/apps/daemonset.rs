@@ -42,16 +42,16 @@ impl Kind for DaemonSet {
         let root = At::root(object);
         let spec = root.field("spec");
         workload::validate_selector(&spec, "daemonset", false, errors);
-        workload::validate_template_selected_if_said(&spec, errors);
-        workload::validate_template(&spec, errors);
+        workload::validate_template_selected(&spec, errors);
+        workload::validate_template(&spec, "DaemonSet", errors);
         spec.field("minReadySeconds").not_negative(errors);
-        spec.field("revisionHistoryLimit").not_negative(errors);
         validate_strategy(&spec.field("updateStrategy"), errors);
+        spec.field("revisionHistoryLimit").not_negative(errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         workload::validate_selector_unchanged(object, old, errors);
     }
-    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+    fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         const COUNTS: [&str; 8] = [
             "currentNumberScheduled",
             "numberMisscheduled",
@@ -63,6 +63,7 @@ impl Kind for DaemonSet {
             "numberUnavailable",
         ];
         workload::validate_status_counts(object, &COUNTS, errors);
+        workload::validate_collisions(object, old, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let int = |field: &str| Value::from(cells::int(child(object, "status"), field));
@@ -89,7 +90,7 @@ fn validate_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
         "OnDelete" => {}
         "RollingUpdate" if !rolling.present() => rolling.required(errors, ""),
         "RollingUpdate" => validate_rolling(&rolling, errors),
-        other => errors.not_supported(&strategy.path(), &Value::from(other), &["OnDelete", "RollingUpdate"]),
+        _ => errors.not_supported(&strategy.path(), strategy.value, &["OnDelete", "RollingUpdate"]),
     }
 }
 

@@ -54,7 +54,7 @@ impl Kind for Deployment {
         spec.field("replicas").not_negative(errors);
         workload::validate_selector(&spec, "deployment", true, errors);
         workload::validate_template_selected(&spec, errors);
-        workload::validate_template(&spec, errors);
+        workload::validate_template(&spec, "ReplicaSet", errors);
         validate_strategy(&spec.field("strategy"), errors);
         for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
             spec.field(field).not_negative(errors);
@@ -68,29 +68,21 @@ impl Kind for Deployment {
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         workload::validate_selector_unchanged(object, old, errors);
     }
-    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
-        const COUNTS: [&str; 6] = [
+    fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        const COUNTS: [&str; 7] = [
             "observedGeneration",
             "replicas",
             "updatedReplicas",
             "readyReplicas",
             "availableReplicas",
             "unavailableReplicas",
+            "terminatingReplicas",
         ];
         workload::validate_status_counts(object, &COUNTS, errors);
-        let root = At::root(object);
-        let status = root.field("status");
-        let of = |field: &str| child(status.value, field).as_i64().unwrap_or(0);
-        for (field, most) in [
-            ("updatedReplicas", "replicas"),
-            ("readyReplicas", "replicas"),
-            ("availableReplicas", "replicas"),
-            ("availableReplicas", "readyReplicas"),
-        ] {
-            if of(field) > of(most) {
-                status.field(field).invalid(errors, &format!("cannot be greater than status.{most}"));
-            }
-        }
+        let mut order = workload::REPLICA_ORDER;
+        order[0].0 = "updatedReplicas";
+        workload::validate_status_order(object, &order, errors);
+        workload::validate_collisions(object, old, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let int = |path: &str| cells::int(object, path);
@@ -120,7 +112,7 @@ fn validate_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
         "Recreate" => {}
         "RollingUpdate" if !rolling.present() => rolling.required(errors, "this should be defaulted and never be nil"),
         "RollingUpdate" => validate_rolling(&rolling, errors),
-        other => errors.not_supported(&strategy.path(), &Value::from(other), &["Recreate", "RollingUpdate"]),
+        _ => errors.not_supported(&strategy.path(), strategy.value, &["Recreate", "RollingUpdate"]),
     }
 }
 

@@ -28,17 +28,24 @@ impl Kind for ReplicaSet {
         let spec = root.field("spec");
         spec.field("replicas").not_negative(errors);
         spec.field("minReadySeconds").not_negative(errors);
-        workload::validate_selector(&spec, "replicaset", true, errors);
+        workload::validate_selector(&spec, "deployment", true, errors);
         workload::validate_template_selected(&spec, errors);
-        workload::validate_template(&spec, errors);
+        workload::validate_template(&spec, "ReplicaSet", errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         workload::validate_selector_unchanged(object, old, errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
-        const COUNTS: [&str; 5] =
-            ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+        const COUNTS: [&str; 6] = [
+            "replicas",
+            "fullyLabeledReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "observedGeneration",
+            "terminatingReplicas",
+        ];
         workload::validate_status_counts(object, &COUNTS, errors);
+        workload::validate_status_order(object, &workload::REPLICA_ORDER, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let int = |path: &str| Value::from(cells::int(object, path));

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child, same};
-use crate::list::apps_workload as workload;
-use crate::{Kind, ScalePaths, cells};
+use crate::list::{apps_workload as workload, core_persistentvolumeclaim};
+use crate::{Kind, ScalePaths, cells, formats};
 
 const MAY_CHANGE: [&str; 7] = [
     "replicas",
@@ -37,17 +37,36 @@ impl Kind for StatefulSet {
             object["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = 0.into();
         }
     }
+    fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        if let Some(map) = object.as_object_mut() {
+            map.remove("status");
+        }
+        drop_disabled(object, &Value::Null);
+    }
+    fn prepare_update(&self, object: &mut Value, old: &Value, _has_status: bool) {
+        crate::keep_field(object, old, "status");
+        drop_disabled(object, old);
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
+        let new = object::resource_version(object).is_empty();
         validate_policies(&spec, errors);
-        spec.field("replicas").not_negative(errors);
-        spec.field("minReadySeconds").not_negative(errors);
-        spec.field("ordinals.start").not_negative(errors);
-        spec.field("serviceName").format_if_set(errors, names::dns1123_subdomain);
+        if new {
+            for template in spec.field("volumeClaimTemplates").items() {
+                core_persistentvolumeclaim::validate_spec(&template.field("spec"), errors);
+            }
+        }
+        for field in ["replicas", "minReadySeconds", "ordinals.start"] {
+            spec.field(field).not_negative(errors);
+        }
+        if new {
+            spec.field("serviceName").format_if_set(errors, names::dns1123_label);
+        }
         workload::validate_selector(&spec, "statefulset", true, errors);
-        workload::validate_template_selected_if_said(&spec, errors);
-        workload::validate_template(&spec, errors);
+        workload::validate_template_selected(&spec, errors);
+        let with_claims = with_claims(spec.value);
+        workload::validate_template(&spec.with(&with_claims), "StatefulSet", errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -67,7 +86,7 @@ impl Kind for StatefulSet {
             );
         }
     }
-    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+    fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         const COUNTS: [&str; 6] = [
             "replicas",
             "readyReplicas",
@@ -77,6 +96,12 @@ impl Kind for StatefulSet {
             "observedGeneration",
         ];
         workload::validate_status_counts(object, &COUNTS, errors);
+        let order = ["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
+        let order = order.map(|field| (field, "replicas", "status.replicas"));
+        workload::validate_status_order(object, &order, errors);
+        let ready = [("availableReplicas", "readyReplicas", "status.readyReplicas")];
+        workload::validate_status_order(object, &ready, errors);
+        workload::validate_collisions(object, old, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let ready = format!("{}/{}", cells::int(object, "status.readyReplicas"), cells::int(object, "spec.replicas"));
@@ -86,6 +111,36 @@ impl Kind for StatefulSet {
     fn scale(&self) -> Option<ScalePaths> {
         Some(workload::SCALE)
     }
+}
+
+/// MaxUnavailableStatefulSet is off; what is stored stays.
+fn drop_disabled(object: &mut Value, old: &Value) {
+    let kept = !child(old, "spec.updateStrategy.rollingUpdate.maxUnavailable").is_null();
+    if let Some(rolling) = object.pointer_mut("/spec/updateStrategy/rollingUpdate").and_then(Value::as_object_mut)
+        && !kept
+    {
+        rolling.remove("maxUnavailable");
+    }
+}
+
+/// The spec with what each pod of the set gets: a volume for each claim, and names of its own.
+fn with_claims(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let names: Vec<String> = cells::list(&spec, "volumeClaimTemplates")
+        .iter()
+        .map(|template| object::str_at(template, "metadata.name").to_owned())
+        .collect();
+    let Some(pod) = spec.pointer_mut("/template/spec").and_then(Value::as_object_mut) else { return spec };
+    pod.remove("subdomain");
+    pod.remove("hostname");
+    if names.is_empty() {
+        return spec;
+    }
+    let own = pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
+    let own = own.into_iter().filter(|volume| !names.iter().any(|name| object::str_at(volume, "name") == name));
+    let made = names.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+    pod.insert("volumes".to_owned(), made.chain(own).collect());
+    spec
 }
 
 fn validate_policies(spec: &At<'_>, errors: &mut ErrorList) {
@@ -101,20 +156,24 @@ fn validate_policies(spec: &At<'_>, errors: &mut ErrorList) {
         "" => strategy.required(errors, ""),
         "OnDelete" if rolling.present() => rolling.invalid(errors, "only allowed for updateStrategy 'RollingUpdate'"),
         "OnDelete" => {}
-        "RollingUpdate" => {
-            rolling.field("partition").not_negative(errors);
-            let unavailable = rolling.field("maxUnavailable");
-            if unavailable.present() {
-                workload::validate_unavailable(&unavailable, errors);
-                if workload::is_zero(unavailable.value) {
-                    unavailable.invalid(errors, "cannot be 0");
-                }
-            }
-        }
+        "RollingUpdate" => validate_rolling(&rolling, errors),
         _ => strategy.invalid(errors, "must be 'RollingUpdate' or 'OnDelete'"),
     }
-    for field in ["whenDeleted", "whenScaled"] {
-        let policy = spec.field("persistentVolumeClaimRetentionPolicy");
-        policy.field(field).one_of(errors, &["Delete", "Retain"]);
+    let policy = spec.field("persistentVolumeClaimRetentionPolicy");
+    for field in ["whenDeleted", "whenScaled"].iter().filter(|_| policy.present()) {
+        policy.field(field).exactly_one_of(errors, &["Retain", "Delete"]);
     }
+}
+
+fn validate_rolling(rolling: &At<'_>, errors: &mut ErrorList) {
+    rolling.field("partition").not_negative(errors);
+    let unavailable = rolling.field("maxUnavailable");
+    if !unavailable.present() {
+        return;
+    }
+    formats::count_or_percent(&unavailable, errors);
+    if workload::is_zero(unavailable.value) {
+        unavailable.invalid(errors, "cannot be 0");
+    }
+    formats::at_most_100_percent(&unavailable, errors);
 }

@@ -32,16 +32,19 @@ pub(crate) fn validate_selector(spec: &At<'_>, workload: &str, absent_is_require
     }
 }
 
-pub(crate) fn validate_template(spec: &At<'_>, errors: &mut ErrorList) {
+/// `workload` is the kind, as errors name it.
+pub(crate) fn validate_template(spec: &At<'_>, workload: &str, errors: &mut ErrorList) {
     let template = spec.field("template");
-    core_pod_spec::validate_template_of_workload(&template, errors);
+    core_pod_spec::validate_template_of_workload(&template, workload, errors);
 }
 
-/// Whether the selector takes the template's labels; a selector that says nothing takes none.
+/// Whether the selector takes the template's labels. One that is not there takes none; one that says nothing takes
+/// all, and is an error of its own.
 pub(crate) fn validate_template_selected(spec: &At<'_>, errors: &mut ErrorList) {
     let selector = child(spec.value, "selector");
     let labels = spec.field("template.metadata.labels");
-    let selected = !selectors::says_nothing(selector) && selectors::takes(selector, labels.value);
+    let selected =
+        selector.is_object() && (selectors::says_nothing(selector) || selectors::takes(selector, labels.value));
     selectors::template_is_selected(&labels, selected, errors);
 }
 
@@ -82,10 +85,34 @@ pub(crate) fn validate_status_counts(object: &Value, fields: &[&str], errors: &m
     }
 }
 
-/// As [`validate_template_selected`], but a selector that is there and says nothing is only an error of its own.
-pub(crate) fn validate_template_selected_if_said(spec: &At<'_>, errors: &mut ErrorList) {
-    let selector = child(spec.value, "selector");
-    if !(selector.is_object() && selectors::says_nothing(selector)) {
-        validate_template_selected(spec, errors);
+/// Some replicas are no more than all; `detail` where upstream says it in other words.
+pub(crate) fn validate_status_order(object: &Value, pairs: &[(&str, &str, &str)], errors: &mut ErrorList) {
+    let root = At::root(object);
+    let status = root.field("status");
+    let of = |field: &str| child(status.value, field).as_i64().unwrap_or(0);
+    for (field, most, called) in pairs {
+        if of(field) > of(most) {
+            status.field(field).invalid(errors, &format!("cannot be greater than {called}"));
+        }
+    }
+}
+
+/// Of ReplicaSets and their like.
+pub(crate) const REPLICA_ORDER: [(&str, &str, &str); 4] = [
+    ("fullyLabeledReplicas", "replicas", "status.replicas"),
+    ("readyReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "readyReplicas", "readyReplicas"),
+];
+
+/// How often names of revisions collided only grows.
+pub(crate) fn validate_collisions(object: &Value, old: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let count = root.field("status.collisionCount");
+    count.not_negative(errors);
+    if let Some(before) = child(old, "status.collisionCount").as_i64()
+        && count.int().is_none_or(|now| now < before)
+    {
+        errors.invalid(&count.path(), &count.int().unwrap_or(0).into(), "cannot be decremented");
     }
 }

@@ -18,6 +18,53 @@ pub(crate) fn validate_attributes(spec: &At<'_>, errors: &mut ErrorList) {
         }
         _ => {}
     }
+    for kind in ["fieldSelector", "labelSelector"] {
+        validate_selector(&resource.field(kind), errors);
+    }
+}
+
+/// Either as a text or in parts; parts with operators this server does not know are somebody else's to judge.
+fn validate_selector(selector: &At<'_>, errors: &mut ErrorList) {
+    if !selector.present() {
+        return;
+    }
+    let (raw, parts) = (selector.field("rawSelector"), selector.field("requirements"));
+    match (raw.is_empty(), parts.is_empty()) {
+        (false, false) => raw.invalid(errors, "may not specified at the same time as requirements"),
+        (true, true) => {
+            let detail = format!("when {} is specified, requirements or rawSelector is required", selector.path());
+            parts.required(errors, &detail);
+        }
+        _ => {}
+    }
+    for part in parts.items() {
+        let (values, key) = (part.field("values"), part.field("key"));
+        match part.field("operator").str() {
+            "In" | "NotIn" if values.is_empty() => {
+                values.required(errors, "must be specified when `operator` is 'In' or 'NotIn'");
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                values.forbidden(errors, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+            }
+            _ => {}
+        }
+        if key.is_empty() {
+            key.required(errors, "must be specified");
+        }
+    }
+}
+
+/// Nothing is stored of a review, so that it has no metadata but, where it is local, a namespace.
+pub(crate) fn validate_metadata(root: &At<'_>, local: bool, errors: &mut ErrorList) {
+    let metadata = root.field("metadata");
+    let given = |(field, at): (&str, At<'_>)| match field {
+        "managedFields" | "uid" | "creationTimestamp" => false,
+        "namespace" => !local && !at.is_empty(),
+        _ => !at.is_empty(),
+    };
+    if metadata.entries().any(given) {
+        metadata.invalid(errors, if local { "must be empty except for namespace" } else { "must be empty" });
+    }
 }
 
 /// Somebody to be asked about.

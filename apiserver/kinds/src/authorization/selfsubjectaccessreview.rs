@@ -24,5 +24,6 @@ impl Kind for SelfSubjectAccessReview {
         let root = At::root(object);
         let spec = root.field("spec");
         access::validate_attributes(&spec, errors);
+        access::validate_metadata(&root, false, errors);
     }
 }

@@ -25,5 +25,6 @@ impl Kind for SubjectAccessReview {
         let spec = root.field("spec");
         access::validate_attributes(&spec, errors);
         access::validate_user(&spec, errors);
+        access::validate_metadata(&root, false, errors);
     }
 }

@@ -4,8 +4,9 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, POSITIVE, child, is_empty};
-use crate::{Kind, cells, formats, selectors};
+use crate::at::{ABOVE_ZERO, At, POSITIVE, child, is_empty};
+use crate::list::core_resource_name as resource_name;
+use crate::{Kind, cells, formats};
 
 pub(crate) struct HorizontalPodAutoscaler;
 
@@ -52,18 +53,43 @@ impl Kind for HorizontalPodAutoscaler {
         let spec = root.field("spec");
         let (least, most) = (spec.field("minReplicas"), spec.field("maxReplicas"));
         least.at_least(errors, 1, "must be greater than or equal to 1");
-        if most.int().unwrap_or(0) < 1 {
-            errors.invalid(&most.path(), &Value::from(most.int().unwrap_or(0)), POSITIVE);
+        if most.int().unwrap_or(0) == 0 {
+            most.required(errors, "must be set and greater than 0");
         }
+        most.at_least(errors, 0, "must be greater than or equal to 1");
         if least.int().is_some_and(|least| most.int().unwrap_or(0) < least) {
-            most.invalid(errors, "must be greater than or equal to `minReplicas`");
+            let shown = Value::from(most.int().unwrap_or(0));
+            errors.invalid(&most.path(), &shown, "must be greater than or equal to `minReplicas`");
         }
-        validate_reference(&spec.field("scaleTargetRef"), errors);
+        let target = spec.field("scaleTargetRef");
+        validate_reference(&target, errors);
+        // Of what is stored, the version is believed.
+        if object::resource_version(object).is_empty() {
+            let in_core = target.field("kind").str() == "ReplicationController";
+            validate_version(&target.field("apiVersion"), in_core, errors);
+        }
         for metric in spec.field("metrics").items() {
             validate_metric(&metric, errors);
         }
         for direction in ["scaleUp", "scaleDown"] {
             validate_rules(&spec.field("behavior").field(direction), errors);
+        }
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let target = root.field("spec.scaleTargetRef");
+        let same = |field: &str| {
+            object::str_at(target.value, field) == object::str_at(child(old, "spec.scaleTargetRef"), field)
+        };
+        if !same("kind") || !same("apiVersion") {
+            let in_core = target.field("kind").str() == "ReplicationController";
+            validate_version(&target.field("apiVersion"), in_core, errors);
+        }
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        for field in ["currentReplicas", "desiredReplicas"] {
+            root.field("status").field(field).not_negative(errors);
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
@@ -107,74 +133,112 @@ fn validate_reference(reference: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// Exactly the source that the type names.
-fn validate_metric(metric: &At<'_>, errors: &mut ErrorList) {
-    let kind = metric.field("type");
-    if kind.is_empty() {
-        return kind.required(errors, "must specify a metric source type");
-    }
-    let Some((_, wanted)) = SOURCES.iter().find(|(name, _)| *name == kind.str()) else {
-        let all: Vec<&str> = SOURCES.iter().map(|(name, _)| *name).collect();
-        return kind.unsupported(errors, &all);
+/// `GROUP/VERSION`; only what is in the core group has none.
+fn validate_version(version: &At<'_>, in_core: bool, errors: &mut ErrorList) {
+    let text = version.str();
+    let detail = match text.matches('/').count() {
+        0 | 1 if text.contains('/') || in_core => return,
+        0 | 1 => "apiVersion must specify API group".to_owned(),
+        _ => format!("unexpected GroupVersion string: {text}"),
     };
-    for (_, field) in SOURCES {
-        let source = metric.field(field);
-        if field == *wanted && !source.present() {
-            source.required(errors, "must populate information for the given metric source");
-        } else if field == *wanted {
-            validate_source(field, &source, errors);
-        } else if source.present() {
-            source.forbidden(errors, "must populate the given metric source only");
+    errors.invalid(&version.path(), &Value::from(text), &detail);
+}
+
+/// Exactly the source that the type names. Of several, the first one is looked at.
+fn validate_metric(metric: &At<'_>, errors: &mut ErrorList) {
+    const ORDER: [&str; 5] = ["object", "external", "pods", "resource", "containerResource"];
+    let kind = metric.field("type");
+    let all = SOURCES.map(|(name, _)| name);
+    if kind.is_empty() {
+        kind.required(errors, "must specify a metric source type");
+    }
+    kind.exactly_one_of(errors, &all);
+    let present: Vec<&str> = ORDER.into_iter().filter(|field| metric.field(field).present()).collect();
+    if let Some(first) = present.first() {
+        validate_source(first, &metric.field(first), errors);
+    }
+    let wanted = SOURCES.iter().find(|(name, _)| *name == kind.str()).map(|(_, field)| *field);
+    match wanted {
+        Some(field) if !present.contains(&field) => {
+            metric.field(field).required(errors, "must populate information for the given metric source");
         }
+        Some(_) => {}
+        // Upstream says it twice.
+        None => kind.exactly_one_of(errors, &all),
+    }
+    for field in present.iter().filter(|field| present.len() > 1 && Some(**field) != wanted) {
+        metric.field(field).forbidden(errors, "must populate the given metric source only");
     }
 }
 
 fn validate_source(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
     let target = source.field("target");
-    let set = |field: &str| target.field(field).present();
-    match kind {
-        "resource" | "containerResource" => {
-            source.field("name").need(errors);
-            if kind == "containerResource" {
-                source.field("container").need(errors);
-            }
-            validate_target(&target, errors);
-            match (set("averageUtilization"), set("averageValue")) {
-                (false, false) => {
-                    let at = target.field("averageUtilization");
-                    at.required(errors, "must set either a target raw value or a target utilization");
-                }
-                (true, true) => {
-                    let at = target.field("averageValue");
-                    at.forbidden(errors, "may not set both a target raw value and a target utilization");
-                }
-                _ => {}
+    if kind == "resource" || kind == "containerResource" {
+        let name = source.field("name");
+        if name.is_empty() {
+            name.required(errors, "must specify a resource name");
+        } else if kind == "containerResource" {
+            resource_name::validate_for_container(&name, name.str(), errors);
+        }
+        if kind == "containerResource" {
+            let container = source.field("container");
+            if container.is_empty() {
+                container.required(errors, "must specify a container");
+            } else {
+                container.format(errors, names::dns1123_label);
             }
         }
-        _ => {
-            if kind == "object" {
-                validate_reference(&source.field("describedObject"), errors);
-            }
-            let name = source.field("metric.name");
-            if name.need(errors) {
-                name.format(errors, names::path_segment);
-            }
-            selectors::label_selector(&source.field("metric.selector"), errors);
-            validate_target(&target, errors);
-            if kind == "pods" && !set("averageValue") {
-                target.field("averageValue").required(errors, "must specify a positive target averageValue");
-            }
-            if kind != "pods" && !set("value") && !set("averageValue") {
-                target
-                    .field("averageValue")
-                    .required(errors, "must set either a target value for metric or a per-pod target");
-            }
+        validate_target(&target, errors);
+        return validate_amount_of_resource(&target, errors);
+    }
+    if kind == "object" {
+        let described = source.field("describedObject");
+        validate_reference(&described, errors);
+        validate_version(&described.field("apiVersion"), true, errors);
+    }
+    let name = source.field("metric.name");
+    if name.is_empty() {
+        name.required(errors, "must specify a metric name");
+    } else {
+        name.format(errors, names::path_segment);
+    }
+    validate_target(&target, errors);
+    validate_amount_of_metric(kind, &target, errors);
+}
+
+fn validate_amount_of_resource(target: &At<'_>, errors: &mut ErrorList) {
+    let (utilization, average) = (target.field("averageUtilization"), target.field("averageValue"));
+    match (utilization.present(), average.present()) {
+        (false, false) => {
+            utilization.required(errors, "must set either a target raw value or a target utilization");
         }
+        (true, true) => average.forbidden(errors, "may not set both a target raw value and a target utilization"),
+        _ => {}
     }
 }
 
+fn validate_amount_of_metric(kind: &str, target: &At<'_>, errors: &mut ErrorList) {
+    let (value, average) = (target.field("value"), target.field("averageValue"));
+    let detail = match (kind, value.present(), average.present()) {
+        ("pods", _, false) => "must specify a positive target averageValue",
+        ("object", false, false) => "must set either a target value or averageValue",
+        ("external", false, false) => "must set either a target value for metric or a per-pod target",
+        ("external", true, true) => {
+            return value.forbidden(errors, "may not set both a target value for metric and a per-pod target");
+        }
+        _ => return,
+    };
+    average.required(errors, detail);
+}
+
 fn validate_target(target: &At<'_>, errors: &mut ErrorList) {
-    target.field("type").need_one_of(errors, &["AverageValue", "Utilization", "Value"]);
+    let kind = target.field("type");
+    if kind.is_empty() {
+        kind.required(errors, "must specify a metric target type");
+    }
+    if !["Utilization", "Value", "AverageValue"].contains(&kind.str()) {
+        errors.invalid(&kind.path(), &kind.str().into(), "must be either Utilization, Value, or AverageValue");
+    }
     for field in ["value", "averageValue"] {
         let at = target.field(field);
         if formats::quantity(&at).is_some_and(|amount| amount.nano <= 0) {
@@ -189,27 +253,28 @@ fn validate_rules(rules: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     let window = rules.field("stabilizationWindowSeconds");
-    window.not_negative(errors);
+    window.at_least(errors, 0, "must be greater than or equal to zero");
     if window.int().is_some_and(|seconds| seconds > MAX_WINDOW) {
         window.invalid(errors, &format!("must be less than or equal to {MAX_WINDOW}"));
     }
-    rules.field("selectPolicy").one_of(errors, &["Disabled", "Max", "Min"]);
+    rules.field("selectPolicy").one_of_if_present(errors, &["Disabled", "Max", "Min"]);
     let policies = rules.field("policies");
     if policies.is_empty() {
         policies.required(errors, "must specify at least one Policy");
     }
     for policy in policies.items() {
-        policy.field("type").one_of(errors, &["Percent", "Pods"]);
+        policy.field("type").exactly_one_of(errors, &["Percent", "Pods"]);
         for field in ["value", "periodSeconds"] {
             let at = policy.field(field);
             let number = at.int().unwrap_or(0);
             if number <= 0 {
-                errors.invalid(&at.path(), &Value::from(number), POSITIVE);
+                errors.invalid(&at.path(), &Value::from(number), ABOVE_ZERO);
             } else if field == "periodSeconds" && number > MAX_PERIOD {
                 at.invalid(errors, &format!("must be less than or equal to {MAX_PERIOD}"));
             }
         }
     }
+    formats::quantity_not_negative(&rules.field("tolerance"), errors);
 }
 
 /// `cpu: 12%/80%, memory: <unknown>/1Gi + 1 more...`

@@ -40,12 +40,12 @@ impl Kind for CronJob {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        validate_schedule(&spec, errors);
-        for field in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
-            spec.field(field).not_negative(errors);
-        }
+        validate_schedule(&spec.field("schedule"), errors);
+        spec.field("startingDeadlineSeconds").not_negative(errors);
+        validate_zone(&spec.field("timeZone"), errors);
         spec.field("concurrencyPolicy").need_one_of(errors, &["Allow", "Forbid", "Replace"]);
         let job = spec.field("jobTemplate.spec");
+        job_spec::validate(&job, errors);
         let (selector, manual) = (job.field("selector"), job.field("manualSelector"));
         if selector.present() {
             selector.invalid(errors, "`selector` will be auto-generated");
@@ -53,7 +53,9 @@ impl Kind for CronJob {
         if manual.flag() {
             errors.not_supported(&manual.path(), manual.value, &["nil", "false"]);
         }
-        job_spec::validate(&job, errors);
+        for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+            spec.field(field).not_negative(errors);
+        }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let last = object::str_at(object, "status.lastScheduleTime");
@@ -74,30 +76,50 @@ impl Kind for CronJob {
     }
 }
 
-fn validate_schedule(spec: &At<'_>, errors: &mut ErrorList) {
-    let (schedule, zone) = (spec.field("schedule"), spec.field("timeZone"));
-    if schedule.is_empty() {
-        schedule.required(errors, "");
-    } else if schedule.str().contains("TZ") {
-        schedule.invalid(errors, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-    } else if let Err(message) = cron::check(schedule.str()) {
-        schedule.invalid(errors, &message);
-    }
-    if !zone.present() {
+fn validate_schedule(schedule: &At<'_>, errors: &mut ErrorList) {
+    if !schedule.need(errors) {
         return;
     }
-    if zone.str().is_empty() {
-        zone.invalid(errors, "timeZone must be nil or non-empty string");
-    } else if zone.str().eq_ignore_ascii_case("local") {
-        zone.invalid(errors, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
-    } else if !is_zone(zone.str()) {
-        zone.invalid(errors, &format!("unknown time zone {}", zone.str()));
+    // A zone may stand before the fields, as far as the parser is concerned.
+    let zoned = ["TZ=", "CRON_TZ="].iter().find_map(|prefix| schedule.str().strip_prefix(prefix));
+    let fields = zoned.map_or(schedule.str(), |rest| rest.split_once(' ').map_or("", |(_, fields)| fields.trim()));
+    if let Err(message) = cron::check(fields) {
+        schedule.invalid(errors, &message);
+    }
+    if schedule.str().contains("TZ") {
+        schedule.invalid(errors, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
     }
 }
 
-/// Asks the machine's time zone database; where there is none, every well-formed name is believed.
+fn validate_zone(zone: &At<'_>, errors: &mut ErrorList) {
+    if !zone.present() {
+        return;
+    }
+    let text = zone.str();
+    if text.is_empty() {
+        return zone.invalid(errors, "timeZone must be nil or non-empty string");
+    }
+    let unknown = format!("unknown time zone {text}");
+    if !text.split('/').all(is_part_of_zone) {
+        return zone.invalid(errors, &unknown);
+    }
+    if text.eq_ignore_ascii_case("local") {
+        zone.invalid(errors, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+    }
+    if text != "Local" && !is_zone(text) {
+        zone.invalid(errors, &unknown);
+    }
+}
+
+fn is_part_of_zone(part: &str) -> bool {
+    let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_' | b'+');
+    (1..=14).contains(&part.len()) && part.bytes().all(inner) && !matches!(part, "." | "..") && !part.starts_with('-')
+}
+
+/// Asks the machine's time zone database, to the letter of the name; where there is none, every well-formed name is
+/// believed.
 fn is_zone(name: &str) -> bool {
-    let well_formed = !name.starts_with('/') && !name.split('/').any(|part| part.is_empty() || part == "..");
     let database = jiff::tz::db();
-    well_formed && (name == "UTC" || database.get(name).is_ok() || database.available().next().is_none())
+    let exact = || database.get(name).is_ok_and(|zone| zone.iana_name().is_none_or(|found| found == name));
+    name == "UTC" || exact() || database.available().next().is_none()
 }

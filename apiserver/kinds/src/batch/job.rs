@@ -1,11 +1,14 @@
 //! Job.
 
-use api_machinery::{ErrorList, GroupResource, Value, object, time};
+use api_machinery::{ErrorList, GroupResource, Value, names, object, time};
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
-use crate::at::{At, IMMUTABLE, child, is_empty, same};
-use crate::list::{apps_workload as workload, batch_job_spec as job_spec};
+use crate::at::{At, child, is_empty};
+use crate::list::{
+    apps_workload as workload, batch_job_spec as job_spec, batch_job_status as job_status,
+    batch_job_update as job_update, core_pod_gates as pod_gates,
+};
 use crate::{Kind, cells, selectors};
 
 pub(crate) struct Job;
@@ -36,39 +39,23 @@ impl Kind for Job {
         if let Some(map) = object.as_object_mut() {
             map.remove("status");
         }
+        pod_gates::drop_disabled_in_templates(object, &Value::Null);
         generate_selector(object);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
         validate_generated(&root, &spec, errors);
-        let selector = spec.field("selector");
-        if !selector.present() {
-            selector.required(errors, "");
-        } else {
-            selectors::label_selector(&selector, errors);
-        }
-        let labels = spec.field("template.metadata.labels");
-        let selected = selector.present() && selectors::takes(selector.value, labels.value);
-        selectors::template_is_selected(&labels, selected, errors);
-        job_spec::validate(&spec, errors);
+        validate_spec(&spec, errors);
+        validate_host_names(&root, &spec, errors);
     }
+    /// Upstream looks at the spec once more when it compares it.
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let (spec, old_spec) = (root.field("spec"), child(old, "spec"));
-        for field in
-            ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-        {
-            let at = spec.field(field);
-            if !same(at.value, child(old_spec, field)) {
-                at.invalid(errors, IMMUTABLE);
-            }
-        }
-        validate_completions(&spec, old_spec, errors);
-        let template = spec.field("template");
-        if !same_template(template.value, old) {
-            template.invalid(errors, IMMUTABLE);
-        }
+        validate_spec(&At::root(object).field("spec"), errors);
+        job_update::validate(object, old, errors);
+    }
+    fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        job_status::validate(object, old, errors);
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         (field == "status.successful").then(|| cells::int(object, "status.succeeded").to_string())
@@ -124,59 +111,59 @@ fn generate_selector(object: &mut Value) {
     add(["spec", "selector", "matchLabels", ""], &UID_LABELS[..1], &uid);
 }
 
-fn validate_generated(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
-    if is_manual(root.value) {
-        return;
-    }
-    let uid = object::uid(root.value);
+fn validate_spec(spec: &At<'_>, errors: &mut ErrorList) {
+    job_spec::validate(spec, errors);
     let selector = spec.field("selector");
-    let expected = json!({"matchLabels": {UID_LABELS[0]: uid}});
-    let legacy = json!({"matchLabels": {UID_LABELS[1]: uid}});
-    if !same(selector.value, &expected) && !same(selector.value, &legacy) {
-        selector.invalid(errors, "`selector` not auto-generated");
+    if selector.present() {
+        selectors::label_selector(&selector, errors);
+    } else {
+        selector.required(errors, "");
     }
     let labels = spec.field("template.metadata.labels");
-    for key in UID_LABELS {
-        let label = labels.key(key);
-        if label.present() && label.str() != uid {
-            errors.invalid(&labels.path(), label.value, &format!("must be '{uid}'"));
-        }
-    }
+    let selected = selector.present() && selectors::takes(selector.value, labels.value);
+    selectors::template_is_selected(&labels, selected, errors);
 }
 
-/// The number of an indexed job may change together with its parallelism.
-fn validate_completions(spec: &At<'_>, old: &Value, errors: &mut ErrorList) {
-    let at = spec.field("completions");
-    if same(at.value, child(old, "completions")) {
+/// What the server adds so that a job finds its own pods and no others must be there as it was added.
+fn validate_generated(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
+    let selector = spec.field("selector");
+    if is_manual(root.value) || !selector.present() {
         return;
     }
-    let indexed = spec.field("completionMode").str() == "Indexed";
-    if !indexed {
-        return at.invalid(errors, IMMUTABLE);
+    let (uid, name) = (object::uid(root.value), object::name(root.value));
+    let template = spec.field("template");
+    let (metadata, empty) = (template.field("metadata"), Value::Object(Map::new()));
+    let labels = metadata.field("labels");
+    let shown = if labels.present() { labels.value } else { &empty };
+    let expected = [(UID_LABELS[1], uid), (NAME_LABELS[1], name), (UID_LABELS[0], uid), (NAME_LABELS[0], name)];
+    for (key, value) in expected {
+        let label = labels.key(key);
+        let detail = format!("must be '{value}'");
+        if !label.present() {
+            label.required(errors, &detail);
+        } else if label.str() != value {
+            errors.invalid(&label.path(), shown, &detail);
+        }
     }
-    if at.int() != spec.field("parallelism").int() {
-        at.invalid(errors, "can only be modified in tandem with spec.parallelism");
+    let expected: Map<String, Value> =
+        expected.map(|(key, value)| (key.to_owned(), value.into())).into_iter().collect();
+    if !selectors::takes(selector.value, &Value::Object(expected)) {
+        selector.invalid(errors, "`selector` not auto-generated");
     }
 }
 
-/// A suspended job that never started may be given other scheduling directives.
-fn same_template(new: &Value, old: &Value) -> bool {
-    let old_template = child(old, "spec.template");
-    let suspended = child(old, "spec.suspend") == &Value::Bool(true) && child(old, "status.startTime").is_null();
-    if !suspended {
-        return same(new, old_template);
+/// Pods of an indexed job are hosts named after it.
+fn validate_host_names(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
+    let completions = spec.field("completions").int().unwrap_or(0);
+    if spec.field("completionMode").str() != "Indexed" || completions <= 0 {
+        return;
     }
-    let stripped = |template: &Value| {
-        let mut template = template.clone();
-        if let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) {
-            for field in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
-                spec.remove(field);
-            }
-        }
-        template.as_object_mut().map(|template| template.remove("metadata"));
-        template
-    };
-    same(&stripped(new), &stripped(old_template))
+    let (metadata, last) = (root.field("metadata"), completions - 1);
+    let host = format!("{}-{last}", object::name(root.value));
+    if !names::dns1123_label(&host).is_empty() {
+        let detail = format!("will not able to create pod with invalid DNS label: {host}");
+        metadata.field("name").invalid(errors, &detail);
+    }
 }
 
 fn status(object: &Value) -> &'static str {

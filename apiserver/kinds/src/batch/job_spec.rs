@@ -6,12 +6,18 @@ use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, child};
 use crate::cells;
-use crate::list::core_pod_spec as pod_spec;
+use crate::list::{batch_indexes as indexes, core_pod_spec as pod_spec};
 
 const MAX_INDEXED_PARALLELISM: i64 = 100_000;
+const MAX_FAILED_INDEXES: i64 = 100_000;
 const MANY_COMPLETIONS: i64 = 100_000;
-const MAX_FAILED_OF_MANY: i64 = 10_000;
+const MAX_OF_MANY: i64 = 10_000;
 const MAX_RULES: usize = 20;
+const MAX_EXIT_CODES: usize = 255;
+const MAX_PATTERNS: usize = 20;
+/// Bytes of the name of who manages a job, and of a list of indexes.
+const MAX_MANAGER: usize = 63;
+const MAX_INDEXES: usize = 64 * 1024;
 
 pub(crate) fn default(spec: &mut Value) {
     if !spec.is_object() {
@@ -55,35 +61,58 @@ pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
     for field in COUNTS {
         spec.field(field).not_negative(errors);
     }
+    let limit = spec.field("backoffLimitPerIndex");
+    if spec.field("maxFailedIndexes").present() && !limit.present() {
+        limit.required(errors, "when maxFailedIndexes is specified");
+    }
+    let manager = spec.field("managedBy");
+    if manager.present() {
+        crate::formats::domain_prefixed_path(&manager, errors);
+        if manager.str().len() > MAX_MANAGER {
+            manager.too_long(errors, MAX_MANAGER);
+        }
+    }
     let indexed = validate_mode(spec, errors);
-    validate_per_index(spec, indexed, errors);
     validate_failure_policy(spec, errors);
     validate_success_policy(spec, indexed, errors);
     validate_replacement(spec, errors);
-    spec.field("managedBy").format_if_set(errors, crate::formats::domain_prefixed_path);
     let template = spec.field("template");
     pod_spec::validate_template(&template, errors);
     let restart = template.field("spec.restartPolicy");
     match restart.str() {
+        "" | "Always" => restart.required(errors, "valid values: \"OnFailure\", \"Never\""),
         "Never" => {}
         "OnFailure" if spec.field("podFailurePolicy").present() => {
             let detail = "only \"Never\" is supported when podFailurePolicy is specified";
             restart.invalid(errors, detail);
         }
         "OnFailure" => {}
-        "" | "Always" => restart.required(errors, "valid values: \"OnFailure\", \"Never\""),
         _ => restart.unsupported(errors, &["OnFailure", "Never"]),
     }
 }
 
+/// Answers whether each of the pods has an index.
 fn validate_mode(spec: &At<'_>, errors: &mut ErrorList) -> bool {
-    let (mode, completions, parallelism) =
-        (spec.field("completionMode"), spec.field("completions"), spec.field("parallelism"));
-    mode.one_of(errors, &["Indexed", "NonIndexed"]);
-    let indexed = mode.str() == "Indexed";
-    if !indexed {
-        return false;
+    let mode = spec.field("completionMode");
+    mode.one_of_if_present(errors, &["NonIndexed", "Indexed"]);
+    if mode.str() == "Indexed" {
+        validate_indexed(spec, errors);
+        return true;
     }
+    if !mode.present() || mode.str() == "NonIndexed" {
+        for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+            let at = spec.field(field);
+            if at.present() {
+                at.invalid(errors, "requires indexed completion mode");
+            }
+        }
+    }
+    false
+}
+
+fn validate_indexed(spec: &At<'_>, errors: &mut ErrorList) {
+    let (completions, parallelism) = (spec.field("completions"), spec.field("parallelism"));
+    let failed = spec.field("maxFailedIndexes");
     if !completions.present() {
         completions.required(errors, "when completion mode is Indexed");
     }
@@ -91,39 +120,28 @@ fn validate_mode(spec: &At<'_>, errors: &mut ErrorList) -> bool {
         let detail = format!("must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed");
         parallelism.invalid(errors, &detail);
     }
-    true
-}
-
-fn validate_per_index(spec: &At<'_>, indexed: bool, errors: &mut ErrorList) {
-    let (limit, most) = (spec.field("backoffLimitPerIndex"), spec.field("maxFailedIndexes"));
-    if limit.present() && !indexed {
-        limit.invalid(errors, "requires indexed completion mode");
-    }
-    if most.present() && !limit.present() {
-        limit.required(errors, "when maxFailedIndexes is specified");
-    }
-    let completions = spec.field("completions").int();
-    if let (Some(failed), Some(completions)) = (most.int(), completions)
-        && failed > completions
+    if let (Some(most), Some(completions)) = (failed.int(), completions.int())
+        && most > completions
     {
-        most.invalid(errors, &format!("must be less than or equal to {completions}"));
+        failed.invalid(errors, "must be less than or equal to completions");
     }
-    if !limit.present() || completions.unwrap_or(0) <= MANY_COMPLETIONS {
+    if failed.int().is_some_and(|most| most > MAX_FAILED_INDEXES) {
+        failed.invalid(errors, &format!("must be less than or equal to {MAX_FAILED_INDEXES}"));
+    }
+    if completions.int().unwrap_or(0) <= MANY_COMPLETIONS || !spec.field("backoffLimitPerIndex").present() {
         return;
     }
-    let bound = format!(
-        "must be less than or equal to {MAX_FAILED_OF_MANY} when completions are above {MANY_COMPLETIONS} and used with backoff limit per index"
-    );
-    if spec.field("parallelism").int().unwrap_or(0) > MAX_FAILED_OF_MANY {
-        spec.field("parallelism").invalid(errors, &bound);
+    if !failed.present() {
+        failed.required(errors, &format!("must be specified when completions is above {MANY_COMPLETIONS}"));
     }
-    match most.int() {
-        None => most.required(
-            errors,
-            &format!("when completions are above {MANY_COMPLETIONS} and used with backoff limit per index"),
-        ),
-        Some(failed) if failed > MAX_FAILED_OF_MANY => most.invalid(errors, &bound),
-        Some(_) => {}
+    for at in [parallelism, failed] {
+        if at.int().unwrap_or(0) > MAX_OF_MANY {
+            let detail = format!(
+                "must be less than or equal to {MAX_OF_MANY} when completions are above {MANY_COMPLETIONS} and used \
+                 with backoff limit per index"
+            );
+            at.invalid(errors, &detail);
+        }
     }
 }
 
@@ -131,44 +149,61 @@ fn validate_replacement(spec: &At<'_>, errors: &mut ErrorList) {
     let policy = spec.field("podReplacementPolicy");
     let supported: &[&str] =
         if spec.field("podFailurePolicy").present() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
-    policy.one_of(errors, supported);
+    policy.one_of_if_present(errors, supported);
 }
 
 fn validate_failure_policy(spec: &At<'_>, errors: &mut ErrorList) {
-    let policy = spec.field("podFailurePolicy");
-    let rules = policy.field("rules");
+    let rules = spec.field("podFailurePolicy.rules");
     if rules.list().len() > MAX_RULES {
         rules.too_many(errors, MAX_RULES);
     }
     for rule in rules.items() {
         let action = rule.field("action");
-        let supported: &[&str] = &["Count", "FailIndex", "FailJob", "Ignore"];
-        if action.need(errors) {
-            if action.str() == "FailIndex" && !spec.field("backoffLimitPerIndex").present() {
+        match action.str() {
+            "" => action.required(errors, r#"valid values: ["Count" "FailIndex" "FailJob" "Ignore"]"#),
+            "FailIndex" if !spec.field("backoffLimitPerIndex").present() => {
                 action.invalid(errors, "requires the backoffLimitPerIndex to be set");
-            } else {
-                action.one_of(errors, supported);
             }
+            _ => action.one_of(errors, &["Count", "FailIndex", "FailJob", "Ignore"]),
         }
         let (codes, conditions) = (rule.field("onExitCodes"), rule.field("onPodConditions"));
+        if codes.present() {
+            validate_exit_codes(&codes, spec.value, errors);
+        }
+        validate_patterns(&conditions, errors);
         match (codes.present(), !conditions.is_empty()) {
-            (false, false) => rule.invalid(errors, "specifying one of OnExitCodes and OnPodConditions is required"),
             (true, true) => {
-                rule.invalid(errors, "specifying both OnExitCodes and OnPodConditions is not supported");
+                errors
+                    .invalid_omitted(&rule.path(), "specifying both OnExitCodes and OnPodConditions is not supported");
             }
-            (true, false) => validate_exit_codes(&codes, spec.value, errors),
-            (false, true) => {
-                for pattern in conditions.items() {
-                    pattern.field("type").format(errors, names::qualified_name);
-                    pattern.field("status").need_one_of(errors, &["False", "True", "Unknown"]);
-                }
+            (false, false) => {
+                errors.invalid_omitted(&rule.path(), "specifying one of OnExitCodes and OnPodConditions is required");
             }
+            _ => {}
         }
     }
 }
 
+fn validate_patterns(conditions: &At<'_>, errors: &mut ErrorList) {
+    if conditions.list().len() > MAX_PATTERNS {
+        conditions.too_many(errors, MAX_PATTERNS);
+    }
+    for pattern in conditions.items() {
+        pattern.field("type").format(errors, names::qualified_name);
+        let status = pattern.field("status");
+        if status.is_empty() {
+            status.required(errors, r#"valid values: ["False" "True" "Unknown"]"#);
+        }
+        status.one_of(errors, &["False", "True", "Unknown"]);
+    }
+}
+
 fn validate_exit_codes(codes: &At<'_>, spec: &Value, errors: &mut ErrorList) {
-    codes.field("operator").need_one_of(errors, &["In", "NotIn"]);
+    let operator = codes.field("operator");
+    if operator.is_empty() {
+        operator.required(errors, r#"valid values: ["In" "NotIn"]"#);
+    }
+    operator.one_of(errors, &["In", "NotIn"]);
     let container = codes.field("containerName");
     let all =
         cells::list(spec, "template.spec.containers").iter().chain(cells::list(spec, "template.spec.initContainers"));
@@ -178,25 +213,20 @@ fn validate_exit_codes(codes: &At<'_>, spec: &Value, errors: &mut ErrorList) {
     let values = codes.field("values");
     if values.is_empty() {
         values.invalid(errors, "at least one value is required");
-    } else if values.list().len() > 255 {
-        values.too_many(errors, 255);
+    } else if values.list().len() > MAX_EXIT_CODES {
+        values.too_many(errors, MAX_EXIT_CODES);
     }
     let mut seen = HashSet::new();
-    let mut last = i64::MIN;
-    let mut ordered = true;
     for value in values.items() {
         let number = value.int().unwrap_or(0);
-        if codes.field("operator").str() == "In" && number == 0 {
+        if operator.str() == "In" && number == 0 {
             value.invalid(errors, "must not be 0 for the In operator");
         }
-        if seen.contains(&number) {
+        if !seen.insert(number) {
             value.duplicate(errors);
         }
-        ordered &= number > last || seen.contains(&number);
-        last = number;
-        seen.insert(number);
     }
-    if !ordered {
+    if !values.list().is_sorted_by_key(|value| value.as_i64()) {
         values.invalid(errors, "must be ordered");
     }
 }
@@ -212,19 +242,41 @@ fn validate_success_policy(spec: &At<'_>, indexed: bool, errors: &mut ErrorList)
     let rules = policy.field("rules");
     if rules.is_empty() {
         rules.required(errors, "at least one rules must be specified when the successPolicy is specified");
-    } else if rules.list().len() > MAX_RULES {
+    }
+    if rules.list().len() > MAX_RULES {
         rules.too_many(errors, MAX_RULES);
     }
     let completions = spec.field("completions").int().unwrap_or(0);
     for rule in rules.items() {
-        let (count, indexes) = (rule.field("succeededCount"), rule.field("succeededIndexes"));
-        if !count.present() && !indexes.present() {
-            rule.required(errors, "at least one of succeededCount or succeededIndexes must be specified");
+        validate_success_rule(&rule, completions, errors);
+    }
+}
+
+fn validate_success_rule(rule: &At<'_>, completions: i64, errors: &mut ErrorList) {
+    let (count, list) = (rule.field("succeededCount"), rule.field("succeededIndexes"));
+    if !count.present() && !list.present() {
+        rule.required(errors, "at least one of succeededCount or succeededIndexes must be specified");
+    }
+    if list.str().len() > MAX_INDEXES {
+        list.too_long(errors, MAX_INDEXES);
+    }
+    let total = match indexes::count(list.str(), completions) {
+        Ok(total) => total,
+        Err(error) => {
+            list.invalid(errors, &format!("error parsing succeededIndexes: {error}"));
+            0
         }
-        count.at_least(errors, 1, crate::at::POSITIVE);
-        if count.int().is_some_and(|wanted| wanted > completions) {
-            let detail = format!("must be less than or equal to {completions} (the number of specified completions)");
-            count.invalid(errors, &detail);
-        }
+    };
+    count.not_negative(errors);
+    let Some(wanted) = count.int() else { return };
+    if wanted > completions {
+        let detail = format!("must be less than or equal to {completions} (the number of specified completions)");
+        count.invalid(errors, &detail);
+    }
+    if list.present() && wanted > total {
+        let detail = format!(
+            "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
+        );
+        count.invalid(errors, &detail);
     }
 }

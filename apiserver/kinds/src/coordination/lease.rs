@@ -1,6 +1,6 @@
 //! Lease.
 
-use api_machinery::{ErrorList, GroupResource, Value};
+use api_machinery::{ErrorList, GroupResource, Value, names};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -33,11 +33,25 @@ impl Kind for Lease {
         spec.field("leaseDurationSeconds").at_least(errors, 1, POSITIVE);
         spec.field("leaseTransitions").not_negative(errors);
         let (strategy, preferred) = (spec.field("strategy"), spec.field("preferredHolder"));
+        validate_strategy(&strategy, errors);
         if !preferred.is_empty() && strategy.is_empty() {
-            preferred.forbidden(errors, "may only be specified when `strategy` is defined");
+            preferred.forbidden(errors, "may only be specified if `strategy` is defined");
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![cells::name(object), cells::text(object, "spec.holderIdentity"), cells::age(object, now)])
+    }
+}
+
+/// One that is known, or somebody's own with a prefix. Upstream names it twice.
+fn validate_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
+    let place = strategy.field("strategy").with(strategy.value);
+    if !strategy.present() {
+        return;
+    }
+    if strategy.str().contains('/') {
+        place.format(errors, names::qualified_name);
+    } else {
+        place.exactly_one_of(errors, &["OldestEmulationVersion"]);
     }
 }

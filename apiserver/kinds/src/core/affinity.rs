@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use api_machinery::{ErrorList, Value, names, object};
+use serde_json::json;
 
-use crate::at::{At, POSITIVE};
+use crate::at::{ABOVE_ZERO, At, child};
 use crate::selectors;
 
 pub(crate) fn validate(affinity: &At<'_>, errors: &mut ErrorList) {
@@ -18,8 +19,8 @@ pub(crate) fn validate(affinity: &At<'_>, errors: &mut ErrorList) {
             validate_node_selector(&required, errors);
         }
         for term in node.field("preferredDuringSchedulingIgnoredDuringExecution").items() {
-            term.field("weight").between(errors, 1, 100);
-            validate_node_term(&term.field("preference"), errors);
+            validate_weight(&term, errors);
+            validate_node_term(&term.field("preference"), false, errors);
         }
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
@@ -28,9 +29,17 @@ pub(crate) fn validate(affinity: &At<'_>, errors: &mut ErrorList) {
             validate_pod_term(&term, errors);
         }
         for term in kind.field("preferredDuringSchedulingIgnoredDuringExecution").items() {
-            term.field("weight").between(errors, 1, 100);
+            validate_weight(&term, errors);
             validate_pod_term(&term.field("podAffinityTerm"), errors);
         }
+    }
+}
+
+fn validate_weight(term: &At<'_>, errors: &mut ErrorList) {
+    let weight = term.field("weight");
+    let value = weight.int().unwrap_or(0);
+    if !(1..=100).contains(&value) {
+        errors.invalid(&weight.path(), &Value::from(value), "must be in the range 1-100");
     }
 }
 
@@ -41,20 +50,21 @@ pub(crate) fn validate_node_selector(selector: &At<'_>, errors: &mut ErrorList) 
         return terms.required(errors, "must have at least one node selector term");
     }
     for term in terms.items() {
-        validate_node_term(&term, errors);
+        validate_node_term(&term, true, errors);
     }
 }
 
-fn validate_node_term(term: &At<'_>, errors: &mut ErrorList) {
+/// Of what is only preferred, values are not looked at.
+fn validate_node_term(term: &At<'_>, values: bool, errors: &mut ErrorList) {
     for requirement in term.field("matchExpressions").items() {
-        validate_expression(&requirement, errors);
+        validate_expression(&requirement, values, errors);
     }
     for requirement in term.field("matchFields").items() {
         validate_field_requirement(&requirement, errors);
     }
 }
 
-fn validate_expression(requirement: &At<'_>, errors: &mut ErrorList) {
+fn validate_expression(requirement: &At<'_>, of_values: bool, errors: &mut ErrorList) {
     let (values, operator) = (requirement.field("values"), requirement.field("operator"));
     match operator.str() {
         "In" | "NotIn" if values.is_empty() => {
@@ -72,10 +82,8 @@ fn validate_expression(requirement: &At<'_>, errors: &mut ErrorList) {
         _ => operator.invalid(errors, "not a valid selector operator"),
     }
     requirement.field("key").format(errors, names::qualified_name);
-    if matches!(operator.str(), "In" | "NotIn") {
-        for value in values.items() {
-            value.format(errors, names::label_value);
-        }
+    for value in values.items().filter(|_| of_values) {
+        value.format(errors, names::label_value);
     }
 }
 
@@ -102,22 +110,43 @@ fn validate_pod_term(term: &At<'_>, errors: &mut ErrorList) {
     selectors::label_selector(&term.field("labelSelector"), errors);
     selectors::label_selector(&term.field("namespaceSelector"), errors);
     for namespace in term.field("namespaces").items() {
-        namespace.format(errors, names::dns1123_label);
+        // Upstream names neither list nor item.
+        term.field("namespace").with(namespace.value).format(errors, names::dns1123_label);
     }
-    for field in ["matchLabelKeys", "mismatchLabelKeys"] {
-        let keys = term.field(field);
-        if !keys.is_empty() && !term.field("labelSelector").present() {
-            keys.forbidden(errors, "must not be specified when labelSelector is not set");
-        }
-        for key in keys.items() {
-            key.format(errors, names::qualified_name);
-        }
-    }
+    validate_label_keys(term, errors);
     let topology = term.field("topologyKey");
     if topology.is_empty() {
         topology.required(errors, "can not be empty");
     }
     topology.format(errors, names::qualified_name);
+}
+
+/// `matchLabelKeys` and `mismatchLabelKeys`: of a selector, and each in one place only.
+fn validate_label_keys(holder: &At<'_>, errors: &mut ErrorList) {
+    let (selector, matching) = (holder.field("labelSelector"), holder.field("matchLabelKeys"));
+    let others = holder.field("mismatchLabelKeys");
+    for keys in [&matching, &others] {
+        if !keys.is_empty() && !selector.present() {
+            keys.forbidden(errors, "must not be specified when labelSelector is not set");
+        } else {
+            keys.items().for_each(|key| key.format(errors, names::qualified_name));
+        }
+    }
+    let mut selected: HashSet<&str> =
+        selector.field("matchLabels").value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    for expression in selector.field("matchExpressions").list() {
+        let key = object::str_at(expression, "key");
+        // What was merged from the keys is there once.
+        let index = matching.list().iter().rposition(|one| one == key);
+        if let Some(index) = index.filter(|_| selected.contains(key)) {
+            let path = holder.path().index(index);
+            errors.invalid(&path, &Value::from(key), "exists in both matchLabelKeys and labelSelector");
+        }
+        selected.insert(key);
+    }
+    for key in matching.items().filter(|key| others.list().contains(key.value)) {
+        key.invalid(errors, "exists in both matchLabelKeys and mismatchLabelKeys");
+    }
 }
 
 pub(crate) fn validate_tolerations(tolerations: &At<'_>, errors: &mut ErrorList) {
@@ -131,68 +160,107 @@ fn validate_toleration(toleration: &At<'_>, errors: &mut ErrorList) {
         (toleration.field("key"), toleration.field("operator"), toleration.field("value"), toleration.field("effect"));
     key.format_if_set(errors, names::qualified_name);
     if key.is_empty() && operator.str() != "Exists" {
-        operator.invalid(
-            errors,
-            "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
-        );
+        let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+        errors.invalid(&operator.path(), &Value::from(operator.str()), detail);
     }
     if toleration.field("tolerationSeconds").present() && effect.str() != "NoExecute" {
-        effect.invalid(errors, "effect must be 'NoExecute' when `tolerationSeconds` is set");
+        let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+        errors.invalid(&effect.path(), &Value::from(effect.str()), detail);
     }
+    // The errors of values name the operator, as upstream's.
     match operator.str() {
-        "Equal" | "" => value.format_if_set(errors, names::label_value),
+        "Equal" | "" => {
+            let messages = names::label_value(value.str());
+            if !messages.is_empty() {
+                operator.with(value.value).invalid(errors, &messages.join(";"));
+            }
+        }
         "Exists" if !value.is_empty() => {
-            operator.invalid(errors, "value must be empty when `operator` is 'Exists'");
+            operator.with(value.value).invalid(errors, "value must be empty when `operator` is 'Exists'");
         }
         "Exists" => {}
+        // TaintTolerationComparisonOperators is off.
+        "Lt" | "Gt" => operator.unsupported(errors, &["Equal", "Exists", "Lt", "Gt"]),
         _ => operator.unsupported(errors, &["Equal", "Exists"]),
     }
     effect.one_of(errors, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
 }
 
 pub(crate) fn validate_spread(constraints: &At<'_>, errors: &mut ErrorList) {
-    let mut seen = HashSet::new();
-    for constraint in constraints.items() {
+    for (index, constraint) in constraints.items().enumerate() {
         let (skew, topology, unsatisfiable) =
             (constraint.field("maxSkew"), constraint.field("topologyKey"), constraint.field("whenUnsatisfiable"));
         if skew.int().unwrap_or(0) <= 0 {
-            errors.invalid(&skew.path(), &Value::from(skew.int().unwrap_or(0)), POSITIVE);
+            errors.invalid(&skew.path(), &Value::from(skew.int().unwrap_or(0)), ABOVE_ZERO);
         }
         if topology.is_empty() {
             topology.required(errors, "can not be empty");
-        } else {
-            topology.format(errors, names::qualified_name);
         }
-        if !["DoNotSchedule", "ScheduleAnyway"].contains(&unsatisfiable.str()) {
-            unsatisfiable.unsupported(errors, &["DoNotSchedule", "ScheduleAnyway"]);
-        }
-        let pair =
-            (object::str_at(constraint.value, "topologyKey"), object::str_at(constraint.value, "whenUnsatisfiable"));
-        if seen.contains(&pair) {
-            let shown = Value::from(format!("{{{}, {}}}", pair.0, pair.1));
-            errors.duplicate(&constraint.path().child("{topologyKey, whenUnsatisfiable}"), &shown);
-        }
-        seen.insert(pair);
+        unsatisfiable.exactly_one_of(errors, &["DoNotSchedule", "ScheduleAnyway"]);
+        validate_not_repeated(&constraint, &constraints.list()[index + 1..], errors);
         let domains = constraint.field("minDomains");
-        domains.at_least(errors, 1, POSITIVE);
+        domains.at_least(errors, 1, ABOVE_ZERO);
         if domains.present() && unsatisfiable.str() != "DoNotSchedule" {
             let detail =
                 format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {}", unsatisfiable.str());
             domains.invalid(errors, &detail);
         }
-        constraint.field("nodeAffinityPolicy").one_of(errors, &["Honor", "Ignore"]);
-        constraint.field("nodeTaintsPolicy").one_of(errors, &["Honor", "Ignore"]);
-        validate_match_label_keys(&constraint, errors);
+        constraint.field("nodeAffinityPolicy").one_of_if_present(errors, &["Honor", "Ignore"]);
+        constraint.field("nodeTaintsPolicy").one_of_if_present(errors, &["Honor", "Ignore"]);
+        validate_label_keys(&constraint, errors);
         selectors::label_selector(&constraint.field("labelSelector"), errors);
     }
 }
 
-fn validate_match_label_keys(constraint: &At<'_>, errors: &mut ErrorList) {
-    let keys = constraint.field("matchLabelKeys");
-    if !keys.is_empty() && !constraint.field("labelSelector").present() {
-        return keys.forbidden(errors, "must not be specified when labelSelector is not set");
+/// The error is at the first of two that say the same.
+fn validate_not_repeated(constraint: &At<'_>, later: &[Value], errors: &mut ErrorList) {
+    let pair =
+        |of: &Value| (object::str_at(of, "topologyKey").to_owned(), object::str_at(of, "whenUnsatisfiable").to_owned());
+    let own = pair(constraint.value);
+    if later.iter().any(|other| pair(other) == own) {
+        let shown = Value::from(format!("{{{}, {}}}", own.0, own.1));
+        errors.duplicate(&constraint.path().child("{topologyKey, whenUnsatisfiable}"), &shown);
     }
-    for key in keys.items() {
-        key.format(errors, names::qualified_name);
+}
+
+/// What `matchLabelKeys` and `mismatchLabelKeys` mean for a new pod becomes part of the selectors.
+pub(crate) fn merge_label_keys(pod: &mut Value) {
+    let labels = child(pod, "metadata.labels").clone();
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let of = |list: &str| format!("/spec/affinity/{kind}/{list}DuringSchedulingIgnoredDuringExecution");
+        for term in terms(pod, &of("required")) {
+            merge_keys(term, &labels);
+        }
+        for term in terms(pod, &of("preferred")).filter_map(|term| term.get_mut("podAffinityTerm")) {
+            merge_keys(term, &labels);
+        }
+    }
+    for constraint in terms(pod, "/spec/topologySpreadConstraints") {
+        merge_keys(constraint, &labels);
+    }
+}
+
+fn terms<'v>(pod: &'v mut Value, pointer: &str) -> impl Iterator<Item = &'v mut Value> {
+    pod.pointer_mut(pointer).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+fn merge_keys(holder: &mut Value, labels: &Value) {
+    if !child(holder, "labelSelector").is_object() {
+        return;
+    }
+    let mut added = Vec::new();
+    for (field, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+        let keys = child(holder, field).as_array().map_or(&[][..], Vec::as_slice);
+        for (key, value) in keys.iter().filter_map(|key| Some((key, labels.get(key.as_str()?)?))) {
+            added.push(json!({"key": key, "operator": operator, "values": [value]}));
+        }
+    }
+    let expressions = &mut holder["labelSelector"]["matchExpressions"];
+    match expressions.as_array_mut() {
+        Some(list) => list.extend(added),
+        None if !added.is_empty() => *expressions = added.into(),
+        None => {
+            holder["labelSelector"].as_object_mut().map(|selector| selector.remove("matchExpressions"));
+        }
     }
 }

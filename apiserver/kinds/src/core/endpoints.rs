@@ -54,7 +54,10 @@ fn validate_subset(subset: &At<'_>, errors: &mut ErrorList) {
         name.format_if_set(errors, names::dns1123_label);
         formats::port(&port.field("port"), errors);
         port.field("protocol").need_one_of(errors, &["TCP", "UDP", "SCTP"]);
-        port.field("appProtocol").format_if_set(errors, names::qualified_name);
+        let application = port.field("appProtocol");
+        if application.present() {
+            application.format(errors, names::qualified_name);
+        }
     }
 }
 
@@ -62,7 +65,10 @@ fn validate_address(address: &At<'_>, errors: &mut ErrorList) {
     let ip = address.field("ip");
     ip.format(errors, formats::ip);
     address.field("hostname").format_if_set(errors, names::dns1123_label);
-    address.field("nodeName").format_if_set(errors, names::dns1123_subdomain);
+    let node = address.field("nodeName");
+    if node.present() {
+        node.format(errors, names::dns1123_subdomain);
+    }
     formats::not_special_ip(&ip, errors);
 }
 

@@ -62,14 +62,32 @@ fn validate_value_from(env: &At<'_>, errors: &mut ErrorList) {
     for source in ["configMapKeyRef", "secretKeyRef"] {
         validate_key_ref(&from.field(source), errors);
     }
-    if sources == 0 {
-        let detail =
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-        from.invalid(errors, detail);
-    } else if !env.field("value").is_empty() {
-        from.invalid(errors, "may not be specified when `value` is not empty");
-    } else if sources > 1 {
-        from.invalid(errors, "may not have more than one field specified at a time");
+    validate_file_ref(&from.field("fileKeyRef"), errors);
+    let detail = match (sources, env.field("value").is_empty()) {
+        (0, _) => {
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        }
+        (_, false) => "may not be specified when `value` is not empty",
+        (1, true) => return,
+        _ => "may not have more than one field specified at a time",
+    };
+    errors.invalid(&from.path(), &Value::from(""), detail);
+}
+
+/// A variable in a file of a volume.
+fn validate_file_ref(reference: &At<'_>, errors: &mut ErrorList) {
+    if !reference.present() {
+        return;
+    }
+    let (key, volume, path) = (reference.field("key"), reference.field("volumeName"), reference.field("path"));
+    if key.need(errors) {
+        key.format(errors, formats::env_name);
+    }
+    if volume.need(errors) {
+        volume.format(errors, names::dns1123_label);
+    }
+    if path.need(errors) {
+        formats::no_backsteps(&path, errors);
     }
 }
 
@@ -92,34 +110,46 @@ pub(crate) fn validate_field_ref(reference: &At<'_>, allowed: &[&str], errors: &
         return;
     }
     let (version, path) = (reference.field("apiVersion"), reference.field("fieldPath"));
-    if version.is_empty() {
-        return version.required(errors, "");
+    if !version.need(errors) || !path.need(errors) {
+        return;
     }
-    if path.is_empty() {
-        return path.required(errors, "");
+    if version.str() != "v1" {
+        let detail = format!("error converting fieldPath: unsupported pod version: {}", version.str());
+        return path.invalid(errors, &detail);
     }
-    if let Some((map, key)) = subscript(path.str()) {
-        for message in check_subscript(map, key) {
-            path.invalid(errors, &message);
+    match (subscript(path.str()), path.str()) {
+        // The old name of a node.
+        (None, "spec.host") if allowed.contains(&"spec.nodeName") => {}
+        (None, text) if !ENV_FIELDS.contains(&text) && !KNOWN_FIELDS.contains(&text) => {
+            path.invalid(errors, &format!("error converting fieldPath: field label not supported: {text}"));
         }
-    } else if !ENV_FIELDS.contains(&path.str()) && !KNOWN_FIELDS.contains(&path.str()) {
-        let detail = format!("error converting fieldPath: field label not supported: {}", path.str());
-        path.invalid(errors, &detail);
-    } else if !allowed.contains(&path.str()) {
-        path.unsupported(errors, allowed);
+        (None, text) if !allowed.contains(&text) => path.unsupported(errors, allowed),
+        (None, _) => {}
+        (Some((map, key)), text) => match check_subscript(map, key) {
+            Some(messages) => {
+                let key = if map == "metadata.annotations" { key.to_lowercase() } else { key.to_owned() };
+                let key = Value::from(key);
+                messages.iter().for_each(|message| errors.invalid(&reference.path(), &key, message));
+            }
+            None => {
+                let detail = format!("error converting fieldPath: field label does not support subscript: {text}");
+                path.invalid(errors, &detail);
+            }
+        },
     }
 }
 
 /// `metadata.labels['key']`
 fn subscript(path: &str) -> Option<(&str, &str)> {
-    path.strip_suffix("']")?.split_once("['")
+    path.strip_suffix("']")?.split_once("['").filter(|(map, _)| !map.is_empty())
 }
 
-fn check_subscript(map: &str, key: &str) -> Vec<String> {
+/// What is wrong with the key; `None` where the map has no keys.
+fn check_subscript(map: &str, key: &str) -> Option<Vec<String>> {
     match map {
-        "metadata.annotations" => names::qualified_name(&key.to_lowercase()),
-        "metadata.labels" => names::qualified_name(key),
-        _ => vec![format!("{map:?} does not support subscript")],
+        "metadata.annotations" => Some(names::qualified_name(&key.to_lowercase())),
+        "metadata.labels" => Some(names::qualified_name(key)),
+        _ => None,
     }
 }
 
@@ -128,31 +158,41 @@ pub(crate) fn validate_resource_ref(reference: &At<'_>, in_volume: bool, errors:
     if !reference.present() {
         return;
     }
-    let (resource, divisor) = (reference.field("resource"), reference.field("divisor"));
-    if in_volume && reference.field("containerName").is_empty() {
-        return reference.field("containerName").required(errors, "");
+    let (container, resource) = (reference.field("containerName"), reference.field("resource"));
+    if in_volume && container.is_empty() {
+        container.required(errors, "");
+    } else if resource.need(errors) && !RESOURCES.contains(&resource.str()) && !is_of_huge_pages(resource.str()) {
+        resource.unsupported(errors, &RESOURCES);
     }
-    if resource.is_empty() {
-        return resource.required(errors, "");
-    }
-    let huge = resource.str().strip_prefix("limits.").or_else(|| resource.str().strip_prefix("requests."));
-    if !RESOURCES.contains(&resource.str()) && !huge.is_some_and(|name| name.starts_with("hugepages-")) {
-        return resource.unsupported(errors, &RESOURCES);
-    }
-    let allowed: &[&str] = match resource.str() {
-        "limits.cpu" | "requests.cpu" => &["1m", "1"],
-        _ => &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"],
+    validate_divisor(resource.str(), &reference.field("divisor"), errors);
+}
+
+fn is_of_huge_pages(resource: &str) -> bool {
+    ["limits.hugepages-", "requests.hugepages-"].iter().any(|prefix| resource.starts_with(prefix))
+}
+
+/// Compared in its canonical form; the error shows the resource, as upstream's.
+fn validate_divisor(resource: &str, divisor: &At<'_>, errors: &mut ErrorList) {
+    const BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    const LIST: &str = "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei";
+    let Some(amount) = formats::quantity(divisor).filter(|amount| amount.nano != 0) else { return };
+    let (allowed, detail): (&[&str], String) = match resource {
+        "limits.cpu" | "requests.cpu" => {
+            (&["1m", "1"], "only divisor's values 1m and 1 are supported with the cpu resource".to_owned())
+        }
+        "limits.memory" | "requests.memory" => {
+            (&BYTES, format!("only divisor's values {LIST} are supported with the memory resource"))
+        }
+        "limits.ephemeral-storage" | "requests.ephemeral-storage" => {
+            (&BYTES, format!("only divisor's values {LIST} are supported with the local ephemeral storage resource"))
+        }
+        text if is_of_huge_pages(text) => {
+            (&BYTES, format!("only divisor's values {LIST} are supported with the hugepages resource"))
+        }
+        _ => return,
     };
-    let zero = formats::quantity(&divisor).is_none_or(|divisor| divisor.nano == 0);
-    let text = divisor.value.as_str().map_or_else(|| divisor.value.to_string(), str::to_owned);
-    if !zero && !allowed.contains(&text.as_str()) {
-        let of = match resource.str() {
-            "limits.cpu" | "requests.cpu" => "only divisor's values 1m and 1 are supported with the cpu resource",
-            _ => {
-                "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the resource"
-            }
-        };
-        divisor.invalid(errors, of);
+    if !allowed.contains(&amount.to_string().as_str()) {
+        errors.invalid(&divisor.path(), &Value::from(resource), &detail);
     }
 }
 
@@ -163,7 +203,7 @@ pub(crate) fn validate_from(sources: &At<'_>, errors: &mut ErrorList) {
         let of = ["configMapRef", "secretRef"];
         for name in of {
             let reference = source.field(name);
-            if reference.present() {
+            if reference.present() && reference.field("name").need(errors) {
                 reference.field("name").format(errors, names::dns1123_subdomain);
             }
         }

@@ -1,10 +1,10 @@
 //! Event of the core group: how all events are stored.
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::At;
+use crate::at::{At, child};
 use crate::{Kind, cells};
 
 pub(crate) struct Event;
@@ -25,7 +25,7 @@ impl Kind for Event {
         true
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        validate_namespace(object, "involvedObject", errors);
+        validate_old_way(object, "reportingComponent", errors);
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         match field {
@@ -53,15 +53,60 @@ fn source(object: &Value) -> &str {
     if component.is_empty() { object::str_at(object, "reportingComponent") } else { component }
 }
 
-/// Events of cluster-scoped objects are in `default`.
-pub(crate) fn validate_namespace(object: &Value, involved: &str, errors: &mut ErrorList) {
+/// Bytes of an action and its like, and of what is said.
+const MAX_TEXT: usize = 128;
+const MAX_NOTE: usize = 1024;
+
+/// A field under the name of one group or of the other.
+pub(crate) fn either<'v>(object: &'v Value, new: &str, stored: &str) -> &'v Value {
+    if object.get(new).is_some() { child(object, new) } else { child(object, stored) }
+}
+
+/// What holds in both groups. Paths are those of the stored form, but for the controller's. An event with a time is
+/// one of the new kind, and has to say more.
+pub(crate) fn validate_old_way(object: &Value, controller: &str, errors: &mut ErrorList) {
     let root = At::root(object);
-    let of_involved = object::str_at(crate::at::child(object, involved), "namespace");
+    let timed = !root.field("eventTime").is_empty();
+    validate_namespace(object, timed, errors);
+    if timed {
+        validate_new_fields(&root, controller, errors);
+    }
+    let namespace = Value::from(object::namespace(object));
+    root.field("namespace").with(&namespace).format(errors, names::dns1123_subdomain);
+}
+
+/// Events of cluster-scoped objects are in `default`, those with a time in `kube-system` too.
+fn validate_namespace(object: &Value, timed: bool, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let of_involved = object::str_at(either(object, "regarding", "involvedObject"), "namespace");
     let own = object::namespace(object);
-    let wrong = if of_involved.is_empty() { own != "default" && !own.is_empty() } else { own != of_involved };
-    if wrong {
+    let right = match (of_involved, timed) {
+        ("", true) => own == "default" || own == "kube-system",
+        ("", false) => own == "default" || own.is_empty(),
+        (_, true) => true,
+        (namespace, false) => own == namespace,
+    };
+    if !right {
         let place = root.field("involvedObject.namespace");
         errors.invalid(&place.path(), &Value::from(of_involved), "does not match event.namespace");
+    }
+}
+
+fn validate_new_fields(root: &At<'_>, called: &str, errors: &mut ErrorList) {
+    let controller = root.field(called).with(either(root.value, "reportingController", "reportingComponent"));
+    controller.need(errors);
+    controller.format(errors, names::qualified_name);
+    for field in ["reportingInstance", "action", "reason"] {
+        let at = root.field(field);
+        at.need(errors);
+        bounded(&at, MAX_TEXT, errors);
+    }
+    bounded(&root.field("message").with(either(root.value, "note", "message")), MAX_NOTE, errors);
+}
+
+fn bounded(at: &At<'_>, most: usize, errors: &mut ErrorList) {
+    if at.str().len() > most {
+        errors.invalid(&at.path(), &Value::from(""), &format!("can have at most {most} characters"));
     }
 }
 

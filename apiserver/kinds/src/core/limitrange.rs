@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use serde_json::{Map, json};
 
 use crate::at::{At, child};
@@ -42,13 +42,10 @@ impl Kind for LimitRange {
         let mut seen = HashSet::new();
         for limit in root.field("spec.limits").items() {
             let kind = object::str_at(limit.value, "type");
-            if kind.is_empty() {
-                limit.field("type").required(errors, "");
-            }
-            if seen.contains(&kind) {
+            validate_type(&limit.field("type"), errors);
+            if !seen.insert(kind) {
                 limit.field("type").duplicate(errors);
             }
-            seen.insert(kind);
             validate_limit(&limit, kind, errors);
         }
     }
@@ -73,20 +70,24 @@ fn fill(limit: &mut Value, field: &str, from: &str) {
 
 fn validate_limit(limit: &At<'_>, kind: &str, errors: &mut ErrorList) {
     const FIELDS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
-    let lists = FIELDS.iter().filter_map(|field| child(limit.value, field).as_object());
-    let names: BTreeSet<&str> = lists.flat_map(|list| list.keys().map(String::as_str)).collect();
-    for field in FIELDS {
-        let amounts = limit.field(field);
-        for (name, amount) in amounts.entries() {
-            resource_name::validate(&amount, name, errors);
+    let of_pods = matches!(kind, "Pod" | "Container");
+    let is_default = |field: &str| matches!(field, "default" | "defaultRequest");
+    for field in FIELDS.into_iter().filter(|field| kind != "Pod" || !is_default(field)) {
+        for (name, amount) in limit.field(field).entries() {
+            if of_pods {
+                resource_name::validate_for_container(&amount, name, errors);
+            } else {
+                resource_name::validate(&amount, name, errors);
+            }
         }
     }
-    if kind == "Pod" {
-        for field in ["default", "defaultRequest"] {
-            let at = limit.field(field);
-            if !at.is_empty() {
-                at.forbidden(errors, "may not be specified when `type` is 'Pod'");
-            }
+    let lists = FIELDS.iter().filter(|field| kind != "Pod" || !is_default(field));
+    let lists = lists.filter_map(|field| child(limit.value, field).as_object());
+    let names: BTreeSet<&str> = lists.flat_map(|list| list.keys().map(String::as_str)).collect();
+    for field in ["default", "defaultRequest"].iter().filter(|_| kind == "Pod") {
+        let at = limit.field(field);
+        if !at.is_empty() {
+            at.forbidden(errors, "may not be specified when `type` is 'Pod'");
         }
     }
     if kind == "PersistentVolumeClaim" {
@@ -100,6 +101,31 @@ fn validate_limit(limit: &At<'_>, kind: &str, errors: &mut ErrorList) {
     for name in names {
         validate_order(limit, name, errors);
         validate_ratio(limit, name, errors);
+        validate_fixed(limit, name, errors);
+    }
+}
+
+/// A known type, or one with a prefix.
+fn validate_type(kind: &At<'_>, errors: &mut ErrorList) {
+    let before = errors.len();
+    kind.format(errors, names::qualified_name);
+    let known = ["Pod", "Container", "PersistentVolumeClaim"].contains(&kind.str()) || kind.str().contains('/');
+    if errors.len() == before && !known {
+        kind.invalid(errors, "must be a standard limit type or fully qualified");
+    }
+}
+
+/// What cannot be overcommitted is asked for as it is limited.
+fn validate_fixed(limit: &At<'_>, name: &str, errors: &mut ErrorList) {
+    let requests = limit.field("defaultRequest");
+    let request = requests.key(name);
+    let default = formats::quantity(&At::root(child(child(limit.value, "default"), name)));
+    if let (false, Some(default), Some(asked)) =
+        (resource_name::is_overcommittable(name), default, formats::quantity(&request))
+        && default.nano != asked.nano
+    {
+        let detail = format!("default value {default} must equal to defaultRequest value {asked} in {name}");
+        request.invalid(errors, &detail);
     }
 }
 
@@ -133,14 +159,12 @@ fn validate_ratio(limit: &At<'_>, name: &str, errors: &mut ErrorList) {
     let at = ratios.key(name);
     let Some(ratio) = formats::quantity(&at) else { return };
     if ratio.nano < 1_000_000_000 {
-        return at.invalid(errors, &format!("ratio {ratio} is less than 1"));
+        at.invalid(errors, &format!("ratio {ratio} is less than 1"));
     }
     let of = |field: &str| formats::quantity(&At::root(child(child(limit.value, field), name)));
-    if let (Some(min), Some(max)) = (of("min"), of("max"))
-        && min.nano > 0
-        && ratio.nano / 1_000_000 > max.nano / (min.nano / 1000).max(1)
-    {
-        let most = max.nano as f64 / min.nano as f64;
+    let (Some(min), Some(max)) = (of("min"), of("max")) else { return };
+    let most = max.nano as f64 / min.nano as f64;
+    if ratio.nano as f64 / 1e9 > most {
         at.invalid(errors, &format!("ratio {ratio} is greater than max/min = {most:.6}"));
     }
 }

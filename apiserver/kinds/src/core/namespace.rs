@@ -74,6 +74,19 @@ impl Kind for Namespace {
             }
         }
     }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        let phase = root.field("status.phase");
+        let (wanted, detail) = match object::deletion_timestamp(object) {
+            None => ("Active", "may only be 'Active' if `deletionTimestamp` is empty"),
+            Some(_) => ("Terminating", "may only be 'Terminating' if `deletionTimestamp` is not empty"),
+        };
+        if phase.str() != wanted {
+            // The path is upstream's.
+            let path = api_machinery::Path::new("status").child("Phase");
+            errors.invalid(&path, &Value::from(phase.str()), detail);
+        }
+    }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         (field == "status.phase").then(|| object::str_at(object, field).to_owned())
     }

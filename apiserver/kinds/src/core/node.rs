@@ -6,13 +6,14 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, is_empty, same};
+use crate::at::{ABOVE_ZERO, At, child, is_empty};
+use crate::list::core_resource_name as resource_name;
 use crate::{Kind, cells, formats};
 
 pub(crate) struct Node;
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
-const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 impl Kind for Node {
     fn resource(&self) -> GroupResource {
@@ -30,9 +31,12 @@ impl Kind for Node {
         if !is_empty(capacity) && child(object, "status.allocatable").is_null() {
             object["status"]["allocatable"] = capacity.clone();
         }
-        let cidr = object::str_at(object, "spec.podCIDR");
-        if !cidr.is_empty() && is_empty(child(object, "spec.podCIDRs")) {
+        let cidr = object::str_at(object, "spec.podCIDR").to_owned();
+        let first = cells::list(object, "spec.podCIDRs").first().and_then(Value::as_str).unwrap_or("").to_owned();
+        if !cidr.is_empty() && first != cidr {
             object["spec"]["podCIDRs"] = json!([cidr]);
+        } else if cidr.is_empty() && !first.is_empty() {
+            object["spec"]["podCIDR"] = first.into();
         }
     }
     /// A kubelet registers itself with its status.
@@ -43,22 +47,50 @@ impl Kind for Node {
         for list in ["status.capacity", "status.allocatable"] {
             validate_amounts(&root, list, errors);
         }
+        let swap = At::named(child(object, "status.nodeInfo.swap.capacity"), "metadata.nodeSwapStatus.capacity");
+        swap.at_least(errors, 1, ABOVE_ZERO);
+        validate_features(&root.field("status.declaredFeatures"), errors);
         validate_cidrs(&root.field("spec.podCIDRs"), errors);
     }
+    /// Upstream looks at some of it twice.
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let set_once = |field: &str, detail: &str, errors: &mut ErrorList| {
-            let (old, at) = (child(old, field), root.field(field));
-            if !is_empty(old) && !same(old, at.value) {
-                at.forbidden(errors, detail);
-            }
-        };
-        let (cidrs, old_cidrs) = (root.field("spec.podCIDRs"), child(old, "spec.podCIDRs"));
-        if !is_empty(old_cidrs) && !same(cidrs.value, old_cidrs) {
-            cidrs.invalid(errors, "may not change once set");
+        for list in ["status.capacity", "status.allocatable"] {
+            validate_amounts(&root, list, errors);
         }
-        set_once("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid", errors);
-        set_once("spec.providerID", "node updates may not change providerID except from \"\" to valid", errors);
+        validate_features(&root.field("status.declaredFeatures"), errors);
+        let addresses = root.field("status.addresses");
+        for (index, address) in addresses.items().enumerate() {
+            if addresses.list()[..index].contains(address.value) {
+                address.duplicate(errors);
+            }
+        }
+        let (cidrs, old_cidrs) = (root.field("spec.podCIDRs"), cells::list(old, "spec.podCIDRs"));
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        if old_cidrs.len() != cidrs.list().len() && !old_cidrs.is_empty() {
+            cidrs.forbidden(errors, detail);
+        } else {
+            for _ in old_cidrs.iter().zip(cidrs.list()).filter(|(old, new)| old != new) {
+                cidrs.forbidden(errors, detail);
+            }
+        }
+        let provider = root.field("spec.providerID");
+        let before = object::str_at(old, "spec.providerID");
+        if !before.is_empty() && provider.str() != before {
+            provider.forbidden(errors, "node updates may not change providerID except from \"\" to valid");
+        }
+        validate_taints(&At::named(child(object, "spec.taints"), "metadata.taints"), errors);
+        let external = root.field("spec.externalID");
+        if external.str() != object::str_at(old, "spec.externalID") {
+            external.forbidden(errors, "may not be updated");
+        }
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        for list in ["status.capacity", "status.allocatable"] {
+            validate_amounts(&root, list, errors);
+        }
+        validate_features(&root.field("status.declaredFeatures"), errors);
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         (field == "spec.unschedulable").then(|| unschedulable(object).to_string())
@@ -119,27 +151,50 @@ fn address(object: &Value, kind: &str) -> Value {
 fn validate_taints(taints: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for taint in taints.items() {
-        let (key, effect) = (taint.field("key"), taint.field("effect"));
-        key.format(errors, names::qualified_name);
-        taint.field("value").format_if_set(errors, names::label_value);
-        effect.need_one_of(errors, &EFFECTS);
-        let pair = (object::str_at(taint.value, "key"), object::str_at(taint.value, "effect"));
-        if seen.contains(&pair) {
-            taint.duplicate(errors);
+        let (value, effect) = (taint.field("value"), taint.field("effect"));
+        taint.field("key").format(errors, names::qualified_name);
+        let messages = names::label_value(value.str());
+        if !messages.is_empty() {
+            value.invalid(errors, &messages.join(";"));
         }
-        seen.insert(pair);
+        effect.need_one_of(errors, &EFFECTS);
+        if !seen.insert((object::str_at(taint.value, "key"), object::str_at(taint.value, "effect"))) {
+            errors.duplicate_because(&taint.path(), taint.value, "taints must be unique by key and effect pair");
+        }
     }
 }
 
-/// The path is dotted, not keyed: `status.capacity.cpu`.
+/// The path is dotted, not keyed: `status.capacity.cpu`. Names are anybody's.
 fn validate_amounts(root: &At<'_>, list: &str, errors: &mut ErrorList) {
     let amounts = root.field(list);
     for (name, amount) in amounts.entries() {
-        let place = amounts.field(name);
-        for message in names::qualified_name(name) {
-            errors.invalid(&amounts.path(), &Value::from(name), &message);
+        resource_name::validate_amount(&amounts.field(name).with(amount.value), name, errors);
+    }
+}
+
+/// What a kubelet can do: in order, each once, `MyFeature/mySubFeature`.
+fn validate_features(features: &At<'_>, errors: &mut ErrorList) {
+    let word = |part: &str| part.bytes().all(|c| c.is_ascii_alphanumeric());
+    for (index, feature) in features.items().enumerate() {
+        let name = feature.str();
+        let shape = name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.split('/').all(|part| word(part) && part.starts_with(|c: char| c.is_ascii_alphabetic()));
+        if name.len() > names::SUBDOMAIN_MAX_BYTES {
+            feature.invalid(errors, &format!("invalid feature name {name:?}: must be no more than 253 characters"));
+        } else if !shape {
+            let detail = format!(
+                "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments \
+                 separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters \
+                 and slashes"
+            );
+            feature.invalid(errors, &detail);
         }
-        formats::quantity_not_negative(&place.with(amount.value), errors);
+        let before = index.checked_sub(1).and_then(|before| features.list()[before].as_str()).unwrap_or("");
+        if index > 0 && before == name {
+            feature.duplicate(errors);
+        } else if before > name {
+            feature.invalid(errors, "list must be sorted alphabetically");
+        }
     }
 }
 

@@ -6,7 +6,10 @@ use serde_json::json;
 
 use crate::Kind;
 use crate::at::{At, child, same};
-use crate::list::{core_pod_cells, core_pod_default, core_pod_resize, core_pod_spec, core_pod_update, core_qos};
+use crate::list::{
+    core_affinity, core_pod_annotations, core_pod_cells, core_pod_default, core_pod_gates, core_pod_resize,
+    core_pod_spec, core_pod_status, core_pod_update, core_qos,
+};
 
 pub(crate) struct Pod;
 
@@ -25,6 +28,8 @@ impl Kind for Pod {
         }
     }
     fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        core_pod_gates::drop_disabled(&mut object["spec"], &Value::Null);
+        core_affinity::merge_label_keys(object);
         let class = core_qos::class(child(object, "spec"));
         object["status"] = json!({"phase": "Pending", "qosClass": class});
         if !child(object, "spec.schedulingGates").as_array().is_none_or(Vec::is_empty) {
@@ -35,19 +40,21 @@ impl Kind for Pod {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let spec = root.field("spec");
-        core_pod_spec::validate_pod_annotations(&root, errors);
-        core_pod_spec::validate(&spec, core_pod_spec::Of::Pod, errors);
-        let ephemeral = spec.field("ephemeralContainers");
-        if !ephemeral.is_empty() && object::resource_version(object).is_empty() {
-            ephemeral.forbidden(errors, "cannot be set on create");
+        core_pod_spec::validate_pod(&root, errors);
+        if object::resource_version(object).is_empty() {
+            validate_new(&root, errors);
         }
+    }
+    /// As stored, with what the gates allow.
+    fn prepare_update(&self, object: &mut Value, old: &Value, _has_status: bool) {
+        crate::keep_field(object, old, "status");
+        core_pod_gates::drop_disabled(&mut object["spec"], child(old, "spec"));
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         core_pod_update::validate(object, old, errors);
     }
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        core_pod_update::validate_status(object, old, errors);
+        core_pod_status::validate(object, old, errors);
     }
     fn prepare_resize(&self, object: &mut Value, old: &Value) {
         core_pod_resize::prepare(object, old);
@@ -56,7 +63,7 @@ impl Kind for Pod {
         core_pod_resize::validate(object, old, errors);
     }
     fn prepare_status_update(&self, object: &mut Value, old: &Value) {
-        core_pod_update::prepare_status(object, old);
+        core_pod_status::prepare(object, old);
     }
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
         !same(child(object, "spec"), child(old, "spec"))
@@ -97,4 +104,17 @@ impl Kind for Pod {
         let asked = child(object, "spec.terminationGracePeriodSeconds").as_i64().unwrap_or(0);
         Some(if never_bound || over { 0 } else { asked })
     }
+}
+
+/// What a pod may have later, but not at first.
+fn validate_new(root: &At<'_>, errors: &mut ErrorList) {
+    let spec = root.field("spec");
+    let (ephemeral, node) = (spec.field("ephemeralContainers"), spec.field("nodeName"));
+    if !ephemeral.is_empty() {
+        ephemeral.forbidden(errors, "cannot be set on create");
+    }
+    if !node.is_empty() && !spec.field("schedulingGates").is_empty() {
+        node.forbidden(errors, "cannot be set until all schedulingGates have been cleared");
+    }
+    core_pod_annotations::validate_agreement(&root.field("metadata.annotations"), &spec, errors);
 }

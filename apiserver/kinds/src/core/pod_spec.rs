@@ -1,88 +1,99 @@
 //! Validation of pod specs: of pods, and of templates in everything that makes pods.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, child};
 use crate::list::{
-    core_affinity as affinity, core_container as container, core_resource_name as resource_name,
-    core_security as security, core_volume as volume,
+    core_affinity as affinity, core_container as container, core_container_ports as ports,
+    core_pod_annotations as annotations, core_pod_resources as pod_resources, core_resource_name as resource_name,
+    core_security as security, core_volume as volume, core_windows as windows,
 };
 use crate::{formats, selectors};
 
 /// What the spec is of; a template may leave some things open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Of {
-    Pod,
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Of<'a> {
+    /// The whole pod.
+    Pod(&'a Value),
     Template,
 }
 
 /// What containers have to know of their pod.
 pub(crate) struct Context<'a> {
-    /// By name.
-    pub(crate) volumes: HashMap<&'a str, &'a Value>,
-    pub(crate) host_network: bool,
+    pub(crate) volumes: volume::Volumes<'a>,
     /// Not `false`.
     pub(crate) host_users: bool,
     /// Seconds.
     pub(crate) grace_period: i64,
-    pub(crate) claims: HashSet<&'a str>,
+    pub(crate) claims: BTreeSet<&'a str>,
+    /// Its restart policy is `Never`.
+    pub(crate) never_restarts: bool,
 }
 
 const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
 const MAX_SEARCH_CHARACTERS: usize = 2048;
+/// Characters of what a pod is called instead of its hostname.
+const MAX_HOSTNAME: usize = 64;
 
-pub(crate) fn validate(spec: &At<'_>, of: Of, errors: &mut ErrorList) {
-    volume::validate(&spec.field("volumes"), of, errors);
-    let context = context(spec);
-    validate_claims(&spec.field("resourceClaims"), errors);
+/// In upstream's order.
+pub(crate) fn validate(spec: &At<'_>, of: Of<'_>, errors: &mut ErrorList) {
+    let volumes = spec.field("volumes");
+    let context = context(spec, volume::validate(&volumes, of, errors));
+    validate_claims(&spec.field("resourceClaims"), of, errors);
     container::validate_all(spec, &context, errors);
-    resource_name::validate_requirements(&spec.field("resources"), true, errors);
-    let restart = spec.field("restartPolicy");
-    restart.need_one_of(errors, &["Always", "Never", "OnFailure"]);
-    validate_dns(spec, errors);
+    pod_resources::validate(spec, errors);
+    let host_network = spec.field("hostNetwork");
+    if host_network.flag() {
+        ports::validate_in_host_network(spec, matches!(of, Of::Pod(_)), errors);
+    }
+    spec.field("restartPolicy").need_one_of(errors, &["Always", "OnFailure", "Never"]);
+    spec.field("dnsPolicy").need_one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     selectors::labels(&spec.field("nodeSelector"), errors);
     security::validate_pod(spec, errors);
-    spec.field("terminationGracePeriodSeconds").not_negative(errors);
     affinity::validate(&spec.field("affinity"), errors);
-    validate_names(spec, errors);
-    affinity::validate_tolerations(&spec.field("tolerations"), errors);
-    validate_host_aliases(&spec.field("hostAliases"), errors);
+    validate_dns(spec, errors);
     validate_gates(spec, errors);
     affinity::validate_spread(&spec.field("topologySpreadConstraints"), errors);
-    spec.field("activeDeadlineSeconds").between(errors, 1, i64::from(i32::MAX));
-    spec.field("preemptionPolicy").one_of(errors, &["Never", "PreemptLowerPriority"]);
-    for (name, amount) in spec.field("overhead").entries() {
-        resource_name::validate_for_container(&amount, name, errors);
-        resource_name::validate_amount(&amount, name, errors);
-    }
-    validate_os(&spec.field("os"), errors);
+    windows::validate_host_process(spec, errors);
+    validate_host_users(spec, errors);
+    validate_override(spec, errors);
+    validate_names(spec, errors);
+    windows::validate_os(spec, errors);
+    container::validate_file_volumes(spec, errors);
 }
 
-fn context<'a>(spec: &At<'a>) -> Context<'a> {
-    let named = |list: &str| child(spec.value, list).as_array().map_or(&[][..], Vec::as_slice);
+fn context<'a>(spec: &At<'a>, volumes: volume::Volumes<'a>) -> Context<'a> {
+    let claims = child(spec.value, "resourceClaims").as_array().map_or(&[][..], Vec::as_slice);
+    let claims = claims.iter().map(|claim| object::str_at(claim, "name"));
     Context {
-        volumes: named("volumes").iter().map(|volume| (object::str_at(volume, "name"), volume)).collect(),
-        host_network: child(spec.value, "hostNetwork") == &Value::Bool(true),
+        volumes,
         host_users: child(spec.value, "hostUsers") != &Value::Bool(false),
         grace_period: child(spec.value, "terminationGracePeriodSeconds").as_i64().unwrap_or(30),
-        claims: named("resourceClaims").iter().map(|claim| object::str_at(claim, "name")).collect(),
+        claims: claims.filter(|name| !name.is_empty()).collect(),
+        never_restarts: object::str_at(spec.value, "restartPolicy") == "Never",
     }
 }
 
-fn validate_claims(claims: &At<'_>, errors: &mut ErrorList) {
+fn validate_claims(claims: &At<'_>, of: Of<'_>, errors: &mut ErrorList) {
+    let mirror = matches!(of, Of::Pod(pod) if object::annotation(pod, annotations::MIRROR).is_some());
     let mut seen = HashSet::new();
     for claim in claims.items() {
+        if mirror {
+            let nowhere = api_machinery::Path::new("");
+            errors.forbidden(&nowhere, "static pods do not support resource claims");
+            continue;
+        }
         let (name, text) = (claim.field("name"), object::str_at(claim.value, "name"));
         if name.need(errors) {
-            if seen.contains(&text) {
+            if seen.insert(text) {
+                name.format(errors, names::dns1123_label);
+            } else {
                 name.duplicate(errors);
             }
-            name.format(errors, names::dns1123_label);
         }
-        seen.insert(text);
         let (own, template) = (claim.field("resourceClaimName"), claim.field("resourceClaimTemplateName"));
         if own.present() == template.present() {
             let detail = match own.present() {
@@ -91,26 +102,23 @@ fn validate_claims(claims: &At<'_>, errors: &mut ErrorList) {
             };
             claim.invalid(errors, detail);
         }
-        own.format_if_set(errors, names::dns1123_subdomain);
-        template.format_if_set(errors, names::dns1123_subdomain);
+        for name in [own, template].iter().filter(|name| name.present()) {
+            name.format(errors, names::dns1123_subdomain);
+        }
     }
 }
 
 fn validate_dns(spec: &At<'_>, errors: &mut ErrorList) {
-    let (policy, config) = (spec.field("dnsPolicy"), spec.field("dnsConfig"));
-    policy.need_one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
-    if policy.str() == "None" {
+    let config = spec.field("dnsConfig");
+    let (servers, searches) = (config.field("nameservers"), config.field("searches"));
+    if spec.field("dnsPolicy").str() == "None" {
         if !config.present() {
-            let detail = "must provide `dnsConfig` when `dnsPolicy` is None";
-            return config.required(errors, detail);
+            return config.required(errors, "must provide `dnsConfig` when `dnsPolicy` is None");
         }
-        if config.field("nameservers").is_empty() {
-            config
-                .field("nameservers")
-                .required(errors, "must provide at least one DNS nameserver when `dnsPolicy` is None");
+        if servers.is_empty() {
+            return servers.required(errors, "must provide at least one DNS nameserver when `dnsPolicy` is None");
         }
     }
-    let (servers, searches) = (config.field("nameservers"), config.field("searches"));
     if servers.list().len() > MAX_NAMESERVERS {
         servers.invalid(errors, &format!("must not have more than {MAX_NAMESERVERS} nameservers"));
     }
@@ -141,26 +149,7 @@ fn search_path(text: &str) -> Vec<String> {
     if text == "." {
         return Vec::new();
     }
-    names::dns1123_subdomain(&text.strip_suffix('.').unwrap_or(text).replace('_', "-"))
-}
-
-fn validate_names(spec: &At<'_>, errors: &mut ErrorList) {
-    spec.field("hostname").format_if_set(errors, names::dns1123_label);
-    spec.field("subdomain").format_if_set(errors, names::dns1123_label);
-    spec.field("serviceAccountName").format_if_set(errors, names::dns1123_subdomain);
-    spec.field("nodeName").format_if_set(errors, names::dns1123_subdomain);
-    spec.field("priorityClassName").format_if_set(errors, names::dns1123_subdomain);
-    spec.field("runtimeClassName").format_if_set(errors, names::dns1123_subdomain);
-    spec.field("hostnameOverride").format_if_set(errors, names::dns1123_subdomain);
-}
-
-fn validate_host_aliases(aliases: &At<'_>, errors: &mut ErrorList) {
-    for alias in aliases.items() {
-        alias.field("ip").format(errors, formats::ip);
-        for hostname in alias.field("hostnames").items() {
-            hostname.format(errors, names::dns1123_subdomain);
-        }
-    }
+    names::dns1123_subdomain_with_underscore(text.strip_suffix('.').unwrap_or(text))
 }
 
 fn validate_gates(spec: &At<'_>, errors: &mut ErrorList) {
@@ -173,35 +162,98 @@ fn validate_gates(spec: &At<'_>, errors: &mut ErrorList) {
         for message in names::qualified_name(name) {
             errors.invalid(&gate.path(), &Value::from(name), &message);
         }
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.duplicate(&gate.path(), &Value::from(name));
         }
-        seen.insert(name);
     }
 }
 
-fn validate_os(os: &At<'_>, errors: &mut ErrorList) {
-    if !os.present() {
+/// A pod with users of its own shares nothing with the host that knows users. Two paths are upstream's.
+fn validate_host_users(spec: &At<'_>, errors: &mut ErrorList) {
+    const DETAIL: &str = "when `hostUsers` is false";
+    if spec.field("hostUsers").value != &Value::Bool(false) {
         return;
     }
-    let name = os.field("name");
-    if name.is_empty() {
-        name.required(errors, "cannot be empty");
-    } else if !["linux", "windows"].contains(&name.str()) {
-        errors.not_supported(&os.path(), name.value, &["linux", "windows"]);
+    for (field, called) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+        if spec.field(field).flag() {
+            spec.field(called).forbidden(errors, DETAIL);
+        }
+    }
+    windows::each_container(spec, &mut |container| {
+        let devices = container.field("volumeDevices");
+        if !devices.is_empty() {
+            devices.forbidden(errors, DETAIL);
+        }
+    });
+}
+
+fn validate_override(spec: &At<'_>, errors: &mut ErrorList) {
+    let hostname = spec.field("hostnameOverride");
+    if !hostname.present() {
+        return;
+    }
+    for field in ["setHostnameAsFQDN", "hostNetwork"] {
+        if spec.field(field).flag() {
+            hostname.forbidden(errors, &format!("may not be specified when {field} is true"));
+        }
+    }
+    if hostname.str().len() > MAX_HOSTNAME {
+        hostname.too_long(errors, MAX_HOSTNAME);
+    }
+    hostname.format(errors, names::dns1123_subdomain);
+}
+
+fn validate_names(spec: &At<'_>, errors: &mut ErrorList) {
+    spec.field("serviceAccountName").format_if_set(errors, names::dns1123_subdomain);
+    spec.field("nodeName").format_if_set(errors, names::dns1123_subdomain);
+    spec.field("activeDeadlineSeconds").between(errors, 1, i64::from(i32::MAX));
+    spec.field("hostname").format_if_set(errors, names::dns1123_label);
+    spec.field("subdomain").format_if_set(errors, names::dns1123_label);
+    affinity::validate_tolerations(&spec.field("tolerations"), errors);
+    validate_host_aliases(&spec.field("hostAliases"), errors);
+    spec.field("priorityClassName").format_if_set(errors, names::dns1123_subdomain);
+    let class = spec.field("runtimeClassName");
+    if class.present() {
+        class.format(errors, names::dns1123_subdomain);
+    }
+    let preemption = spec.field("preemptionPolicy");
+    if preemption.present() {
+        preemption.need_one_of(errors, &["PreemptLowerPriority", "Never"]);
+    }
+    let overhead = spec.field("overhead");
+    if overhead.present() {
+        resource_name::validate_overhead(&overhead, errors);
     }
 }
 
-/// Annotations with a meaning for pods: AppArmor and seccomp live in fields now, so sysctls and deletion cost remain.
-pub(crate) fn validate_pod_annotations(root: &At<'_>, errors: &mut ErrorList) {
-    const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-    let metadata = root.field("metadata");
-    let annotations = metadata.field("annotations");
-    if let Some(cost) = annotations.value.get(COST).and_then(Value::as_str)
-        && cost.parse::<i32>().is_err()
-    {
-        let place = annotations.key(COST);
-        errors.invalid(&place.path(), place.value, "must be a 32bit integer");
+fn validate_host_aliases(aliases: &At<'_>, errors: &mut ErrorList) {
+    for alias in aliases.items() {
+        alias.field("ip").format(errors, formats::ip);
+        for hostname in alias.field("hostnames").items() {
+            hostname.format(errors, names::dns1123_subdomain);
+        }
+    }
+}
+
+/// What holds of a whole pod besides its spec, whether it is new or changed.
+pub(crate) fn validate_pod(root: &At<'_>, errors: &mut ErrorList) {
+    let spec = root.field("spec");
+    let notes = root.field("metadata.annotations");
+    annotations::validate(&notes, &spec, errors);
+    validate(&spec, Of::Pod(root.value), errors);
+    if spec.field("serviceAccountName").is_empty() {
+        for volume in spec.field("volumes").items() {
+            for source in volume.field("projected.sources").items() {
+                let token = source.field("serviceAccountToken");
+                if token.present() {
+                    token.forbidden(errors, "must not be specified when serviceAccountName is not set");
+                }
+            }
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        let containers = spec.field(list);
+        containers.items().for_each(|container| container::validate_image_is_trimmed(&container, errors));
     }
 }
 
@@ -209,25 +261,24 @@ pub(crate) fn validate_pod_annotations(root: &At<'_>, errors: &mut ErrorList) {
 pub(crate) fn validate_template(template: &At<'_>, errors: &mut ErrorList) {
     let labels = child(template.value, "metadata.labels");
     selectors::labels(&template.field("labels").with(labels), errors);
-    let annotations = child(template.value, "metadata.annotations");
-    selectors::annotations(&template.field("annotations").with(annotations), errors);
+    let notes = template.field("annotations").with(child(template.value, "metadata.annotations"));
+    selectors::annotations(&notes, errors);
     let spec = template.field("spec");
+    annotations::validate(&notes, &spec, errors);
     validate(&spec, Of::Template, errors);
+    annotations::validate_agreement(&notes, &spec, errors);
     let ephemeral = spec.field("ephemeralContainers");
     if !ephemeral.is_empty() {
         ephemeral.forbidden(errors, "ephemeral containers not allowed in pod template");
     }
 }
 
-/// The template of a workload whose pods are replaced when they end.
-pub(crate) fn validate_template_of_workload(template: &At<'_>, errors: &mut ErrorList) {
+/// The template of a workload whose pods are replaced when they end; `workload` is its kind, as errors name it.
+pub(crate) fn validate_template_of_workload(template: &At<'_>, workload: &str, errors: &mut ErrorList) {
     validate_template(template, errors);
-    let restart = template.field("spec.restartPolicy");
-    if restart.str() != "Always" {
-        restart.unsupported(errors, &["Always"]);
-    }
+    template.field("spec.restartPolicy").exactly_one_of(errors, &["Always"]);
     let deadline = template.field("spec.activeDeadlineSeconds");
     if deadline.present() {
-        deadline.forbidden(errors, "activeDeadlineSeconds in ReplicaSet is not Supported");
+        deadline.forbidden(errors, &format!("activeDeadlineSeconds in {workload} is not Supported"));
     }
 }

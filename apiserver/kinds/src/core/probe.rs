@@ -16,25 +16,15 @@ fn validate(probe: &At<'_>, errors: &mut ErrorList) {
     probe.field("terminationGracePeriodSeconds").at_least(errors, 1, POSITIVE);
 }
 
-/// One success is enough for a probe whose failure restarts.
-fn success_once(probe: &At<'_>, errors: &mut ErrorList) {
+/// Liveness and startup: one success is enough for a probe whose failure restarts.
+pub(crate) fn validate_restarting(probe: &At<'_>, errors: &mut ErrorList) {
+    if !probe.present() {
+        return;
+    }
+    validate(probe, errors);
     let threshold = probe.field("successThreshold");
-    if threshold.int().is_some_and(|count| count != 1) {
-        threshold.invalid(errors, "must be 1");
-    }
-}
-
-pub(crate) fn validate_liveness(probe: &At<'_>, _grace_period: i64, errors: &mut ErrorList) {
-    if probe.present() {
-        validate(probe, errors);
-        success_once(probe, errors);
-    }
-}
-
-pub(crate) fn validate_startup(probe: &At<'_>, errors: &mut ErrorList) {
-    if probe.present() {
-        validate(probe, errors);
-        success_once(probe, errors);
+    if threshold.int() != Some(1) {
+        errors.invalid(&threshold.path(), &threshold.int().unwrap_or(0).into(), "must be 1");
     }
 }
 
@@ -95,7 +85,7 @@ fn validate_http(http: &At<'_>, errors: &mut ErrorList) {
         path.required(errors, "");
     }
     formats::port_or_name(&http.field("port"), errors);
-    http.field("scheme").one_of(errors, &["HTTP", "HTTPS"]);
+    http.field("scheme").exactly_one_of(errors, &["HTTP", "HTTPS"]);
     let headers = http.field("httpHeaders");
     for header in headers.items() {
         let name = api_machinery::object::str_at(header.value, "name");

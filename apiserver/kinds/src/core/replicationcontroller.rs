@@ -42,7 +42,6 @@ impl Kind for ReplicationController {
         if selector.is_empty() {
             selector.required(errors, "");
         }
-        selectors::labels(&selector, errors);
         spec.field("replicas").not_negative(errors);
         let template = spec.field("template");
         if !template.present() {
@@ -54,12 +53,13 @@ impl Kind for ReplicationController {
             let selected = wanted.into_iter().all(|(key, value)| labels.value.get(key) == Some(value));
             selectors::template_is_selected(&labels, selected, errors);
         }
-        pod_spec::validate_template_of_workload(&template, errors);
+        pod_spec::validate_template_of_workload(&template, "ReplicationController", errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         const COUNTS: [&str; 5] =
             ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
         workload::validate_status_counts(object, &COUNTS, errors);
+        workload::validate_status_order(object, &workload::REPLICA_ORDER, errors);
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         (field == "status.replicas").then(|| cells::int(object, field).to_string())

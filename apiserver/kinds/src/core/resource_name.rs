@@ -1,9 +1,15 @@
 //! Names and amounts of compute resources.
 
+use std::collections::BTreeSet;
+
+use api_machinery::quantity::Quantity;
 use api_machinery::{ErrorList, Value, names};
 
 use crate::at::At;
 use crate::formats;
+
+/// Nano in one.
+const WHOLE: i128 = 1_000_000_000;
 
 /// Without a prefix, or with one of Kubernetes' own.
 pub(crate) fn is_native(name: &str) -> bool {
@@ -37,8 +43,7 @@ pub(crate) fn is_whole(name: &str) -> bool {
             | "persistentvolumeclaims"
             | "services.nodeports"
             | "services.loadbalancers"
-    ) || name.starts_with("count/")
-        || is_extended(name)
+    ) || is_extended(name)
 }
 
 pub(crate) fn is_for_containers(name: &str) -> bool {
@@ -117,36 +122,65 @@ pub(crate) fn validate_amount(place: &At<'_>, name: &str, errors: &mut ErrorList
     }
 }
 
-/// `requests` and `limits` of a container, or of a pod when `of_pod`.
-pub(crate) fn validate_requirements(resources: &At<'_>, of_pod: bool, errors: &mut ErrorList) {
+/// `requests` and `limits` of a container.
+pub(crate) fn validate_requirements(resources: &At<'_>, errors: &mut ErrorList) {
+    validate_lists(resources, validate_for_container, errors);
+}
+
+/// Of a pod.
+pub(crate) fn validate_requirements_of_pod(resources: &At<'_>, errors: &mut ErrorList) {
+    validate_lists(resources, validate_for_pod, errors);
+}
+
+/// What a pod needs besides its containers, as the limits of a container are checked, and named.
+pub(crate) fn validate_overhead(overhead: &At<'_>, errors: &mut ErrorList) {
+    let holder = serde_json::json!({"limits": overhead.value});
+    validate_lists(&overhead.with(&holder), validate_for_container, errors);
+}
+
+fn validate_lists(resources: &At<'_>, name_check: fn(&At<'_>, &str, &mut ErrorList), errors: &mut ErrorList) {
     if !resources.present() {
         return;
     }
     let (limits, requests) = (resources.field("limits"), resources.field("requests"));
-    let (mut huge, mut cpu_or_memory) = (false, false);
-    for list in [&limits, &requests] {
-        for (name, amount) in list.entries() {
-            if of_pod {
-                validate_for_pod(&amount, name, errors);
-            } else {
-                validate_for_container(&amount, name, errors);
-            }
-            validate_amount(&amount, name, errors);
-            huge |= is_huge_page(name);
-            cpu_or_memory |= matches!(name, "cpu" | "memory");
-        }
+    for (name, amount) in limits.entries() {
+        name_check(&amount, name, errors);
+        validate_amount(&amount, name, errors);
+        validate_pages(&amount, name, errors);
     }
-    for (name, request) in requests.entries() {
-        validate_pair(&requests, &limits, name, &request, errors);
+    for (name, amount) in requests.entries() {
+        name_check(&amount, name, errors);
+        validate_amount(&amount, name, errors);
+        validate_pair(&requests, &limits, name, &amount, errors);
+        validate_pages(&amount, name, errors);
     }
-    if huge && !cpu_or_memory {
+    let mut all = limits.entries().chain(requests.entries());
+    let huge = all.any(|(name, _)| is_huge_page(name));
+    let mut all = limits.entries().chain(requests.entries());
+    if huge && !all.any(|(name, _)| matches!(name, "cpu" | "memory")) {
         resources.forbidden(errors, "HugePages require cpu or memory");
     }
 }
 
+/// So many whole pages of the size in the name.
+fn validate_pages(place: &At<'_>, name: &str, errors: &mut ErrorList) {
+    let (Some(size), Some(amount)) = (name.strip_prefix("hugepages-"), formats::quantity(place)) else { return };
+    let whole = |size: &Quantity| size.nano > 0 && size.nano % WHOLE == 0;
+    let fits = Quantity::parse(size).is_ok_and(|size| whole(&size) && amount.value() % size.value() == 0);
+    if !fits {
+        let shown = amount.to_string();
+        errors.invalid(
+            &place.path(),
+            &Value::from(shown.as_str()),
+            &format!("{shown} is not positive integer multiple of {name}"),
+        );
+    }
+}
+
 fn validate_for_pod(place: &At<'_>, name: &str, errors: &mut ErrorList) {
+    let before = errors.len();
     validate(place, name, errors);
-    if !matches!(name, "cpu" | "memory") && !is_huge_page(name) {
+    if errors.len() == before && !matches!(name, "cpu" | "memory") && !is_huge_page(name) {
         errors.not_supported(&place.path(), &Value::from(name), &["cpu", "hugepages-", "memory"]);
     }
 }
@@ -172,5 +206,37 @@ fn validate_pair(requests: &At<'_>, limits: &At<'_>, name: &str, request: &At<'_
             );
         }
         Some(_) => {}
+    }
+}
+
+/// Devices a container asks for: by the names of the pod's claims, and of requests in them.
+pub(crate) fn validate_claims(claims: &At<'_>, of_pod: &BTreeSet<&str>, errors: &mut ErrorList) {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for claim in claims.items() {
+        let (name, request) = (claim.field("name").str(), claim.field("request"));
+        if name.is_empty() {
+            claim.required(errors, "");
+            continue;
+        }
+        let shown = Value::from(name);
+        if seen.contains(name) {
+            errors.duplicate(&claim.path(), &shown);
+        } else {
+            request.format_if_set(errors, names::dns1123_label);
+            let key = if request.is_empty() { name.to_owned() } else { format!("{name}/{}", request.str()) };
+            if seen.contains(&key) {
+                errors.duplicate(&claim.path(), &Value::from(key.as_str()));
+            } else if request.is_empty() {
+                let parts = seen.iter().filter(|key| key.split_once('/').is_some_and(|(of, _)| of == name));
+                parts.for_each(|_| errors.duplicate(&claim.path(), &shown));
+            }
+            seen.insert(key);
+        }
+        if !of_pod.contains(name) {
+            let known: Vec<&str> = of_pod.iter().copied().collect();
+            let known = if known.is_empty() { " which is empty".to_owned() } else { format!(": {}", known.join(", ")) };
+            let detail = format!("must be one of the names in pod.spec.resourceClaims{known}");
+            errors.not_found_as(&claim.path(), &shown, &detail);
+        }
     }
 }

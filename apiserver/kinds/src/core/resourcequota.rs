@@ -1,10 +1,10 @@
 //! ResourceQuota.
 
-use api_machinery::{ErrorList, GroupResource, Value, names};
+use api_machinery::{ErrorList, GroupResource, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, IMMUTABLE, child, same};
+use crate::at::{At, IMMUTABLE, child};
 use crate::list::core_resource_name as resource_name;
 use crate::{Kind, cells};
 
@@ -36,10 +36,7 @@ impl Kind for ResourceQuota {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        for (name, amount) in spec.field("hard").entries() {
-            resource_name::validate_for_quota(&amount, name, errors);
-            resource_name::validate_amount(&amount, name, errors);
-        }
+        validate_amounts(&spec.field("hard"), errors);
         validate_scopes(&spec, errors);
         validate_selector(&spec, errors);
     }
@@ -55,9 +52,11 @@ impl Kind for ResourceQuota {
         if sorted(scopes.value) != sorted(child(old, "spec.scopes")) {
             scopes.invalid(errors, IMMUTABLE);
         }
-        let selector = root.field("spec.scopeSelector");
-        if !same(selector.value, child(old, "spec.scopeSelector")) {
-            selector.invalid(errors, IMMUTABLE);
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        for list in ["hard", "used"] {
+            validate_amounts(&root.field("status").field(list), errors);
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
@@ -73,18 +72,22 @@ impl Kind for ResourceQuota {
     }
 }
 
+fn validate_amounts(amounts: &At<'_>, errors: &mut ErrorList) {
+    for (name, amount) in amounts.entries() {
+        resource_name::validate_for_quota(&amount, name, errors);
+        resource_name::validate_amount(&amount, name, errors);
+    }
+}
+
 fn validate_scopes(spec: &At<'_>, errors: &mut ErrorList) {
     let scopes = spec.field("scopes");
     let has = |scope: &str| scopes.list().iter().any(|one| one == scope);
     for scope in scopes.list().iter().filter_map(Value::as_str) {
         if !SCOPES.contains(&scope) {
             scopes.invalid(errors, "unsupported scope");
-            continue;
         }
-        for name in child(spec.value, "hard").as_object().into_iter().flatten().map(|(name, _)| name) {
-            if resource_name::is_for_quota(name) && !may_scope(scope, name) {
-                scopes.invalid(errors, "unsupported scope applied to resource");
-            }
+        for _ in hard(spec).filter(|name| resource_name::is_for_quota(name) && !may_scope(scope, name)) {
+            scopes.invalid(errors, "unsupported scope applied to resource");
         }
     }
     if EXCLUSIVE.iter().any(|pair| pair.iter().all(|scope| has(scope))) {
@@ -92,63 +95,60 @@ fn validate_scopes(spec: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
+fn hard<'s>(spec: &At<'s>) -> impl Iterator<Item = &'s str> {
+    child(spec.value, "hard").as_object().into_iter().flatten().map(|(name, _)| name.as_str())
+}
+
 /// What pods use may be scoped; the best-effort ones use only themselves.
 fn may_scope(scope: &str, name: &str) -> bool {
-    let of_pods = name == "pods"
-        || matches!(
-            name,
-            "cpu"
-                | "memory"
-                | "ephemeral-storage"
-                | "requests.cpu"
-                | "requests.memory"
-                | "requests.ephemeral-storage"
-                | "limits.cpu"
-                | "limits.memory"
-                | "limits.ephemeral-storage"
-        )
-        || name.starts_with("hugepages-")
-        || name.starts_with("requests.hugepages-");
+    let of_pods =
+        matches!(name, "pods" | "cpu" | "memory" | "requests.cpu" | "requests.memory" | "limits.cpu" | "limits.memory");
     match scope {
         "BestEffort" => name == "pods",
         "VolumeAttributesClass" => name == "persistentvolumeclaims" || name == "requests.storage",
-        _ => of_pods,
+        _ => of_pods || !SCOPES.contains(&scope),
     }
 }
 
+/// The errors name the list, not the item, as upstream's.
 fn validate_selector(spec: &At<'_>, errors: &mut ErrorList) {
-    let expressions = spec.field("scopeSelector.matchExpressions");
+    let selector = spec.field("scopeSelector");
+    let expressions = selector.field("matchExpressions");
     for expression in expressions.items() {
-        // Upstream names the list, not the item.
         let place = expressions.with(expression.value);
-        let (scope, operator, values) = (place.field("scopeName"), place.field("operator"), place.field("values"));
+        let scope = place.field("scopeName");
         if !SCOPES.contains(&scope.str()) {
             scope.invalid(errors, "unsupported scope");
         }
-        let by_value = matches!(scope.str(), "PriorityClass" | "VolumeAttributesClass");
-        if !by_value && operator.str() != "Exists" {
-            operator.invalid(errors, "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity");
+        for _ in hard(spec).filter(|name| resource_name::is_for_quota(name) && !may_scope(scope.str(), name)) {
+            errors.invalid(&expressions.path(), selector.value, "unsupported scope applied to resource");
         }
-        match operator.str() {
-            "In" | "NotIn" if values.is_empty() => {
-                values.required(
-                    errors,
-                    "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
-                );
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                values.invalid(
-                    errors,
-                    "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
-                );
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            _ => operator.invalid(errors, "not a valid selector operator"),
+        validate_operator(&place, scope.str(), errors);
+    }
+    let has = |scope: &&str| expressions.list().iter().any(|one| one["scopeName"] == *scope);
+    if EXCLUSIVE.iter().any(|pair| pair.iter().all(|scope| has(scope))) {
+        let scopes = spec.field("scopes");
+        errors.invalid(&expressions.path(), scopes.value, "conflicting scopes");
+    }
+}
+
+fn validate_operator(place: &At<'_>, scope: &str, errors: &mut ErrorList) {
+    let (operator, values) = (place.field("operator"), place.field("values"));
+    let by_value = matches!(scope, "PriorityClass" | "VolumeAttributesClass");
+    if !by_value && SCOPES.contains(&scope) && operator.str() != "Exists" {
+        let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, \
+                      ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort \
+                      or ResourceQuotaScopeCrossNamespacePodAffinity";
+        operator.invalid(errors, detail);
+    }
+    match operator.str() {
+        "In" | "NotIn" if values.is_empty() => {
+            values.required(errors, "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector");
         }
-        if by_value {
-            for value in values.items().filter(|value| !names::dns1123_subdomain(value.str()).is_empty()) {
-                value.format(errors, names::dns1123_subdomain);
-            }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            values.invalid(errors, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector");
         }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => operator.invalid(errors, "not a valid selector operator"),
     }
 }

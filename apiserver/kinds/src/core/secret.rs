@@ -86,7 +86,9 @@ fn validate_of_type(root: &At<'_>, data: &At<'_>, errors: &mut ErrorList) {
     };
     match root.field("type").str() {
         "kubernetes.io/tls" => need(errors, &["tls.crt", "tls.key"]),
-        "kubernetes.io/ssh-auth" => need(errors, &["ssh-privatekey"]),
+        "kubernetes.io/ssh-auth" if data.key("ssh-privatekey").is_empty() => {
+            data.key("ssh-privatekey").required(errors, "");
+        }
         "kubernetes.io/basic-auth" if ["username", "password"].iter().all(|key| data.value.get(*key).is_none()) => {
             need(errors, &["username", "password"]);
         }
@@ -108,12 +110,9 @@ fn validate_of_type(root: &At<'_>, data: &At<'_>, errors: &mut ErrorList) {
 fn json_key(data: &At<'_>, key: &str, errors: &mut ErrorList) {
     let at = data.key(key);
     let Some(text) = at.value.as_str() else { return at.required(errors, "") };
-    let parsed = formats::base64(text).map(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes));
+    // Nothing of the contents is said, not even where they are wrong.
+    let parsed = formats::base64(text).map(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes));
     if !matches!(parsed, Some(Ok(_))) {
-        errors.invalid(
-            &at.path(),
-            &Value::from("<secret contents redacted>"),
-            "invalid character 'v' looking for beginning of value",
-        );
+        errors.invalid(&at.path(), &Value::from("<secret contents redacted>"), "is not a JSON object");
     }
 }

@@ -5,13 +5,19 @@ use std::collections::HashSet;
 use api_machinery::{ErrorList, Value, object};
 
 use crate::at::{At, child};
+use crate::formats;
+use crate::list::core_windows as windows;
 
 /// Largest user or group id.
 const MAX_ID: i64 = i32::MAX as i64;
-const SECCOMP: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
+const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
+/// Bytes of a profile's path: `PATH_MAX` without the last.
+const MAX_PROFILE: usize = 4095;
+/// Bytes of a sysctl's name.
+const MAX_SYSCTL: usize = 253;
 /// Sysctls of these groups are of the host where a namespace is shared.
 const NETWORK_SYSCTLS: &str = "net.";
-const IPC_SYSCTLS: [&str; 3] = ["kernel.shm", "kernel.msg", "kernel.sem"];
+const IPC_SYSCTLS: [&str; 4] = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
 
 fn id(at: &At<'_>, errors: &mut ErrorList) {
     at.between(errors, 0, MAX_ID);
@@ -25,36 +31,27 @@ pub(crate) fn validate_pod(spec: &At<'_>, errors: &mut ErrorList) {
     for group in context.field("supplementalGroups").items() {
         id(&group, errors);
     }
-    context.field("supplementalGroupsPolicy").one_of(errors, &["Merge", "Strict"]);
-    context.field("fsGroupChangePolicy").one_of(errors, &["Always", "OnRootMismatch"]);
-    context.field("seLinuxChangePolicy").one_of(errors, &["MountOption", "Recursive"]);
-    validate_namespaces(spec, &context, errors);
-    validate_sysctls(spec, &context.field("sysctls"), errors);
-    validate_profile(&context.field("seccompProfile"), &SECCOMP, errors);
-    validate_profile(&context.field("appArmorProfile"), &SECCOMP, errors);
-}
-
-fn validate_namespaces(spec: &At<'_>, context: &At<'_>, errors: &mut ErrorList) {
     let share = context.field("shareProcessNamespace").with(child(spec.value, "shareProcessNamespace"));
     if share.flag() && spec.field("hostPID").flag() {
         share.invalid(errors, "ShareProcessNamespace and HostPID cannot both be enabled");
     }
-    if spec.field("hostUsers").value != &Value::Bool(false) {
-        return;
-    }
-    for field in ["hostNetwork", "hostPID", "hostIPC"] {
-        let at = spec.field(field);
-        if at.flag() {
-            at.forbidden(errors, "when `hostUsers` is false");
-        }
-    }
+    validate_sysctls(spec, &context.field("sysctls"), errors);
+    context.field("fsGroupChangePolicy").one_of_if_present(errors, &["Always", "OnRootMismatch"]);
+    validate_seccomp(&context.field("seccompProfile"), errors);
+    windows::validate_options(&context.field("windowsOptions"), errors);
+    validate_app_armor(&context.field("appArmorProfile"), errors);
+    context.field("supplementalGroupsPolicy").one_of_if_present(errors, &["Merge", "Strict"]);
+    // `MountOption` needs SELinuxMount, which is off.
+    context.field("seLinuxChangePolicy").one_of_if_present(errors, &["Recursive"]);
 }
 
 fn validate_sysctls(spec: &At<'_>, sysctls: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for sysctl in sysctls.items() {
         let name = sysctl.field("name");
+        // A slash separates as a dot does.
         let text = object::str_at(sysctl.value, "name");
+        let dotted = text.replace('/', ".");
         if text.is_empty() {
             name.required(errors, "");
         } else if !is_sysctl(text) {
@@ -64,10 +61,10 @@ fn validate_sysctls(spec: &At<'_>, sysctls: &At<'_>, errors: &mut ErrorList) {
         } else if seen.contains(&text) {
             name.duplicate(errors);
         }
-        if text.starts_with(NETWORK_SYSCTLS) && spec.field("hostNetwork").flag() {
+        if dotted.starts_with(NETWORK_SYSCTLS) && spec.field("hostNetwork").flag() {
             name.invalid(errors, "may not be specified when 'hostNetwork' is true");
         }
-        let of_ipc = IPC_SYSCTLS.iter().any(|prefix| text.starts_with(prefix)) || text.starts_with("fs.mqueue.");
+        let of_ipc = IPC_SYSCTLS.iter().any(|prefix| dotted.starts_with(prefix));
         if of_ipc && spec.field("hostIPC").flag() {
             name.invalid(errors, "may not be specified when 'hostIPC' is true");
         }
@@ -77,7 +74,7 @@ fn validate_sysctls(spec: &At<'_>, sysctls: &At<'_>, errors: &mut ErrorList) {
 
 fn is_sysctl(text: &str) -> bool {
     let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    text.len() <= 253
+    text.len() <= MAX_SYSCTL
         && text.split(['.', '/']).all(|part| {
             part.bytes().all(|c| inner(c) || c == b'-' || c == b'_')
                 && part.bytes().next().is_some_and(inner)
@@ -85,21 +82,52 @@ fn is_sysctl(text: &str) -> bool {
         })
 }
 
-/// Seccomp and AppArmor profiles: a type, and a name exactly when it is a local one.
-fn validate_profile(profile: &At<'_>, types: &[&str], errors: &mut ErrorList) {
+/// A type, and a path exactly when it is a profile of the node's own.
+fn validate_seccomp(profile: &At<'_>, errors: &mut ErrorList) {
+    if !profile.present() {
+        return;
+    }
+    let (kind, local) = (profile.field("type"), profile.field("localhostProfile"));
+    if kind.is_empty() {
+        kind.required(errors, "type is required when seccompProfile is set");
+    } else {
+        kind.one_of(errors, &PROFILES);
+    }
+    match (kind.str() == "Localhost", local.present()) {
+        (true, false) => local.required(errors, "must be set when seccomp type is Localhost"),
+        (true, true) => formats::local_descending_path(&local, errors),
+        (false, true) => {
+            errors.invalid(&local.path(), profile.value, "can only be set when seccomp type is Localhost");
+        }
+        (false, false) => {}
+    }
+}
+
+/// As for seccomp, but of what is local the name is not a path.
+fn validate_app_armor(profile: &At<'_>, errors: &mut ErrorList) {
+    const NEEDED: &str = "must be set when AppArmor type is Localhost";
     if !profile.present() {
         return;
     }
     let (kind, local) = (profile.field("type"), profile.field("localhostProfile"));
     match kind.str() {
-        "" => kind.required(errors, "type is required when it is set"),
-        "Localhost" if !local.present() => {
-            local.required(errors, "must be set when profile type is Localhost");
+        "Localhost" if !local.present() => local.required(errors, NEEDED),
+        "Localhost" => {
+            if local.str().trim() != local.str() {
+                local.invalid(errors, "must not be padded with whitespace");
+            } else if local.is_empty() {
+                local.required(errors, NEEDED);
+            }
+            if local.str().len() > MAX_PROFILE {
+                local.too_long(errors, MAX_PROFILE);
+            }
         }
-        "Localhost" => crate::formats::local_descending_path(&local, errors),
-        text if !types.contains(&text) => kind.unsupported(errors, types),
-        _ if local.present() => local.invalid(errors, "can only be set when profile type is Localhost"),
-        _ => {}
+        "RuntimeDefault" | "Unconfined" if local.present() => {
+            local.invalid(errors, "can only be set when AppArmor type is Localhost");
+        }
+        "RuntimeDefault" | "Unconfined" => {}
+        "" => kind.required(errors, "type is required when appArmorProfile is set"),
+        _ => kind.unsupported(errors, &PROFILES),
     }
 }
 
@@ -110,21 +138,24 @@ pub(crate) fn validate_container(context: &At<'_>, host_users: bool, errors: &mu
     id(&context.field("runAsUser"), errors);
     id(&context.field("runAsGroup"), errors);
     let mount = context.field("procMount");
-    match mount.str() {
-        "" | "Default" => {}
-        "Unmasked" if host_users => mount.invalid(errors, "`hostUsers` must be false to use `Unmasked`"),
-        "Unmasked" => {}
-        _ => mount.unsupported(errors, &["Default", "Unmasked"]),
+    mount.one_of_if_present(errors, &["Default", "Unmasked"]);
+    if host_users && mount.str() == "Unmasked" {
+        mount.invalid(errors, "`hostUsers` must be false to use `Unmasked`");
     }
-    validate_profile(&context.field("seccompProfile"), &SECCOMP, errors);
-    validate_profile(&context.field("appArmorProfile"), &SECCOMP, errors);
+    validate_seccomp(&context.field("seccompProfile"), errors);
+    validate_escalation(context, errors);
+    windows::validate_options(&context.field("windowsOptions"), errors);
+    validate_app_armor(&context.field("appArmorProfile"), errors);
+}
+
+fn validate_escalation(context: &At<'_>, errors: &mut ErrorList) {
     if context.field("allowPrivilegeEscalation").value != &Value::Bool(false) {
         return;
     }
     if context.field("privileged").flag() {
         context.invalid(errors, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
     }
-    if context.field("capabilities.add").list().iter().any(|one| one == "CAP_SYS_ADMIN") {
+    for _ in context.field("capabilities.add").list().iter().filter(|one| *one == "CAP_SYS_ADMIN") {
         context.invalid(errors, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{child, is_empty};
-use crate::list::core_service_validation as validation;
+use crate::list::{core_service_status as service_status, core_service_validation as validation};
 use crate::{Kind, cells};
 
 pub(crate) struct Service;
@@ -53,6 +53,9 @@ impl Kind for Service {
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         validation::validate_update(object, old, errors);
+    }
+    fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        service_status::validate(object, old, errors);
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         matches!(field, "spec.clusterIP" | "spec.type").then(|| object::str_at(object, field).to_owned())

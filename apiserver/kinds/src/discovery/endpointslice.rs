@@ -13,6 +13,8 @@ use crate::{Kind, cells, formats};
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_PORTS: usize = 20_000;
 const MAX_ADDRESSES: usize = 100;
+/// Hints for one endpoint, of zones and of nodes.
+const MAX_HINTS: usize = 8;
 const ADDRESS_TYPES: [&str; 3] = ["IPv4", "IPv6", "FQDN"];
 /// So many are shown in a cell.
 const SHOWN: usize = 3;
@@ -47,8 +49,8 @@ impl Kind for EndpointSlice {
         } else {
             address_type.required(errors, "");
         }
-        validate_endpoints(&root.field("endpoints"), address_type.str(), errors);
         validate_ports(&root.field("ports"), errors);
+        validate_endpoints(&root.field("endpoints"), address_type.str(), errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -80,18 +82,34 @@ fn validate_endpoints(endpoints: &At<'_>, address_type: &str, errors: &mut Error
             addresses.too_many(errors, MAX_ADDRESSES);
         }
         validate_addresses(&addresses, address_type, errors);
-        endpoint.field("hostname").format_if_set(errors, names::dns1123_label);
-        endpoint.field("nodeName").format_if_set(errors, names::dns1123_subdomain);
-        for hints in [endpoint.field("hints.forZones"), endpoint.field("hints.forNodes")] {
-            let mut seen = HashSet::new();
-            for hint in hints.items() {
-                let (name, text) = (hint.field("name"), object::str_at(hint.value, "name"));
-                if seen.contains(&text) {
-                    name.duplicate(errors);
-                }
-                seen.insert(text);
-                name.format(errors, names::label_value);
+        for (field, check) in
+            [("nodeName", names::dns1123_subdomain as fn(&str) -> Vec<String>), ("hostname", names::dns1123_label)]
+        {
+            let at = endpoint.field(field);
+            if at.present() {
+                at.format(errors, check);
             }
+        }
+        validate_hints(&endpoint.field("hints"), errors);
+    }
+}
+
+/// Too many of one kind, and nothing more is looked at.
+fn validate_hints(hints: &At<'_>, errors: &mut ErrorList) {
+    for (field, check) in
+        [("forZones", names::label_value as fn(&str) -> Vec<String>), ("forNodes", names::dns1123_subdomain)]
+    {
+        let list = hints.field(field);
+        if list.list().len() > MAX_HINTS {
+            return list.too_many(errors, MAX_HINTS);
+        }
+        let mut seen = HashSet::new();
+        for hint in list.items() {
+            let name = hint.field("name");
+            if !seen.insert(object::str_at(hint.value, "name")) {
+                name.duplicate(errors);
+            }
+            name.format(errors, check);
         }
     }
 }
@@ -101,15 +119,18 @@ fn validate_addresses(addresses: &At<'_>, address_type: &str, errors: &mut Error
     for address in addresses.items() {
         match address_type {
             "IPv4" | "IPv6" => {
-                let parsed = formats::parse_ip(address.str());
                 let wanted = address_type == "IPv4";
-                if parsed.is_none_or(|ip| ip.is_ipv4() != wanted) {
-                    let family = address_type;
-                    addresses.with(address.value).invalid(errors, &format!("must be a valid {family} address"));
+                let before = errors.len();
+                address.format(errors, if wanted { formats::ip } else { formats::canonical_ip });
+                if errors.len() > before {
+                    continue;
+                }
+                if formats::parse_ip(address.str()).is_some_and(|ip| ip.is_ipv4() != wanted) {
+                    addresses.with(address.value).invalid(errors, &format!("must be an {address_type} address"));
                 }
                 formats::not_special_ip(&address, errors);
             }
-            "FQDN" => address.format(errors, names::dns1123_subdomain),
+            "FQDN" => formats::domain_name(&address, errors),
             _ => {}
         }
     }
@@ -122,12 +143,20 @@ fn validate_ports(ports: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for port in ports.items() {
         let name = port.field("name");
+        name.format_if_set(errors, names::dns1123_label);
         if !seen.insert(object::str_at(port.value, "name")) {
             name.duplicate(errors);
         }
-        name.format_if_set(errors, names::dns1123_label);
-        port.field("protocol").need_one_of(errors, &["TCP", "UDP", "SCTP"]);
-        port.field("appProtocol").format_if_set(errors, names::qualified_name);
+        let protocol = port.field("protocol");
+        if protocol.present() {
+            protocol.exactly_one_of(errors, &["SCTP", "TCP", "UDP"]);
+        } else {
+            protocol.required(errors, "");
+        }
+        let application = port.field("appProtocol");
+        if application.present() {
+            application.format(errors, names::qualified_name);
+        }
     }
 }
 

@@ -4,14 +4,12 @@ use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, is_empty};
+use crate::at::{At, child, same};
 use crate::list::core_event;
 use crate::{Kind, cells};
 
 pub(crate) struct Event;
 
-const MAX_TEXT: usize = 128;
-const MAX_NOTE: usize = 1024;
 /// New name, stored name.
 const RENAMED: [(&str, &str); 6] = [
     ("note", "message"),
@@ -39,9 +37,21 @@ impl Kind for Event {
         true
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let involved = if object.get("regarding").is_some() { "regarding" } else { "involvedObject" };
-        core_event::validate_namespace(object, involved, errors);
-        validate_new(object, errors);
+        core_event::validate_old_way(object, "reportingController", errors);
+        if object::resource_version(object).is_empty() {
+            validate_new(object, errors);
+        }
+    }
+    /// Only the series goes on.
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        if !same(child(object, "series"), child(old, "series")) {
+            validate_series(&root, errors);
+        }
+        for (new, stored, called) in FIXED {
+            let at = root.field(called).with(core_event::either(object, new, stored));
+            at.unchanged(errors, core_event::either(old, new, stored));
+        }
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         let (root, rest) = field.split_once('.').unwrap_or((field, ""));
@@ -68,52 +78,53 @@ impl Kind for Event {
     }
 }
 
-/// What events of the new group must say. Paths are those of the stored form.
-pub(crate) fn validate_new(object: &Value, errors: &mut ErrorList) {
-    let root = At::root(object);
-    let either = |new: &str, stored: &str| match object.get(new) {
-        Some(_) => child(object, new),
-        None => child(object, stored),
-    };
-    let time = root.field("eventTime");
-    if time.is_empty() {
-        time.required(errors, "");
+/// What stays: new name, stored name, and the name in errors.
+const FIXED: [(&str, &str, &str); 13] = [
+    ("regarding", "involvedObject", "involvedObject"),
+    ("reason", "reason", "reason"),
+    ("note", "message", "message"),
+    ("deprecatedSource", "source", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count", "count"),
+    ("type", "type", "type"),
+    ("eventTime", "eventTime", "eventTime"),
+    ("action", "action", "action"),
+    ("related", "related", "related"),
+    ("reportingController", "reportingComponent", "reportingController"),
+    ("reportingInstance", "reportingInstance", "reportingInstance"),
+];
+
+fn validate_series(root: &At<'_>, errors: &mut ErrorList) {
+    let series = root.field("series");
+    if !series.present() {
+        return;
     }
+    if series.field("count").int().unwrap_or(0) < 2 {
+        errors.invalid(&series.field("count").path(), &Value::from(""), "should be at least 2");
+    }
+    series.field("lastObservedTime").need(errors);
+}
+
+/// What new events of the new group must say besides. Paths are those of the stored form.
+fn validate_new(object: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let blank = Value::from("");
+    validate_series(&root, errors);
+    root.field("eventTime").need(errors);
     let kind = root.field("type");
     if !["Normal", "Warning"].contains(&kind.str()) {
-        kind.invalid(errors, &format!("has invalid value: {}", kind.str()));
+        errors.invalid(&kind.path(), &blank, &format!("has invalid value: {}", kind.str()));
     }
-    let controller = root.field("reportingController").with(either("reportingController", "reportingComponent"));
-    if controller.is_empty() {
-        controller.required(errors, "");
-    }
-    controller.format(errors, api_machinery::names::qualified_name);
-    for field in ["reportingInstance", "action", "reason"] {
-        let at = root.field(field);
-        if at.is_empty() {
-            at.required(errors, "");
+    for (new, stored) in [
+        ("deprecatedFirstTimestamp", "firstTimestamp"),
+        ("deprecatedLastTimestamp", "lastTimestamp"),
+        ("deprecatedCount", "count"),
+        ("deprecatedSource", "source"),
+    ] {
+        let value = core_event::either(object, new, stored);
+        if !same(value, &Value::Null) && value.as_i64() != Some(0) {
+            errors.invalid(&root.field(stored).path(), &blank, "needs to be unset");
         }
-        if at.str().len() > MAX_TEXT {
-            at.invalid(errors, &format!("can have at most {MAX_TEXT} characters"));
-        }
-    }
-    let note = root.field("message").with(either("note", "message"));
-    if note.str().len() > MAX_NOTE {
-        note.invalid(errors, &format!("can have at most {MAX_NOTE} characters"));
-    }
-    for (new, stored) in [("deprecatedFirstTimestamp", "firstTimestamp"), ("deprecatedLastTimestamp", "lastTimestamp")]
-    {
-        let at = root.field(stored).with(either(new, stored));
-        if !is_empty(at.value) {
-            at.invalid(errors, "needs to be unset");
-        }
-    }
-    let count = root.field("count").with(either("deprecatedCount", "count"));
-    if count.int().unwrap_or(0) != 0 {
-        count.invalid(errors, "needs to be unset");
-    }
-    let source = root.field("source").with(either("deprecatedSource", "source"));
-    if !is_empty(source.value) && !crate::at::same(source.value, &Value::Null) {
-        source.invalid(errors, "needs to be unset");
     }
 }

@@ -1,17 +1,19 @@
 //! FlowSchema.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child};
+use crate::at::{At, same};
 use crate::{Kind, cells};
 
 pub(crate) struct FlowSchema;
 
 const MAX_PRECEDENCE: i64 = 10_000;
-const VERBS: [&str; 9] = ["*", "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const URL_VERBS: [&str; 8] = ["*", "delete", "get", "head", "options", "patch", "post", "put"];
+/// Of resources and of other URLs alike.
+const VERBS: [&str; 9] = ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 
 impl Kind for FlowSchema {
     fn resource(&self) -> GroupResource {
@@ -26,18 +28,10 @@ impl Kind for FlowSchema {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        let precedence = spec.field("matchingPrecedence");
-        let number = precedence.int().unwrap_or(0);
-        if number <= 0 {
-            errors.invalid(&precedence.path(), &Value::from(number), "must be a positive value");
-        } else if number > MAX_PRECEDENCE {
-            precedence.invalid(errors, &format!("must not be greater than {MAX_PRECEDENCE}"));
-        } else if number == 1 && object::name(object) != "exempt" {
-            precedence.invalid(errors, "only the schema named 'exempt' may have matchingPrecedence 1");
-        }
-        let method = spec.field("distinguisherMethod.type");
-        if spec.field("distinguisherMethod").present() && !["ByNamespace", "ByUser"].contains(&method.str()) {
-            method.unsupported(errors, &["ByNamespace", "ByUser"]);
+        validate_precedence(&spec.field("matchingPrecedence"), object::name(object), errors);
+        let method = spec.field("distinguisherMethod");
+        if method.present() && !["ByNamespace", "ByUser"].contains(&method.field("type").str()) {
+            errors.not_supported(&method.field("type").path(), method.value, &["ByNamespace", "ByUser"]);
         }
         let level = spec.field("priorityLevelConfiguration.name");
         if level.is_empty() {
@@ -48,6 +42,14 @@ impl Kind for FlowSchema {
         for rule in spec.field("rules").items() {
             validate_rule(&rule, errors);
         }
+        let name = object::name(object);
+        if mandatory(name).is_some_and(|fixed| !same(spec.value, &fixed)) {
+            spec.invalid(errors, &format!("spec of '{name}' must equal the fixed value"));
+        }
+        conditions(&root, errors);
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        conditions(&At::root(object), errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let dangling = cells::condition(object, "Dangling").map_or("?", |one| object::str_at(one, "status"));
@@ -59,6 +61,51 @@ impl Kind for FlowSchema {
             cells::age(object, now),
             dangling.into(),
         ])
+    }
+}
+
+fn validate_precedence(precedence: &At<'_>, name: &str, errors: &mut ErrorList) {
+    let number = precedence.int().unwrap_or(0);
+    if number <= 0 {
+        errors.invalid(&precedence.path(), &Value::from(number), "must be a positive value");
+    }
+    if number > MAX_PRECEDENCE {
+        precedence.invalid(errors, &format!("must not be greater than {MAX_PRECEDENCE}"));
+    }
+    if number == 1 && name != "exempt" {
+        precedence.invalid(errors, "only the schema named 'exempt' may have matchingPrecedence 1");
+    }
+}
+
+/// The two schemas without which requests would go unclassified, and nobody could mend that.
+fn mandatory(name: &str) -> Option<Value> {
+    let (precedence, groups): (i64, &[&str]) = match name {
+        "exempt" => (1, &["system:masters"]),
+        "catch-all" => (MAX_PRECEDENCE, &["system:unauthenticated", "system:authenticated"]),
+        _ => return None,
+    };
+    let subjects: Vec<Value> = groups.iter().map(|group| json!({"kind": "Group", "group": {"name": group}})).collect();
+    let mut spec = json!({"matchingPrecedence": precedence, "priorityLevelConfiguration": {"name": name},
+        "rules": [{"subjects": subjects,
+                   "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": true,
+                                      "namespaces": ["*"]}],
+                   "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}]});
+    if name == "catch-all" {
+        spec["distinguisherMethod"] = json!({"type": "ByUser"});
+    }
+    Some(spec)
+}
+
+/// Conditions of both kinds of this group: each type once.
+pub(crate) fn conditions(root: &At<'_>, errors: &mut ErrorList) {
+    let conditions = root.field("status.conditions");
+    let mut seen = HashSet::new();
+    for condition in conditions.items() {
+        let kind = condition.field("type");
+        if !seen.insert(object::str_at(condition.value, "type")) {
+            kind.duplicate(errors);
+        }
+        kind.need(errors);
     }
 }
 
@@ -82,70 +129,109 @@ fn validate_rule(rule: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
+const SUBJECTS: [(&str, &str); 3] = [("ServiceAccount", "serviceAccount"), ("User", "user"), ("Group", "group")];
+
 fn validate_subject(subject: &At<'_>, errors: &mut ErrorList) {
-    const KINDS: [(&str, &str); 3] = [("ServiceAccount", "serviceAccount"), ("User", "user"), ("Group", "group")];
     let kind = subject.field("kind");
-    let Some((_, wanted)) = KINDS.iter().find(|(name, _)| *name == kind.str()) else {
+    let Some((_, wanted)) = SUBJECTS.iter().find(|(name, _)| *name == kind.str()) else {
         return kind.unsupported(errors, &["Group", "ServiceAccount", "User"]);
     };
-    for (_, field) in KINDS {
+    let at = subject.field(wanted);
+    if at.present() {
+        validate_named(&at, *wanted == "serviceAccount", errors);
+    } else {
+        at.required(errors, &format!("{wanted} is required when subject kind is '{}'", kind.str()));
+    }
+    for (name, field) in SUBJECTS.iter().filter(|(_, field)| field != wanted) {
         let at = subject.field(field);
-        if field == *wanted && !at.present() {
-            at.required(errors, &format!("{field} is required when subject kind is '{}'", kind.str()));
-        } else if field == *wanted {
-            at.field("name").need(errors);
-            if field == "serviceAccount" {
-                at.field("namespace").need(errors);
-            }
-        } else if at.present() {
-            at.forbidden(errors, &format!("{field} is forbidden when subject kind is not '{field}'"));
+        if at.present() {
+            at.forbidden(errors, &format!("{field} is forbidden when subject kind is not '{name}'"));
         }
     }
 }
 
-/// With `*` nothing else may be named.
-fn validate_all(list: &At<'_>, what: &str, errors: &mut ErrorList) {
-    if list.is_empty() {
-        list.required(errors, &format!("{what} must contain at least one value"));
-    } else if list.list().len() > 1 && list.list().iter().any(|one| one == "*") {
-        list.invalid(errors, "if '*' is present, must not specify other values");
+fn validate_named(at: &At<'_>, is_account: bool, errors: &mut ErrorList) {
+    let (name, namespace) = (at.field("name"), at.field("namespace"));
+    if name.need(errors) && is_account && name.str() != "*" {
+        name.format(errors, names::dns1123_subdomain);
     }
-}
-
-fn validate_verbs(verbs: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
-    validate_all(verbs, "verbs", errors);
-    let known = |verb: &Value| verb.as_str().is_some_and(|verb| supported.contains(&verb));
-    if !verbs.list().iter().all(known) {
-        errors.not_supported(&verbs.path(), verbs.value, supported);
+    if !is_account {
+        return;
     }
-}
-
-fn validate_resource_rule(rule: &At<'_>, errors: &mut ErrorList) {
-    validate_verbs(&rule.field("verbs"), &VERBS, errors);
-    for field in ["apiGroups", "resources"] {
-        validate_all(&rule.field(field), field, errors);
-    }
-    let namespaces = rule.field("namespaces");
-    if namespaces.is_empty() && child(rule.value, "clusterScope") != &Value::Bool(true) {
-        namespaces.required(errors, "resource rules that are not cluster scoped must supply at least one namespace");
-    }
-    for namespace in namespaces.items().filter(|one| one.str() != "*") {
+    if namespace.is_empty() {
+        namespace.required(errors, "must specify namespace for service account");
+    } else {
         namespace.format(errors, names::dns1123_label);
     }
 }
 
-fn validate_url_rule(rule: &At<'_>, errors: &mut ErrorList) {
-    validate_verbs(&rule.field("verbs"), &URL_VERBS, errors);
-    let urls = rule.field("nonResourceURLs");
-    validate_all(&urls, "nonResourceURLs", errors);
-    for url in urls.items().filter(|url| url.str() != "*") {
-        let text = url.str();
-        if !text.starts_with('/') {
-            url.invalid(errors, "must be an absolute path");
-        } else if text.contains("//") {
-            url.invalid(errors, "must not contain double slash");
-        } else if text.trim_end_matches('*').contains('*') || (text.ends_with('*') && !text.ends_with("/*")) {
-            url.invalid(errors, "wildcard can only do suffix matching");
+fn has_all(list: &At<'_>) -> bool {
+    list.list().iter().any(|one| one == "*")
+}
+
+/// With `*` nothing else may be named.
+fn validate_all(list: &At<'_>, absent: &str, others: &str, errors: &mut ErrorList) {
+    if list.is_empty() {
+        list.required(errors, absent);
+    } else if list.list().len() > 1 && has_all(list) {
+        list.invalid(errors, &format!("if '*' is present, must not specify other {others}"));
+    }
+}
+
+fn validate_verbs(verbs: &At<'_>, errors: &mut ErrorList) {
+    validate_all(verbs, "verbs must contain at least one value", "verbs", errors);
+    let known = |verb: &Value| verb.as_str().is_some_and(|verb| VERBS.contains(&verb));
+    if !has_all(verbs) && !verbs.list().iter().all(known) {
+        errors.not_supported(&verbs.path(), verbs.value, &VERBS);
+    }
+}
+
+fn validate_resource_rule(rule: &At<'_>, errors: &mut ErrorList) {
+    validate_verbs(&rule.field("verbs"), errors);
+    let (groups, resources) = (rule.field("apiGroups"), rule.field("resources"));
+    validate_all(&groups, "resource rules must supply at least one api group", "api groups", errors);
+    validate_all(&resources, "resource rules must supply at least one resource", "resources", errors);
+    let namespaces = rule.field("namespaces");
+    if !namespaces.is_empty() || !rule.field("clusterScope").flag() {
+        let absent = "resource rules that are not cluster scoped must supply at least one namespace";
+        validate_all(&namespaces, absent, "namespaces", errors);
+    }
+    if has_all(&namespaces) {
+        return;
+    }
+    for namespace in namespaces.items() {
+        for message in names::dns1123_label(namespace.str()) {
+            let detail = format!("each member of this list must be '*' or a DNS-1123 label; {message}");
+            namespace.invalid(errors, &detail);
         }
+    }
+}
+
+fn validate_url_rule(rule: &At<'_>, errors: &mut ErrorList) {
+    validate_verbs(&rule.field("verbs"), errors);
+    let urls = rule.field("nonResourceURLs");
+    validate_all(&urls, "nonResourceURLs must contain at least one value", "non-resource URLs", errors);
+    if has_all(&urls) {
+        return;
+    }
+    for url in urls.items() {
+        if let Some(detail) = url_is_wrong(url.str()) {
+            url.invalid(errors, detail);
+        }
+    }
+}
+
+fn url_is_wrong(url: &str) -> Option<&'static str> {
+    match url {
+        "" => Some("must not be empty"),
+        "/" => None,
+        _ if !url.starts_with('/') => Some("must start with slash"),
+        _ if url.contains(' ') => Some("must not contain white-space"),
+        _ if url.contains("//") => Some("must not contain double slash"),
+        _ => match url.matches('*').count() {
+            0 => None,
+            1 if url.ends_with("/*") => None,
+            _ => Some("wildcard can only do suffix matching"),
+        },
     }
 }

@@ -4,11 +4,15 @@ use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child};
+use crate::at::{At, child, same};
+use crate::list::flowcontrol_flowschema as flow_schema;
 use crate::{Kind, cells};
 
 pub(crate) struct PriorityLevelConfiguration;
 
+const SHARES: &str = "nominalConcurrencyShares";
+/// A mark of a conversion from versions that are gone.
+const KEPT_ZERO: &str = "flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares";
 const MAX_QUEUES: i64 = 10_000_000;
 /// Bits of a hash that shuffle sharding may use.
 const MAX_HASH_BITS: f64 = 60.0;
@@ -33,36 +37,25 @@ impl Kind for PriorityLevelConfiguration {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let spec = root.field("spec");
-        let (kind, limited, exempt) = (spec.field("type"), spec.field("limited"), spec.field("exempt"));
-        let is_exempt = object::name(object) == "exempt";
-        if is_exempt != (kind.str() == "Exempt") && matches!(kind.str(), "Exempt" | "Limited") {
-            let detail = if is_exempt {
-                "must be 'Exempt' for the level named exempt"
-            } else {
-                "type must be 'Limited' if and only if `name` is not 'exempt'"
-            };
-            kind.invalid(errors, detail);
+        let notes = root.field("metadata.annotations");
+        if notes.key(KEPT_ZERO).present() {
+            notes.forbidden(errors, &format!("annotation '{KEPT_ZERO}' is forbidden"));
+        }
+        let (spec, name) = (root.field("spec"), object::name(object));
+        let kind = spec.field("type");
+        if (name == "exempt") != (kind.str() == "Exempt") {
+            errors.invalid(&kind.path(), &kind.str().into(), "must be 'Exempt' if and only if `name` is 'exempt'");
         }
         match kind.str() {
-            "Exempt" => {
-                if limited.present() {
-                    limited.forbidden(errors, "must be nil if the type is not Limited");
-                }
-                validate_numbers(&exempt, errors);
-            }
-            "Limited" => {
-                if exempt.present() {
-                    exempt.forbidden(errors, "must be nil if the type is Limited");
-                }
-                if !limited.present() {
-                    return limited.required(errors, "must not be empty when type is Limited");
-                }
-                validate_numbers(&limited, errors);
-                validate_response(&limited.field("limitResponse"), errors);
-            }
+            "Exempt" => validate_exempt(&spec, errors),
+            "Limited" => validate_limited(&spec, errors),
             _ => kind.unsupported(errors, &["Exempt", "Limited"]),
         }
+        validate_mandatory(&spec, name, errors);
+        flow_schema::conditions(&root, errors);
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        flow_schema::conditions(&At::root(object), errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let part = if object::str_at(object, "spec.type") == "Exempt" { "exempt" } else { "limited" };
@@ -88,10 +81,49 @@ fn default_numbers(level: &mut Value, shares: i64) {
     }
 }
 
-fn validate_numbers(level: &At<'_>, errors: &mut ErrorList) {
-    level.field("nominalConcurrencyShares").at_least(errors, 0, "must be a non-negative integer");
-    level.field("lendablePercent").between(errors, 0, 100);
-    level.field("borrowingLimitPercent").at_least(errors, 0, "if specified, must be a non-negative integer");
+fn validate_exempt(spec: &At<'_>, errors: &mut ErrorList) {
+    let (limited, exempt) = (spec.field("limited"), spec.field("exempt"));
+    if limited.present() {
+        limited.forbidden(errors, "must be nil if the type is not Limited");
+    }
+    exempt.field(SHARES).at_least(errors, 0, "must be a non-negative integer");
+    exempt.field("lendablePercent").between(errors, 0, 100);
+}
+
+fn validate_limited(spec: &At<'_>, errors: &mut ErrorList) {
+    let (limited, exempt) = (spec.field("limited"), spec.field("exempt"));
+    if exempt.present() {
+        exempt.forbidden(errors, "must be nil if the type is Limited");
+    }
+    if !limited.present() {
+        return limited.required(errors, "must not be empty when type is Limited");
+    }
+    limited.field(SHARES).at_least(errors, 0, "must be a non-negative integer");
+    validate_response(&limited.field("limitResponse"), errors);
+    limited.field("lendablePercent").between(errors, 0, 100);
+    limited.field("borrowingLimitPercent").at_least(errors, 0, "if specified, must be a non-negative integer");
+}
+
+/// The level that is never limited, and the one for what nothing else takes, stay as they are.
+fn validate_mandatory(spec: &At<'_>, name: &str, errors: &mut ErrorList) {
+    match name {
+        "exempt" => {
+            let others = spec.value.as_object().into_iter().flatten().filter(|(field, _)| *field != "exempt");
+            let others = Value::Object(others.map(|(field, value)| (field.clone(), value.clone())).collect());
+            if !same(&others, &json!({"type": "Exempt"})) {
+                let detail = "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value";
+                spec.invalid(errors, detail);
+            }
+        }
+        "catch-all" => {
+            let fixed = json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 5, "lendablePercent": 0,
+                                                              "limitResponse": {"type": "Reject"}}});
+            if !same(spec.value, &fixed) {
+                spec.invalid(errors, "spec of 'catch-all' must equal the fixed value");
+            }
+        }
+        _ => {}
+    }
 }
 
 fn validate_response(response: &At<'_>, errors: &mut ErrorList) {
@@ -101,7 +133,9 @@ fn validate_response(response: &At<'_>, errors: &mut ErrorList) {
             queuing.forbidden(errors, "must be nil if limited.limitResponse.type is not Limited");
         }
         "Reject" => {}
-        "Queue" if !queuing.present() => queuing.required(errors, "must not be empty if limitResponse.type is Limited"),
+        "Queue" if !queuing.present() => {
+            queuing.required(errors, "must not be empty if limited.limitResponse.type is Limited");
+        }
         "Queue" => validate_queuing(&queuing, errors),
         _ => kind.unsupported(errors, &["Queue", "Reject"]),
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::at::At;
 use crate::list::core_service::load_balancer_addresses;
+use crate::list::core_service_status as service_status;
 use crate::{Kind, cells, formats};
 
 pub(crate) struct Ingress;
@@ -27,19 +28,16 @@ impl Kind for Ingress {
         let root = At::root(object);
         let spec = root.field("spec");
         let class = spec.field("ingressClassName");
-        if class.present()
-            && let Some(old_class) = object::annotation(object, CLASS_ANNOTATION)
-        {
-            let place = root.field("annotations");
-            let place = place.field(CLASS_ANNOTATION);
-            errors.invalid(&place.path(), &Value::from(old_class), "can not be set when the class field is also set");
-        }
         let backend = spec.field("defaultBackend");
         if spec.field("rules").is_empty() && !backend.present() {
-            spec.invalid(errors, "either `defaultBackend` or `rules` must be specified");
+            let rules = spec.field("rules");
+            errors.invalid(&spec.path(), rules.value, "either `defaultBackend` or `rules` must be specified");
         }
         if backend.present() {
             validate_backend(&backend, errors);
+        }
+        for rule in spec.field("rules").items() {
+            validate_rule(&rule, errors);
         }
         for tls in spec.field("tls").items() {
             for host in tls.field("hosts").items() {
@@ -47,10 +45,18 @@ impl Kind for Ingress {
             }
             tls.field("secretName").format_if_set(errors, names::dns1123_subdomain);
         }
-        for rule in spec.field("rules").items() {
-            validate_rule(&rule, errors);
+        if class.present() {
+            class.format(errors, names::dns1123_subdomain);
         }
-        class.format_if_set(errors, names::dns1123_subdomain);
+        if object::resource_version(object).is_empty() {
+            validate_class_is_one(&root, errors);
+        }
+    }
+    fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        let root = At::root(object);
+        for ingress in root.field("status.loadBalancer.ingress").items() {
+            service_status::validate_address(&ingress, old, errors);
+        }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let class = match object::annotation(object, CLASS_ANNOTATION) {
@@ -69,6 +75,17 @@ impl Kind for Ingress {
     }
 }
 
+/// The old annotation and the field, of a new object.
+fn validate_class_is_one(root: &At<'_>, errors: &mut ErrorList) {
+    let class = root.field("spec.ingressClassName");
+    let Some(said) = object::annotation(root.value, CLASS_ANNOTATION) else { return };
+    if class.present() && class.str() != said {
+        let place = root.field("annotations");
+        let path = place.field(CLASS_ANNOTATION).path();
+        errors.invalid(&path, &Value::from(said), "must match `ingressClassName` when both are specified");
+    }
+}
+
 fn validate_host_name(host: &At<'_>, errors: &mut ErrorList) {
     if host.str().contains('*') {
         host.format(errors, names::wildcard_dns1123_subdomain);
@@ -80,7 +97,7 @@ fn validate_host_name(host: &At<'_>, errors: &mut ErrorList) {
 fn validate_rule(rule: &At<'_>, errors: &mut ErrorList) {
     let host = rule.field("host");
     if !host.is_empty() {
-        if host.str().parse::<std::net::IpAddr>().is_ok() {
+        if formats::parse_ip(host.str()).is_some() {
             host.invalid(errors, "must be a DNS name, not an IP address");
         }
         validate_host_name(&host, errors);
@@ -130,11 +147,18 @@ fn validate_path(path: &At<'_>, errors: &mut ErrorList) {
 fn validate_backend(backend: &At<'_>, errors: &mut ErrorList) {
     let (service, resource) = (backend.field("service"), backend.field("resource"));
     match (service.present(), resource.present()) {
-        (true, true) => backend.invalid(errors, "cannot set both resource and service backends"),
-        (false, false) => backend.invalid(errors, "resource or service backend is required"),
+        (true, true) => errors.invalid(&backend.path(), &"".into(), "cannot set both resource and service backends"),
+        (false, false) => errors.invalid(&backend.path(), &"".into(), "resource or service backend is required"),
         (false, true) => {
+            let group = resource.field("apiGroup");
+            if group.present() {
+                group.format(errors, names::dns1123_subdomain);
+            }
             for field in ["kind", "name"] {
-                resource.field(field).need(errors);
+                let at = resource.field(field);
+                if at.need(errors) {
+                    at.format(errors, names::path_segment);
+                }
             }
         }
         (true, false) => validate_service(backend, &service, errors),
@@ -154,7 +178,7 @@ fn validate_service(backend: &At<'_>, service: &At<'_>, errors: &mut ErrorList) 
         (true, 0) => backend.required(errors, "port name or number is required"),
         (true, _) => formats::port(&number, errors),
         (false, 0) => port_name.format(errors, names::port_name),
-        (false, _) => backend.invalid(errors, "cannot set both port name & port number"),
+        (false, _) => errors.invalid(&backend.path(), &"".into(), "cannot set both port name & port number"),
     }
 }
 

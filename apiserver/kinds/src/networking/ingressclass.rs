@@ -22,12 +22,10 @@ impl Kind for IngressClass {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let controller = root.field("spec.controller");
-        if controller.need(errors) {
-            if controller.str().len() > MAX_CONTROLLER {
-                controller.too_long(errors, MAX_CONTROLLER);
-            }
-            controller.format(errors, formats::domain_prefixed_path);
+        if controller.str().len() > MAX_CONTROLLER {
+            controller.too_long(errors, MAX_CONTROLLER);
         }
+        formats::domain_prefixed_path(&controller, errors);
         let parameters = root.field("spec.parameters");
         if parameters.present() {
             validate_parameters(&parameters, errors);
@@ -51,6 +49,10 @@ impl Kind for IngressClass {
 }
 
 fn validate_parameters(parameters: &At<'_>, errors: &mut ErrorList) {
+    let group = parameters.field("apiGroup");
+    if group.present() {
+        group.format(errors, names::dns1123_subdomain);
+    }
     for field in ["kind", "name"] {
         let at = parameters.field(field);
         if at.need(errors) {

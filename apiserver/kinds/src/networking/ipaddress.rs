@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child, same};
-use crate::{Kind, cells};
+use crate::{Kind, cells, formats};
 
 pub(crate) struct IPAddress;
 
@@ -19,11 +19,7 @@ impl Kind for IPAddress {
     }
     /// The address itself, in the one form it is printed in.
     fn validate_name(&self, name: &str) -> Vec<String> {
-        match name.parse::<std::net::IpAddr>() {
-            Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
-            Ok(ip) if ip.to_string() != name => vec![format!("must be in canonical form ({:?})", ip.to_string())],
-            Ok(_) => Vec::new(),
-        }
+        formats::canonical_ip(name)
     }
     fn has_generation(&self) -> bool {
         false

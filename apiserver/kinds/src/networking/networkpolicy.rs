@@ -1,6 +1,6 @@
 //! NetworkPolicy.
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ impl Kind for NetworkPolicy {
             return types.invalid(errors, "may not specify more than two policyTypes");
         }
         for kind in types.items() {
-            kind.one_of(errors, &["Egress", "Ingress"]);
+            kind.exactly_one_of(errors, &["Ingress", "Egress"]);
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
@@ -54,7 +54,7 @@ impl Kind for NetworkPolicy {
 }
 
 fn validate_port(rule: &At<'_>, errors: &mut ErrorList) {
-    rule.field("protocol").one_of(errors, &["SCTP", "TCP", "UDP"]);
+    rule.field("protocol").one_of_if_present(errors, &["TCP", "UDP", "SCTP"]);
     let (port, end) = (rule.field("port"), rule.field("endPort"));
     if port.present() {
         formats::port_or_name(&port, errors);
@@ -100,10 +100,7 @@ fn validate_block(block: &At<'_>, errors: &mut ErrorList) {
         if let (Some(inner), Some(outer)) = (formats::parse_cidr(except.str()), outer)
             && !formats::strictly_within(inner, outer)
         {
-            except.invalid(
-                errors,
-                &format!("must be a strict subset of `cidr` ({})", object::str_at(block.value, "cidr")),
-            );
+            except.invalid(errors, "must be a strict subset of `cidr`");
         }
     }
 }

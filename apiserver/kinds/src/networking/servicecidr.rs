@@ -48,7 +48,7 @@ impl Kind for ServiceCIDR {
             );
         }
         for cidr in cidrs.items() {
-            cidr.format(errors, formats::cidr);
+            cidr.format(errors, formats::canonical_cidr);
         }
     }
     /// A second family may be added; what is there stays.

@@ -1,5 +1,7 @@
 //! RuntimeClass.
 
+use std::collections::HashSet;
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -34,14 +36,21 @@ impl Kind for RuntimeClass {
         }
         // Upstream checks the overhead as limits of a container, and says so in the path.
         let overhead = root.field("overhead");
-        let limits = overhead.field("limits").with(child(object, "overhead.podFixed"));
-        for (name, amount) in limits.entries() {
-            resource_name::validate_for_container(&amount, name, errors);
-            resource_name::validate_amount(&amount, name, errors);
+        if overhead.present() {
+            resource_name::validate_overhead(&overhead.with(child(object, "overhead.podFixed")), errors);
         }
         let scheduling = root.field("scheduling");
         selectors::labels(&scheduling.field("nodeSelector"), errors);
-        affinity::validate_tolerations(&scheduling.field("tolerations"), errors);
+        let tolerations = scheduling.field("tolerations");
+        affinity::validate_tolerations(&tolerations, errors);
+        let key =
+            |one: &Value| ["key", "operator", "value", "effect"].map(|field| object::str_at(one, field).to_owned());
+        let mut seen = HashSet::new();
+        for toleration in tolerations.items() {
+            if !seen.insert(key(toleration.value)) {
+                toleration.duplicate(errors);
+            }
+        }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);

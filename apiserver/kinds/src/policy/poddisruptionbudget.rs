@@ -35,10 +35,12 @@ impl Kind for PodDisruptionBudget {
             }
         }
         selectors::label_selector(&spec.field("selector"), errors);
-        spec.field("unhealthyPodEvictionPolicy").one_of(errors, &["AlwaysAllow", "IfHealthyBudget"]);
+        spec.field("unhealthyPodEvictionPolicy").one_of_if_present(errors, &["AlwaysAllow", "IfHealthyBudget"]);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         const COUNTS: [&str; 4] = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+        let root = At::root(object);
+        crate::conditions::validate(&root.field("status.conditions"), errors);
         workload::validate_status_counts(object, &COUNTS, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {

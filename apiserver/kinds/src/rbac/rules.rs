@@ -64,11 +64,12 @@ pub(crate) fn validate_binding(object: &Value, roles: &[&str], errors: &mut Erro
         name.format(errors, api_machinery::names::path_segment);
     }
     for subject in root.field("subjects").items() {
-        validate_subject(&subject, errors);
+        validate_subject(&subject, roles.contains(&"Role"), errors);
     }
 }
 
-fn validate_subject(subject: &At<'_>, errors: &mut ErrorList) {
+/// In a namespaced binding, an account may be of the binding's namespace.
+fn validate_subject(subject: &At<'_>, namespaced: bool, errors: &mut ErrorList) {
     let (kind, group) = (subject.field("kind"), subject.field("apiGroup"));
     subject.field("name").need(errors);
     match kind.str() {
@@ -77,7 +78,9 @@ fn validate_subject(subject: &At<'_>, errors: &mut ErrorList) {
             if !group.is_empty() {
                 group.unsupported(errors, &[""]);
             }
-            subject.field("namespace").need(errors);
+            if !namespaced {
+                subject.field("namespace").need(errors);
+            }
         }
         "User" | "Group" => {
             if group.str() != GROUP {

@@ -4,41 +4,119 @@ use std::collections::HashSet;
 
 use api_machinery::{ErrorList, Value, names, object};
 
-use crate::at::{At, POSITIVE};
+use crate::at::{ABOVE_ZERO, At, child};
+use crate::list::core_volume_source::validate_driver_name;
+use crate::list::resource_slice_devices as slice_devices;
 
 const MAX: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;
 const MAX_TOLERATIONS: usize = 16;
+/// Bytes of an expression, and of the parameters of a driver.
 const MAX_EXPRESSION: usize = 10 * 1024;
+const MAX_PARAMETERS: usize = 10 * 1024;
+
+/// A list whose items have a name of their own. One that is too long is not looked into.
+pub(crate) fn validate_set(
+    list: &At<'_>,
+    most: usize,
+    key: &str,
+    errors: &mut ErrorList,
+    validate: impl Fn(&At<'_>, &mut ErrorList),
+) {
+    if list.list().len() > most {
+        return list.too_many(errors, most);
+    }
+    for item in list.items() {
+        validate(&item, errors);
+    }
+    let mut seen: HashSet<&str> = HashSet::new();
+    for item in list.items() {
+        let name = if key.is_empty() { item.str() } else { object::str_at(item.value, key) };
+        if !seen.insert(name) {
+            errors.duplicate(&item.path(), &Value::from(name));
+        }
+    }
+}
 
 pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
     let devices = spec.field("devices");
     let requests = devices.field("requests");
-    let mut seen: HashSet<&str> = HashSet::new();
-    if requests.list().len() > MAX {
-        requests.too_many(errors, MAX);
-    }
-    for request in requests.items() {
-        let name = object::str_at(request.value, "name");
-        validate_request(&request, errors);
-        if seen.contains(&name) {
-            errors.duplicate(&request.path(), &Value::from(name));
-        }
-        seen.insert(name);
-    }
+    validate_set(&requests, MAX, "name", errors, validate_request);
     for list in ["constraints", "config"] {
         let list = devices.field(list);
         if list.list().len() > MAX {
             list.too_many(errors, MAX);
+            continue;
         }
         for item in list.items() {
-            for reference in item.field("requests").items() {
-                let text = reference.value.as_str().unwrap_or("").split('/').next().unwrap_or("").to_owned();
-                if !seen.contains(&text.as_str()) {
-                    reference.invalid(errors, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'");
-                }
-            }
+            validate_set(&item.field("requests"), MAX, "", errors, |reference, errors| {
+                validate_reference(reference, requests.value, errors);
+            });
         }
+    }
+    for constraint in devices.field("constraints").items().take(MAX) {
+        validate_constraint(&constraint, errors);
+    }
+    for config in devices.field("config").items().take(MAX) {
+        validate_opaque(&config, errors);
+    }
+}
+
+/// `request` or `request/subrequest`.
+fn validate_reference(reference: &At<'_>, requests: &Value, errors: &mut ErrorList) {
+    const DETAIL: &str =
+        "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+    let parts: Vec<&str> = reference.str().split('/').collect();
+    if parts.len() > 2 {
+        return reference.invalid(errors, DETAIL);
+    }
+    for part in &parts {
+        for message in names::dns1123_label(part) {
+            errors.invalid(&reference.path(), &Value::from(*part), &message);
+        }
+    }
+    let named = |list: &Value, name: &str| -> Option<Value> {
+        list.as_array()?.iter().find(|one| object::str_at(one, "name") == name).cloned()
+    };
+    let request = parts.first().and_then(|name| named(requests, name));
+    let known = match (&request, parts.get(1)) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(request), Some(sub)) => named(child(request, "firstAvailable"), sub).is_some(),
+    };
+    if !known {
+        reference.invalid(errors, DETAIL);
+    }
+}
+
+fn validate_constraint(constraint: &At<'_>, errors: &mut ErrorList) {
+    let (matching, distinct) = (constraint.field("matchAttribute"), constraint.field("distinctAttribute"));
+    let attribute = if matching.present() { matching } else { distinct };
+    if !attribute.present() {
+        let detail =
+            "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
+        return constraint.required(errors, detail);
+    }
+    slice_devices::validate_qualified_name(&attribute, attribute.str(), errors);
+    if !attribute.str().contains('/') {
+        attribute.invalid(errors, "a fully qualified name must be a domain and a name separated by a slash");
+    }
+}
+
+/// Configuration for a driver; the API knows no other.
+pub(crate) fn validate_opaque(config: &At<'_>, errors: &mut ErrorList) {
+    let opaque = config.field("opaque");
+    if !opaque.present() {
+        return opaque.required(errors, "");
+    }
+    validate_driver_name(&opaque.field("driver"), errors);
+    let parameters = opaque.field("parameters");
+    if !parameters.present() {
+        parameters.required(errors, "");
+    } else if parameters.value.to_string().len() > MAX_PARAMETERS {
+        parameters.too_long(errors, MAX_PARAMETERS);
+    } else if !parameters.value.is_object() {
+        errors.invalid(&parameters.path(), &"<value omitted>".into(), "must be a valid JSON object");
     }
 }
 
@@ -47,18 +125,15 @@ fn validate_request(request: &At<'_>, errors: &mut ErrorList) {
     let (exactly, first) = (request.field("exactly"), request.field("firstAvailable"));
     match (exactly.present(), !first.is_empty()) {
         (false, false) => request.required(errors, "exactly one of `exactly` or `firstAvailable` is required"),
-        (true, true) => request
-            .invalid(errors, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set"),
-        (true, false) => validate_exact(&exactly, errors),
-        (false, true) => {
-            if first.list().len() > MAX_ALTERNATIVES {
-                first.too_many(errors, MAX_ALTERNATIVES);
-            }
-            for alternative in first.items() {
-                alternative.field("name").format(errors, names::dns1123_label);
-                validate_exact(&alternative, errors);
-            }
+        (true, true) => {
+            let detail = "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set";
+            errors.invalid(&request.path(), &Value::Null, detail);
         }
+        (true, false) => validate_exact(&exactly, errors),
+        (false, true) => validate_set(&first, MAX_ALTERNATIVES, "name", errors, |alternative, errors| {
+            alternative.field("name").format(errors, names::dns1123_label);
+            validate_exact(alternative, errors);
+        }),
     }
 }
 
@@ -75,19 +150,35 @@ fn validate_exact(request: &At<'_>, errors: &mut ErrorList) {
             count.invalid(errors, "must not be specified when allocationMode is 'All'");
         }
         "All" => {}
-        "ExactCount" if number <= 0 => errors.invalid(&count.path(), &Value::from(number), POSITIVE),
+        "ExactCount" if number <= 0 => errors.invalid(&count.path(), &Value::from(number), ABOVE_ZERO),
         "ExactCount" => {}
         _ => mode.unsupported(errors, &["All", "ExactCount"]),
     }
     let tolerations = request.field("tolerations");
     if tolerations.list().len() > MAX_TOLERATIONS {
-        tolerations.too_many(errors, MAX_TOLERATIONS);
+        return tolerations.too_many(errors, MAX_TOLERATIONS);
     }
+    for toleration in tolerations.items() {
+        validate_toleration(&toleration, errors);
+    }
+}
+
+fn validate_toleration(toleration: &At<'_>, errors: &mut ErrorList) {
+    toleration.field("key").format_if_set(errors, names::qualified_name);
+    let (operator, value) = (toleration.field("operator"), toleration.field("value"));
+    match operator.str() {
+        "Exists" if !value.is_empty() => value.invalid(errors, "must be empty for operator `Exists`"),
+        "Exists" => {}
+        "Equal" => value.format(errors, names::label_value),
+        "" => operator.required(errors, ""),
+        _ => operator.unsupported(errors, &["Equal", "Exists"]),
+    }
+    toleration.field("effect").one_of(errors, &["NoExecute", "NoSchedule", "None"]);
 }
 
 pub(crate) fn validate_selectors(selectors: &At<'_>, errors: &mut ErrorList) {
     if selectors.list().len() > MAX {
-        selectors.too_many(errors, MAX);
+        return selectors.too_many(errors, MAX);
     }
     for selector in selectors.items() {
         let cel = selector.field("cel");

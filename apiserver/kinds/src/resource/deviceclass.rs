@@ -25,7 +25,10 @@ impl Kind for DeviceClass {
         claim_spec::validate_selectors(&root.field("spec.selectors"), errors);
         let configs = root.field("spec.config");
         if configs.list().len() > MAX_CONFIGS {
-            configs.too_many(errors, MAX_CONFIGS);
+            return configs.too_many(errors, MAX_CONFIGS);
+        }
+        for config in configs.items() {
+            claim_spec::validate_opaque(&config, errors);
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {

@@ -1,22 +1,18 @@
 //! ResourceSlice.
 
-use std::collections::HashSet;
-
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, IMMUTABLE, child, same};
-use crate::list::core_volume::validate_driver_name;
+use crate::at::{ABOVE_ZERO, At, child};
+use crate::list::core_volume_source::validate_driver_name;
+use crate::list::{core_affinity as affinity, resource_slice_devices as slice_devices};
 use crate::{Kind, cells};
 
 pub(crate) struct ResourceSlice;
 
-const MAX_DEVICES: usize = 128;
-/// Of attributes and capacities together.
-const MAX_PROPERTIES: usize = 32;
-const MAX_VALUE: usize = 64;
-const NODES: [&str; 4] = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
+/// Bytes of the name of a pool.
+const MAX_POOL: usize = 253;
 
 impl Kind for ResourceSlice {
     fn resource(&self) -> GroupResource {
@@ -32,30 +28,19 @@ impl Kind for ResourceSlice {
         let spec = root.field("spec");
         validate_driver_name(&spec.field("driver"), errors);
         validate_pool(&spec.field("pool"), errors);
-        let set = |field: &str| {
-            let value = child(spec.value, field);
-            value.is_object() || value == &Value::Bool(true) || value.as_str().is_some_and(|text| !text.is_empty())
-        };
-        match NODES.iter().filter(|field| set(field)).count() {
-            1 => {}
-            0 => spec.required(errors, "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"),
-            _ => spec.invalid(errors, "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required, but multiple fields are set"),
+        validate_nodes(&spec, errors);
+        if spec.field("sharedCounters").present() && spec.field("devices").present() {
+            let shown = Value::from("");
+            errors.invalid(&spec.path(), &shown, "only one of `sharedCounters` or `devices` is allowed");
         }
-        spec.field("nodeName").format_if_set(errors, names::dns1123_subdomain);
-        validate_devices(&spec.field("devices"), errors);
+        slice_devices::validate(&spec, errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let (spec, old) = (root.field("spec"), child(old, "spec"));
-        for field in ["driver", "nodeName", "nodeSelector", "allNodes"] {
+        let spec = root.field("spec");
+        for field in ["pool.name", "driver", "nodeName"] {
             let at = spec.field(field);
-            if !same(at.value, child(old, field)) {
-                at.invalid(errors, IMMUTABLE);
-            }
-        }
-        let pool = spec.field("pool.name");
-        if pool.str() != object::str_at(old, "pool.name") {
-            pool.invalid(errors, IMMUTABLE);
+            at.unchanged(errors, child(child(old, "spec"), field));
         }
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
@@ -71,52 +56,55 @@ impl Kind for ResourceSlice {
 fn validate_pool(pool: &At<'_>, errors: &mut ErrorList) {
     let name = pool.field("name");
     if name.need(errors) {
-        for message in name.str().split('/').flat_map(names::dns1123_subdomain) {
-            name.invalid(errors, &message);
+        if name.str().len() > MAX_POOL {
+            name.too_long(errors, MAX_POOL);
+        }
+        for part in name.str().split('/') {
+            for message in names::dns1123_subdomain(part) {
+                errors.invalid(&name.path(), &Value::from(part), &message);
+            }
         }
     }
     let count = pool.field("resourceSliceCount");
     if count.int().unwrap_or(0) <= 0 {
-        errors.invalid(&count.path(), &Value::from(count.int().unwrap_or(0)), crate::at::POSITIVE);
+        errors.invalid(&count.path(), &Value::from(count.int().unwrap_or(0)), ABOVE_ZERO);
     }
-    pool.field("generation").not_negative(errors);
+    pool.field("generation").at_least(errors, 0, "must be greater than or equal to zero");
 }
 
-fn validate_devices(devices: &At<'_>, errors: &mut ErrorList) {
-    if devices.list().len() > MAX_DEVICES {
-        return devices.too_many(errors, MAX_DEVICES);
+/// Where the devices can be used: said in one of four ways.
+fn validate_nodes(spec: &At<'_>, errors: &mut ErrorList) {
+    const ONE: &str = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
+    let mut set = Vec::new();
+    let (node, selector) = (spec.field("nodeName"), spec.field("nodeSelector"));
+    if !node.is_empty() {
+        set.push("`nodeName`");
+        node.format(errors, names::dns1123_subdomain);
+    } else if node.present() {
+        node.invalid(errors, "must be either unset or set to a non-empty string");
     }
-    let mut seen = HashSet::new();
-    for device in devices.items() {
-        let name = object::str_at(device.value, "name");
-        device.field("name").format(errors, names::dns1123_label);
-        if seen.contains(&name) {
-            device.field("name").duplicate(errors);
-        }
-        seen.insert(name);
-        let (attributes, capacity) = (device.field("attributes"), device.field("capacity"));
-        let count = attributes.entries().count() + capacity.entries().count();
-        if count > MAX_PROPERTIES {
-            let detail = format!("the total number of attributes and capacities must not exceed {MAX_PROPERTIES}");
-            errors.invalid(&device.path(), &Value::from(count), &detail);
-        }
-        for (_, attribute) in attributes.entries() {
-            validate_attribute(&attribute, errors);
+    if selector.present() {
+        set.push("`nodeSelector`");
+        affinity::validate_node_selector(&selector, errors);
+        let terms = selector.field("nodeSelectorTerms");
+        if terms.list().len() != 1 {
+            terms.invalid(errors, "must have exactly one node selector term");
         }
     }
-}
-
-fn validate_attribute(attribute: &At<'_>, errors: &mut ErrorList) {
-    let kinds = ["int", "bool", "string", "version"];
-    match kinds.iter().filter(|kind| attribute.field(kind).present()).count() {
+    for (field, shown) in [("allNodes", "`allNodes`"), ("perDeviceNodeSelection", "`perDeviceNodeSelection`")] {
+        let flag = spec.field(field);
+        if flag.flag() {
+            set.push(shown);
+        } else if flag.present() {
+            flag.invalid(errors, "must be either unset or set to true");
+        }
+    }
+    match set.len() {
+        0 => spec.required(errors, ONE),
         1 => {}
-        0 => attribute.required(errors, "exactly one value must be specified"),
-        _ => attribute.invalid(errors, "exactly one value must be specified"),
-    }
-    for kind in ["string", "version"] {
-        let at = attribute.field(kind);
-        if at.str().len() > MAX_VALUE {
-            at.too_long(errors, MAX_VALUE);
+        _ => {
+            let shown = Value::from(format!("{{{}}}", set.join(", ")));
+            errors.invalid(&spec.path(), &shown, &format!("{ONE}, but multiple fields are set"));
         }
     }
 }

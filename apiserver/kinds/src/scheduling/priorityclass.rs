@@ -27,16 +27,18 @@ impl Kind for PriorityClass {
         let root = At::root(object);
         let name = object::name(object);
         if name.starts_with("system-") {
-            if !is_system(object) {
-                let detail = "priority class names with 'system-' prefix are reserved for system use only. error: \
-                              class is not one of the known system classes";
-                root.field("metadata.name").forbidden(errors, detail);
+            if let Err(error) = check_system(object) {
+                let detail = "priority class names with 'system-' prefix are reserved for system use only. error: ";
+                root.field("metadata.name").forbidden(errors, &format!("{detail}{error}"));
             }
         } else if root.field("value").int().unwrap_or(0) > HIGHEST_OF_USERS {
             let detail = format!("maximum allowed value of a user defined priority is {HIGHEST_OF_USERS}");
             root.field("value").forbidden(errors, &detail);
         }
-        root.field("preemptionPolicy").one_of(errors, &["Never", "PreemptLowerPriority"]);
+        let policy = root.field("preemptionPolicy");
+        if policy.present() {
+            policy.need_one_of(errors, &["PreemptLowerPriority", "Never"]);
+        }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -59,7 +61,17 @@ impl Kind for PriorityClass {
     }
 }
 
-fn is_system(object: &Value) -> bool {
-    let global = child(object, "globalDefault") == &Value::Bool(true);
-    SYSTEM.contains(&(object::name(object), cells::int(object, "value"))) && !global
+/// Why it is none of the system's own.
+fn check_system(object: &Value) -> Result<(), String> {
+    let (name, value) = (object::name(object), cells::int(object, "value"));
+    let Some((_, wanted)) = SYSTEM.iter().find(|(known, _)| *known == name) else {
+        return Err(format!("{name} is not a known system priority class"));
+    };
+    if value != *wanted {
+        return Err(format!("value of {name} PriorityClass must be {wanted}"));
+    }
+    if child(object, "globalDefault") == &Value::Bool(true) {
+        return Err(format!("globalDefault of {name} PriorityClass must be false"));
+    }
+    Ok(())
 }

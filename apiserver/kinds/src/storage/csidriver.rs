@@ -11,6 +11,11 @@ use crate::{Kind, cells};
 
 pub(crate) struct CSIDriver;
 
+/// Seconds a token may live at least and at most.
+const TOKEN_SECONDS: (i64, i64) = (600, 1 << 32);
+/// Seconds between two counts of what can still be attached.
+const MIN_UPDATE_PERIOD: i64 = 10;
+
 impl Kind for CSIDriver {
     fn resource(&self) -> GroupResource {
         GroupResource::new("storage.k8s.io", "csidrivers")
@@ -27,25 +32,43 @@ impl Kind for CSIDriver {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        for field in ["attachRequired", "podInfoOnMount", "storageCapacity"] {
-            let at = spec.field(field);
-            if !at.present() {
-                at.required(errors, "");
+        // The first name is upstream's own spelling.
+        for (field, called) in [
+            ("attachRequired", "attachedRequired"),
+            ("podInfoOnMount", "podInfoOnMount"),
+            ("storageCapacity", "storageCapacity"),
+        ] {
+            if !spec.field(field).present() {
+                spec.field(called).required(errors, "");
             }
         }
-        spec.field("fsGroupPolicy").one_of(errors, &["File", "None", "ReadWriteOnceWithFSType"]);
-        let modes = spec.field("volumeLifecycleModes");
-        for mode in modes.items() {
-            modes.with(mode.value).one_of(errors, &["Ephemeral", "Persistent"]);
-        }
+        spec.field("fsGroupPolicy").one_of_if_present(errors, &["File", "None", "ReadWriteOnceWithFSType"]);
         let mut seen = HashSet::new();
         for request in spec.field("tokenRequests").items() {
             let audience = object::str_at(request.value, "audience");
-            if seen.contains(&audience) {
-                request.field("audience").duplicate(errors);
+            if !seen.insert(audience) {
+                let at = request.field("audience");
+                errors.duplicate(&at.path(), &Value::from(audience));
+                continue;
             }
-            seen.insert(audience);
-            request.field("expirationSeconds").between(errors, 600, 1 << 32);
+            let seconds = request.field("expirationSeconds");
+            seconds.at_least(errors, TOKEN_SECONDS.0, "may not specify a duration less than 10 minutes");
+            if seconds.int().is_some_and(|value| value > TOKEN_SECONDS.1) {
+                seconds.invalid(errors, "may not specify a duration larger than 2^32 seconds");
+            }
+        }
+        let modes = spec.field("volumeLifecycleModes");
+        for mode in modes.items() {
+            modes.with(mode.value).exactly_one_of(errors, &["Persistent", "Ephemeral"]);
+        }
+        if !spec.field("seLinuxMount").present() {
+            spec.field("seLinuxMount").required(errors, "");
+        }
+        let period = spec.field("nodeAllocatableUpdatePeriodSeconds");
+        period.at_least(errors, MIN_UPDATE_PERIOD, "must be greater than or equal to 10 seconds");
+        let in_secrets = spec.field("serviceAccountTokenInSecrets");
+        if in_secrets.present() && spec.field("tokenRequests").is_empty() {
+            in_secrets.invalid(errors, "serviceAccountTokenInSecrets is set but no tokenRequests are specified");
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {

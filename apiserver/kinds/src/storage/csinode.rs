@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child, same};
-use crate::list::core_volume::validate_driver_name;
+use crate::list::core_volume_source::validate_driver_name;
 use crate::{Kind, cells};
 
 pub(crate) struct CSINode;
 
-const MAX_NODE_ID: usize = 192;
+const MAX_NODE_ID: usize = 256;
 
 impl Kind for CSINode {
     fn resource(&self) -> GroupResource {
@@ -52,7 +52,7 @@ impl Kind for CSINode {
             if let (Some(before), Some(map)) = (before, now.as_object_mut()) {
                 map.insert("allocatable".to_owned(), child(before, "allocatable").clone());
                 if !same(&now, before) {
-                    driver.invalid(errors, crate::at::IMMUTABLE);
+                    root.field("spec.drivers").with(driver.value).invalid(errors, crate::at::IMMUTABLE);
                 }
             }
         }
@@ -65,20 +65,19 @@ impl Kind for CSINode {
 fn validate_driver(driver: &At<'_>, errors: &mut ErrorList) {
     validate_driver_name(&driver.field("name"), errors);
     let id = driver.field("nodeID");
-    if id.need(errors) && id.str().len() > MAX_NODE_ID {
+    id.need(errors);
+    if id.str().len() > MAX_NODE_ID {
         id.invalid(errors, &format!("must be {MAX_NODE_ID} characters or less"));
     }
     driver.field("allocatable.count").not_negative(errors);
     let mut seen = HashSet::new();
-    for key in driver.field("topologyKeys").items() {
-        let text = key.value.as_str().unwrap_or("");
-        if text.is_empty() {
-            key.required(errors, "");
+    for key in driver.field("topologyKeys").list() {
+        // Upstream names the driver.
+        let place = driver.with(key);
+        place.need(errors);
+        if !seen.insert(key.as_str()) {
+            place.duplicate(errors);
         }
-        if seen.contains(text) {
-            key.duplicate(errors);
-        }
-        seen.insert(text.to_owned());
-        key.format_if_set(errors, names::qualified_name);
+        place.format(errors, names::qualified_name);
     }
 }

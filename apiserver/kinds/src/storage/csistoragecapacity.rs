@@ -24,11 +24,9 @@ impl Kind for CSIStorageCapacity {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        root.field("storageClassName").format(errors, names::dns1123_subdomain);
-        for field in ["capacity", "maximumVolumeSize"] {
-            formats::quantity_not_negative(&root.field(field), errors);
-        }
         selectors::label_selector(&root.field("nodeTopology"), errors);
+        root.field("storageClassName").format(errors, names::dns1123_subdomain);
+        formats::quantity_not_negative(&root.field("capacity"), errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);

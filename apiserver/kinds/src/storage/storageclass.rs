@@ -1,5 +1,7 @@
 //! StorageClass.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -27,30 +29,21 @@ impl Kind for StorageClass {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let provisioner = root.field("provisioner");
-        if provisioner.need(errors) {
-            for message in names::qualified_name(&provisioner.str().to_lowercase()) {
-                provisioner.invalid(errors, &message);
-            }
-        }
+        validate_provisioner(&root.field("provisioner"), errors);
         validate_parameters(&root.field("parameters"), errors);
         root.field("reclaimPolicy").one_of(errors, &["Delete", "Retain"]);
-        root.field("volumeBindingMode").need_one_of(errors, &["Immediate", "WaitForFirstConsumer"]);
+        let mode = root.field("volumeBindingMode");
+        if mode.present() {
+            mode.exactly_one_of(errors, &["Immediate", "WaitForFirstConsumer"]);
+        } else {
+            mode.required(errors, "");
+        }
+        validate_topologies(&root.field("allowedTopologies"), errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let unchanged = |field: &str| crate::at::same(child(object, field), child(old, field));
-        let parameters = root.field("parameters");
-        if !unchanged("parameters") {
-            parameters.invalid(errors, "updates to parameters are forbidden.");
-        }
-        for field in ["provisioner", "reclaimPolicy"] {
-            if !unchanged(field) {
-                root.field(field).forbidden(errors, &format!("updates to {field} are forbidden."));
-            }
-        }
-        if !unchanged("volumeBindingMode") {
-            root.field("volumeBindingMode").invalid(errors, crate::at::IMMUTABLE);
+        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            root.field(field).unchanged(errors, child(old, field));
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
@@ -64,6 +57,40 @@ impl Kind for StorageClass {
             (child(object, "allowVolumeExpansion") == &Value::Bool(true)).into(),
             cells::age(object, now),
         ])
+    }
+}
+
+/// Of StorageClasses and VolumeAttributesClasses: a name with a prefix, whatever its case.
+pub(crate) fn validate_provisioner(provisioner: &At<'_>, errors: &mut ErrorList) {
+    if provisioner.need(errors) {
+        let lower = Value::from(provisioner.str().to_lowercase());
+        provisioner.with(&lower).format(errors, names::qualified_name);
+    }
+}
+
+fn validate_topologies(topologies: &At<'_>, errors: &mut ErrorList) {
+    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    for term in topologies.items() {
+        let mut keys = BTreeMap::new();
+        let expressions = term.field("matchLabelExpressions");
+        for (expression, raw) in expressions.items().zip(cells::list(term.value, "matchLabelExpressions")) {
+            let (key, values) = (expression.field("key"), expression.field("values"));
+            let mut all = BTreeSet::new();
+            values.need(errors);
+            for (value, text) in values.items().zip(cells::list(raw, "values")) {
+                if !all.insert(text.as_str().unwrap_or("")) {
+                    value.duplicate(errors);
+                }
+            }
+            key.format(errors, names::qualified_name);
+            if keys.insert(object::str_at(raw, "key"), all).is_some() {
+                key.duplicate(errors);
+            }
+        }
+        if seen.contains(&keys) {
+            errors.duplicate(&expressions.path(), &Value::from(""));
+        }
+        seen.push(keys);
     }
 }
 

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child, same};
-use crate::list::core_volume::validate_driver_name;
+use crate::list::core_persistentvolume;
+use crate::list::core_volume_source::validate_driver_name;
 use crate::{Kind, cells};
 
 pub(crate) struct VolumeAttachment;
@@ -38,9 +39,17 @@ impl Kind for VolumeAttachment {
                 source.forbidden(errors, "must specify exactly one of inlineVolumeSpec and persistentVolumeName");
             }
             (true, false) if name.is_empty() => name.required(errors, "must specify non empty persistentVolumeName"),
-            _ => {}
+            (true, false) => {}
+            (false, true) => core_persistentvolume::validate_inline(&inline, errors),
         }
         spec.field("nodeName").format(errors, names::dns1123_subdomain);
+        validate_status(&root.field("status"), errors);
+        if name.present() {
+            name.format(errors, names::dns1123_subdomain);
+        }
+    }
+    fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        validate_status(&At::root(object).field("status"), errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -58,5 +67,26 @@ impl Kind for VolumeAttachment {
             (child(object, "status.attached") == &Value::Bool(true)).into(),
             cells::age(object, now),
         ])
+    }
+}
+
+/// Bytes of what a driver says of an attached volume, and of what went wrong.
+const MAX_METADATA: usize = 256 * 1024;
+const MAX_MESSAGE: usize = 1024;
+
+fn validate_status(status: &At<'_>, errors: &mut ErrorList) {
+    let metadata = status.field("attachmentMetadata");
+    let bytes: usize = metadata.entries().map(|(key, value)| key.len() + value.str().len()).sum();
+    if bytes > MAX_METADATA {
+        metadata.too_long(errors, MAX_METADATA);
+    }
+    for field in ["attachError", "detachError"] {
+        let error = status.field(field);
+        let (message, code) = (error.field("message"), error.field("errorCode"));
+        if message.str().len() > MAX_MESSAGE {
+            // Upstream says the other bound.
+            message.too_long(errors, MAX_METADATA);
+        }
+        code.at_least(errors, 0, "must be between 0 and 2147483647, inclusive");
     }
 }

@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child, same};
-use crate::list::core_volume::validate_driver_name;
-use crate::list::storage_storageclass::validate_parameters;
+use crate::list::storage_storageclass::{validate_parameters, validate_provisioner};
 use crate::{Kind, cells};
 
 pub(crate) struct VolumeAttributesClass;
@@ -24,12 +23,12 @@ impl Kind for VolumeAttributesClass {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        validate_driver_name(&root.field("driverName"), errors);
+        validate_provisioner(&root.field("driverName"), errors);
         let parameters = root.field("parameters");
+        validate_parameters(&parameters, errors);
         if parameters.is_empty() {
             parameters.required(errors, "must contain at least one key/value pair");
         }
-        validate_parameters(&parameters, errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
