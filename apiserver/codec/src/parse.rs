@@ -26,8 +26,27 @@ pub(crate) fn json_at(bytes: &[u8], depth: usize, duplicates: &RefCell<Vec<Strin
     value.map_err(|error| go_json_error(bytes, &error))
 }
 
-/// Reads one YAML document.
+/// Bytes of stack for one YAML document: its reader takes many frames for each level of nesting, and the depth is only
+/// known when they are taken.
+const YAML_STACK: usize = 16 * 1024 * 1024;
+
+/// Reads one YAML document, on a stack that is deep enough for [`MAX_DEPTH`].
 pub(crate) fn yaml(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Value, String> {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("yaml".to_owned()).stack_size(YAML_STACK);
+        let reader = builder.spawn_scoped(scope, || {
+            let found = RefCell::new(Vec::new());
+            yaml_here(bytes, &found).map(|value| (value, found.into_inner()))
+        });
+        let reader = reader.map_err(|error| format!("error converting YAML to JSON: {error}"))?;
+        let read = reader.join().map_err(|_| "error converting YAML to JSON: the reader failed".to_owned())?;
+        let (value, found) = read?;
+        duplicates.borrow_mut().extend(found);
+        Ok(value)
+    })
+}
+
+fn yaml_here(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Value, String> {
     let mut options = serde_saphyr::Options::default();
     options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::PassThrough;
     options.with_snippet = false;

@@ -1,13 +1,14 @@
 //! The documents against upstream's, as counts of differences that only go down.
 
+#[path = "common/golden.rs"]
+mod golden;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use api_codec::openapi;
 use api_machinery::Value;
 use api_schema::Schema;
-
-const UPSTREAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/api-surface/openapi");
 
 /// What is compared, each as a set of lines.
 #[derive(Default)]
@@ -128,7 +129,7 @@ fn differences(what: &str, own: &Lines, upstream: &Lines, shown: usize) -> Vec<(
 
 /// Upstream's documents by path below `/openapi/v3/`.
 fn upstream_v3() -> Option<BTreeMap<String, Value>> {
-    let folder = PathBuf::from(UPSTREAM).join("live-default-v3-stripped");
+    let folder = golden::place("openapi")?.join("live-default-v3-stripped");
     let entries = std::fs::read_dir(folder).ok()?;
     let read = |path: PathBuf| {
         let name = path.file_stem()?.to_str()?.replace("__", "/");
@@ -139,7 +140,7 @@ fn upstream_v3() -> Option<BTreeMap<String, Value>> {
 }
 
 #[test]
-fn v3_documents_are_upstreams() {
+fn golden_v3_documents_are_upstreams() {
     let Some(upstream) = upstream_v3() else {
         println!("skipped: no documents beside the checkout");
         return;
@@ -172,10 +173,10 @@ fn v3_documents_are_upstreams() {
 }
 
 #[test]
-fn v2_has_what_upstream_has() {
-    let Ok(bytes) = std::fs::read(PathBuf::from(UPSTREAM).join("stripped/swagger.json")) else {
-        println!("skipped: no document beside the checkout");
-        return;
+fn golden_v2_has_what_upstream_has() {
+    let Some(folder) = golden::place("openapi") else { return };
+    let Ok(bytes) = std::fs::read(folder.join("stripped/swagger.json")) else {
+        return println!("skipped: no document of v2 there");
     };
     let upstream: Value = serde_json::from_slice(&bytes).expect("JSON");
     let own = openapi::v2(Schema::builtin());
