@@ -1,0 +1,124 @@
+//! Every measured case of a kube-apiserver v1.36 through the whole server: HTTP, admission, defaults, validation,
+//! storage. `CASES_DIR` names the folder of the cases, else they are looked for beside the checkout; where they are
+//! absent the test says so and passes.
+
+mod common;
+#[path = "../../kinds/tests/common/measured.rs"]
+mod measured;
+
+use std::collections::BTreeMap;
+
+use api_admission::Chain;
+use api_machinery::Value;
+use common::{Answer, Running};
+use measured::{delete, expand, folder, set, text};
+use serde_json::json;
+
+const CEL: &str = "expressions are kept, not compiled";
+
+/// Where we are not as what was measured, and why.
+const DIFFERENT: [(&str, &str); 9] = [
+    ("c225", "upstream's default forbids privileged containers; we allow them, as every installer sets it"),
+    ("c080", "two addresses of one family: the second is let go when addresses are allocated"),
+    ("c452", "an empty list is read as one that is not there"),
+    ("c600", CEL),
+    ("c605", CEL),
+    ("c606", CEL),
+    ("c616", CEL),
+    ("c661", CEL),
+    ("c689", CEL),
+];
+
+const STRATEGIC: (&str, &str) = ("content-type", "application/strategic-merge-patch+json");
+
+/// Code, and causes in order of their text.
+fn outcome(code: u64, causes: &Value, field: &dyn Fn(&Value) -> String) -> (u64, Vec<String>) {
+    let mut causes: Vec<String> = causes.as_array().into_iter().flatten().map(field).collect();
+    causes.sort();
+    (code, causes)
+}
+
+fn found(answer: &Answer) -> (u64, Vec<String>) {
+    let body = if answer.code >= 400 { answer.json() } else { Value::Null };
+    let text_of = |cause: &Value| format!("{} {}", text(&cause["field"]), text(&cause["reason"]));
+    outcome(answer.code.into(), &body["details"]["causes"], &text_of)
+}
+
+async fn server() -> Running {
+    let server = Running::with(Chain::standard()).await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "t"}});
+    assert_eq!(server.admin.post("/api/v1/namespaces", &namespace).await.code, 201);
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    assert_eq!(server.admin.post("/api/v1/namespaces/t/serviceaccounts", &account).await.code, 201);
+    server
+}
+
+fn made(case: &Value, base: &Value) -> Value {
+    let mut value = base["object"].clone();
+    for field in ["set", "pre"] {
+        for (path, set_to) in case[field].as_object().into_iter().flatten() {
+            set(&mut value, path, expand(set_to));
+        }
+    }
+    for path in case["del"].as_array().into_iter().flatten() {
+        delete(&mut value, text(path));
+    }
+    value
+}
+
+/// A created object is as it was measured where that is told.
+fn differs(case: &Value, object: &Value) -> Option<String> {
+    let pointer = |path: &str| format!("/{}", path.replace('.', "/"));
+    case["expect"]["result"].as_object().into_iter().flatten().find_map(|(path, wanted)| {
+        let found = match path.strip_suffix(".length") {
+            Some(path) => object.pointer(&pointer(path)).and_then(Value::as_str).map(|text| text.len().into()),
+            None => object.pointer(&pointer(path)).cloned(),
+        };
+        (found.as_ref() != Some(wanted)).then(|| format!("{path} is {found:?}, not {wanted}"))
+    })
+}
+
+/// What is different from what was measured; `None` when nothing is.
+async fn judge(shared: &Running, case: &Value, base: &Value) -> Option<String> {
+    let causes_of = |cause: &Value| format!("{} {}", text(&cause[0]), text(&cause[1]));
+    let code = case["expect"]["code"].as_u64().expect("a code");
+    let wanted = outcome(code, &case["expect"]["causes"], &causes_of);
+    let (path, object) = (text(&base["path"]), made(case, base));
+    let answer = if case["op"] == "create" {
+        shared.admin.post(&format!("{path}?dryRun=All"), &object).await
+    } else {
+        // What was changed is in nobody's way: a server of its own.
+        let own = server().await;
+        let created = own.admin.post(path, &object).await;
+        if created.code != 201 {
+            return Some(format!("was not made: {}", created.status()));
+        }
+        let target = format!("{path}/{}", text(&created.json()["metadata"]["name"]));
+        let patch = expand(&case["patch"]).to_string();
+        own.admin.send(true, "PATCH", &target, &[STRATEGIC], patch).await
+    };
+    if found(&answer) != wanted {
+        return Some(format!("wanted {wanted:?}, found {:?}: {}", found(&answer), answer.status()));
+    }
+    if answer.code < 400 { differs(case, &answer.json()) } else { None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cases_through_the_whole_server() {
+    let Some(folder) = folder() else { return println!("skipped: the measured cases are not here") };
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a readable file");
+    let bases: BTreeMap<String, Value> = serde_json::from_str(&read("bases.json")).expect("JSON");
+    let shared = server().await;
+    let (mut passed, mut failed, mut different) = (0, Vec::new(), Vec::new());
+    for line in read("cases.jsonl").lines() {
+        let case: Value = serde_json::from_str(line).expect("JSON");
+        let id = text(&case["id"]).to_owned();
+        match judge(&shared, &case, &bases[text(&case["resource"])]).await {
+            None => passed += 1,
+            Some(_) if DIFFERENT.iter().any(|(known, _)| *known == id) => different.push(id),
+            Some(what) => failed.push(format!("{id} {}: {what}", text(&case["resource"]))),
+        }
+    }
+    println!("cases: {passed} pass, {} do not, {} differ for a reason: {DIFFERENT:?}", failed.len(), different.len());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
