@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_refuses_but_not_everyone() {
+    fn a54_the_bound_refuses_but_not_everyone() {
         let shown = Arc::new(Shown::default());
         let max = 5;
         let mut inflight = InFlight::new(&FlowConfig { enabled: false, max_reads: 1, max_writes: max });

@@ -246,3 +246,38 @@ pub(crate) fn storage(registry: &Registry) {
     let bytes = registry.store.status().disk_bytes as f64;
     gauge!("apiserver_storage_size_bytes", "storage_cluster_id" => STORAGE_CLUSTER).set(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn labels(verb: &str, resource: &str, subresource: &str) -> Labels {
+        let info = RequestInfo {
+            is_resource: true,
+            verb: verb.to_owned(),
+            prefix: "api".to_owned(),
+            version: "v1".to_owned(),
+            namespace: "default".to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            ..RequestInfo::default()
+        };
+        Labels::new(&info, &Schema::builtin(), false)
+    }
+
+    /// Row A51 of the list of attacks.
+    #[test]
+    fn a51_what_clients_write_becomes_no_label() {
+        let made_up: HashSet<String> = (0..1_000)
+            .map(|index| format!("{:?}", labels(&format!("VERB{index}"), &format!("r{index}"), &format!("s{index}"))))
+            .chain((0..1_000).map(|index| format!("{:?}", labels("other", "pods", &format!("s{index}")))))
+            .collect();
+        assert_eq!(made_up.len(), 2, "{made_up:?}");
+        assert_eq!(labels("list", "pods", "").resource, "pods");
+        let user = |name: &str| UserInfo { name: name.to_owned(), ..UserInfo::default() };
+        assert_eq!(system_client(&user("system:anything")), "");
+        assert_eq!(system_client(&user("system:kube-scheduler")), "system:kube-scheduler");
+    }
+}
