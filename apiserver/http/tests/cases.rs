@@ -45,7 +45,7 @@ fn found(answer: &Answer) -> (u64, Vec<String>) {
 }
 
 async fn server() -> Running {
-    let server = Running::with(Chain::standard()).await;
+    let server = Running::admitting(Chain::standard()).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "t"}});
     assert_eq!(server.admin.post("/api/v1/namespaces", &namespace).await.code, 201);
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});

@@ -99,7 +99,6 @@ impl Registry {
         self.allocate(&scope.resource.storage, &mut value, scope.info.dry_run).await?;
         let name = object::name(&value).to_owned();
         validate(scope, &name, &value)?;
-        metadata::set_uid(&mut value, &ids::uid());
         self.admission.validate(&scope.attributes(Operation::Create, &name, None), Some(&value), self).await?;
         let key = scope.key(&name);
         if scope.info.dry_run {
@@ -154,6 +153,8 @@ impl Registry {
     /// Everything the server sets, and what clients may not set dropped.
     fn prepare_new(&self, scope: &Scope<'_>, value: &mut Value) {
         metadata::fill_system_fields(value, scope.kind, scope.now);
+        // Before the hooks: pods of a job are found by its uid.
+        metadata::set_uid(value, &ids::uid());
         scope.kind.default(value);
         scope.kind.prepare_create(value, scope.has_status());
         requester::record(scope, value);

@@ -56,7 +56,7 @@ pub(crate) fn wipe_system_fields(value: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What the server sets on a new object, but for its uid: while that is absent, validation sees that it is new.
+/// What the server sets on a new object, but for its uid.
 pub(crate) fn fill_system_fields(value: &mut Value, kind: &dyn Kind, now: Timestamp) {
     let meta = meta_mut(value);
     meta.insert("creationTimestamp".to_owned(), time::seconds(now).into());
