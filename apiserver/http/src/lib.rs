@@ -91,6 +91,21 @@ pub trait AdminApi: Send + Sync {
         user: &api_machinery::UserInfo,
         body: serde_json::Value,
     ) -> Result<serde_json::Value, api_machinery::ApiError>;
+
+    /// Paths that are answered with bytes, however many; `None` for all others.
+    async fn download(
+        &self,
+        _path: &str,
+        _user: &api_machinery::UserInfo,
+    ) -> Option<Result<Download, api_machinery::ApiError>> {
+        None
+    }
+}
+
+/// Bytes to send as they come. An error ends the connection before the end is reached.
+pub struct Download {
+    pub bytes: u64,
+    pub content: futures::stream::BoxStream<'static, std::io::Result<bytes::Bytes>>,
 }
 
 impl Server {

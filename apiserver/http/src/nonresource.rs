@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api_machinery::error::Result;
 use api_machinery::{ApiError, Value};
+use futures::TryStreamExt;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
@@ -174,6 +175,14 @@ fn paths(state: &State) -> Vec<String> {
     all
 }
 
+fn sent(download: crate::Download) -> Response {
+    let crate::Download { bytes, content } = download;
+    let content = content.map_err(|error| Box::new(error) as respond::BoxError);
+    let mut response = respond::with_body(200, "application/octet-stream", respond::streamed(content));
+    response.headers_mut().insert(http::header::CONTENT_LENGTH, bytes.into());
+    response
+}
+
 /// `/kontiki/v1/status`, and what the process has registered for POST.
 async fn own(state: &Arc<State>, call: Call, tail: &str) -> Result<Response> {
     let output = negotiate::output(call.headers(), &call.query, Endpoint::Plain)?;
@@ -181,6 +190,9 @@ async fn own(state: &Arc<State>, call: Call, tail: &str) -> Result<Response> {
         (&Method::GET, "status") => Ok(respond::value(&output, 200, &(state.server.status)())),
         (&Method::POST, tail) if tail != "status" => {
             let admin = state.server.admin.as_ref().ok_or_else(ApiError::no_such_path)?;
+            if let Some(download) = admin.download(tail, &call.user).await {
+                return download.map(sent);
+            }
             let (head, body) = call.request.into_parts();
             let format = negotiate::body_format(&head.headers)?;
             let bytes = crate::body::read(&head.headers, body).await?;

@@ -120,9 +120,12 @@ impl RequestInfo {
         }
     }
 
-    /// Watches and streams: they are not counted against the in-flight bound and have no deadline.
+    /// Watches and streams: they are not counted against the in-flight bound and have no deadline. So are the two
+    /// requests of our own that copy a whole store.
     pub(crate) fn is_long_running(&self) -> bool {
         self.verb == "watch"
+            || (!self.is_resource
+                && matches!(self.path.as_str(), "/kontiki/v1/backup" | "/kontiki/v1/join/server/ready"))
             || (self.is_resource
                 && matches!(self.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy"))
     }

@@ -29,6 +29,8 @@ pub enum Reason {
     MethodNotAllowed,
     InternalError,
     ServiceUnavailable,
+    /// Not one of upstream's: the disks of the store are nearly full.
+    InsufficientStorage,
 }
 
 impl Reason {
@@ -53,6 +55,7 @@ impl Reason {
             Reason::MethodNotAllowed => "MethodNotAllowed",
             Reason::InternalError => "InternalError",
             Reason::ServiceUnavailable => "ServiceUnavailable",
+            Reason::InsufficientStorage => "InsufficientStorage",
         }
     }
 }

@@ -17,8 +17,8 @@ pub(crate) fn from_store(error: StoreError) -> ApiError {
             ApiError::unavailable(format!("the store cannot be written to at the moment: {why}"))
                 .retry_after(RETRY_AFTER)
         }
-        // As upstream: to ask again does not help.
-        error @ StoreError::NoSpace(_) => ApiError::internal(error),
+        // As upstream, to ask again does not help; unlike there, the code says so to machines.
+        StoreError::NoSpace(why) => ApiError::new(507, Reason::InsufficientStorage, format!("no space left: {why}")),
         StoreError::Unknown(_) => ApiError::timeout(
             "Timeout: request did not complete within requested timeout - context deadline exceeded",
             RETRY_AFTER,

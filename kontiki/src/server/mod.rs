@@ -186,6 +186,7 @@ async fn start_store(config: &ServerConfiguration, identity: &Identity) -> Resul
         snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
         log_bytes: NodeConfig::LOG_BYTES,
         reserve_bytes: NodeConfig::RESERVE_BYTES,
+        placement: Default::default(),
     })
     .await?;
     Ok(raft)

@@ -121,6 +121,7 @@ fn node_config(config: &StoreConfiguration, identity: &Identity) -> NodeConfig {
         snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
         log_bytes: NodeConfig::LOG_BYTES,
         reserve_bytes: NodeConfig::RESERVE_BYTES,
+        placement: Default::default(),
     }
 }
 

@@ -12,15 +12,36 @@ use crate::fatal;
 /// A directory of ours, locked until dropped.
 pub(crate) struct Claimed {
     pub(crate) path: PathBuf,
+    /// The format it has, when that is an older one, to be migrated.
+    pub(crate) older: Option<String>,
     _lock: File,
 }
 
+/// The formats of a directory that this version knows.
+pub(crate) struct Formats {
+    /// The one it writes.
+    pub(crate) newest: &'static str,
+    /// Those it migrates.
+    pub(crate) older: &'static [&'static str],
+}
+
 /// Creates or opens a directory: private, locked, and of a format this version knows.
-pub(crate) fn claim(path: &Path, format: &str) -> Result<Claimed, StoreError> {
+pub(crate) fn claim(path: &Path, formats: &Formats) -> Result<Claimed, StoreError> {
     create_private(path).map_err(|e| fatal(path.display(), e))?;
     let lock = lock(path)?;
-    check_format(path, format)?;
-    Ok(Claimed { path: path.to_owned(), _lock: lock })
+    let older = check_format(path, formats)?;
+    Ok(Claimed { path: path.to_owned(), older, _lock: lock })
+}
+
+impl Claimed {
+    /// What is in it has the newest format now, durably; a crash before this has it migrated again.
+    pub(crate) fn migrated(&mut self, formats: &Formats) -> Result<(), StoreError> {
+        let Some(older) = self.older.take() else { return Ok(()) };
+        let file = self.path.join("FORMAT");
+        write_atomically(&file, format!("{}\n", formats.newest).as_bytes()).map_err(|e| write_failed(&file, e))?;
+        tracing::info!(path = %self.path.display(), from = older, to = formats.newest, "migrated");
+        Ok(())
+    }
 }
 
 /// Creates the directory and those above it, readable by the owner only; closes it when it was open to others.
@@ -43,17 +64,21 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Refuses a directory that another version wrote, before anything in it is changed.
-fn check_format(path: &Path, format: &str) -> Result<(), StoreError> {
-    let file = path.join("FORMAT");
+/// Refuses a directory that a newer version wrote, before anything in it is changed. Answers an older format.
+fn check_format(path: &Path, formats: &Formats) -> Result<Option<String>, StoreError> {
+    let (file, newest) = (path.join("FORMAT"), formats.newest);
     match fs::read_to_string(&file) {
-        Ok(found) if found.trim_end() == format => Ok(()),
+        Ok(found) if found.trim_end() == newest => Ok(None),
+        Ok(found) if formats.older.contains(&found.trim_end()) => Ok(Some(found.trim_end().to_owned())),
         Ok(found) => {
             let found: String = found.trim_end().chars().take(80).collect();
-            Err(fatal(path.display(), format!("its format is {found:?}, this version reads {format:?} only")))
+            let known = [&[newest], formats.older].concat().join(", ");
+            let why = format!("its format is {found:?}, this version reads {known}: use the version it is from");
+            Err(fatal(path.display(), why))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && is_fresh(path)? => {
-            write_atomically(&file, format!("{format}\n").as_bytes()).map_err(|e| fatal(file.display(), e))
+            let written = write_atomically(&file, format!("{newest}\n").as_bytes());
+            written.map(|()| None).map_err(|e| fatal(file.display(), e))
         }
         Err(error) => Err(fatal(file.display(), error)),
     }

@@ -25,7 +25,7 @@ use store_api::{Event, Revision, StoreError};
 use store_core::{Command, Reply};
 
 pub use log::RaftLog;
-pub use snapshot::verify_snapshot;
+pub use snapshot::{verify_snapshot, verify_snapshot_in};
 pub use state::StateMachine;
 
 /// One committed entry to apply.

@@ -28,7 +28,7 @@ use recover::Recovered;
 use segment::Segment;
 
 /// Formats before were a RocksDB database.
-const FORMAT: &str = "kontiki raft log 2";
+const FORMATS: dir::Formats = dir::Formats { newest: "kontiki raft log 2", older: &[] };
 /// Bytes after which the next file is begun.
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// Bytes of entries read at once.
@@ -66,7 +66,7 @@ impl RaftLog {
     /// Opens or creates `log/` in the data directory. Refuses a log that lost entries it had made durable
     /// (checksum, high-water mark); drops a torn tail beyond the mark. Reads the whole log once.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let claimed = dir::claim(&dir.join("log"), FORMAT)?;
+        let claimed = dir::claim(&dir.join("log"), &FORMATS)?;
         let files = Segment::open_all(&claimed.path)?;
         let mut mark = Mark::open(&claimed.path.join("MARK"), !files.is_empty())?;
         let Recovered { segments, index, end } = match recover::recover(&claimed.path, files, &mut mark)? {

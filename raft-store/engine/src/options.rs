@@ -14,6 +14,9 @@ use crate::fatal;
 const BLOCK_CACHE_BYTES: usize = 32 << 20;
 /// Bytes of writes gathered in memory before they go to a table file.
 const BUFFER_BYTES: usize = 16 << 20;
+/// A table file with so many deletions among so many keys is rewritten.
+const DELETIONS_WINDOW: usize = 4_096;
+const DELETIONS_IN_WINDOW: usize = 2_048;
 /// RocksDB's own text logs.
 const INFO_LOG_BYTES: usize = 1 << 20;
 const INFO_LOGS: usize = 2;
@@ -32,6 +35,8 @@ pub(crate) fn state() -> Options {
     options.set_write_buffer_size(BUFFER_BYTES);
     options.set_max_write_buffer_number(3);
     options.set_prefix_extractor(crate::state::keys::version_prefix());
+    // What was deleted is given back to the disk soon, file by file.
+    options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_IN_WINDOW, 0.5);
     options.set_memtable_prefix_bloom_ratio(0.05);
     options.set_block_based_table_factory(&tables());
     options.set_max_background_jobs(2);
@@ -75,6 +80,13 @@ pub(crate) fn scan(lower: &[u8], upper: &[u8]) -> ReadOptions {
     options.set_total_order_seek(true);
     options.set_iterate_lower_bound(lower);
     options.set_iterate_upper_bound(upper);
+    options
+}
+
+/// [`scan`] over so much that it must not drive everything else out of the cache.
+pub(crate) fn scan_once(lower: &[u8], upper: &[u8]) -> ReadOptions {
+    let mut options = scan(lower, upper);
+    options.fill_cache(false);
     options
 }
 

@@ -81,10 +81,18 @@ pub(crate) fn load(
 
 /// Reads a whole snapshot file, checks it, and says what it holds. `Invalid` when it is not whole.
 pub fn verify_snapshot(file: &Path) -> Result<SnapshotInfo, StoreError> {
-    let mut reader = Reader::open(file)?;
+    verify(file, Reader::open(file)?)
+}
+
+/// [`verify_snapshot`] of one that lies within something else, called `name`.
+pub fn verify_snapshot_in(name: &Path, content: Box<dyn std::io::Read + Send>) -> Result<SnapshotInfo, StoreError> {
+    verify(name, Reader::of(name, content)?)
+}
+
+fn verify(name: &Path, mut reader: Reader) -> Result<SnapshotInfo, StoreError> {
     while reader.next_records()?.is_some() {}
     let (header, bytes) = reader.finish()?;
-    Ok(info(file, &header, bytes))
+    Ok(info(name, &header, bytes))
 }
 
 fn write_batch(db: &DB, batch: WriteBatch) -> Result<(), StoreError> {

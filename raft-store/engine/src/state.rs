@@ -5,6 +5,7 @@
 //! a group of entries is applied over it and written in one batch ([`group`]). Readers see what is
 //! published after that batch ([`read`]). What compaction made unreachable is removed later ([`garbage`]).
 
+mod contents;
 mod garbage;
 mod generation;
 mod group;
@@ -32,8 +33,9 @@ use working::Working;
 
 pub(crate) use records::Position;
 
-/// Formats 1 and 2 began at revision 0.
-const FORMAT: &str = "kontiki state 3";
+/// Format 3 had a write-ahead log of its own, which an older version would go on with; formats 1 and 2 began at
+/// revision 0.
+const FORMATS: dir::Formats = dir::Formats { newest: "kontiki state 4", older: &["kontiki state 3"] };
 
 /// The state machine of one replica.
 pub struct StateMachine {
@@ -65,8 +67,8 @@ impl StateMachine {
     /// Opens or creates `state/` in the data directory. What a crash left of a snapshot half installed is
     /// removed. Refuses a state that is older than what was made durable.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let claimed = dir::claim(&dir.join("state"), FORMAT)?;
-        let pointer = Pointer::open(&claimed.path)?;
+        let mut claimed = dir::claim(&dir.join("state"), &FORMATS)?;
+        let mut pointer = Pointer::open(&claimed.path)?;
         generation::remove_others(&claimed.path, &pointer)?;
         let generation = Generation::open(&claimed.path, pointer.generation)?;
         let working = Working::load(generation.db())?;
@@ -79,6 +81,13 @@ impl StateMachine {
                     working.position.next_index, pointer.durable_index
                 ),
             ));
+        }
+        if claimed.older.is_some() {
+            // What was recovered from the write-ahead log is in table files then, and nobody looks for one any more.
+            generation.db().flush().map_err(|e| fatal("migrating the state failed", e))?;
+            pointer.durable_index = working.position.next_index;
+            pointer.save(&claimed.path)?;
+            claimed.migrated(&FORMATS)?;
         }
         generation.publish(&working.position);
         Ok(Self {
@@ -100,6 +109,25 @@ impl StateMachine {
         let applied = apply_group(&generation, &mut working, entries).inspect_err(|error| working.fail(error))?;
         generation.publish(&working.position);
         Ok(applied)
+    }
+
+    /// For a state that a new cluster begins with: jumps ahead to `revision` and forgets the history before it, so
+    /// that whoever watched or remembers a revision of the old cluster begins anew. Not durable, as [`Self::apply`].
+    /// `Invalid` when it would go back.
+    pub fn jump_to(&self, revision: Revision) -> Result<(), StoreError> {
+        let mut working = self.working.lock();
+        working.check()?;
+        let generation = self.generation();
+        if revision <= working.position.revision {
+            let now = working.position.revision;
+            return Err(StoreError::Invalid(format!("the revision is {now} and cannot become {revision}")));
+        }
+        (working.position.revision, working.position.compacted) = (revision, revision);
+        let mut batch = rocksdb::WriteBatch::default();
+        working.save_position(&mut batch);
+        generation.db().write_opt(batch, &options::unlogged()).map_err(|e| fatal("writing the state failed", e))?;
+        generation.publish(&working.position);
+        Ok(())
     }
 
     /// Opaque log id and membership of the last applied entry.
@@ -204,6 +232,11 @@ impl StateMachine {
     /// has not left is removed already or not.
     pub fn hash_at(&self, at: Option<Revision>) -> Result<HistoryHash, StoreError> {
         hash_kv::hash(&self.generation(), at)
+    }
+
+    /// Hash of what the keys hold at a revision, read from the disk with all that takes.
+    pub fn contents_hash(&self, at: Revision) -> Result<u64, StoreError> {
+        contents::hash(&self.generation(), at)
     }
 
     /// Rewrites the files without what was removed from them. Reads and writes go on meanwhile.

@@ -266,6 +266,42 @@ fn another_format_is_refused_untouched() {
     assert!(contents(dir.path()) == before, "nothing was written");
 }
 
+/// The version before kept the newest batches in a write-ahead log of the database only.
+#[test]
+fn an_older_format_is_migrated() {
+    let dir = scratch();
+    open(dir.path()).apply(&group(1)).unwrap();
+    let (path, format) = (dir.path().join("state/db-1"), dir.path().join("state/FORMAT"));
+    let add = |key: &[u8]| {
+        let db = rocksdb::DB::open(&rocksdb::Options::default(), &path).unwrap();
+        db.put(key, b"").unwrap();
+    };
+    // Node 77 was removed: in the write-ahead log, nowhere else.
+    add(&[b"r", &77u64.to_be_bytes()[..]].concat());
+    fs::write(&format, "kontiki state 3\n").unwrap();
+    let state = open(dir.path());
+    assert_eq!((state.revision(), state.removed_nodes().contains(&77)), (3, true));
+    assert_eq!(fs::read_to_string(&format).unwrap(), "kontiki state 4\n");
+    let pointer = fs::read_to_string(dir.path().join("state/CURRENT")).unwrap();
+    assert!(pointer.contains(&format!("durable-index {}", state.next_index())), "{pointer}");
+    state.apply(&group(2)).unwrap();
+    drop(state);
+    let again = open(dir.path());
+    assert!(again.revision() > 3 && again.removed_nodes().contains(&77));
+}
+
+/// A crash between any two steps leaves one format or the other.
+#[test]
+fn a_migration_that_was_interrupted_is_done_again() {
+    let dir = scratch();
+    open(dir.path()).apply(&group(1)).unwrap();
+    let format = dir.path().join("state/FORMAT");
+    fs::write(&format, "kontiki state 3\n").unwrap();
+    fs::write(dir.path().join("state/FORMAT.tmp"), "kontiki sta").unwrap();
+    assert_eq!(open(dir.path()).revision(), 3);
+    assert_eq!(fs::read_to_string(&format).unwrap(), "kontiki state 4\n");
+}
+
 #[test]
 fn the_pointer_is_not_guessed() {
     let dir = scratch();

@@ -46,7 +46,11 @@ pub(crate) fn spawn(replica: &Arc<Replica>, tls: Arc<PeerTls>) {
     start(replica, garbage);
     start(replica, publish_metrics);
     start(replica, crate::space::run);
+    start(replica, crate::space::reclaim);
     start(replica, crate::exchange::run);
+    start(replica, crate::scrub::run);
+    start(replica, crate::timing::run);
+    start(replica, crate::placement::run);
     start(replica, memberships);
     start(replica, stop_when_failed);
     start(replica, stop_when_removed);

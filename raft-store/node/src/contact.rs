@@ -18,7 +18,7 @@ impl Contact {
         *self.0.lock() = Some(at);
     }
 
-    fn age(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn age(&self, now: Instant) -> Option<Duration> {
         self.0.lock().map(|at| now.saturating_duration_since(at))
     }
 }

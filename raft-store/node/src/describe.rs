@@ -29,6 +29,12 @@ pub(crate) fn describe() {
         describe_gauge!("kontiki_store_disk_bytes", "Bytes the store's files take");
         describe_gauge!("kontiki_store_disk_free_bytes", "Bytes free on the disk of the store");
         describe_gauge!("kontiki_store_diverged", "1 when the state differs from that of most replicas, else 0");
+        describe_gauge!("kontiki_store_scrub_duration_seconds", "Hashing all that is kept, the last time");
+        describe_gauge!(
+            "kontiki_store_doubtful",
+            "1 when replicas differ and it cannot be told which is wrong, else 0"
+        );
+        describe_gauge!("kontiki_raft_election_patience_seconds", "Silence of a leader before an election may begin");
         describe_gauge!("kontiki_store_watchers", "Open watches");
         describe_histogram!("kontiki_raft_log_fsync_duration_seconds", "Writing and syncing one group of entries");
         describe_histogram!("kontiki_raft_log_group_entries", "Entries that shared one fsync");
@@ -73,5 +79,8 @@ pub(crate) fn publish(replica: &Replica) {
     gauge!("kontiki_store_disk_bytes").set(replica.disk_bytes.load(Ordering::Relaxed) as f64);
     gauge!("kontiki_store_disk_free_bytes").set(replica.space.free() as f64);
     gauge!("kontiki_store_diverged").set(flag(replica.diverged.load(Ordering::Acquire)));
+    gauge!("kontiki_store_doubtful").set(flag(replica.doubt.lock().is_some()));
+    let patience = replica.timing.patience(replica.config.election_timeout.start);
+    gauge!("kontiki_raft_election_patience_seconds").set(patience.as_secs_f64());
     gauge!("kontiki_store_watchers").set(effects.hub.watchers() as f64);
 }

@@ -29,22 +29,26 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("identity.json")
 }
 
+/// What `dir` belongs to; `None` when it is new.
+pub(crate) fn read(dir: &Path) -> Result<Option<Identity>, StoreError> {
+    let broken = |error: &dyn std::fmt::Display| StoreError::Fatal(format!("{}: {error}", path(dir).display()));
+    match fs::read(path(dir)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| broken(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(broken(&error)),
+    }
+}
+
 /// Reads the identity of `dir`, or gives it one when it is new.
 pub(crate) fn claim(dir: &Path, node: NodeId, cluster: &str, incarnation: String) -> Result<Identity, StoreError> {
     let io_failed = |error: io::Error| StoreError::Fatal(format!("{}: {error}", path(dir).display()));
-    match fs::read(path(dir)) {
-        Ok(bytes) => {
-            let found: Identity = serde_json::from_slice(&bytes)
-                .map_err(|error| StoreError::Fatal(format!("{}: {error}", path(dir).display())))?;
-            check(dir, &found, node, cluster)?;
-            Ok(found)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match read(dir)? {
+        Some(found) => check(dir, &found, node, cluster).map(|()| found),
+        None => {
             let identity = Identity { format: FORMAT, node, cluster: cluster.into(), incarnation, removed: false };
             write(dir, &identity).map_err(io_failed)?;
             Ok(identity)
         }
-        Err(error) => Err(io_failed(error)),
     }
 }
 

@@ -52,7 +52,7 @@ impl Replica {
 
     /// For a caller that was found to be the replica it wants to be added.
     pub(crate) async fn admit_joining(&self, member: Member, voter: bool) -> proto::JoinResponse {
-        let refused = self.change(Change::Add { member, voter }).await.err();
+        let refused = self.change(Change::Add { member, voter, replaces: None }).await.err();
         proto::JoinResponse { refused: refused.map(|error| codec::error_to_proto(&error)) }
     }
 }

@@ -10,6 +10,7 @@
 //! with the others ([`contact`]), room on its disk ([`space`]), a state that differs ([`exchange`]).
 
 mod admin;
+pub mod anew;
 mod answers;
 mod applied;
 mod background;
@@ -19,6 +20,7 @@ mod contact;
 mod describe;
 mod errors;
 mod exchange;
+mod fence;
 mod forward;
 mod history;
 mod identity;
@@ -30,9 +32,11 @@ mod log_store;
 mod membership;
 mod membership_update;
 mod peer;
+mod placement;
 mod propose;
 mod read_index;
 mod replica;
+mod scrub;
 mod snapshot;
 mod space;
 mod start;
@@ -42,6 +46,7 @@ mod store;
 mod suite_test;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
+mod timing;
 mod tls;
 mod types;
 mod watch;
@@ -53,6 +58,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use peer::{Dial, PeerIo, TcpDial};
+pub use placement::Placement;
 use store_api::{Member, NodeId, StoreError};
 use tokio::time::Instant;
 
@@ -81,6 +87,8 @@ pub struct NodeConfig {
     pub log_bytes: u64,
     /// Bytes of the disk that are kept free: beyond them, writes that grow the store are refused.
     pub reserve_bytes: u64,
+    /// Where this replica is, and where leadership should be.
+    pub placement: Placement,
 }
 
 impl NodeConfig {
@@ -134,7 +142,13 @@ impl RaftStore {
 
     /// Adds a replica, whose id came from [`Self::allocate_node_id`], as learner, waits until it has caught up, makes it a voter when asked. Runs on any replica.
     pub async fn add_member(&self, member: Member, voter: bool) -> Result<(), StoreError> {
-        self.replica.change(membership::Change::Add { member, voter }).await
+        self.replica.change(membership::Change::Add { member, voter, replaces: None }).await
+    }
+
+    /// [`Self::add_member`] as a voter, in the place of a member that does not answer any more. That one is removed
+    /// in the same change. `Invalid` when it answers.
+    pub async fn replace_member(&self, member: Member, dead: NodeId) -> Result<(), StoreError> {
+        self.replica.change(membership::Change::Add { member, voter: true, replaces: Some(dead) }).await
     }
 
     /// Asks members of the cluster, by id and peer address, to make this replica one. Its id came from
@@ -166,6 +180,17 @@ impl RaftStore {
                 Err(_) => return Err(StoreError::Unavailable("no leader confirmed this replica in time".into())),
             }
         }
+    }
+
+    /// What should be looked at, though this replica serves: its state and that of another differ, or its disk is
+    /// damaged and nobody else has the data.
+    pub fn doubt(&self) -> Option<String> {
+        self.replica.doubt.lock().clone()
+    }
+
+    /// Term and index of the last entry of this replica's log.
+    pub fn last_log(&self) -> (u64, u64) {
+        self.replica.log.last().map_or((0, 0), |id| (id.committed_leader_id().term, id.index()))
     }
 
     /// Waits until this replica has stopped, by itself (it was removed) or because it was told to.

@@ -2,6 +2,7 @@
 
 mod describe;
 mod founding;
+mod replace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) enum Change {
     Add {
         member: Member,
         voter: bool,
+        /// A member that does not answer any more, and goes in the change that makes the new one a voter.
+        replaces: Option<NodeId>,
     },
     Remove {
         id: NodeId,
@@ -59,8 +62,9 @@ impl Change {
     pub(crate) fn to_proto(&self) -> proto::ChangeMemberRequest {
         use proto::change_member_request::{Add, Change as P, ClientUrls, Remove, Update};
         let change = match self {
-            Change::Add { member, voter } => {
-                P::Add(Add { member: Some(codec::member_to_proto(member)), voter: *voter })
+            Change::Add { member, voter, replaces } => {
+                let member = Some(codec::member_to_proto(member));
+                P::Add(Add { member, voter: *voter, replaces: *replaces })
             }
             Change::Remove { id, force } => P::Remove(Remove { id: *id, force: *force }),
             Change::Update { id, update: MemberUpdate { peer_addr, name, client_urls } } => P::Update(Update {
@@ -79,7 +83,8 @@ impl Change {
         match request.change {
             Some(P::Add(add)) => {
                 let member = add.member.ok_or(codec::DecodeError::Missing("member"))?;
-                Ok(Change::Add { member: codec::member_from_proto(member, add.voter), voter: add.voter })
+                let (voter, replaces) = (add.voter, add.replaces);
+                Ok(Change::Add { member: codec::member_from_proto(member, voter), voter, replaces })
             }
             Some(P::Remove(remove)) => Ok(Change::Remove { id: remove.id, force: remove.force }),
             Some(P::Update(update)) => {
@@ -188,7 +193,7 @@ impl Replica {
             return Changed::NotLeader(self.leader());
         }
         let result = match change {
-            Change::Add { member, voter } => self.add_here(member, *voter).await,
+            Change::Add { member, voter, replaces } => self.add_here(member, *voter, *replaces).await,
             Change::Remove { id, force } => self.remove_here(*id, *force).await,
             Change::Update { id, update } => self.update_here(*id, update).await,
             Change::Promote(id) => self.promote_here(*id).await,
@@ -196,9 +201,12 @@ impl Replica {
         result.map_or_else(|changed| changed, |()| Changed::Done)
     }
 
-    async fn add_here(&self, member: &Member, voter: bool) -> Result<(), Changed> {
+    async fn add_here(&self, member: &Member, voter: bool, replaces: Option<NodeId>) -> Result<(), Changed> {
         check_member(member).map_err(Changed::Failed)?;
         self.settle_membership().await?;
+        if let Some(dead) = replaces {
+            self.check_dead(dead).await.map_err(Changed::Failed)?;
+        }
         let node = self.identify(member).await.map_err(Changed::Failed)?;
         let membership = self.membership();
         if membership.membership().get_node(&member.id).is_some_and(|known| *known != node) {
@@ -214,10 +222,17 @@ impl Replica {
             }
         }
         let is_voter = self.membership().voter_ids().any(|id| id == member.id);
-        if voter && !is_voter {
-            self.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([member.id]))).await?;
+        let promotion = (voter && !is_voter).then(|| ChangeMembers::AddVoterIds(BTreeSet::from([member.id])));
+        let removal = match replaces {
+            Some(dead) => self.replacement(dead).await.map_err(Changed::Failed)?,
+            None => None,
+        };
+        let changes: Vec<_> = promotion.into_iter().chain(removal).collect();
+        match changes.is_empty() {
+            true => Ok(()),
+            // One change, so that the others are never asked for a quorum that counts the dead one and the new one.
+            false => self.change_membership(ChangeMembers::Batch(changes)).await,
         }
-        Ok(())
     }
 
     async fn remove_here(&self, id: NodeId, force: bool) -> Result<(), Changed> {
@@ -314,7 +329,7 @@ impl Replica {
 /// Whether a member is up and knows itself as what it is taken for.
 async fn answers(peer: &crate::peer::Peer) -> bool {
     let mut client = peer.control();
-    matches!(timeout(ANSWER_TIMEOUT, client.exchange(proto::ExchangeRequest { index: 0 })).await, Ok(Ok(_)))
+    matches!(timeout(ANSWER_TIMEOUT, client.exchange(proto::ExchangeRequest::default())).await, Ok(Ok(_)))
 }
 
 /// A change that changes nothing but ends one that is half done.

@@ -19,8 +19,10 @@ use crate::identity::Identity;
 use crate::log_store::LogStore;
 use crate::peer::{Peer, Peers};
 use crate::read_index::Reader;
+use crate::scrub::Scrub;
 use crate::space::Space;
 use crate::state_machine::{Effects, Machine};
+use crate::timing::Timing;
 use crate::types::{StoredMembership, TypeConfig};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
@@ -52,8 +54,14 @@ pub(crate) struct Replica {
     pub(crate) contact: Contact,
     /// What the others said last.
     pub(crate) said: Mutex<BTreeMap<NodeId, Said>>,
-    /// Its state differs from that of most others.
+    /// It is fenced off: its state differs from that of most others, or cannot be read.
     pub(crate) diverged: AtomicBool,
+    /// What an operator should look at.
+    pub(crate) doubt: Mutex<Option<String>>,
+    /// Round trips to the others.
+    pub(crate) timing: Timing,
+    /// Hashing all that is kept.
+    pub(crate) scrub: Scrub,
     /// Held while the membership is changed.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// New requests are refused.
@@ -97,6 +105,26 @@ impl Replica {
         RequestId { client: self.client, seq: self.requests.fetch_add(1, Ordering::Relaxed) }
     }
 
+    /// Keeps what an operator should look at, and says it once.
+    pub(crate) fn doubt(&self, found: Option<String>) {
+        let mut doubt = self.doubt.lock();
+        if let Some(why) = found.as_ref().filter(|_| *doubt != found) {
+            tracing::error!(why, "something is wrong with the data");
+        }
+        // A damaged disk does not become well by itself.
+        if found.is_some() || self.scrub.damage().is_none() {
+            *doubt = found;
+        }
+    }
+
+    /// A read that failed: a disk that does not hold what was written is noticed by whoever reads first.
+    pub(crate) fn noticed(&self, error: StoreError) -> StoreError {
+        if let StoreError::Fatal(why) = &error {
+            self.scrub.found_damage(why);
+        }
+        error
+    }
+
     pub(crate) fn measure_disk(&self) -> u64 {
         let bytes = self.effects.engine.disk_bytes() + self.log.disk_bytes() + self.effects.snapshots.disk_bytes();
         self.disk_bytes.store(bytes, Ordering::Relaxed);
@@ -107,7 +135,8 @@ impl Replica {
         let why = if self.stopping.load(Ordering::Acquire) {
             "this replica is stopping"
         } else if self.diverged.load(Ordering::Acquire) {
-            "the state of this replica differs from that of the others; it must be replaced"
+            "this replica is fenced off: its state differs from that of the others, or its disk is damaged. It must be \
+             healed"
         } else {
             return Ok(());
         };

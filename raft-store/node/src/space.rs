@@ -1,7 +1,8 @@
 //! Room on the disk. A store that cannot write must end, and could not even make room any more; so before that,
 //! writes that grow it are refused, and what makes room goes on.
 //!
-//! The last part of the reserve is a file of its own, given up when others than this replica fill the disk.
+//! The last part of the reserve is a file of its own, given up when others than this replica fill the disk. As long
+//! as it is short, what compaction made unreachable is given back to the file system at once.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,9 +21,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::blocking::blocking;
 use crate::exchange::Said;
 use crate::replica::Replica;
+use crate::state_machine::Effects;
 
 /// How often to look.
 const TICK: Duration = Duration::from_secs(1);
+/// How often to look for something to give back.
+const RECLAIM_TICK: Duration = Duration::from_secs(2);
+/// Keys of one garbage-collection step.
+const GARBAGE_STEP_KEYS: usize = 4_096;
 /// Between tries to give leadership to a replica that has room.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(30);
 
@@ -158,6 +164,36 @@ pub(crate) async fn run(replica: Arc<Replica>) {
     }
 }
 
+/// Gives back what became unreachable since the last time, while the disk is short. Otherwise that goes by itself.
+pub(crate) async fn reclaim(replica: Arc<Replica>) {
+    let mut reclaimed = 0;
+    loop {
+        tokio::time::sleep(RECLAIM_TICK).await;
+        let compacted = replica.effects.engine.compacted();
+        if !replica.space.is_short() || compacted == reclaimed {
+            continue;
+        }
+        let (effects, free) = (replica.effects.clone(), replica.space.free());
+        match tokio::task::spawn_blocking(move || give_back(&effects, free)).await {
+            Ok(Ok(())) => reclaimed = compacted,
+            // Room for it may come.
+            Ok(Err(error)) => tracing::warn!(%error, "nothing could be given back to the disk yet"),
+            Err(error) => tracing::error!(%error, "giving back ended"),
+        }
+    }
+}
+
+fn give_back(effects: &Effects, free: u64) -> Result<(), StoreError> {
+    while effects.engine.collect_garbage(GARBAGE_STEP_KEYS)? {}
+    effects.engine.make_durable()?;
+    // New files are written before the old ones go. When that could need more than there is, the database does it
+    // file by file, in its own time.
+    if effects.engine.disk_bytes() < free {
+        effects.engine.compact_files();
+    }
+    Ok(())
+}
+
 impl Replica {
     /// Refuses, as leader, what would fill this disk or those of a quorum.
     pub(crate) fn room_for(&self, command: &Command) -> Result<(), StoreError> {
@@ -166,7 +202,10 @@ impl Replica {
         }
         let short = self.space.is_short();
         if short || self.others_are_short() {
-            return Err(StoreError::NoSpace("the disk is nearly full; free some of it, or delete objects".into()));
+            return Err(StoreError::NoSpace(
+                "the disk is nearly full: delete objects, or free some of it; writes go on by themselves then"
+                    .into(),
+            ));
         }
         Ok(())
     }

@@ -21,11 +21,13 @@ use crate::log_store::LogStore;
 use crate::peer::{Dial, NetworkFactory, PeerService, Peers, serve};
 use crate::read_index::Question;
 use crate::replica::{PROPOSALS_KIB, Raft, Replica};
+use crate::scrub::Scrub;
 use crate::snapshot::Snapshots;
 use crate::space::Space;
 use crate::state_machine::{Effects, Machine, applied_state};
+use crate::timing::Timing;
 use crate::tls::{PeerIdentity, PeerTls, valid_cluster_id};
-use crate::{NodeConfig, background, forward, identity, read_index, witness};
+use crate::{NodeConfig, background, fence, forward, identity, read_index, witness};
 
 /// Readers and forwarded writes that wait for a round or a call.
 const QUEUE: usize = 16_384;
@@ -60,6 +62,7 @@ pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc
     let (barrier, barrier_queue) = mpsc::channel(QUEUE);
     let (forwards, forward_queue) = mpsc::channel(QUEUE);
     let stop = CancellationToken::new();
+    let fenced = fence::of(&config.data_dir);
     let replica = Arc::new(Replica {
         identity,
         raft,
@@ -76,12 +79,19 @@ pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc
         space,
         contact: Contact::default(),
         said: parking_lot::Mutex::default(),
-        diverged: AtomicBool::new(false),
+        diverged: AtomicBool::new(fenced.is_some()),
+        doubt: parking_lot::Mutex::default(),
+        timing: Timing::default(),
+        scrub: Scrub::default(),
         changing: tokio::sync::Mutex::default(),
         stopping: AtomicBool::new(false),
         stop: stop.clone(),
         config,
     });
+    if let Some(why) = fenced {
+        tracing::error!(why, "this replica was fenced off and serves nothing; kontiki member heal replaces its data");
+        fence::enforce(&replica);
+    }
     let weak = Arc::downgrade(&replica);
     tokio::spawn(read_index::run(weak.clone(), Question::Confirm, confirm_queue, stop.clone()));
     tokio::spawn(read_index::run(weak.clone(), Question::Barrier, barrier_queue, stop.clone()));
@@ -195,16 +205,16 @@ impl Replica {
         }
     }
 
-    /// The voter that has the most of this leader's log, and room for more.
+    /// The voter that has the most of this leader's log, room for more, and data that is right.
     fn heir(&self) -> Option<NodeId> {
         let metrics = self.metrics();
         if metrics.current_leader != Some(self.id()) {
             return None;
         }
         let said = self.said.lock().clone();
-        let short = |id: &NodeId| said.get(id).is_some_and(|said| said.short_of_space);
+        let unfit = |id: &NodeId| said.get(id).is_some_and(|said| !said.may_lead());
         let others = metrics.membership_config.voter_ids().filter(|id| *id != self.id());
-        let voters: Vec<NodeId> = others.filter(|id| !short(id)).collect();
+        let voters: Vec<NodeId> = others.filter(|id| !unfit(id)).collect();
         let replication = metrics.replication?;
         replication
             .into_iter()

@@ -128,21 +128,9 @@ impl Group {
     fn push(&mut self, entry: Entry, responder: Option<ApplyResponder<TypeConfig>>) -> Result<(), io::Error> {
         self.bytes += codec::entry_size(&entry);
         self.last = Some(entry.log_id);
-        let payload = match entry.payload {
-            EntryPayload::Blank => ApplyPayload::Blank,
-            EntryPayload::Normal(command) => {
-                ApplyPayload::Command(codec::command_from_bytes(command.0).map_err(io::Error::other)?)
-            }
-            EntryPayload::Membership(membership) => {
-                let stored = StoredMembership::new(Some(entry.log_id), membership);
-                let bytes = codec::stored_membership_to_bytes(&stored);
-                let members = stored.nodes().map(|(id, _)| *id).collect();
-                self.membership = Some(stored);
-                ApplyPayload::Membership { membership: bytes, members }
-            }
-        };
-        let (index, log_id) = (entry.log_id.index(), codec::log_id_to_bytes(&entry.log_id));
-        self.entries.push(ApplyEntry { index, log_id, payload });
+        let (entry, membership) = to_apply(entry)?;
+        self.membership = membership.or(self.membership.take());
+        self.entries.push(entry);
         self.responders.push(responder);
         Ok(())
     }
@@ -157,6 +145,24 @@ impl Group {
             _ => None,
         })
     }
+}
+
+/// An entry as the engine takes it, and the membership in it.
+pub(crate) fn to_apply(entry: Entry) -> Result<(ApplyEntry, Option<StoredMembership>), io::Error> {
+    let mut membership = None;
+    let payload = match entry.payload {
+        EntryPayload::Blank => ApplyPayload::Blank,
+        EntryPayload::Normal(command) => {
+            ApplyPayload::Command(codec::command_from_bytes(command.0).map_err(io::Error::other)?)
+        }
+        EntryPayload::Membership(found) => {
+            let stored = membership.insert(StoredMembership::new(Some(entry.log_id), found));
+            let members = stored.nodes().map(|(id, _)| *id).collect();
+            ApplyPayload::Membership { membership: codec::stored_membership_to_bytes(stored), members }
+        }
+    };
+    let (index, log_id) = (entry.log_id.index(), codec::log_id_to_bytes(&entry.log_id));
+    Ok((ApplyEntry { index, log_id, payload }, membership))
 }
 
 impl Machine {

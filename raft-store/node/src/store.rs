@@ -81,13 +81,15 @@ impl Store for RaftStore {
 
     async fn get(&self, key: &[u8], at: ReadAt) -> Result<GetReply, StoreError> {
         let at = self.replica.read_at(at).await?;
-        let (kv, revision) = self.replica.effects.engine.get(key, at)?;
+        let found = self.replica.effects.engine.get(key, at);
+        let (kv, revision) = found.map_err(|error| self.replica.noticed(error))?;
         Ok(GetReply { kv, revision })
     }
 
     async fn range(&self, range: RangeRequest) -> Result<RangeReply, StoreError> {
         let at = self.replica.read_at(range.at).await?;
-        blocking(|| self.replica.effects.engine.range(&range, at))
+        let found = blocking(|| self.replica.effects.engine.range(&range, at));
+        found.map_err(|error| self.replica.noticed(error))
     }
 
     async fn watch(&self, watch: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError> {

@@ -17,7 +17,7 @@ use store_api::{Member, NodeId, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::types::{MemberNode, Membership};
-use crate::{NodeConfig, RaftStore};
+use crate::{NodeConfig, Placement, RaftStore};
 
 pub use links::{LinkedDial, Links};
 
@@ -34,6 +34,10 @@ pub struct Options {
     pub snapshot_entries: u64,
     pub log_bytes: u64,
     pub reserve_bytes: u64,
+    /// Replica N is in `zone-N`.
+    pub leader_zones: Vec<&'static str>,
+    /// Where the cluster's temporary directory is made.
+    pub parent: PathBuf,
 }
 
 impl Default for Options {
@@ -47,6 +51,8 @@ impl Default for Options {
             log_bytes: NodeConfig::LOG_BYTES,
             // However full the disk of the machine that runs the tests is.
             reserve_bytes: 0,
+            leader_zones: Vec::new(),
+            parent: std::env::temp_dir(),
         }
     }
 }
@@ -122,7 +128,7 @@ impl Cluster {
 
     /// No replicas yet.
     pub fn empty(options: Options) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = tempfile::tempdir_in(&options.parent).expect("a directory");
         let ca = TestCa::new(&dir.path().join("tls"));
         Self { links: Arc::default(), ca, options, nodes: BTreeMap::new(), dir }
     }
@@ -152,6 +158,10 @@ impl Cluster {
             snapshot_entries: self.options.snapshot_entries,
             log_bytes: self.options.log_bytes,
             reserve_bytes: self.options.reserve_bytes,
+            placement: Placement {
+                zone: format!("zone-{id}"),
+                leader_zones: self.options.leader_zones.iter().map(|zone| (*zone).to_owned()).collect(),
+            },
         }
     }
 
@@ -291,6 +301,12 @@ impl Cluster {
     /// Whether a membership change is under way, as this replica knows it.
     pub fn is_joint(&self, id: NodeId) -> bool {
         crate::membership::is_joint(&self.store(id).replica.membership())
+    }
+
+    /// Silence of a leader that a replica bears before it stands for election.
+    pub fn election_patience(&self, id: NodeId) -> Duration {
+        let replica = &self.store(id).replica;
+        replica.timing.patience(replica.config.election_timeout.start)
     }
 
     /// Changes how much of the disk a running replica keeps free.

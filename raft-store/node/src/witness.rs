@@ -51,6 +51,11 @@ fn lost(dir: &Path, path: &Path, was: &Identity) -> StoreError {
 }
 
 impl Witness {
+    /// For a directory that is about to get this identity.
+    pub(crate) fn of(dir: &Path, identity: &Identity) -> Self {
+        Self { path: dir.with_added_extension("member"), identity: identity.clone() }
+    }
+
     /// Durable on return.
     pub(crate) fn write(&self) -> io::Result<()> {
         let temporary = self.path.with_added_extension("part");

@@ -112,8 +112,9 @@ impl Writer {
 }
 
 pub(super) struct Reader {
+    /// Of what is read, for errors.
     path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<Box<dyn Read + Send>>,
     whole: Sha256,
     header: Header,
     /// The beginning of a record that ends in a later chunk.
@@ -126,9 +127,14 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|e| fatal(path.display(), e))?;
+        Self::of(path, Box::new(file))
+    }
+
+    /// Reads from where it comes from; `path` names it.
+    pub(super) fn of(path: &Path, content: Box<dyn Read + Send>) -> Result<Self, StoreError> {
         let mut reader = Self {
             path: path.to_owned(),
-            file: BufReader::with_capacity(CHUNK_BYTES, file),
+            file: BufReader::with_capacity(CHUNK_BYTES, content),
             whole: Sha256::new(),
             header: Header::default(),
             begun: Vec::new(),

@@ -37,7 +37,15 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// In every call: the cluster, the calling replica, the replica meant.
+/// The newest version of the peer protocol that this version understands. A call says which one is needed to
+/// understand it; replicas of a newer version go on saying the older one until all are upgraded.
+const NEWEST_WIRE: u32 = 1;
+/// Needed to understand what this version says.
+const WIRE: u32 = 1;
+/// Before there was a number it was this one.
+const FIRST_WIRE: u32 = 1;
+/// In every call: the version of the protocol, the cluster, the calling replica, the replica meant.
+const WIRE_VERSION: &str = "kontiki-wire";
 const CLUSTER: &str = "kontiki-cluster";
 const FROM: &str = "kontiki-from";
 const TO: &str = "kontiki-to";
@@ -59,6 +67,7 @@ impl tonic::service::Interceptor for Address {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let metadata = request.metadata_mut();
         let text = |text: &str| text.parse().map_err(|_| Status::internal(format!("{text:?} is not a header value")));
+        metadata.insert(WIRE_VERSION, WIRE.into());
         metadata.insert(CLUSTER, text(&self.cluster)?);
         metadata.insert(FROM, self.from.into());
         metadata.insert(TO, self.to.into());
@@ -81,6 +90,7 @@ impl tonic::service::Interceptor for Gate {
         let Some(peer) = request.extensions().get::<PeerIdentity>() else {
             return Err(Status::unauthenticated("no peer certificate"));
         };
+        check_wire(request.metadata().get(WIRE_VERSION).and_then(|value| value.to_str().ok()))?;
         let claimed = |key| request.metadata().get(key).and_then(|value| value.to_str().ok());
         let claim = |key, want: &str| match claimed(key) {
             Some(found) if found == want => Ok(()),
@@ -96,11 +106,33 @@ impl tonic::service::Interceptor for Gate {
     }
 }
 
+/// Refuses what this version may misunderstand.
+fn check_wire(said: Option<&str>) -> Result<(), Status> {
+    let needed = said.map_or(Some(FIRST_WIRE), |said| said.parse().ok());
+    match needed {
+        Some(FIRST_WIRE..=NEWEST_WIRE) => Ok(()),
+        _ => Err(Status::failed_precondition(format!(
+            "it needs version {} of the peer protocol, this replica knows {NEWEST_WIRE}: upgrade this replica first",
+            said.unwrap_or_default()
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tonic::service::Interceptor;
 
     use super::*;
+
+    #[test]
+    fn a_newer_protocol_is_refused_and_an_older_one_is_not() {
+        assert!(check_wire(None).is_ok(), "of a version before the number");
+        assert!(check_wire(Some("1")).is_ok());
+        for said in ["2", "0", "x", ""] {
+            let refused = check_wire(Some(said)).expect_err(said);
+            assert!(refused.message().contains("upgrade this replica"), "{said}: {refused}");
+        }
+    }
 
     #[test]
     fn a_call_must_come_from_and_go_to_whom_it_says() {

@@ -183,7 +183,7 @@ impl Network {
     async fn snapshot_file(&self, meta: SnapshotMeta) -> Result<Arc<SnapshotFile>, Status> {
         // The whole state is not written for one who is not there.
         let mut client = self.peer.control();
-        let asked = tokio::time::timeout(STREAM_SETUP, client.exchange(ExchangeRequest { index: 0 })).await;
+        let asked = tokio::time::timeout(STREAM_SETUP, client.exchange(ExchangeRequest::default())).await;
         asked.map_err(|_| Status::unavailable("no answer in time"))??;
         let effects = self.effects.clone();
         let built = tokio::task::spawn_blocking(move || effects.outgoing(&meta)).await;

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
@@ -18,6 +19,7 @@ use super::caller::{Caller, Known};
 use super::snapshot_transfer;
 use crate::blocking::blocking;
 use crate::codec;
+use crate::exchange::{round_from_proto, round_to_proto};
 use crate::forward::to_outcome;
 use crate::membership::{Change, Changed};
 use crate::propose::{Attempt, MAX_COMMAND_BYTES, WRITE_TIMEOUT};
@@ -304,11 +306,20 @@ impl RaftService for PeerService {
         request: Request<proto::ExchangeRequest>,
     ) -> Result<Response<proto::ExchangeResponse>, Status> {
         self.admit_member(&request)?;
-        let index = request.into_inner().index;
+        let proto::ExchangeRequest { index, scrub } = request.into_inner();
+        if let Some(round) = scrub {
+            self.replica.scrub.ask(round_from_proto(round));
+        }
         let state = blocking(|| self.replica.effects.engine.state_at(index));
         let state = state.map(|(revision, hash)| proto::exchange_response::State { revision, hash });
         let short_of_space = self.replica.space.is_short();
-        Ok(Response::new(proto::ExchangeResponse { state, short_of_space }))
+        let content = self.replica.scrub.last().map(|content| proto::exchange_response::Content {
+            round: Some(round_to_proto(content.round)),
+            hash: content.hash,
+        });
+        let fenced = self.replica.diverged.load(Ordering::Acquire);
+        let zone = self.replica.config.placement.zone.clone();
+        Ok(Response::new(proto::ExchangeResponse { state, short_of_space, content, fenced, zone }))
     }
 }
 

@@ -141,15 +141,172 @@ async fn a_replica_whose_state_differs_is_fenced_off() {
     put(&cluster.store(right), "a", "right").await;
     cluster.restart(wrong).await;
     let started = Instant::now();
-    let differs = |health: Result<(), String>| health.is_err_and(|why| why.contains("differs from that of the others"));
+    let differs = |health: Result<(), String>| health.is_err_and(|why| why.contains("is fenced off"));
     while !differs(cluster.store(wrong).health()) {
         put(&cluster.store(right), "b", "1").await;
         assert!(started.elapsed() < PATIENCE, "still {:?}", cluster.store(wrong).health());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     println!("fenced off after {:?}", started.elapsed());
+    // It knows it also when it is started again, before it has heard of anyone.
+    cluster.kill(wrong).await;
+    cluster.restart(wrong).await;
+    assert!(differs(cluster.store(wrong).health()));
     let read = get(&cluster.store(wrong), "a", ReadAt::Local).await;
     assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
     assert_eq!(cluster.store(right).health(), Ok(()));
     assert_eq!(get(&cluster.store(right), "a", ReadAt::Linearizable).await, Ok(Some("right".into())));
+}
+
+/// What detection promises, however busy the machine.
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Changes the newest value of `key` on a disk, checksums and all, as no replica would notice by itself.
+fn falsify(dir: &std::path::Path, key: &str) {
+    let pointer = std::fs::read_to_string(dir.join("state/CURRENT")).expect("a pointer");
+    let number = pointer.lines().next().and_then(|line| line.strip_prefix("generation ")).expect("a generation");
+    let db = patiently(|| {
+        let options = rocksdb::Options::default();
+        let path = dir.join(format!("state/db-{number}"));
+        rocksdb::DB::open(&options, path).map_err(|error| StoreError::Fatal(error.to_string()))
+    });
+    let prefix = [b"v", key.as_bytes(), &[0, 1]].concat();
+    let mut iterator = db.raw_iterator();
+    iterator.seek(&prefix);
+    let (found, value) = iterator.item().expect("a version");
+    assert!(found.starts_with(&prefix), "the newest version of {key}");
+    let (found, mut value) = (found.to_vec(), value.to_vec());
+    *value.last_mut().expect("a value") ^= 1;
+    db.put(found, value).expect("written");
+    db.flush().expect("flushed");
+}
+
+/// Nothing is written, nothing is read: the disk of one replica has changed all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_changed_on_disk_is_noticed_within_a_minute() {
+    let mut cluster = Cluster::start(3).await;
+    let wrong = cluster.follower().await;
+    for n in 0..50 {
+        put(&cluster.store(1), &format!("k{n}"), &n.to_string()).await;
+    }
+    cluster.converge().await;
+    cluster.kill(wrong).await;
+    falsify(cluster.data_dir(wrong), "k7");
+    cluster.restart(wrong).await;
+    let started = Instant::now();
+    while cluster.store(wrong).health().err().is_none_or(|why| !why.contains("is fenced off")) {
+        assert!(started.elapsed() < NOTICED_WITHIN, "not noticed: {:?}", cluster.store(wrong).health());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("noticed after {:?}", started.elapsed());
+    let read = get(&cluster.store(wrong), "k7", ReadAt::Local).await;
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    for id in cluster.ids().into_iter().filter(|id| *id != wrong) {
+        assert_eq!(get(&cluster.store(id), "k7", ReadAt::Linearizable).await, Ok(Some("7".into())));
+        assert_eq!((cluster.store(id).health(), cluster.store(id).doubt()), (Ok(()), None));
+    }
+}
+
+/// Of two replicas that differ nobody can tell which is wrong: both say so, and go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_against_one_is_reported() {
+    let mut cluster = Cluster::start(2).await;
+    put(&cluster.store(1), "a", "1").await;
+    cluster.converge().await;
+    cluster.kill(2).await;
+    falsify(cluster.data_dir(2), "a");
+    cluster.restart(2).await;
+    let started = Instant::now();
+    while cluster.ids().into_iter().any(|id| cluster.store(id).doubt().is_none()) {
+        assert!(started.elapsed() < NOTICED_WITHIN, "not reported");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let doubt = cluster.store(1).doubt().expect("a doubt");
+    assert!(doubt.contains("differs from that of replica 2"), "{doubt}");
+    put(&cluster.store(2), "b", "2").await;
+    assert_eq!(cluster.store(1).health(), Ok(()));
+}
+
+/// A file system of its own, in memory; gone when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` with a word where it cannot be had.
+    fn mount(mib: u32) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let size = format!("size={mib}m");
+        let flags = nix::mount::MsFlags::empty();
+        match nix::mount::mount(Some("tmpfs"), dir.path(), Some("tmpfs"), flags, Some(size.as_str())) {
+            Ok(()) => Some(Self(dir)),
+            Err(error) => {
+                println!("skipped: a small file system cannot be mounted here: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the databases close a moment after their last owner has gone.
+        if let Err(error) = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH) {
+            eprintln!("{} stays mounted: {error}", self.0.path().display());
+        }
+    }
+}
+
+/// Nobody's clever compression makes it smaller.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..bytes).map(next).collect()
+}
+
+/// A disk that is really full: writes are turned away before it is, and objects can still be deleted, after which it
+/// recovers without anybody's doing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_disk_fills_up_and_recovers_by_itself() {
+    const OBJECT: usize = 512 << 10;
+    const MAX_OBJECTS: u64 = 2_000;
+    let Some(disk) = SmallDisk::mount(512) else { return };
+    let options = Options {
+        reserve_bytes: 192 << 20,
+        log_bytes: 16 << 20,
+        history: Duration::from_secs(2),
+        parent: disk.0.path().to_owned(),
+        ..Options::default()
+    };
+    let cluster = Cluster::start_with(1, options).await;
+    let store = cluster.store(1);
+    let mut written = 0;
+    let refused = loop {
+        assert!(written < MAX_OBJECTS, "the disk does not fill up");
+        match store.txn(Txn::put(format!("k{written}"), noise(written, OBJECT))).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    println!("full after {written} objects: {refused}");
+    assert!(matches!(&refused, StoreError::NoSpace(why) if why.contains("nearly full")), "{refused:?}");
+    assert!(written > 100, "the store had room for more than {written}");
+    let found = store.get(b"k7", ReadAt::Linearizable).await.expect("read").kv.expect("kept");
+    assert_eq!(found.value, noise(7, OBJECT), "what was acknowledged is kept, and reads go on");
+    for n in 0..written - 10 {
+        store.txn(Txn::delete(format!("k{n}"))).await.expect("deleted");
+    }
+    let started = Instant::now();
+    while let Err(error) = store.txn(Txn::put("again", noise(0, OBJECT))).await {
+        assert!(matches!(error, StoreError::NoSpace(_)), "{error:?}");
+        assert!(started.elapsed() < 2 * PATIENCE, "it does not recover");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!("writes go on after {:?}", started.elapsed());
+    let last = written - 1;
+    let found = store.get(format!("k{last}").as_bytes(), ReadAt::Linearizable).await.expect("read").kv.expect("kept");
+    assert_eq!(found.value, noise(last, OBJECT));
 }

@@ -1,9 +1,11 @@
 //! Whole clusters in one process: what a store promises, also when replicas fail.
 
 mod admin;
+mod anew;
 mod conformance;
 mod disks;
 mod failures;
 mod members;
 mod sizes;
 mod support;
+mod timing;

@@ -45,6 +45,59 @@ async fn a_removed_replica_stops_and_never_comes_back() {
     cluster.converge().await;
 }
 
+/// The machine is gone for good: one step gives its place to another, and at no time do the two left not suffice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_member_is_replaced_in_one_step() {
+    let mut cluster = Cluster::start(3).await;
+    let dead = cluster.follower().await;
+    let store = cluster.store(cluster.leader().await);
+    let fresh = store.allocate_node_id().await.expect("an id");
+    cluster.add_node(fresh).await;
+    let member = cluster.member(fresh, true);
+    let alive = store.replace_member(member.clone(), dead).await;
+    assert!(matches!(&alive, Err(StoreError::Invalid(why)) if why.contains("answers, so it is not dead")), "{alive:?}");
+    cluster.kill(dead).await;
+    store.txn(Txn::put("a", "1")).await.expect("two of three");
+    let voters = |cluster: &Cluster| -> Vec<u64> {
+        let status = cluster.store(fresh).status();
+        status.members.iter().filter(|member| member.voter).map(|member| member.id).collect()
+    };
+    store.replace_member(member.clone(), dead).await.expect("replaced");
+    cluster.store(fresh).wait_ready(PATIENCE).await.expect("ready");
+    let members = voters(&cluster);
+    assert!(members.len() == 3 && members.contains(&fresh) && !members.contains(&dead), "{members:?}");
+    store.replace_member(member, dead).await.expect("doing it again changes nothing");
+    assert_eq!(voters(&cluster), members);
+    assert_eq!(store.status().members.len(), 3);
+    // The old one comes back, and learns that it is none any more.
+    cluster.restart(dead).await;
+    tokio::time::timeout(PATIENCE, cluster.store(dead).stopped()).await.expect("the replaced replica stops");
+    cluster.kill(dead).await;
+    store.txn(Txn::put("a", "2")).await.expect("written");
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_goes_to_the_preferred_zone() {
+    const WITHIN: Duration = Duration::from_secs(90);
+    let options = Options { leader_zones: vec!["zone-3", "zone-2"], ..Options::default() };
+    let mut cluster = Cluster::start_with(3, options).await;
+    let arrives = async |cluster: &Cluster, id: u64| {
+        let started = Instant::now();
+        while cluster.leader().await != id {
+            assert!(started.elapsed() < WITHIN, "replica {id} does not lead");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        println!("replica {id} leads after {:?}", started.elapsed());
+    };
+    arrives(&cluster, 3).await;
+    cluster.kill(3).await;
+    arrives(&cluster, 2).await;
+    cluster.restart(3).await;
+    arrives(&cluster, 3).await;
+    cluster.store(1).txn(Txn::put("a", "1")).await.expect("written");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_can_be_removed() {
     let mut cluster = Cluster::start(3).await;

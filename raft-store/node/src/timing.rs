@@ -1,0 +1,108 @@
+//! How long a leader may be silent before another is elected: longer where round trips are long.
+//!
+//! The configured timeout is the shortest. Between far or busy machines it is too short: every delay would begin an
+//! election, which takes several round trips itself. Round trips to the voters are measured all the time, and no
+//! election begins before five of them, as long as the slow ones among the recent ones, have passed without a word of
+//! the leader.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::replica::Replica;
+
+/// Round trips remembered: about a minute of them.
+const REMEMBERED: usize = 64;
+/// Of these in a hundred, that many are faster than what counts: one that was slow says nothing.
+const PERCENT: usize = 90;
+/// What an election takes, and some delays besides.
+const ROUND_TRIPS: u32 = 5;
+/// However long they take, a dead leader is noticed after this.
+const LONGEST: Duration = Duration::from_secs(5);
+/// How often the time is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The round trips measured last.
+#[derive(Default)]
+pub(crate) struct Timing(Mutex<VecDeque<Duration>>);
+
+impl Timing {
+    pub(crate) fn measured(&self, round_trip: Duration) {
+        let mut recent = self.0.lock();
+        if recent.len() >= REMEMBERED {
+            recent.pop_front();
+        }
+        recent.push_back(round_trip);
+    }
+
+    /// What a slow one takes.
+    fn slow(&self) -> Duration {
+        let mut recent: Vec<Duration> = self.0.lock().iter().copied().collect();
+        recent.sort_unstable();
+        recent.get(recent.len() * PERCENT / 100).copied().unwrap_or_default()
+    }
+
+    /// Silence of the leader after which an election may begin.
+    pub(crate) fn patience(&self, configured: Duration) -> Duration {
+        patience(configured, self.slow())
+    }
+}
+
+fn patience(configured: Duration, round_trip: Duration) -> Duration {
+    (round_trip * ROUND_TRIPS).min(LONGEST).max(configured)
+}
+
+/// Whether an election may begin, if raft finds it due.
+fn may_elect(fenced: bool, silence: Option<Duration>, patience: Duration) -> bool {
+    !fenced && silence.is_none_or(|silence| silence >= patience)
+}
+
+/// Runs until the replica stops.
+pub(crate) async fn run(replica: Arc<Replica>) {
+    let mut allowed = None;
+    loop {
+        tokio::time::sleep(TICK).await;
+        let patience = replica.timing.patience(replica.config.election_timeout.start);
+        let silence = replica.contact.age(Instant::now());
+        let fenced = replica.diverged.load(Ordering::Acquire);
+        let now = may_elect(fenced, silence, patience);
+        if allowed != Some(now) {
+            allowed = Some(now);
+            replica.raft.runtime_config().elect(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_grows_with_the_round_trips() {
+        let configured = Duration::from_millis(500);
+        let of = |millis| patience(configured, Duration::from_millis(millis)).as_millis();
+        assert_eq!([of(0), of(1), of(100), of(101), of(300), of(5_000)], [500, 500, 500, 505, 1_500, 5_000]);
+        let timing = Timing::default();
+        let measure = |count, millis| (0..count).for_each(|_| timing.measured(Duration::from_millis(millis)));
+        measure(95, 1);
+        measure(5, 3_000);
+        assert_eq!(timing.patience(configured), configured, "a few that were slow say nothing");
+        measure(10, 400);
+        assert_eq!(timing.patience(configured), Duration::from_secs(2));
+        measure(REMEMBERED, 1);
+        assert_eq!(timing.patience(configured), configured, "the network is well again");
+    }
+
+    #[test]
+    fn elections_wait_for_the_patience_to_end() {
+        let patience = Duration::from_secs(2);
+        let ask = |fenced, silence: Option<u64>| may_elect(fenced, silence.map(Duration::from_millis), patience);
+        assert!(ask(false, None), "nobody was ever heard of");
+        assert!(!ask(false, Some(1_999)) && ask(false, Some(2_000)));
+        assert!(!ask(true, None) && !ask(true, Some(9_000)), "it has the wrong data");
+    }
+}
