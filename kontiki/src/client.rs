@@ -106,7 +106,29 @@ impl Client {
         answer.map_err(|_| format!("{} did not answer within {} s", self.server, self.timeout.as_secs()))?
     }
 
+    /// An answer of any length, read as it comes; `patience` is until it begins. `Err` with the message of the
+    /// `Status` when it is none.
+    pub(crate) async fn download(&self, path: &str, patience: Duration) -> Result<Download, Failure> {
+        let begun = tokio::time::timeout(patience, self.open("POST", path, None)).await;
+        let answer = begun.map_err(|_| format!("{} did not answer within {} s", self.server, patience.as_secs()))??;
+        if answer.status() != 200 {
+            return Err(collect(answer).await?.ok().err().unwrap_or_else(|| "an unexpected answer".into()));
+        }
+        let bytes = answer.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+        let bytes = bytes.ok_or("the server does not say how much it sends")?;
+        Ok(Download { bytes, body: answer.into_body() })
+    }
+
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+        collect(self.open(method, path, body).await?).await
+    }
+
+    async fn open(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<http::Response<hyper::body::Incoming>, Failure> {
         let uri: http::Uri = format!("{}{path}", self.server).parse()?;
         let host = uri.host().ok_or("the server address has no host")?.trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(443);
@@ -126,10 +148,40 @@ impl Client {
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
-        let answer = sender.send_request(request.body(Full::new(Bytes::from(bytes)))?).await?;
-        let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await?.to_bytes();
-        Ok(Answer { status, body })
+        Ok(sender.send_request(request.body(Full::new(Bytes::from(bytes)))?).await?)
+    }
+}
+
+async fn collect(answer: http::Response<hyper::body::Incoming>) -> Result<Answer, Failure> {
+    let status = answer.status().as_u16();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await?.to_bytes();
+    Ok(Answer { status, body })
+}
+
+/// An answer that is being read.
+pub(crate) struct Download {
+    /// In all.
+    pub(crate) bytes: u64,
+    body: hyper::body::Incoming,
+}
+
+/// A server that sends nothing for so long sends nothing more.
+const SILENCE: Duration = Duration::from_secs(60);
+
+impl Download {
+    /// The next part; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
+            match frame.map_err(|_| format!("the server sent nothing for {} s", SILENCE.as_secs()))?.transpose()? {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
     }
 }
 

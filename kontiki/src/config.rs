@@ -48,6 +48,12 @@ pub(crate) struct ServerConfiguration {
     /// Versions that are served besides the stable ones, as upstream's `--runtime-config`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) runtime_config: String,
+    /// Where this replica is: a data centre, a rack.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) zone: String,
+    /// Zones whose replicas should lead, best first; anywhere when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) leader_zones: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -109,6 +115,8 @@ impl ServerConfiguration {
             encryption_provider_config: None,
             encryption_provider_config_automatic_reload: false,
             runtime_config: String::new(),
+            zone: String::new(),
+            leader_zones: Vec::new(),
         }
     }
 }

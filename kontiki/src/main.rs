@@ -8,8 +8,13 @@
 //!     kontiki token     make a join token
 //!     kontiki cert      list and renew certificates, replace CAs
 //!     kontiki encryption   encrypt anew what is encrypted at rest
+//!     kontiki member    list, add, replace, heal and remove replicas
+//!     kontiki backup    copy the cluster's data to a file, verify such a file
+//!     kontiki restore   begin a new cluster with a backup
+//!     kontiki recover   begin a new cluster with what a survivor has, when the quorum is lost
 
 mod agent;
+mod backup;
 mod cert;
 mod client;
 mod config;
@@ -17,7 +22,12 @@ mod encryption;
 mod kubeconfig;
 mod lock;
 mod logging;
+mod member;
+mod progress;
 mod prometheus;
+mod recover;
+mod replicas;
+mod restore;
 mod server;
 mod status;
 mod store;
@@ -42,11 +52,13 @@ use clap::{Parser, Subcommand};
   kontiki token create --kubeconfig F          a token for further servers and agents
   kontiki server --join https://10.0.0.1:6443 --token T --advertise 10.0.0.2
   kontiki agent --join https://10.0.0.1:6443 --token T
+  kontiki member list --kubeconfig F           replicas and how they are; add, replace, heal, remove
+  kontiki backup FILE --kubeconfig F           a copy of everything, verified; restore makes a cluster of it
 
 Environment:
   KONTIKI_LOG          what server and agent log: info (default), debug, info,store_node=debug, ...
   KONTIKI_LOG_FORMAT   json for one JSON object a line; text by default
-  KUBECONFIG           for status and token, instead of --kubeconfig"
+  KUBECONFIG           for status, token, member and backup, instead of --kubeconfig"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -63,6 +75,10 @@ enum Command {
     Token(token::TokenArgs),
     Cert(cert::CertArgs),
     Encryption(encryption::EncryptionArgs),
+    Member(member::MemberArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
+    Recover(recover::RecoverArgs),
 }
 
 /// What any command can fail with: a sentence for the operator, with the cause and the next step.
@@ -91,6 +107,10 @@ fn main() -> ExitCode {
             Command::Token(args) => token::run(args).await,
             Command::Cert(args) => cert::run(args).await,
             Command::Encryption(args) => encryption::run(args).await,
+            Command::Member(args) => member::run(args).await,
+            Command::Backup(args) => backup::run(args).await,
+            Command::Restore(args) => restore::run(args).await,
+            Command::Recover(args) => recover::run(args).await,
         }
     });
     // A task that hangs in a blocking call must not keep an ended command alive.

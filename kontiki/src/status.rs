@@ -30,7 +30,7 @@ enum Output {
 }
 
 /// How long one replica may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let kubeconfig = Kubeconfig::read(&args.kubeconfig)?;
@@ -109,15 +109,9 @@ fn text(report: &Value, now: jiff::Timestamp) -> String {
     };
     let mut lines = vec![["ID", "ROLE", "API", "REVISION", "LAG", "DISK", "CERTIFICATES", "PID"].map(str::to_owned)];
     for replica in report["replicas"].as_array().into_iter().flatten() {
-        let role = match (replica["reachable"] == true, replica["leader"] == true, replica["voter"] == true) {
-            (false, ..) => "unreachable",
-            (_, true, _) => "leader",
-            (_, _, true) => "follower",
-            _ => "learner",
-        };
         lines.push([
             shown(&replica["id"]),
-            role.to_owned(),
+            role(replica).to_owned(),
             shown(&replica["api"]),
             shown(&replica["revision"]),
             shown(&replica["lag"]),
@@ -128,15 +122,39 @@ fn text(report: &Value, now: jiff::Timestamp) -> String {
             shown(&replica["pid"]),
         ]);
     }
-    let widths: Vec<usize> =
-        (0..8).map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0)).collect();
-    let mut out = format!("cluster {}, term {}\n\n", shown(&report["clusterID"]), shown(&report["term"]));
+    let head = format!("cluster {}, term {}\n\n", shown(&report["clusterID"]), shown(&report["term"]));
+    head + &table(&lines) + &complaints(report)
+}
+
+/// What a replica is, in a word.
+pub(crate) fn role(replica: &Value) -> &'static str {
+    match (replica["reachable"] == true, replica["leader"] == true, replica["voter"] == true) {
+        (false, ..) => "unreachable",
+        (_, true, _) => "leader",
+        (_, _, true) => "follower",
+        _ => "learner",
+    }
+}
+
+/// Columns as wide as they must be.
+pub(crate) fn table<const N: usize>(lines: &[[String; N]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut out = String::new();
     for line in lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
     }
     out
+}
+
+/// What replicas that answer say is wrong with them.
+fn complaints(report: &Value) -> String {
+    let replicas = report["replicas"].as_array().into_iter().flatten();
+    let unwell = replicas.filter_map(|replica| Some((&replica["id"], replica["health"].as_str()?)));
+    let lines: String = unwell.map(|(id, why)| format!("replica {id}: {why}\n")).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 /// `364d` until the first certificate ends.
@@ -169,12 +187,11 @@ mod tests {
                 "api": format!("https://127.0.0.1:644{id}"), "members": [],
                 "certificates": [{"name": "apiserver", "expires": "2027-11-22T00:00:00Z"}]})
         };
+        let mut unwell = up(2, false, 48);
+        unwell["health"] = "no leader is known".into();
         let first = json!({"clusterID": "abcd", "term": 3});
-        let answers = vec![
-            (member(1), Ok(up(1, true, 50))),
-            (member(2), Ok(up(2, false, 48))),
-            (member(3), Err("cannot connect".into())),
-        ];
+        let answers =
+            vec![(member(1), Ok(up(1, true, 50))), (member(2), Ok(unwell)), (member(3), Err("cannot connect".into()))];
         let report = report(&first, answers);
         assert_eq!(report["replicas"][1]["lag"], 2);
         expect![[r#"
@@ -184,6 +201,8 @@ mod tests {
             1   leader       https://127.0.0.1:6441  50        0    2.0 MiB  365d left     101
             2   follower     https://127.0.0.1:6442  48        2    2.0 MiB  365d left     102
             3   unreachable  https://127.0.0.1:6443  -         -    -        -             -
+
+            replica 2: no leader is known
         "#]]
         .assert_eq(&text(&report, "2026-11-22T00:00:00Z".parse().expect("time")));
     }

@@ -1,6 +1,6 @@
 //! `kontiki token`: bootstrap tokens for servers and agents to join with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use pki::join::JoinToken;
@@ -44,13 +44,20 @@ enum Purpose {
 
 pub(crate) async fn run(args: TokenArgs) -> Result<(), Failure> {
     let TokenCommand::Create { kubeconfig, purpose, hours } = args.command;
-    let kubeconfig = Kubeconfig::read(&kubeconfig)?;
-    let token = JoinToken::generate(&pki::authority::public_key_hash(&kubeconfig.ca_pem)?);
     let groups = match purpose {
         Purpose::Server => server::SERVERS.to_owned(),
         Purpose::Agent => server::AGENTS.to_owned(),
         Purpose::Any => format!("{},{}", server::SERVERS, server::AGENTS),
     };
+    let server = Kubeconfig::read(&kubeconfig)?.server;
+    println!("{}", create(&kubeconfig, &server, &groups, hours).await?);
+    Ok(())
+}
+
+/// A new token for these groups, made through one server.
+pub(crate) async fn create(kubeconfig: &Path, server: &str, groups: &str, hours: i64) -> Result<JoinToken, Failure> {
+    let kubeconfig = Kubeconfig::read(kubeconfig)?;
+    let token = JoinToken::generate(&pki::authority::public_key_hash(&kubeconfig.ca_pem)?);
     let expiration = crate::now() + jiff::SignedDuration::from_hours(hours);
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
@@ -61,7 +68,6 @@ pub(crate) async fn run(args: TokenArgs) -> Result<(), Failure> {
             "usage-bootstrap-authentication": "true", "usage-bootstrap-signing": "true", "description": "kontiki token create",
         },
     });
-    Client::new(&kubeconfig)?.post("/api/v1/namespaces/kube-system/secrets", &secret).await?.ok()?;
-    println!("{token}");
-    Ok(())
+    Client::new(&kubeconfig)?.at(server).post("/api/v1/namespaces/kube-system/secrets", &secret).await?.ok()?;
+    Ok(token)
 }

@@ -2,6 +2,7 @@
 //!
 //! The binary is `KONTIKI_BIN`, or `kontiki` beside the test's own target directory.
 
+pub mod servers;
 pub mod store;
 
 use std::io::{BufRead, BufReader, Read};

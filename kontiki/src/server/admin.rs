@@ -12,16 +12,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api_encryption::SealedStore;
-use api_http::AdminApi;
+use api_http::{AdminApi, Download};
 use api_machinery::{ApiError, UserInfo, Value};
 use async_trait::async_trait;
 use pki::authority::{Authority, Request};
 use serde_json::json;
 use store_api::{Member, Store};
 use store_node::RaftStore;
+use tokio_util::sync::CancellationToken;
 
 use super::identity::ETCD_CA;
-use super::{certificates, encryption};
+use super::{certificates, encryption, members};
 use crate::config::ServerConfiguration;
 use crate::now;
 
@@ -37,6 +38,8 @@ pub(crate) struct Admin {
     pub(crate) store: Arc<RaftStore>,
     /// Where something is encrypted at rest.
     pub(crate) sealed: Option<Arc<SealedStore>>,
+    /// Ends the process in order.
+    pub(crate) stop: CancellationToken,
 }
 
 #[async_trait]
@@ -62,7 +65,22 @@ impl AdminApi for Admin {
                 api_machinery::Reason::Forbidden,
                 "forbidden: this token may not bring in such a machine",
             )),
-            _ => Err(ApiError::no_such_path()),
+            _ => match path.strip_prefix("members/") {
+                Some(what) => self.members(what, user, &body).await,
+                None => Err(ApiError::no_such_path()),
+            },
+        }
+    }
+
+    async fn download(&self, path: &str, user: &UserInfo) -> Option<Result<Download, ApiError>> {
+        match path {
+            "backup" if user.is_in(UserInfo::MASTERS) => Some(members::copy(self).await),
+            "backup" => Some(Err(ApiError::new(
+                403,
+                api_machinery::Reason::Forbidden,
+                "forbidden: only members of system:masters may copy the store",
+            ))),
+            _ => None,
         }
     }
 }
@@ -135,17 +153,23 @@ impl Admin {
         Ok(names.filter(|name| name.starts_with("sa") && name.ends_with(".key")).collect())
     }
 
-    /// Adds a started replica: learner, catch up, voter.
+    /// Adds a started replica: learner, catch up, voter. It may take the place of a member that is dead.
     async fn add_server(&self, body: &Value) -> Result<Value, ApiError> {
         let id = body["id"].as_u64().ok_or_else(|| ApiError::bad_request("id is missing"))?;
         let member = Member {
             id,
             peer_addr: text(body, "peer")?.to_owned(),
             api_url: text(body, "api")?.to_owned(),
-            voter: true,
+            voter: body["voter"] != false,
             ..Member::default()
         };
-        self.store.add_member(member, true).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
+        let voter = member.voter;
+        match (voter, body["replaces"].as_u64()) {
+            (true, Some(dead)) => self.store.replace_member(member, dead).await,
+            (false, Some(_)) => return Err(ApiError::bad_request("a learner takes nobody's place")),
+            (_, None) => self.store.add_member(member, voter).await,
+        }
+        .map_err(members::refused)?;
         Ok(json!({"members": self.store.status().members.len()}))
     }
 }

@@ -9,6 +9,8 @@ use clap::Args;
 #[command(after_help = "Examples:
   kontiki server --init --advertise 10.0.0.1
   kontiki server --join https://10.0.0.1:6443 --token abcdef.0123456789abcdef:sha256:... --advertise 10.0.0.2
+  kontiki server --join https://10.0.0.1:6443 --token T --advertise 10.0.0.4 --replace 3   in a dead member's place
+  kontiki server --join https://10.0.0.1:6443 --token T --advertise 10.0.0.5 --learner     serves reads, has no vote
   kontiki server --config /etc/kontiki/server.yaml
 
 It stays in the foreground. Run again on the same --data-dir, with --init or --join or without, it continues
@@ -29,6 +31,18 @@ pub(crate) struct ServerArgs {
     /// Join token (kontiki token create); needed with --join until the server is a member
     #[arg(long, env = "KONTIKI_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// With --join: keep a copy and serve from it, without a vote (kontiki member promote gives it one)
+    #[arg(long, requires = "join", conflicts_with = "replace")]
+    pub(crate) learner: bool,
+    /// With --join: take the place of this member, which is dead and removed in the same step
+    #[arg(long, value_name = "ID", requires = "join")]
+    pub(crate) replace: Option<u64>,
+    /// Where this replica is (a data centre, a rack); kept in the configuration
+    #[arg(long, value_name = "NAME")]
+    pub(crate) zone: Option<String>,
+    /// Zones whose replicas should lead, best first; kept in the configuration, to be the same on all replicas
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(crate) leader_zones: Vec<String>,
     /// Address others reach this machine by; needed with --init and --join
     #[arg(long, value_name = "IP")]
     pub(crate) advertise: Option<std::net::IpAddr>,

@@ -25,12 +25,29 @@ const JOIN_PAUSE: Duration = Duration::from_secs(1);
 /// The file of a join that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Pending {
+pub(super) struct Pending {
     /// `https://HOST:PORT` of the server that is asked.
-    server: String,
-    ca: String,
-    /// `ID.SECRET`
-    token: String,
+    pub(super) server: String,
+    pub(super) ca: String,
+    /// `ID.SECRET`; absent where the replica has the CA's key already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<String>,
+    /// It gets no vote.
+    #[serde(default)]
+    pub(super) learner: bool,
+    /// The dead member whose place it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replaces: Option<u64>,
+}
+
+/// The join that goes on at the next start.
+pub(super) fn read(data_dir: &Path) -> Result<Pending, Failure> {
+    config::read(&file(data_dir))
+}
+
+/// The next start goes on with it.
+pub(super) fn write(data_dir: &Path, pending: &Pending) -> Result<(), Failure> {
+    config::write(&file(data_dir), pending)
 }
 
 /// A server to be added once it runs.
@@ -39,21 +56,16 @@ pub(crate) struct Joining {
     id: u64,
     peer: String,
     api: String,
+    learner: bool,
+    replaces: Option<u64>,
     file: PathBuf,
 }
 
 impl Joining {
     /// Remembers how to go on.
-    pub(super) fn begin(
-        config: &ServerConfiguration,
-        url: &str,
-        ca: &str,
-        token: &JoinToken,
-        client: Client,
-    ) -> Result<Self, Failure> {
-        let file = file(&config.data_dir);
-        config::write(&file, &Pending { server: url.to_owned(), ca: ca.to_owned(), token: token.bearer() })?;
-        Ok(Self::new(config, client, file))
+    pub(super) fn begin(config: &ServerConfiguration, pending: &Pending, client: Client) -> Result<Self, Failure> {
+        write(&config.data_dir, pending)?;
+        Ok(Self::new(config, pending, client))
     }
 
     /// One that was interrupted; `None`: the server is a member, or was never to join.
@@ -66,17 +78,28 @@ impl Joining {
             // The old token may have expired meanwhile.
             let token = JoinToken::parse(token)?;
             let (client, ca) = trusted(url, &token).await?;
-            return Ok(Some(Self::begin(config, url, &ca, &token, client)?));
+            let before: Pending = config::read(&file)?;
+            let pending = Pending { server: url.clone(), ca, token: Some(token.bearer()), ..before };
+            return Ok(Some(Self::begin(config, &pending, client)?));
         }
         let pending: Pending = config::read(&file)?;
-        let client = Client::with_token(&pending.server, &pending.ca, &pending.token)?;
-        Ok(Some(Self::new(config, client, file)))
+        let client = match &pending.token {
+            Some(token) => Client::with_token(&pending.server, &pending.ca, token)?,
+            None => super::heal::admin_client(config)?.at(&pending.server),
+        };
+        Ok(Some(Self::new(config, &pending, client)))
     }
 
-    fn new(config: &ServerConfiguration, client: Client, file: PathBuf) -> Self {
-        let api = format!("https://{}", config.api.advertise);
-        let client = client.timeout(JOIN_TIMEOUT);
-        Self { client, id: config.id, peer: config.peer.advertise.clone(), api, file }
+    fn new(config: &ServerConfiguration, pending: &Pending, client: Client) -> Self {
+        Self {
+            client: client.timeout(JOIN_TIMEOUT),
+            id: config.id,
+            peer: config.peer.advertise.clone(),
+            api: format!("https://{}", config.api.advertise),
+            learner: pending.learner,
+            replaces: pending.replaces,
+            file: file(&config.data_dir),
+        }
     }
 
     /// Asks to be made a member, patiently. To ask again when it is one already changes nothing.
@@ -94,7 +117,10 @@ impl Joining {
     }
 
     async fn ask(&self) -> Result<crate::client::Answer, Failure> {
-        let body = json!({"id": self.id, "peer": self.peer, "api": self.api});
+        let mut body = json!({"id": self.id, "peer": self.peer, "api": self.api, "voter": !self.learner});
+        if let Some(dead) = self.replaces {
+            body["replaces"] = dead.into();
+        }
         self.client.post("/kontiki/v1/join/server/ready", &body).await
     }
 
@@ -135,6 +161,10 @@ mod tests {
             encryption_provider_config: None,
             encryption_provider_config_automatic_reload: false,
             runtime_config: None,
+            learner: false,
+            replace: None,
+            zone: None,
+            leader_zones: Vec::new(),
         }
     }
 
@@ -147,10 +177,17 @@ mod tests {
         let ca = ca.certificate_pem();
         let token = JoinToken::generate(&pki::authority::public_key_hash(ca).expect("hash"));
         let client = Client::with_token("https://b:6443", ca, &token.bearer()).expect("client");
-        Joining::begin(&config, "https://b:6443", ca, &token, client).expect("begins");
+        let pending = Pending {
+            server: "https://b:6443".into(),
+            ca: ca.into(),
+            token: Some(token.bearer()),
+            learner: false,
+            replaces: Some(3),
+        };
+        Joining::begin(&config, &pending, client).expect("begins");
 
         let resumed = Joining::resume(&args, &config).await.expect("reads").expect("goes on");
-        assert_eq!((resumed.client.server.as_str(), resumed.id), ("https://b:6443", 7));
+        assert_eq!((resumed.client.server.as_str(), resumed.id, resumed.replaces), ("https://b:6443", 7, Some(3)));
         let refused = crate::client::Answer { status: 401, body: bytes::Bytes::from_static(b"Unauthorized") };
         let error = resumed.finish(&refused).expect_err("refused").to_string();
         assert!(error.contains("with a new one"), "{error}");

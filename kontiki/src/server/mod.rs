@@ -9,11 +9,13 @@ mod controllers;
 mod encryption;
 mod endpoints;
 mod etcd;
+pub(crate) mod heal;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
 mod joining;
 mod kms;
+mod members;
 mod objects;
 mod rbac;
 pub(crate) mod setup;
@@ -29,7 +31,7 @@ use api_auth::authz::{self, Authorizer, node::NodeAuthorizer, rbac::Rbac};
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
 use store_api::{DynStore, Member};
-use store_node::{NodeConfig, RaftStore};
+use store_node::{NodeConfig, Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
@@ -68,7 +70,12 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.runtime_config = args.runtime_config.unwrap_or(config.runtime_config);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
-    serve(config, joining, metrics, stop).await
+    let data_dir = config.data_dir.clone();
+    serve(config, joining, metrics, stop).await?;
+    match heal::is_wanted(&data_dir) {
+        true => Err(heal::start_over()),
+        false => Ok(()),
+    }
 }
 
 /// SIGTERM and SIGINT end the process in order.
@@ -98,7 +105,7 @@ async fn serve(
     let raft = start_store(&config, &identity).await?;
     let sealed = encryption::sealed(&config, &raft, &stop).await?;
     tokio::spawn(stop_with_store(raft.clone(), stop.clone()));
-    let waiting = waiting::Waiting::new(&config, &identity, source(&config, &identity, &raft))?;
+    let waiting = waiting::Waiting::new(&config, &identity, source(&config, &identity, &raft), stop.clone())?;
     let registry = tokio::select! {
         registry = become_ready(&config, joining, &raft, encryption::store(&raft, &sealed), &stop) => registry?,
         never = waiting.serve(&listener) => match never {},
@@ -119,8 +126,8 @@ async fn serve(
     let controllers = controllers::Controllers::new(&config, &registry, &authorizer);
     let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
-    let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed };
-    let server = http_server(&config, &identity, &registry, authorizer, admin, bootstrapped, metrics)?;
+    let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed, stop: stop.clone() };
+    let server = http_server(admin, &identity, &registry, authorizer, bootstrapped, metrics)?;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
@@ -186,7 +193,7 @@ async fn start_store(config: &ServerConfiguration, identity: &Identity) -> Resul
         snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
         log_bytes: NodeConfig::LOG_BYTES,
         reserve_bytes: NodeConfig::RESERVE_BYTES,
-        placement: Default::default(),
+        placement: Placement { zone: config.zone.clone(), leader_zones: config.leader_zones.clone() },
     })
     .await?;
     Ok(raft)
@@ -258,14 +265,14 @@ fn authorizer(registry: &Arc<Registry>, rbac: Arc<Rbac>) -> Arc<dyn Authorizer> 
 }
 
 fn http_server(
-    config: &ServerConfiguration,
+    admin: admin::Admin,
     identity: &Identity,
     registry: &Arc<Registry>,
     authorizer: Arc<dyn Authorizer>,
-    admin: admin::Admin,
     bootstrapped: Flag,
     metrics: Metrics,
 ) -> Result<api_http::Server, Failure> {
+    let config = &admin.config;
     let objects: Arc<dyn api_auth::Objects> = Arc::new(objects::CachedObjects(registry.clone()));
     let accounts =
         ServiceAccounts { issuer: registry.config.tokens.clone(), objects: objects.clone(), now: crate::now };

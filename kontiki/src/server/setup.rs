@@ -2,16 +2,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pki::join::JoinToken;
 use serde_json::json;
 
 use super::args::ServerArgs;
-use super::joining::Joining;
+use super::heal;
+use super::joining::{Joining, Pending};
 use crate::Failure;
 use crate::client::Client;
 use crate::config::{self, API_VERSION, Endpoint, InitialMember, ServerConfiguration};
 use crate::kubeconfig::Kubeconfig;
+
+/// How often a server is asked for its CA while it is not ready for that.
+const CA_TRIES: u32 = 20;
+const CA_PAUSE: Duration = Duration::from_millis(500);
 
 /// The configuration to run with, and what is left to do for a join.
 pub(crate) async fn prepare(args: &ServerArgs) -> Result<(ServerConfiguration, Option<Joining>), Failure> {
@@ -20,7 +26,12 @@ pub(crate) async fn prepare(args: &ServerArgs) -> Result<(ServerConfiguration, O
         if args.init || args.join.is_some() {
             tracing::info!(file = %file.display(), "this data directory is a replica already: continuing with it");
         }
-        let config = read(&file)?;
+        let mut config = read(&file)?;
+        heal::carry_out(&mut config, &file).await?;
+        config.zone = args.zone.clone().unwrap_or(config.zone);
+        if !args.leader_zones.is_empty() {
+            config.leader_zones = args.leader_zones.clone();
+        }
         let joining = Joining::resume(args, &config).await?;
         return Ok((config, joining));
     }
@@ -35,7 +46,7 @@ pub(crate) async fn prepare(args: &ServerArgs) -> Result<(ServerConfiguration, O
     }
 }
 
-fn read(file: &Path) -> Result<ServerConfiguration, Failure> {
+pub(crate) fn read(file: &Path) -> Result<ServerConfiguration, Failure> {
     let config: ServerConfiguration = config::read(file)?;
     if config.api_version != API_VERSION || config.kind != ServerConfiguration::KIND {
         let (version, kind) = (API_VERSION, ServerConfiguration::KIND);
@@ -50,7 +61,11 @@ fn configuration(args: &ServerArgs, advertise: IpAddr, id: u64, cluster_id: &str
         advertise: SocketAddr::new(advertise, port).to_string(),
     };
     let (data_dir, pki_dir) = (args.data_dir.clone(), args.data_dir.join("pki"));
-    ServerConfiguration::new(id, cluster_id, data_dir, pki_dir, endpoint(args.api_port), endpoint(args.peer_port))
+    let (api, peer) = (endpoint(args.api_port), endpoint(args.peer_port));
+    let mut config = ServerConfiguration::new(id, cluster_id, data_dir, pki_dir, api, peer);
+    config.zone = args.zone.clone().unwrap_or_default();
+    config.leader_zones = args.leader_zones.clone();
+    config
 }
 
 fn init(args: &ServerArgs, advertise: IpAddr, file: &Path) -> Result<ServerConfiguration, Failure> {
@@ -92,7 +107,7 @@ pub(crate) fn new_cluster_id() -> String {
 
 /// A client that trusts the server whose CA has the token's hash.
 pub(crate) async fn trusted(url: &str, token: &JoinToken) -> Result<(Client, String), Failure> {
-    let answer = Client::unverified(url)?.post("/kontiki/v1/ca", &json!({})).await?.ok()?;
+    let answer = ask_for_ca(&Client::unverified(url)?).await?.ok()?;
     let ca = answer["ca"].as_str().ok_or("the server did not send its CA")?.to_owned();
     if !pki::authority::has_public_key_hash(&ca, &token.ca_hash)? {
         let hash = pki::authority::public_key_hash(&ca)?;
@@ -103,6 +118,18 @@ pub(crate) async fn trusted(url: &str, token: &JoinToken) -> Result<(Client, Str
         .into());
     }
     Ok((Client::with_token(url, &ca, &token.bearer())?, ca))
+}
+
+/// A cluster that has only just begun does not let anyone ask yet.
+async fn ask_for_ca(client: &Client) -> Result<crate::client::Answer, Failure> {
+    for _ in 1..CA_TRIES {
+        let answer = client.post("/kontiki/v1/ca", &json!({})).await?;
+        if !matches!(answer.status, 403 | 503) {
+            return Ok(answer);
+        }
+        tokio::time::sleep(CA_PAUSE).await;
+    }
+    client.post("/kontiki/v1/ca", &json!({})).await
 }
 
 async fn join(
@@ -129,7 +156,9 @@ async fn join(
     let api = format!("https://{}", config.api.advertise);
     write_admin(&authority, &api, &args.data_dir.join("admin.kubeconfig"))?;
     // Before the configuration, by which a start knows that there is something to continue with.
-    let joining = Joining::begin(&config, url, &ca, &token, client)?;
+    let (learner, replaces) = (args.learner, args.replace);
+    let pending = Pending { server: url.to_owned(), ca, token: Some(token.bearer()), learner, replaces };
+    let joining = Joining::begin(&config, &pending, client)?;
     config::write(file, &config)?;
     Ok((config, Some(joining)))
 }

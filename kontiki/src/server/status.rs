@@ -18,6 +18,7 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn json(&self) -> Value {
         let status = self.raft.status();
+        let (last_term, _) = self.raft.last_log();
         let certificates: Vec<Value> = super::certificates::expiries(&self.config, &self.identity)
             .into_iter()
             .map(|(name, end)| json!({"name": name, "expires": end.to_string()}))
@@ -27,7 +28,8 @@ impl Source {
             "api": format!("https://{}", self.config.api.advertise), "peer": self.config.peer.advertise,
             "leader": status.leader == Some(status.id), "leaderID": status.leader, "term": status.term,
             "revision": status.revision, "compactedRevision": status.compacted_revision,
-            "lastLogIndex": status.last_log_index, "committedIndex": status.committed_index,
+            "lastLogIndex": status.last_log_index, "lastLogTerm": last_term,
+            "zone": self.config.zone, "health": self.raft.health().err().or_else(|| self.raft.doubt()), "committedIndex": status.committed_index,
             "appliedIndex": status.applied_index, "diskBytes": status.disk_bytes,
             "stateHash": format!("{:016x}", status.state_hash), "certificates": certificates,
             "members": members(&status),

@@ -16,7 +16,9 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
+use super::heal;
 use super::identity::{self, Identity};
 use super::status::Source;
 use crate::Failure;
@@ -26,20 +28,28 @@ use crate::config::ServerConfiguration;
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 256;
+/// What a replica whose data is damaged can be told also while it waits; its number follows.
+const HEAL: &str = "/kontiki/v1/members/heal/";
 /// Seconds after which clients are to come again.
 const RETRY_AFTER: &str = "1";
 
 pub(super) struct Waiting {
     tls: TlsAcceptor,
     source: Source,
+    stop: CancellationToken,
 }
 
 impl Waiting {
-    pub(super) fn new(config: &ServerConfiguration, identity: &Identity, source: Source) -> Result<Self, Failure> {
+    pub(super) fn new(
+        config: &ServerConfiguration,
+        identity: &Identity,
+        source: Source,
+        stop: CancellationToken,
+    ) -> Result<Self, Failure> {
         let (certificate, key) = (identity.certificate(identity::SERVER), identity.key(identity::SERVER));
         let ca = config.pki_dir.join("ca.crt");
         let tls = pki::reload::server_config(&certificate, &key, &ca, false, &[b"http/1.1"])?;
-        Ok(Self { tls: TlsAcceptor::from(tls), source })
+        Ok(Self { tls: TlsAcceptor::from(tls), source, stop })
     }
 
     /// Answers until dropped, with every connection that is still open.
@@ -66,7 +76,8 @@ impl Waiting {
             let user = certificate.and_then(|certificate| user_of(certificate));
             let service = hyper::service::service_fn(|request: Request<Incoming>| {
                 let (method, path) = (request.method(), request.uri().path());
-                let answer = respond(method, path, user.as_ref(), || self.source.json());
+                let heal = |id| heal::begin(id, &self.source.config, &self.source.raft, &self.stop);
+                let answer = respond(method, path, user.as_ref(), || self.source.json(), heal);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let mut http = hyper::server::conn::http1::Builder::new();
@@ -81,19 +92,40 @@ impl Waiting {
 
 type Answer = Response<Full<Bytes>>;
 
-fn respond(method: &Method, path: &str, user: Option<&UserInfo>, status: impl FnOnce() -> Value) -> Answer {
+fn respond(
+    method: &Method,
+    path: &str,
+    user: Option<&UserInfo>,
+    status: impl FnOnce() -> Value,
+    heal: impl FnOnce(u64) -> Result<(), String>,
+) -> Answer {
     const TEXT: &str = "text/plain; charset=utf-8";
     let path = path.trim_end_matches('/');
     match path {
         "/livez" | "/healthz" => answer(200, TEXT, "ok".to_owned()),
         "/readyz" => answer(500, TEXT, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n".to_owned()),
-        "/kontiki/v1/status" if method == Method::GET => match user {
-            Some(user) if user.is_in(UserInfo::MASTERS) => answer(200, "application/json", status().to_string()),
-            Some(_) => failure(&ApiError::new(403, api_machinery::Reason::Forbidden, "forbidden")),
-            None => failure(&ApiError::unauthorized()),
+        "/kontiki/v1/status" if method == Method::GET => match admin(user) {
+            Ok(()) => answer(200, "application/json", status().to_string()),
+            Err(error) => failure(&error),
         },
+        _ if method == Method::POST && path.starts_with(HEAL) => {
+            let healed = admin(user).and_then(|()| heal(path[HEAL.len()..].parse().unwrap_or(0)).map_err(conflict));
+            healed.map_or_else(|error| failure(&error), |()| answer(200, "application/json", "{}".to_owned()))
+        }
         _ => failure(&ApiError::unavailable("this replica waits for a quorum of replicas")),
     }
+}
+
+fn admin(user: Option<&UserInfo>) -> Result<(), ApiError> {
+    match user {
+        Some(user) if user.is_in(UserInfo::MASTERS) => Ok(()),
+        Some(_) => Err(ApiError::new(403, api_machinery::Reason::Forbidden, "forbidden")),
+        None => Err(ApiError::unauthorized()),
+    }
+}
+
+fn conflict(why: String) -> ApiError {
+    ApiError::new(409, api_machinery::Reason::Conflict, why)
 }
 
 fn failure(error: &ApiError) -> Answer {
@@ -118,7 +150,8 @@ mod tests {
     use super::*;
 
     fn code(method: &Method, path: &str, user: Option<&UserInfo>) -> u16 {
-        respond(method, path, user, || json!({"id": 1})).status().as_u16()
+        let heal = |id| if id == 7 { Ok(()) } else { Err("another".to_owned()) };
+        respond(method, path, user, || json!({"id": 1}), heal).status().as_u16()
     }
 
     #[test]
@@ -133,8 +166,12 @@ mod tests {
         let status = "/kontiki/v1/status";
         let codes = [Some(&admin), Some(&node), None].map(|user| code(get, status, user));
         assert_eq!(codes, [200, 403, 401]);
-        for (method, path) in [(get, "/api/v1/pods"), (&Method::POST, status), (get, "/")] {
-            let answer = respond(method, path, Some(&admin), || json!({}));
+        let post = &Method::POST;
+        let heal = ["/kontiki/v1/members/heal/7", "/kontiki/v1/members/heal/8", "/kontiki/v1/members/heal/x"];
+        assert_eq!(heal.map(|path| code(post, path, Some(&admin))), [200, 409, 409]);
+        assert_eq!((code(post, heal[0], Some(&node)), code(post, heal[0], None)), (403, 401));
+        for (method, path) in [(get, "/api/v1/pods"), (post, status), (get, "/"), (get, heal[0])] {
+            let answer = respond(method, path, Some(&admin), || json!({}), |_| Ok(()));
             assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (503, true), "{path}");
         }
     }

@@ -108,6 +108,13 @@ impl Layout {
             let (id, peer) = (number.into(), self.peer(number));
             let mut config = ServerConfiguration::new(id, &self.cluster_id, data_dir, pki_dir, api, peer);
             config.initial_members = members.clone();
+            let file = self.server_file(number);
+            if file.exists() {
+                // A replica that was healed or recovered has become another member since.
+                let made: ServerConfiguration = config::read(&file)?;
+                (config.id, config.cluster_id) = (made.id, made.cluster_id);
+                config.initial_members = made.initial_members;
+            }
             config::write(&self.server_file(number), &config)?;
             let name = format!("admin-{number}.kubeconfig");
             write_admin(&self.authorities.cluster, &self.api_url(number), &self.dir.join(name))?;

@@ -1,0 +1,77 @@
+//! `kontiki backup`: everything a cluster needs to begin again, in one file.
+
+mod container;
+pub(crate) mod contents;
+mod save;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::Failure;
+pub(crate) use container::Secret;
+pub(crate) use verify::{Verified, open, verify};
+
+/// Copy everything in a cluster to one file, while it runs.
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  kontiki backup /backups/monday --kubeconfig /var/lib/kontiki/admin.kubeconfig
+  kontiki backup /backups/monday --key-file backup.key      encrypted; the key: head -c 32 /dev/urandom | base64
+  kontiki backup - --kubeconfig F | ssh vault 'cat > monday'
+  kontiki backup verify /backups/monday
+
+The file holds all objects as of one moment, Secrets included, and the cluster's CA keys: whoever can read it can
+become admin. It is compressed and hashed; kontiki restore makes a new cluster of it."
+)]
+pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    command: Option<BackupCommand>,
+    /// The file to write, which must not exist yet; - for standard output
+    #[arg(required = true)]
+    file: Option<PathBuf>,
+    /// Admin credentials and one server to ask first
+    #[arg(long, env = "KUBECONFIG", required = true)]
+    kubeconfig: Option<PathBuf>,
+    /// Encrypt it with the key in this file, at least 32 bytes; without the key it cannot be restored
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Copy from this replica; otherwise from one that does not lead
+    #[arg(long, value_name = "ID")]
+    replica: Option<u64>,
+}
+
+#[derive(Subcommand, Debug)]
+enum BackupCommand {
+    /// Read a backup from beginning to end and say what it holds
+    Verify {
+        file: PathBuf,
+        /// The key it was encrypted with
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+}
+
+pub(crate) async fn run(args: BackupArgs) -> Result<(), Failure> {
+    match args.command {
+        Some(BackupCommand::Verify { file, key_file }) => {
+            let secret = secret(key_file.as_deref())?;
+            println!("{}", verify(&file, secret.as_ref())?);
+            Ok(())
+        }
+        None => {
+            let secret = secret(args.key_file.as_deref())?;
+            let (file, kubeconfig) = (args.file.unwrap_or_default(), args.kubeconfig.unwrap_or_default());
+            save::run(&file, &kubeconfig, secret.as_ref(), args.replica).await
+        }
+    }
+}
+
+pub(crate) fn secret(file: Option<&Path>) -> Result<Option<Secret>, Failure> {
+    let Some(file) = file else { return Ok(None) };
+    let content = std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    Secret::new(&content).map(Some).map_err(|why| format!("{}: {why}", file.display()).into())
+}

@@ -1,0 +1,165 @@
+//! `kontiki server` processes for a test, each with a directory of its own, started and stopped one by one.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::{binary, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One server; ended when dropped.
+pub struct Server {
+    pub dir: PathBuf,
+    pub api_port: u16,
+    pub peer_port: u16,
+    process: Option<Child>,
+    _temporary: tempfile::TempDir,
+}
+
+/// A port nobody listens on at the moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+impl Server {
+    /// Its directory and ports; it does not run yet.
+    pub fn new() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let dir = temporary.path().join("data");
+        Self { dir, api_port: free_port(), peer_port: free_port(), process: None, _temporary: temporary }
+    }
+
+    /// The first of a new cluster, serving.
+    pub fn init() -> Self {
+        let mut server = Self::new();
+        server.start(&["--init"]);
+        server.wait(1);
+        server
+    }
+
+    /// A further one, by the command that `kontiki member add` or `replace` printed.
+    pub fn by(printed: &str) -> Self {
+        let mut server = Self::new();
+        let command = printed.lines().find_map(|line| line.strip_prefix("kontiki server ")).expect("a command");
+        // Its address is told by `start`.
+        let words: Vec<&str> =
+            command.split_whitespace().filter(|word| !["--advertise", "IP"].contains(word)).collect();
+        server.start(&words);
+        server
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.with_extension("log")
+    }
+
+    /// Starts it; what it says is kept beside its directory.
+    pub fn start(&mut self, how: &[&str]) {
+        assert!(self.process.is_none(), "it runs");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log");
+        let child = Command::new(binary())
+            .args(["server", "--advertise", "127.0.0.1", "--api-port", &self.api_port.to_string()])
+            .args(["--peer-port", &self.peer_port.to_string(), "--data-dir"])
+            .arg(&self.dir)
+            .args(how)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn();
+        self.process = Some(child.expect("the server starts"));
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// kill -9
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().expect("killed");
+        process.wait().expect("gone");
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGTERM).expect("told");
+        eventually("the server ends", PATIENCE, || process.try_wait().expect("can be waited for"));
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("admin.kubeconfig")
+    }
+
+    /// Until this one says that there are so many replicas, and all of them answer and are well.
+    pub fn wait(&self, replicas: usize) -> Vec<Value> {
+        eventually(&format!("{replicas} replicas"), PATIENCE, || {
+            let found = self.members()?;
+            let well = |member: &Value| member["reachable"] == true && member["health"].is_null();
+            (found.len() == replicas && found.iter().all(well)).then_some(found)
+        })
+    }
+
+    /// What `kontiki member list -o json` says.
+    pub fn members(&self) -> Option<Vec<Value>> {
+        let output = self.kontiki(&["member", "list", "-o", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+    }
+
+    /// An admin command with this server's credentials.
+    pub fn kontiki(&self, arguments: &[&str]) -> Output {
+        kontiki_with(arguments, &self.kubeconfig())
+    }
+
+    /// Standard output of one that must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.kontiki(arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "kontiki {}: {}\n{out}{err}", arguments.join(" "), output.status);
+        out
+    }
+
+    /// Standard error of one that must fail.
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.kontiki(arguments);
+        assert!(!output.status.success(), "kontiki {} succeeded: {}", arguments.join(" "), text(&output.stdout));
+        text(&output.stderr)
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- {}\n{}", self.dir.display(), lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// An admin command with the credentials in the environment.
+pub fn kontiki_with(arguments: &[&str], kubeconfig: &Path) -> Output {
+    let mut command = Command::new(binary());
+    let command = command.args(arguments).env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
+    command.output().expect("kontiki runs")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
