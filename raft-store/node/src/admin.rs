@@ -7,6 +7,7 @@ use store_api::{Admin, HistoryHash, MemberError, MemberUpdate, NodeId, Revision,
 use tokio::time::Instant;
 
 use crate::RaftStore;
+use crate::blocking::beside;
 use crate::errors::broken;
 use crate::membership::Change;
 use crate::replica::Replica;
@@ -37,7 +38,7 @@ impl RaftStore {
     ) -> Result<T, StoreError> {
         self.replica.check_running()?;
         let replica = self.replica.clone();
-        tokio::task::spawn_blocking(move || work(&replica)).await.map_err(broken("work on the disk"))?
+        beside(move || work(&replica)).await.map_err(broken("work on the disk"))?
     }
 }
 

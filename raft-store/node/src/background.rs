@@ -16,8 +16,8 @@ use crate::errors::die;
 use crate::history::Marks;
 use crate::identity;
 use crate::replica::Replica;
-use crate::tls::PeerTls;
 use crate::types::StoredMembership;
+use crate::world::World;
 
 /// How often the leader looks for leases whose time is over.
 const LEASE_TICK: Duration = Duration::from_millis(100);
@@ -36,10 +36,9 @@ const METRICS_TICK: Duration = Duration::from_secs(1);
 const DISK_TICK: Duration = Duration::from_secs(10);
 /// How often to look for a membership change that was left half-way.
 const MEMBERSHIP_TICK: Duration = Duration::from_secs(1);
-const TLS_TICK: Duration = Duration::from_secs(5);
 
 /// Starts everything; all of it ends with `replica.stop`.
-pub(crate) fn spawn(replica: &Arc<Replica>, tls: Arc<PeerTls>) {
+pub(crate) fn spawn(replica: &Arc<Replica>, world: &dyn World) {
     start(replica, leases);
     start(replica, history);
     start(replica, log_size);
@@ -55,7 +54,8 @@ pub(crate) fn spawn(replica: &Arc<Replica>, tls: Arc<PeerTls>) {
     start(replica, stop_when_failed);
     start(replica, stop_when_removed);
     start(replica, stop_when_not_a_member);
-    start(replica, move |_| reload(tls));
+    let tending = world.tend();
+    start(replica, move |_| tending);
 }
 
 fn start<F>(replica: &Arc<Replica>, task: impl FnOnce(Arc<Replica>) -> F)
@@ -243,13 +243,6 @@ async fn leave(replica: &Arc<Replica>) {
     // In a task of its own: stopping ends this one.
     let replica = replica.clone();
     tokio::spawn(async move { replica.stop_now().await });
-}
-
-async fn reload(tls: Arc<PeerTls>) {
-    loop {
-        tokio::time::sleep(TLS_TICK).await;
-        blocking(|| tls.reload());
-    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub(crate) async fn run(replica: Weak<Replica>, mut queue: mpsc::Receiver<Forwar
             tokio::spawn(async move {
                 let given_up = async {
                     tokio::select! {
+                        biased;
                         () = leadership.moves_from(Some(peer.id)) => {}
                         () = stop.cancelled() => {}
                     }
@@ -71,6 +72,7 @@ async fn send(peer: &Peer, writes: Vec<Forwarded>, given_up: impl Future<Output 
     let mut client = peer.bulk();
     let call = async {
         tokio::select! {
+            biased;
             answer = timeout_at(deadline, client.forward(request)) => answer,
             () = given_up => Ok(Err(Status::cancelled("leadership moved"))),
         }

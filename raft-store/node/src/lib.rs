@@ -24,6 +24,7 @@ mod fence;
 mod forward;
 mod history;
 mod identity;
+mod inspect;
 mod join;
 mod leadership;
 mod lease;
@@ -31,11 +32,13 @@ mod lease_info;
 mod log_store;
 mod membership;
 mod membership_update;
+mod observed;
 mod peer;
 mod placement;
 mod propose;
 mod read_index;
 mod replica;
+mod runtime;
 mod scrub;
 mod snapshot;
 mod space;
@@ -51,12 +54,14 @@ mod tls;
 mod types;
 mod watch;
 mod witness;
+pub mod world;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use inspect::{Inspection, Place, Promise};
 pub use peer::{Dial, PeerIo, TcpDial};
 pub use placement::Placement;
 use store_api::{Member, NodeId, StoreError};
@@ -126,7 +131,15 @@ impl RaftStore {
 
     /// [`Self::start`], with another way to reach peers.
     pub async fn start_with(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc<Self>, StoreError> {
-        Ok(Arc::new(Self { replica: start::start(config, dial).await? }))
+        start::check(&config)?;
+        let world = world::RealWorld::open(&config, dial)?;
+        Self::start_in(config, world).await
+    }
+
+    /// [`Self::start`], in another world than the real one. Certificates and the address to listen on are its affair.
+    pub async fn start_in(config: NodeConfig, world: Arc<dyn world::World>) -> Result<Arc<Self>, StoreError> {
+        start::check(&config)?;
+        Ok(Arc::new(Self { replica: start::start(config, world).await? }))
     }
 
     /// Whether this data directory belongs to a cluster already.

@@ -30,6 +30,7 @@ use crate::codec;
 use crate::errors::broken;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::witness::Witness;
+use crate::world::LogDisk;
 
 /// Bytes of entries handed out by one bounded read: what one append request to a peer carries.
 const READ_BYTES: usize = 4 << 20;
@@ -52,10 +53,18 @@ struct Shared {
 
 impl LogStore {
     /// Reads where the log stands and starts its writer thread, which ends with the last clone. The witness, if
-    /// any, is written before the first vote or entry.
-    pub(crate) fn open(log: Arc<RaftLog>, witness: Option<Witness>) -> Result<Self, StoreError> {
+    /// any, is written before the first vote or entry. On a simulated `disk` the thread is a task.
+    pub(crate) fn open(
+        log: Arc<RaftLog>,
+        witness: Option<Witness>,
+        disk: Option<Arc<dyn LogDisk>>,
+    ) -> Result<Self, StoreError> {
         let memory = memory::load(&log)?;
-        let jobs = Arc::new(writer::Handle::spawn(log.clone(), QUEUED_JOBS)?);
+        let jobs = match disk {
+            None => writer::Handle::spawn(log.clone(), QUEUED_JOBS)?,
+            Some(disk) => writer::Handle::simulated(log.clone(), QUEUED_JOBS, disk),
+        };
+        let jobs = Arc::new(jobs);
         let (memory, witness) = (parking_lot::Mutex::new(memory), parking_lot::Mutex::new(witness));
         let store = Self { shared: Arc::new(Shared { log, memory, witness }), jobs };
         if !store.is_pristine() {

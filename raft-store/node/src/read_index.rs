@@ -58,6 +58,7 @@ pub(crate) async fn run(
         let (leader, mut leadership) = (replica.leader(), replica.leadership());
         // Who leads no more may never answer, and whoever leads now can be asked at once.
         let found = tokio::select! {
+            biased;
             found = timeout(ROUND_TIMEOUT, round) => found.unwrap_or_else(|_| Err("no quorum answered in time".into())),
             () = leadership.moves_from(leader) => Err("leadership moved".into()),
         };

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::fcntl::posix_fallocate;
-use nix::sys::statvfs::statvfs;
 use store_api::{NodeId, Op, StoreError};
 use store_core::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -39,7 +38,11 @@ pub(crate) struct Space {
     reserve: AtomicU64,
     free: AtomicU64,
     short: AtomicBool,
+    measure: Measure,
 }
+
+/// Answers how many bytes are free on the disk of a directory.
+type Measure = Box<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>;
 
 /// What to do about the ballast.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,9 +95,9 @@ fn quorum_is_short(me: (NodeId, bool), voters: &[NodeId], said: &BTreeMap<NodeId
 
 impl Space {
     /// Looks at once: the databases need room to open.
-    pub(crate) fn open(dir: &Path, reserve: u64) -> Self {
-        let space =
-            Self { dir: dir.into(), reserve: reserve.into(), free: AtomicU64::default(), short: AtomicBool::default() };
+    pub(crate) fn open(dir: &Path, reserve: u64, measure: Measure) -> Self {
+        let (free, short) = (AtomicU64::default(), AtomicBool::default());
+        let space = Self { dir: dir.into(), reserve: reserve.into(), free, short, measure };
         space.look();
         space
     }
@@ -110,7 +113,7 @@ impl Space {
 
     pub(crate) fn look(&self) {
         let reserve = self.reserve.load(Ordering::Relaxed);
-        let Ok(free) = free_bytes(&self.dir) else { return };
+        let Ok(free) = (self.measure)(&self.dir) else { return };
         self.free.store(free, Ordering::Relaxed);
         let was = self.is_short();
         let short = is_short(free, reserve, was);
@@ -135,11 +138,6 @@ impl Space {
         self.reserve.store(reserve, Ordering::Relaxed);
         self.look();
     }
-}
-
-fn free_bytes(dir: &Path) -> io::Result<u64> {
-    let found = statvfs(dir)?;
-    Ok(found.blocks_available() * found.fragment_size())
 }
 
 fn make_ballast(path: &Path, bytes: u64) -> io::Result<()> {
@@ -279,7 +277,7 @@ mod tests {
     #[test]
     fn the_ballast_is_made_and_given_up() {
         let dir = tempfile::tempdir().expect("a directory");
-        let space = Space::open(dir.path(), 1 << 20);
+        let space = Space::open(dir.path(), 1 << 20, Box::new(crate::world::free_bytes));
         assert_eq!(fs::metadata(dir.path().join("ballast")).expect("made").len(), 1 << 18);
         assert!(!space.is_short() && space.free() > 1 << 21);
         space.set_reserve(u64::MAX);

@@ -11,14 +11,14 @@ use std::time::Duration;
 use openraft::{Config, SnapshotPolicy};
 use store_api::{NodeId, StoreError};
 use store_engine::{RaftLog, StateMachine};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::beside;
 use crate::contact::Contact;
 use crate::errors::broken;
 use crate::log_store::LogStore;
-use crate::peer::{Dial, NetworkFactory, PeerService, Peers, serve};
+use crate::peer::{NetworkFactory, PeerServer, Peers};
 use crate::read_index::Question;
 use crate::replica::{PROPOSALS_KIB, Raft, Replica};
 use crate::scrub::Scrub;
@@ -26,7 +26,8 @@ use crate::snapshot::Snapshots;
 use crate::space::Space;
 use crate::state_machine::{Effects, Machine, applied_state};
 use crate::timing::Timing;
-use crate::tls::{PeerIdentity, PeerTls, valid_cluster_id};
+use crate::tls::{PeerIdentity, valid_cluster_id};
+use crate::world::World;
 use crate::{NodeConfig, background, fence, forward, identity, read_index, witness};
 
 /// Readers and forwarded writes that wait for a round or a call.
@@ -42,18 +43,14 @@ struct Disk {
     identity: identity::Identity,
 }
 
-pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc<Replica>, StoreError> {
-    check(&config)?;
-    let tls = PeerTls::load(&config)?;
-    let (seed, incarnation) = random();
-    let on_disk = config.clone();
-    let disk = tokio::task::spawn_blocking(move || open(&on_disk, incarnation)).await;
+pub(crate) async fn start(config: NodeConfig, world: Arc<dyn World>) -> Result<Arc<Replica>, StoreError> {
+    let (client, incarnation) = world.names();
+    let (on_disk, disk_world) = (config.clone(), world.clone());
+    let disk = beside(move || open(&on_disk, incarnation, disk_world)).await;
     let Disk { space, log, effects, identity } = disk.map_err(broken("opening the store"))??;
-    let listener = TcpListener::bind(config.peer_listen)
-        .await
-        .map_err(|error| StoreError::Invalid(format!("cannot listen on {} for peers: {error}", config.peer_listen)))?;
+    world.bind().await?;
     let me = PeerIdentity { id: config.id, cluster: config.cluster_id.clone() };
-    let peers = Peers::new(me.clone(), identity.incarnation.clone(), tls.clone(), dial);
+    let peers = Peers::new(me, identity.incarnation.clone(), world.clone());
     let factory = NetworkFactory { me: config.id, peers: peers.clone(), effects: effects.clone() };
     let raft_config = Arc::new(raft_config(&config)?);
     let raft = Raft::new(config.id, raft_config, factory, log.clone(), Machine(effects.clone())).await;
@@ -73,7 +70,7 @@ pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc
         barrier,
         forwards,
         proposals: Arc::new(Semaphore::new(PROPOSALS_KIB)),
-        client: seed,
+        client,
         requests: AtomicU64::new(1),
         disk_bytes: AtomicU64::new(0),
         space,
@@ -96,17 +93,13 @@ pub(crate) async fn start(config: NodeConfig, dial: Arc<dyn Dial>) -> Result<Arc
     tokio::spawn(read_index::run(weak.clone(), Question::Confirm, confirm_queue, stop.clone()));
     tokio::spawn(read_index::run(weak.clone(), Question::Barrier, barrier_queue, stop.clone()));
     tokio::spawn(forward::run(weak, forward_queue, stop.clone()));
-    tokio::spawn(serve(listener, tls.clone(), me, PeerService::new(replica.clone()), stop));
-    background::spawn(&replica, tls);
+    world.serve(PeerServer::new(replica.clone()), stop);
+    background::spawn(&replica, &*world);
     Ok(replica)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the shell: names the process and the data directory")]
-fn random() -> (u128, String) {
-    (uuid::Uuid::new_v4().as_u128(), uuid::Uuid::new_v4().to_string())
-}
-
-fn check(config: &NodeConfig) -> Result<(), StoreError> {
+/// Refuses a configuration no replica can be started with.
+pub(crate) fn check(config: &NodeConfig) -> Result<(), StoreError> {
     let timeout = &config.election_timeout;
     let why = if !valid_cluster_id(&config.cluster_id) {
         format!("cluster id {:?} is not a DNS label", config.cluster_id)
@@ -152,17 +145,18 @@ fn election_timeout(config: &NodeConfig) -> std::ops::Range<Duration> {
     shortest.max(config.heartbeat * 2).min(lease.saturating_sub(Duration::from_millis(1)))..lease
 }
 
-fn open(config: &NodeConfig, incarnation: String) -> Result<Disk, StoreError> {
+fn open(config: &NodeConfig, incarnation: String, world: Arc<dyn World>) -> Result<Disk, StoreError> {
     let dir = &config.data_dir;
     let failed = |error: io::Error| StoreError::Fatal(format!("{}: {error}", dir.display()));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let space = Space::open(dir, config.reserve_bytes);
+    let log_disk = world.log_disk();
+    let space = Space::open(dir, config.reserve_bytes, Box::new(move |dir| world.free_bytes(dir)));
     let identity = identity::claim(dir, config.id, &config.cluster_id, incarnation)?;
     let witness = witness::check(dir, &identity)?;
     let log = open_locked(dir, RaftLog::open)?;
     let state = open_locked(dir, StateMachine::open)?;
     let snapshots = Snapshots::open(&dir.join("snapshots")).map_err(failed)?;
-    let log = LogStore::open(Arc::new(log), witness)?;
+    let log = LogStore::open(Arc::new(log), witness, log_disk)?;
     let effects = Effects::new(Arc::new(state), snapshots)?;
     check_continuity(&log, &effects)?;
     Ok(Disk { space, log, effects, identity })

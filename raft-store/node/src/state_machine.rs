@@ -13,14 +13,14 @@ use parking_lot::Mutex;
 use store_api::{NodeId, StoreError};
 use store_core::Command;
 use store_engine::{ApplyEntry, ApplyPayload, StateMachine};
-use tokio::sync::watch;
 
 use crate::answers::Answers;
 use crate::applied::Applied;
-use crate::blocking::blocking;
+use crate::blocking::{beside, blocking};
 use crate::codec;
 use crate::errors::broken;
 use crate::lease::LeaseClocks;
+use crate::observed::Sender;
 use crate::snapshot::{SnapshotData, SnapshotFile, Snapshots};
 use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::watch::WatchHub;
@@ -49,7 +49,7 @@ pub(crate) struct Effects {
     pub(crate) leases: Mutex<LeaseClocks>,
     pub(crate) snapshots: Arc<Snapshots>,
     /// The membership of the last applied entries: committed, unlike openraft's effective one.
-    pub(crate) membership: watch::Sender<StoredMembership>,
+    pub(crate) membership: Sender<StoredMembership>,
     /// Replicas that were members before it and are no more.
     pub(crate) removed: ArcSwap<BTreeSet<NodeId>>,
 }
@@ -74,7 +74,7 @@ impl Effects {
             answers: Arc::default(),
             leases: Mutex::new(LeaseClocks::default()),
             snapshots,
-            membership: watch::Sender::new(membership),
+            membership: Sender::new(membership),
             removed: ArcSwap::from_pointee(engine.removed_nodes()),
             engine,
         };
@@ -84,7 +84,7 @@ impl Effects {
 
     fn change_membership(&self, membership: StoredMembership) {
         self.removed.store(Arc::new(self.engine.removed_nodes()));
-        self.membership.send_replace(membership);
+        self.membership.modify(|committed| *committed = membership);
     }
 
     /// All leases begin anew.
@@ -257,7 +257,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         };
         let effects = self.0.clone();
         let meta = meta.clone();
-        tokio::task::spawn_blocking(move || effects.install(&meta, &file)).await.map_err(io::Error::other)?
+        beside(move || effects.install(&meta, &file)).await?
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
@@ -342,7 +342,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         loop {
             let effects = self.0.clone();
-            let marked = tokio::task::spawn_blocking(move || effects.mark()).await.map_err(io::Error::other)?;
+            let marked = beside(move || effects.mark()).await?;
             match marked {
                 Ok(meta) => return Ok(Snapshot { meta, snapshot: SnapshotData::State }),
                 // An error would end the replica, and all it lacks is room.

@@ -24,7 +24,7 @@ impl StoreBuilder<TypeConfig, LogStore, Gapless, TempDir> for Disk {
         let state = StateMachine::open(dir.path()).expect("a state");
         let snapshots = Snapshots::open(&dir.path().join("snapshots")).expect("snapshots");
         let effects = Effects::new(Arc::new(state), snapshots).expect("effects");
-        Ok((dir, LogStore::open(Arc::new(log), None).expect("a log store"), Gapless(Machine(effects))))
+        Ok((dir, LogStore::open(Arc::new(log), None, None).expect("a log store"), Gapless(Machine(effects))))
     }
 }
 

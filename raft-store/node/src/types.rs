@@ -18,6 +18,7 @@ openraft::declare_raft_types!(
         R = Answer,
         NodeId = NodeId,
         Node = MemberNode,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use store_api::{Event, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
 use store_engine::{Events, StateMachine};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::blocking::blocking;
+use crate::observed::{Receiver, Sender};
 
 /// Bytes of events kept in memory.
 const WINDOW_BYTES: usize = 32 << 20;
@@ -56,7 +57,7 @@ struct Head {
 pub(crate) struct WatchHub {
     engine: Arc<StateMachine>,
     window: RwLock<Window>,
-    head: watch::Sender<Head>,
+    head: Sender<Head>,
     limit: usize,
     /// Watchers that read history from disk at once: after a restart all of them may want to.
     disk_readers: Semaphore,
@@ -70,7 +71,7 @@ impl WatchHub {
     fn with_window(engine: Arc<StateMachine>, limit: usize) -> Arc<Self> {
         let published = engine.revision();
         let window = Window { begins: published + 1, ..Window::default() };
-        let head = watch::Sender::new(Head { published, closed: false });
+        let head = Sender::new(Head { published, closed: false });
         let disk_readers = Semaphore::new(DISK_READERS);
         Arc::new(Self { engine, window: RwLock::new(window), head, limit, disk_readers })
     }
@@ -82,7 +83,7 @@ impl WatchHub {
             window.push(revision, events, self.limit);
         }
         drop(window);
-        self.head.send_if_modified(|head| {
+        self.head.modify_if(|head| {
             let grew = upto > head.published;
             head.published = head.published.max(upto);
             grew
@@ -94,7 +95,7 @@ impl WatchHub {
         let mut window = self.window.write();
         *window = Window { begins: revision + 1, published_bytes: window.published_bytes, ..Window::default() };
         drop(window);
-        self.head.send_modify(|head| head.published = revision);
+        self.head.modify(|head| head.published = revision);
     }
 
     /// Bytes of keys and values published since the start, without what they replaced.
@@ -104,7 +105,7 @@ impl WatchHub {
 
     /// Ends all watches: the replica stops.
     pub(crate) fn close(&self) {
-        self.head.send_modify(|head| head.closed = true);
+        self.head.modify(|head| head.closed = true);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -113,7 +114,7 @@ impl WatchHub {
 
     /// Open watches.
     pub(crate) fn watchers(&self) -> usize {
-        self.head.receiver_count()
+        self.head.receivers()
     }
 
     pub(crate) fn watch(self: &Arc<Self>, request: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError> {
@@ -185,7 +186,7 @@ impl Range {
 
 struct Watcher {
     hub: Arc<WatchHub>,
-    head: watch::Receiver<Head>,
+    head: Receiver<Head>,
     range: Range,
     /// The first revision not delivered yet.
     next: Revision,

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::errors::{broken, die};
 use crate::types::TypeConfig;
+use crate::world::{LogDisk, LogEvent};
 
 /// Bytes that share one fsync at most.
 const GROUP_BYTES: usize = 16 << 20;
@@ -28,6 +29,12 @@ pub(super) enum Job {
     Purge { to: u64, last_purged: Bytes },
 }
 
+impl Job {
+    fn waits_for_company(&self) -> bool {
+        matches!(self, Self::Append { .. } | Self::Committed { .. })
+    }
+}
+
 /// The queue's end towards the thread. Dropping it waits until what is queued is written and the log is let go:
 /// the database must be closed before the process ends, or RocksDB's own globals go first and it aborts.
 pub(super) struct Handle {
@@ -41,9 +48,17 @@ impl Handle {
         let (jobs, queue) = mpsc::channel(queued);
         let thread = std::thread::Builder::new()
             .name("raft-log".into())
-            .spawn(move || Writer { log, group: Group::default() }.run(queue))
+            .spawn(move || Writer { log, group: Group::default(), disk: None }.run(queue))
             .map_err(broken("cannot start the log's writer thread"))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// A task in place of the thread, on a disk that takes its time in the simulation's way.
+    pub(super) fn simulated(log: Arc<RaftLog>, queued: usize, disk: Arc<dyn LogDisk>) -> Self {
+        let (jobs, queue) = mpsc::channel(queued);
+        let writer = Writer { log, group: Group::default(), disk: Some(disk.clone()) };
+        tokio::spawn(writer.run_simulated(queue, disk));
+        Self { jobs: Some(jobs), thread: None }
     }
 
     pub(super) async fn send(&self, job: Job) -> Result<(), io::Error> {
@@ -77,6 +92,8 @@ struct Group {
 struct Writer {
     log: Arc<RaftLog>,
     group: Group,
+    /// Only where it is simulated.
+    disk: Option<Arc<dyn LogDisk>>,
 }
 
 impl Writer {
@@ -92,6 +109,38 @@ impl Writer {
         }
     }
 
+    /// The same as [`Self::run`], but that it lets time pass before something becomes durable.
+    async fn run_simulated(mut self, mut queue: mpsc::Receiver<Job>, disk: Arc<dyn LogDisk>) {
+        while let Some(job) = queue.recv().await {
+            let mut next = Some(job);
+            while let Some(job) = next {
+                if !job.waits_for_company() {
+                    self.flush_simulated(&*disk).await;
+                    must(disk.sync().await, "what is to be durable at once");
+                }
+                self.take(job);
+                next = queue.try_recv().ok();
+            }
+            self.flush_simulated(&*disk).await;
+        }
+    }
+
+    async fn flush_simulated(&mut self, disk: &dyn LogDisk) {
+        let group = std::mem::take(&mut self.group);
+        let mut result = self.append(&group);
+        if result.is_ok() && !group.entries.is_empty() {
+            result = disk.sync().await.and_then(|()| self.log.sync());
+            self.tell(LogEvent::Synced);
+        }
+        self.report(group, result);
+    }
+
+    fn tell(&self, event: LogEvent<'_>) {
+        if let Some(disk) = &self.disk {
+            disk.happened(event);
+        }
+    }
+
     /// Appends wait for company; everything else is done in its place.
     fn take(&mut self, job: Job) {
         match job {
@@ -103,15 +152,20 @@ impl Writer {
             }
             Job::Vote { vote, done } => {
                 self.flush();
-                finish(done, self.log.save_vote(&vote), "the vote");
+                must(self.log.save_vote(&vote), "the vote");
+                self.tell(LogEvent::Voted(&vote));
+                finish(done);
             }
             Job::Truncate { from, done } => {
                 self.flush();
-                finish(done, self.log.truncate(from), "a truncation of the log");
+                must(self.log.truncate(from), "a truncation of the log");
+                self.tell(LogEvent::Truncated(from));
+                finish(done);
             }
             Job::Purge { to, last_purged } => {
                 self.flush();
                 must(self.log.purge(to, &last_purged), "a purge of the log");
+                self.tell(LogEvent::Purged(to));
             }
             Job::Committed { log_id } => self.group.committed = Some(log_id),
         }
@@ -120,6 +174,10 @@ impl Writer {
     fn flush(&mut self) {
         let group = std::mem::take(&mut self.group);
         let result = self.write(&group);
+        self.report(group, result);
+    }
+
+    fn report(&self, group: Group, result: Result<(), StoreError>) {
         // Nobody may learn of success: pages of a failed fsync are marked clean, a retry would lie.
         if let Err(error) = result {
             for (callback, _, _) in group.callbacks {
@@ -137,10 +195,7 @@ impl Writer {
 
     fn write(&self, group: &Group) -> Result<(), StoreError> {
         let started = Instant::now();
-        self.log.append(&group.entries)?;
-        if let Some(committed) = &group.committed {
-            self.log.save_committed(committed)?;
-        }
+        self.append(group)?;
         if group.entries.is_empty() {
             return Ok(());
         }
@@ -149,10 +204,19 @@ impl Writer {
         metrics::histogram!("kontiki_raft_log_group_entries").record(group.entries.len() as f64);
         Ok(())
     }
+
+    /// Readable, not durable yet.
+    fn append(&self, group: &Group) -> Result<(), StoreError> {
+        self.log.append(&group.entries)?;
+        self.tell(LogEvent::Appended(&group.entries));
+        match &group.committed {
+            Some(committed) => self.log.save_committed(committed),
+            None => Ok(()),
+        }
+    }
 }
 
-fn finish(done: Done, result: Result<(), StoreError>, what: &str) {
-    must(result, what);
+fn finish(done: Done) {
     // The asker has gone away only when the replica is stopping.
     done.send(Ok(())).ok();
 }
@@ -172,7 +236,7 @@ mod tests {
     fn what_is_committed_is_written_behind_the_entries_it_names() {
         let dir = tempfile::tempdir().expect("a directory");
         let log = Arc::new(RaftLog::open(dir.path()).expect("a log"));
-        let mut writer = Writer { log: log.clone(), group: Group::default() };
+        let mut writer = Writer { log: log.clone(), group: Group::default(), disk: None };
         let (entries, callback) = (vec![(0, Bytes::from("entry"))], IOFlushed::noop());
         writer.take(Job::Append { entries, callback, written: Box::new(|_| {}) });
         writer.take(Job::Committed { log_id: Bytes::from("first") });

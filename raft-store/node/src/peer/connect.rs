@@ -54,6 +54,12 @@ pub(crate) struct ConnectFailed {
     source: io::Error,
 }
 
+impl ConnectFailed {
+    pub(crate) fn new(to: NodeId, addr: &str, source: io::Error) -> Self {
+        Self { to, addr: addr.into(), source }
+    }
+}
+
 /// Makes connections to one peer.
 #[derive(Clone)]
 pub(crate) struct Connector {

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use kontiki_proto::raft::raft_server::RaftServer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -14,13 +13,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use super::{
-    CONNECTION_WINDOW, Gate, HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONNECTIONS,
-    MAX_MESSAGE_BYTES, PeerService, STREAM_WINDOW,
+    CONNECTION_WINDOW, HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONNECTIONS, PeerServer,
+    STREAM_WINDOW,
 };
 use crate::tls::{PeerIdentity, PeerTls, identity};
 
@@ -73,25 +71,22 @@ impl AsyncWrite for PeerConnection {
 }
 
 /// Serves peers until `stop`; then all connections end.
-pub(crate) async fn serve(
+pub(crate) async fn listen(
     listener: TcpListener,
     tls: Arc<PeerTls>,
-    me: PeerIdentity,
-    service: PeerService,
+    cluster: String,
+    server: PeerServer,
     stop: CancellationToken,
 ) {
     let (accepted, incoming) = mpsc::channel(MAX_CONNECTIONS);
-    let accepting = tokio::spawn(accept(listener, tls, me.cluster.clone(), accepted, stop.clone()));
-    let raft = RaftServer::new(service)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let accepting = tokio::spawn(accept(listener, tls, cluster, accepted, stop.clone()));
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(4_096)
-        .add_service(InterceptedService::new(raft, Gate { me }))
+        .add_service(server.service)
         .serve_with_incoming(ReceiverStream::new(incoming));
     tokio::select! {
         result = server => if let Err(error) = result {

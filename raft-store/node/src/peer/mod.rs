@@ -5,6 +5,7 @@ mod connect;
 mod listener;
 mod network;
 mod pool;
+mod server;
 mod service;
 mod snapshot_transfer;
 
@@ -13,10 +14,12 @@ use std::time::Duration;
 use store_api::NodeId;
 use tonic::{Request, Status};
 
+pub(crate) use connect::ConnectFailed;
 pub use connect::{Dial, PeerIo, TcpDial};
-pub(crate) use listener::serve;
+pub(crate) use listener::listen;
 pub(crate) use network::NetworkFactory;
-pub(crate) use pool::{Peer, Peers, had_no_effect};
+pub(crate) use pool::{Peer, Peers, had_no_effect, wire};
+pub use server::PeerServer;
 pub(crate) use service::{PeerService, not_leader};
 
 use crate::tls::PeerIdentity;

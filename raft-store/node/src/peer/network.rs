@@ -23,6 +23,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::pool::{Peer, Peers};
 use super::snapshot_transfer;
+use crate::blocking::beside;
 use crate::codec;
 use crate::errors::die;
 use crate::snapshot::{SnapshotData, SnapshotFile};
@@ -186,7 +187,7 @@ impl Network {
         let asked = tokio::time::timeout(STREAM_SETUP, client.exchange(ExchangeRequest::default())).await;
         asked.map_err(|_| Status::unavailable("no answer in time"))??;
         let effects = self.effects.clone();
-        let built = tokio::task::spawn_blocking(move || effects.outgoing(&meta)).await;
+        let built = beside(move || effects.outgoing(&meta)).await;
         match built.map_err(io::Error::other).flatten() {
             Err(error) if error.kind() != io::ErrorKind::StorageFull => {
                 die(&format!("cannot read the state for a snapshot: {error}"))
@@ -201,7 +202,7 @@ impl Network {
     /// The receiver of a snapshot says that it is damaged: perhaps it was before it was sent.
     async fn look_at(&self, file: Arc<SnapshotFile>) {
         let effects = self.effects.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || effects.discard_if_damaged(&file)).await {
+        if let Err(error) = beside(move || effects.discard_if_damaged(&file)).await {
             tracing::error!(%error, "a damaged snapshot could not be looked at");
         }
     }
@@ -311,6 +312,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         tokio::select! {
+            biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.send_snapshot(&vote, snapshot) => {
                 let response = sent.map_err(|status| match failed(&status) {

@@ -9,23 +9,24 @@ use parking_lot::Mutex;
 use store_api::NodeId;
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
+use tonic::transport::Endpoint;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
 
 use super::connect::{ConnectFailed, Connector, Dial, Pause};
 use super::{Address, CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES, STREAM_WINDOW};
 use crate::tls::{PeerIdentity, PeerTls};
 use crate::types::MemberNode;
+use crate::world::{CallError, PeerChannel, World};
 
-pub(crate) type Client = RaftClient<InterceptedService<Channel, Address>>;
+pub(crate) type Client = RaftClient<InterceptedService<PeerChannel, Address>>;
 
 /// The other replicas, as this one reaches them.
 pub(crate) struct Peers {
     me: PeerIdentity,
     /// Of this replica's data directory.
     incarnation: String,
-    tls: Arc<PeerTls>,
-    dial: Arc<dyn Dial>,
+    world: Arc<dyn World>,
     peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
     /// Highest log index of a committed membership without this replica that a peer reported, plus one.
     removed_since: AtomicU64,
@@ -42,12 +43,11 @@ pub(crate) struct Peer {
 }
 
 impl Peers {
-    pub(crate) fn new(me: PeerIdentity, incarnation: String, tls: Arc<PeerTls>, dial: Arc<dyn Dial>) -> Arc<Self> {
+    pub(crate) fn new(me: PeerIdentity, incarnation: String, world: Arc<dyn World>) -> Arc<Self> {
         Arc::new(Self {
             me,
             incarnation,
-            tls,
-            dial,
+            world,
             peers: Mutex::default(),
             removed_since: AtomicU64::new(0),
             removed: tokio::sync::Notify::new(),
@@ -74,14 +74,6 @@ impl Peers {
     }
 
     fn make(&self, id: NodeId, addr: &str, incarnation: Option<String>) -> Peer {
-        let pause = Arc::new(Pause::default());
-        let connector = Connector {
-            to: id,
-            addr: addr.to_owned(),
-            tls: self.tls.clone(),
-            dial: self.dial.clone(),
-            pause: pause.clone(),
-        };
         let address = Address {
             cluster: self.me.cluster.clone(),
             from: self.me.id,
@@ -89,12 +81,13 @@ impl Peers {
             from_incarnation: self.incarnation.clone(),
             to_incarnation: incarnation.clone(),
         };
-        let client = || {
-            RaftClient::with_interceptor(channel(connector.clone()), address.clone())
+        let client = |channel| {
+            RaftClient::with_interceptor(channel, address.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES)
         };
-        Peer { id, addr: addr.to_owned(), incarnation, control: client(), bulk: client() }
+        let [control, bulk] = self.world.channels(id, addr).map(client);
+        Peer { id, addr: addr.to_owned(), incarnation, control, bulk }
     }
 
     /// A peer says that a committed membership at `index` does not contain this replica.
@@ -114,7 +107,13 @@ impl Peers {
     }
 }
 
-fn channel(connector: Connector) -> Channel {
+/// Two connections to a peer that share one view of whether it can be reached.
+pub(crate) fn wire(to: NodeId, addr: &str, tls: Arc<PeerTls>, dial: Arc<dyn Dial>) -> [PeerChannel; 2] {
+    let connector = Connector { to, addr: addr.to_owned(), tls, dial, pause: Arc::new(Pause::default()) };
+    [channel(connector.clone()), channel(connector)]
+}
+
+fn channel(connector: Connector) -> PeerChannel {
     let endpoint = Endpoint::from_static("http://peer.kontiki")
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -122,7 +121,8 @@ fn channel(connector: Connector) -> Channel {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .buffer_size(4_096);
-    endpoint.connect_with_connector_lazy(service_fn(move |_| connector.clone().connect()))
+    let channel = endpoint.connect_with_connector_lazy(service_fn(move |_| connector.clone().connect()));
+    BoxCloneSyncService::new(channel.map_err(CallError::new))
 }
 
 impl Peer {

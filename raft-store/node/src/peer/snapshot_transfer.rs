@@ -30,9 +30,9 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) async fn send(peer: &Peer, vote: &Vote, file: &Arc<SnapshotFile>) -> Result<Vote, Status> {
     let header = Header { vote: Some(codec::vote_to_proto(vote)), ..to_header(&file.meta, file.bytes) };
     let (parts, queue) = mpsc::channel(CHUNKS_AHEAD);
-    let reader = tokio::task::spawn_blocking({
+    let reader = tokio::spawn({
         let file = file.clone();
-        move || read_parts(header, &file.path, file.bytes, &parts)
+        async move { read_parts(header, &file.path, file.bytes, &parts).await }
     });
     let response = peer.bulk().install_snapshot(ReceiverStream::new(queue)).await?.into_inner();
     reader.await.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {
@@ -43,26 +43,39 @@ pub(super) async fn send(peer: &Peer, vote: &Vote, file: &Arc<SnapshotFile>) -> 
 }
 
 /// Ends early, without an error, when the receiver has gone.
-fn read_parts(header: Header, path: &Path, bytes: u64, parts: &mpsc::Sender<SnapshotPart>) -> io::Result<()> {
-    let send = |part| parts.blocking_send(SnapshotPart { part: Some(part) }).is_ok();
-    if !send(Part::Header(header)) {
+async fn read_parts(header: Header, path: &Path, bytes: u64, parts: &mpsc::Sender<SnapshotPart>) -> io::Result<()> {
+    if parts.send(SnapshotPart { part: Some(Part::Header(header)) }).await.is_err() {
         return Ok(());
     }
-    let mut file = File::open(path)?;
-    let mut whole = crc32fast::Hasher::new();
-    let mut offset = 0;
+    let mut outgoing = Outgoing { file: File::open(path)?, bytes, offset: 0, whole: crc32fast::Hasher::new() };
     loop {
-        let len = CHUNK_BYTES.min((bytes - offset) as usize);
-        let mut data = vec![0; len];
-        file.read_exact(&mut data)?;
-        whole.update(&data);
-        let crc = crc32fast::hash(&data);
-        let last = offset + len as u64 == bytes;
-        let file_crc = if last { whole.clone().finalize() } else { 0 };
-        if !send(Part::Chunk(Chunk { offset, data: Bytes::from(data), crc, last, file_crc })) || last {
+        let chunk = blocking(|| outgoing.next())?;
+        let last = chunk.last;
+        if parts.send(SnapshotPart { part: Some(Part::Chunk(chunk)) }).await.is_err() || last {
             return Ok(());
         }
-        offset += len as u64;
+    }
+}
+
+/// A snapshot on its way out.
+struct Outgoing {
+    file: File,
+    bytes: u64,
+    offset: u64,
+    whole: crc32fast::Hasher,
+}
+
+impl Outgoing {
+    fn next(&mut self) -> io::Result<Chunk> {
+        let len = CHUNK_BYTES.min((self.bytes - self.offset) as usize);
+        let mut data = vec![0; len];
+        self.file.read_exact(&mut data)?;
+        self.whole.update(&data);
+        let (offset, crc) = (self.offset, crc32fast::hash(&data));
+        self.offset += len as u64;
+        let last = self.offset == self.bytes;
+        let file_crc = if last { self.whole.clone().finalize() } else { 0 };
+        Ok(Chunk { offset, data: Bytes::from(data), crc, last, file_crc })
     }
 }
 
@@ -157,7 +170,8 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, content).expect("written");
         let (send, mut parts) = mpsc::channel(100);
-        read_parts(Header::default(), &path, content.len() as u64, &send).expect("read");
+        let read = read_parts(Header::default(), &path, content.len() as u64, &send);
+        futures::executor::block_on(read).expect("read");
         drop(send);
         let mut chunks = Vec::new();
         while let Some(part) = parts.blocking_recv() {
