@@ -42,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store-engine", &["store-api", "store-core", "kontiki-proto"]),
     ("store-node", &["store-api", "store-core", "store-engine", "kontiki-proto"]),
     ("store-etcd", &["store-api", "kontiki-proto"]),
+    ("store-sim", &["store-api", "store-core", "store-engine", "store-node", "kontiki-proto"]),
     ("api-machinery", &[]),
     ("api-schema", &["api-machinery"]),
     ("api-codec", &["api-machinery", "api-schema"]),
@@ -103,7 +104,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("kubelet-core", &["api-machinery"]),
     ("kubelet-cri", &["kontiki-proto"]),
     ("kubelet-agent", &["kubelet-core", "kubelet-cri", "kontiki-proto", "api-machinery", "pki"]),
-    ("chaos", &[]),
+    ("chaos", &["store-sim"]),
     ("system-tests", &["kontiki-proto"]),
 ];
 
@@ -139,7 +140,10 @@ fn third_party_crates_stay_where_they_belong() {
     let rules: &[(&str, &[&str])] = &[
         ("openraft", &["store-engine", "store-node"]),
         ("rocksdb", &["store-engine"]),
-        ("tonic", &["kontiki-proto", "store-node", "store-etcd", "kubelet-cri", "kontiki", "system-tests"]),
+        (
+            "tonic",
+            &["kontiki-proto", "store-node", "store-etcd", "store-sim", "kubelet-cri", "kontiki", "system-tests"],
+        ),
         ("hyper", &["api-http", "kubelet-agent", "kontiki", "chaos"]),
     ];
     let pure = [

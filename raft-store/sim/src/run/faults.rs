@@ -1,0 +1,197 @@
+//! Carries out what the nemesis chose.
+
+use store_api::{Admin as _, NodeId};
+
+use super::{Broken, Checked, Run};
+use crate::disk::PLENTY;
+use crate::facts::Fact;
+use crate::jobs::Job;
+use crate::nemesis::{Blow, Lasting};
+use crate::plant::Plant;
+use crate::strangers::{How, Pair, knock};
+
+impl Run {
+    pub(super) fn blow(&mut self, blow: Blow) -> Checked {
+        self.line(format_args!("{blow:?}"));
+        self.count(name(&blow));
+        match blow {
+            Blow::Kill { host, power, down } => self.kill(host, power, down),
+            Blow::PowerCut { down } => {
+                let running: Vec<NodeId> =
+                    self.hosts.iter().filter(|(_, host)| host.is_running()).map(|(id, _)| *id).collect();
+                running.into_iter().try_for_each(|host| {
+                    let down = down + self.rng.number(0..500);
+                    self.kill(host, true, down)
+                })
+            }
+            Blow::Pause { host, milliseconds } => {
+                let until = self.view.now + milliseconds * 1_000;
+                self.with(host, |host| (host.paused_until, host.debt_of_pause) = (until, milliseconds))
+            }
+            Blow::Jump { host, milliseconds } => {
+                self.view.skewed = true;
+                self.with(host, |host| host.jump += milliseconds)
+            }
+            Blow::FailingDisk { host } => self.with(host, |host| host.disk.fail_next(true)),
+            Blow::Flip { host } => self.flip(host),
+            Blow::Wipe { host, witness } => self.wipe(host, witness),
+            Blow::Replace { host } => {
+                self.jobs.push(Job::NewId);
+                self.jobs.push(Job::Remove(host));
+                Ok(())
+            }
+            Blow::Grow => {
+                self.jobs.push(Job::NewId);
+                Ok(())
+            }
+            Blow::Shrink { host } => {
+                self.jobs.push(Job::Remove(host));
+                Ok(())
+            }
+            Blow::HandOver { to } => {
+                for host in self.askable() {
+                    let Some(store) = self.hosts[&host].store() else { continue };
+                    self.hosts[&host].spawn(async move {
+                        // Only the leader does it, and it may come to nothing.
+                        let _ = store.move_leader(to).await;
+                    });
+                }
+                Ok(())
+            }
+            Blow::Stranger { from, to, how } => {
+                self.stranger(from, to, how);
+                Ok(())
+            }
+            Blow::Hop => {
+                self.watchers.iter_mut().for_each(|watcher| watcher.hops_at = 0);
+                Ok(())
+            }
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.faults.entry(what).or_default() += 1;
+    }
+
+    fn with(&mut self, id: NodeId, change: impl FnOnce(&mut crate::host::Host)) -> Checked {
+        if let Some(host) = self.hosts.get_mut(&id).filter(|host| host.is_running()) {
+            change(host);
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, host: NodeId, power: bool, down: u64) -> Checked {
+        self.end(host, power)?;
+        self.starts.insert(host, self.view.now + down * 1_000);
+        Ok(())
+    }
+
+    fn flip(&mut self, host: NodeId) -> Checked {
+        self.kill(host, false, 500)?;
+        let what = self.hosts[&host].disk.flip_a_bit().map_err(|error| Broken::new("this machine", error))?;
+        self.line(format_args!("{host} has a damaged disk: {what:?}"));
+        self.damaged(host);
+        Ok(())
+    }
+
+    fn wipe(&mut self, host: NodeId, witness: bool) -> Checked {
+        self.kill(host, true, 500)?;
+        let witness = witness || self.plant == Some(Plant::WipedVotes);
+        self.hosts[&host].disk.wipe(witness).map_err(|error| Broken::new("this machine", error))?;
+        self.damaged(host);
+        self.fact(&Fact::Wiped { host })?;
+        // If it is not refused at the start, somebody must notice what it is not.
+        if self.plant != Some(Plant::WipedVotes) {
+            self.replace_if_needed(host);
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, host: NodeId) {
+        if let Some(seen) = self.view.hosts.get_mut(&host) {
+            seen.damaged = true;
+        }
+    }
+
+    fn stranger(&mut self, from: NodeId, to: NodeId, how: How) {
+        let disks = |id: NodeId| self.disks.get(&id).map(|disk| (id, disk.clone()));
+        let Some((from, to)) = disks(from).zip(disks(to)) else { return };
+        let Some(server) = self.shared.net.lock().server(to.0) else { return };
+        // It must know who is a member to tell.
+        let knows = self.view.now_of(to.0).is_some_and(|now| now.members.contains(&from.0) && now.incarnation == to.1);
+        if knows {
+            let honest = self.plant == Some(Plant::AnswerStrangers);
+            let task = knock(self.shared.clone(), server, Pair { from, to: to.clone() }, how, honest);
+            self.hosts[&to.0].spawn(task);
+        }
+    }
+
+    pub(super) fn lasting(&mut self, lasting: &Lasting, begins: bool) -> Checked {
+        match lasting {
+            Lasting::SlowDisk { host, milliseconds } => {
+                let slow = if begins { *milliseconds } else { 3 };
+                self.with(*host, |host| host.disk.set_slow(slow))?;
+            }
+            Lasting::FullDisk { host } => {
+                let free = if begins { 1 << 19 } else { PLENTY };
+                if let Some(host) = self.hosts.get(host) {
+                    host.disk.set_free(free);
+                }
+            }
+            Lasting::Drift { host, rate } => {
+                self.view.skewed = true;
+                let rate = if begins { *rate } else { 1_000 };
+                self.with(*host, |host| host.rate = rate)?;
+            }
+            Lasting::Cut(_) | Lasting::Slow { .. } | Lasting::Breaking { .. } | Lasting::Doubling { .. } => {}
+        }
+        if begins {
+            self.count(name_of(lasting));
+        }
+        let weather = self.nemesis.weather();
+        self.shared.net.lock().change(weather);
+        Ok(())
+    }
+
+    /// No fault is left but what was destroyed.
+    pub(super) fn everything_is_well(&mut self) -> Checked {
+        for host in self.hosts.values_mut() {
+            host.disk.set_slow(3);
+            host.disk.set_free(PLENTY);
+            host.disk.fail_next(false);
+            host.rate = 1_000;
+        }
+        Ok(())
+    }
+}
+
+fn name(blow: &Blow) -> &'static str {
+    match blow {
+        Blow::Kill { power: false, .. } => "kill",
+        Blow::Kill { power: true, .. } => "power cut",
+        Blow::PowerCut { .. } => "power cut of all",
+        Blow::Pause { .. } => "pause",
+        Blow::Jump { .. } => "clock jump",
+        Blow::FailingDisk { .. } => "failing disk",
+        Blow::Flip { .. } => "bit flip",
+        Blow::Wipe { .. } => "wiped disk",
+        Blow::Replace { .. } => "replace",
+        Blow::Grow => "grow",
+        Blow::Shrink { .. } => "shrink",
+        Blow::HandOver { .. } => "hand over",
+        Blow::Stranger { .. } => "stranger",
+        Blow::Hop => "hop",
+    }
+}
+
+fn name_of(lasting: &Lasting) -> &'static str {
+    match lasting {
+        Lasting::Cut(_) => "partition",
+        Lasting::Slow { .. } => "slow wire",
+        Lasting::Breaking { .. } => "breaking wire",
+        Lasting::Doubling { .. } => "doubled calls",
+        Lasting::SlowDisk { .. } => "slow disk",
+        Lasting::FullDisk { .. } => "full disk",
+        Lasting::Drift { .. } => "clock drift",
+    }
+}
