@@ -13,6 +13,7 @@ mod proxy;
 pub mod report;
 pub mod round;
 pub mod run;
+pub mod sim;
 pub mod strike;
 pub mod truth;
 pub mod workloads;

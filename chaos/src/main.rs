@@ -8,6 +8,7 @@ use chaos::Failure;
 use chaos::cluster::Choice;
 use chaos::round::Plan;
 use chaos::run::{Wanted, run};
+use chaos::sim::{Seeds, simulate};
 use clap::{Args, Parser, Subcommand};
 
 /// Break a cluster in every way there is, and check that it keeps its promises.
@@ -21,6 +22,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(RunArgs),
+    Sim(SimArgs),
     /// Name all faults
     Faults,
 }
@@ -56,9 +58,24 @@ struct RunArgs {
     out: PathBuf,
 }
 
+/// Simulate whole clusters in one thread, by seed: virtual time, wire and disks
+#[derive(Args)]
+struct SimArgs {
+    /// How many seeds, or "forever"; stops at the first that fails. 200 unless given, and one when `--seed` is
+    #[arg(long)]
+    seeds: Option<Seeds>,
+    /// The first seed; another one each time unless given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print everything that happens
+    #[arg(long)]
+    trace: bool,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => chaos(args),
+        Command::Sim(args) => sim(args),
         Command::Faults => {
             chaos::faults::all().iter().for_each(|fault| println!("{}", fault.name()));
             Ok(true)
@@ -98,6 +115,11 @@ fn chaos(args: RunArgs) -> Result<bool, Failure> {
         false => println!("seed {seed}; histories and logs are in {}", dir.display()),
     }
     Ok(good)
+}
+
+fn sim(args: SimArgs) -> Result<bool, Failure> {
+    let usual = if args.seed.is_some() { 1 } else { 200 };
+    simulate(args.seed.unwrap_or_else(new_seed), args.seeds.unwrap_or(Seeds::Some(usual)), args.trace)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a shell: the seed is printed, everything else comes from it")]
