@@ -140,16 +140,21 @@ impl Network {
     /// Sends one heartbeat and waits for its answer. The stream is put back only after the answer: when
     /// openraft gives up waiting, the stream goes with the answer that nobody will read.
     async fn heartbeat(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Rpc<StreamAppendResult<TypeConfig>> {
+        let (started, request) = (Instant::now(), codec::append_to_proto(&request));
+        let ended = |_| unreachable_peer("the stream of heartbeats has ended");
         let mut stream = match self.heartbeats.take() {
-            Some(stream) => stream,
+            Some(stream) => {
+                stream.requests.send(request).await.map_err(ended)?;
+                stream
+            }
             None => {
+                // Not after the stream is open: from a peer that is far away openraft does not wait for that, and
+                // it would never hear a heartbeat.
                 let (requests, queue) = mpsc::channel(1);
+                requests.send(request).await.map_err(ended)?;
                 Heartbeats { requests, answers: self.open_stream(ReceiverStream::new(queue)).await? }
             }
         };
-        let started = Instant::now();
-        let sent = stream.requests.send(codec::append_to_proto(&request)).await;
-        sent.map_err(|_| unreachable_peer("the stream of heartbeats has ended"))?;
         let answer = tokio::time::timeout(STREAM_STALL, stream.answers.message()).await;
         let answer = answer.map_err(|_| unreachable_peer("no answer to a heartbeat in time"))?;
         let Some(answer) = answer.map_err(|status| failed(&status))? else {

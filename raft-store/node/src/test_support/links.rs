@@ -1,4 +1,4 @@
-//! Links between replicas that can be cut, and stalled.
+//! Links between replicas that can be cut, stalled, and long.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use store_api::NodeId;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{Dial, PeerIo, TcpDial};
@@ -26,6 +26,7 @@ pub struct Links {
 struct LinkState {
     cut: HashSet<(NodeId, NodeId)>,
     stalled: HashSet<(NodeId, NodeId)>,
+    delays: HashMap<(NodeId, NodeId), Duration>,
     open: HashMap<(NodeId, NodeId), Vec<CancellationToken>>,
 }
 
@@ -41,6 +42,19 @@ impl Links {
     /// paused.
     pub fn stall(&self, from: NodeId, to: NodeId) {
         self.state.lock().stalled.insert((from, to));
+    }
+
+    /// What passes between the two, in either direction, is late by this from now on; connections there are break.
+    pub fn delay(&self, one: NodeId, other: NodeId, by: Duration) {
+        let mut state = self.state.lock();
+        for ends in [(one, other), (other, one)] {
+            state.delays.insert(ends, by);
+            state.open.remove(&ends).into_iter().flatten().for_each(|connection| connection.cancel());
+        }
+    }
+
+    fn delay_of(&self, from: NodeId, to: NodeId) -> Option<Duration> {
+        self.state.lock().delays.get(&(from, to)).copied()
     }
 
     /// All links work again.
@@ -76,10 +90,51 @@ impl Dial for LinkedDial {
     async fn dial(&self, to: NodeId, addr: &str) -> io::Result<Box<dyn PeerIo>> {
         let cut = self.links.admit(self.from, to)?;
         let stream = TcpDial.dial(to, addr).await?;
+        let stream = match self.links.delay_of(self.from, to) {
+            Some(delay) => late(stream, delay),
+            None => stream,
+        };
         let look_again = Box::pin(tokio::time::sleep(Duration::ZERO));
         let (links, ends) = (self.links.clone(), (self.from, to));
         Ok(Box::new(Cuttable { stream, cut: Box::pin(cut.cancelled_owned()), links, ends, look_again }))
     }
+}
+
+/// Bytes that a late connection takes in before they are sent, and reads at once.
+const LATE_BYTES: usize = 4 << 20;
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A connection on which everything arrives this much later, both ways.
+fn late(stream: Box<dyn PeerIo>, delay: Duration) -> Box<dyn PeerIo> {
+    let (near, far) = tokio::io::duplex(LATE_BYTES);
+    let (far_read, far_write) = tokio::io::split(far);
+    let (read, write) = tokio::io::split(stream);
+    tokio::spawn(pass(far_read, write, delay));
+    tokio::spawn(pass(read, far_write, delay));
+    Box::new(near)
+}
+
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, delay: Duration) {
+    let (sender, mut pieces) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let read = async move {
+        let mut buffer = vec![0; PIECE_BYTES];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if sender.send((Instant::now() + delay, buffer[..length].to_vec())).is_err() {
+                break;
+            }
+        }
+    };
+    let write = async move {
+        while let Some((due, piece)) = pieces.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                break;
+            }
+        }
+        // The other end may be gone.
+        let _ = to.shutdown().await;
+    };
+    tokio::join!(read, write);
 }
 
 /// How often a stalled connection looks whether it is still.

@@ -275,3 +275,29 @@ async fn a_replica_out_of_contact_is_not_well() {
         becomes(id, true).await;
     }
 }
+
+/// One way; openraft waits for the answer to a heartbeat for less than it takes there and back.
+const FAR: Duration = Duration::from_millis(75);
+/// Many times the longest election timeout.
+const CALM: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn distance_is_no_failure() {
+    let cluster = Cluster::start(3).await;
+    put(&cluster.store(1), "k", "v").await;
+    for (one, other) in [(1, 2), (1, 3), (2, 3)] {
+        cluster.links.delay(one, other, FAR);
+    }
+    // Nobody writes, so that heartbeats are all there is.
+    for id in cluster.ids() {
+        let started = Instant::now();
+        while let Err(error) = get(&cluster.store(id), "k", ReadAt::Linearizable).await {
+            assert!(started.elapsed() < PATIENCE, "replica {id} cannot be read: {error}");
+        }
+    }
+    let term = cluster.store(1).status().term;
+    tokio::time::sleep(CALM).await;
+    assert_eq!(cluster.store(1).status().term, term, "somebody was elected for nothing but distance");
+    put(&cluster.store(2), "k", "w").await;
+    assert_eq!(get(&cluster.store(3), "k", ReadAt::Linearizable).await, Ok(Some("w".into())));
+}
