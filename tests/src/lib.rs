@@ -7,7 +7,7 @@ pub mod store;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -232,6 +232,19 @@ impl Kubectl {
 
     /// With something on standard input; standard output of a call that must succeed.
     pub fn with_input(&self, arguments: &[&str], input: &str) -> String {
+        let (status, out, err) = self.fed(arguments, input);
+        assert!(status.success(), "kubectl {}: {status}\n{out}{err}", arguments.join(" "));
+        out
+    }
+
+    /// With something on standard input; standard error of a call that must fail.
+    pub fn refused_input(&self, arguments: &[&str], input: &str) -> String {
+        let (status, out, err) = self.fed(arguments, input);
+        assert!(!status.success(), "kubectl {} succeeded: {out}", arguments.join(" "));
+        err
+    }
+
+    fn fed(&self, arguments: &[&str], input: &str) -> (ExitStatus, String, String) {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -245,9 +258,7 @@ impl Kubectl {
         let (mut out, mut err) = (String::new(), String::new());
         child.stdout.take().expect("piped").read_to_string(&mut out).expect("UTF-8");
         child.stderr.take().expect("piped").read_to_string(&mut err).expect("UTF-8");
-        let status = child.wait().expect("kubectl ends");
-        assert!(status.success(), "kubectl {}: {status}\n{out}{err}", arguments.join(" "));
-        out
+        (child.wait().expect("kubectl ends"), out, err)
     }
 
     pub fn json(&self, arguments: &[&str]) -> Value {

@@ -15,6 +15,7 @@ type Step = (&'static str, fn(&Kubectl, bool));
 
 const STEPS: &[Step] = &[
     ("apply twice, then changed", apply),
+    ("apply at the server's side", server_side_apply),
     ("get wide, yaml, by label and field, watch", get),
     ("describe", describe),
     ("create and delete quickly, dry-run, generate names", create),
@@ -93,6 +94,51 @@ fn apply(kubectl: &Kubectl, _real: bool) {
     let object = kubectl.json(&["get", "deployment", "a"]);
     assert_eq!(object["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"], "two");
     assert_eq!(object["metadata"]["generation"], 2);
+}
+
+fn map(name: &str, data: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {data}\n")
+}
+
+fn server_side_apply(kubectl: &Kubectl, _real: bool) {
+    let apply = |more: &[&str], text: &str| {
+        let arguments = [&["apply", "--server-side", "-f", "-"][..], more].concat();
+        kubectl.with_input(&arguments, text)
+    };
+    let data = |name: &str| kubectl.json(&["get", "configmap", name])["data"].clone();
+    let version = || kubectl.json(&["get", "configmap", "ssa"])["metadata"]["resourceVersion"].clone();
+    assert_eq!(apply(&[], &map("ssa", "{a: '1', b: '2'}")), "configmap/ssa serverside-applied\n");
+    let before = version();
+    apply(&[], &map("ssa", "{a: '1', b: '2'}"));
+    assert_eq!(version(), before, "the same again is no write");
+    apply(&[], &map("ssa", "{a: '3'}"));
+    assert_eq!(data("ssa"), serde_json::json!({"a": "3"}));
+    let arguments = ["apply", "--server-side", "--field-manager=other", "-f", "-"];
+    let refused = kubectl.refused_input(&arguments, &map("ssa", "{a: '4'}"));
+    assert!(refused.contains("Apply failed with 1 conflict: conflict with \"kubectl\": .data.a"), "{refused}");
+    apply(&["--field-manager=other", "--force-conflicts"], &map("ssa", "{a: '4'}"));
+    let shown = kubectl.ok(&["get", "configmap", "ssa", "--show-managed-fields", "-o", "yaml"]);
+    assert!(shown.contains("manager: other") && !shown.contains("manager: kubectl\n"), "{shown}");
+    assert!(!kubectl.ok(&["get", "configmap", "ssa", "-o", "yaml"]).contains("managedFields"));
+    apply(&["--field-manager=third", "--dry-run=server"], &map("ssa", "{c: '5'}"));
+    assert_eq!(data("ssa"), serde_json::json!({"a": "4"}));
+    move_to_server_side(kubectl);
+    kubectl.ok(&["delete", "configmap", "ssa", "csa"]);
+}
+
+/// What was applied at the client's side is taken over without a conflict, and can be given up later.
+fn move_to_server_side(kubectl: &Kubectl) {
+    kubectl.with_input(&["apply", "-f", "-"], &map("csa", "{a: '1', b: '2'}"));
+    let managers =
+        || kubectl.json(&["get", "configmap", "csa", "--show-managed-fields"])["metadata"]["managedFields"].clone();
+    assert_eq!(managers()[0]["manager"], "kubectl-client-side-apply");
+    kubectl.with_input(&["apply", "--server-side", "-f", "-"], &map("csa", "{a: '2'}"));
+    let object = kubectl.json(&["get", "configmap", "csa"]);
+    assert_eq!(object["data"], serde_json::json!({"a": "2"}), "b was kubectl's, too");
+    let names: Vec<_> = managers().as_array().expect("a list").iter().map(|one| one["manager"].clone()).collect();
+    assert_eq!(names, ["kubectl"]);
+    let noted = object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].clone();
+    assert!(noted.as_str().expect("kept up to date").contains("\"a\":\"2\""), "{noted}");
 }
 
 fn get(kubectl: &Kubectl, _real: bool) {
