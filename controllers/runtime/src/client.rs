@@ -75,6 +75,12 @@ impl Client {
         Self { powers: powers.clone(), ..self }
     }
 
+    /// The same, as another of upstream's components.
+    pub(crate) fn managing(&self, manager: &str) -> Self {
+        let info = RequestInfo { field_manager: manager.to_owned(), ..self.info.clone() };
+        Self { registry: self.registry.clone(), info }
+    }
+
     fn resource(&self, gvr: &Gvr) -> Result<&'static Resource> {
         let found = self.registry.schema.resource(&gvr.group, &gvr.version, &gvr.resource);
         found.ok_or_else(ApiError::no_such_path)

@@ -25,7 +25,7 @@ pub(crate) async fn keep(client: Client, identity: String, stop: CancellationTok
     NAMES.iter().for_each(|name| metrics::leading(name, true));
     loop {
         for name in NAMES {
-            if let Err(error) = renew(&client, name, &identity, took_over).await {
+            if let Err(error) = renew(&client.managing(name), name, &identity, took_over).await {
                 tracing::debug!(name, %error, "the Lease object is not up to date");
             }
         }
@@ -37,7 +37,7 @@ pub(crate) async fn keep(client: Client, identity: String, stop: CancellationTok
         metrics::leading(name, false);
         let released = json!({ "spec": { "holderIdentity": "", "leaseDurationSeconds": 1 } });
         // Another may have taken it over already: then the fence refuses this, rightly.
-        let _ = client.patch(&target(name), "", PatchType::Merge, released).await;
+        let _ = client.managing(name).patch(&target(name), "", PatchType::Merge, released).await;
     }
 }
 
