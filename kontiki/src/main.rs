@@ -25,6 +25,7 @@ mod logging;
 mod member;
 mod progress;
 mod prometheus;
+mod raft;
 mod recover;
 mod replicas;
 mod restore;

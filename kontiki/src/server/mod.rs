@@ -31,19 +31,17 @@ use api_auth::authz::{self, Authorizer, node::NodeAuthorizer, rbac::Rbac};
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
 use store_api::{DynStore, Member};
-use store_node::{NodeConfig, Placement, RaftStore};
+use store_node::{Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
-use crate::Failure;
 use crate::config::ServerConfiguration;
 use crate::prometheus::{self, Metrics};
+use crate::{Failure, raft};
 pub(crate) use admin::{AGENTS, SERVERS};
 use args::ServerArgs;
 use health::Flag;
 use identity::Identity;
 
-/// How long a start waits for a quorum before it says what is missing, and waits on.
-const QUORUM_PATIENCE: Duration = Duration::from_secs(10);
 /// Between tries of what needs a quorum.
 const RETRY: Duration = Duration::from_millis(200);
 /// The issuer of service-account tokens, upstream's default.
@@ -102,9 +100,8 @@ async fn serve(
     let renewed = config.clone();
     tokio::spawn(identity::keep_fresh(move |now| certificates::ensure(&renewed, now), stop.clone()));
     let listener = listen(&config).await?;
-    let raft = start_store(&config, &identity).await?;
+    let raft = raft::start(place(&config), &identity, &stop).await?;
     let sealed = encryption::sealed(&config, &raft, &stop).await?;
-    tokio::spawn(stop_with_store(raft.clone(), stop.clone()));
     let waiting = waiting::Waiting::new(&config, &identity, source(&config, &identity, &raft), stop.clone())?;
     let registry = tokio::select! {
         registry = become_ready(&config, joining, &raft, encryption::store(&raft, &sealed), &stop) => registry?,
@@ -162,7 +159,7 @@ async fn become_ready(
         if let Some(joining) = joining {
             joining.become_member().await?;
         }
-        wait_for_quorum(raft).await;
+        raft::wait_for_quorum(raft).await;
         start_registry(config, store).await
     };
     stop.run_until_cancelled(ready).await.transpose()
@@ -177,43 +174,21 @@ async fn found(config: &ServerConfiguration, raft: &RaftStore) -> Result<(), Fai
     Ok(())
 }
 
-async fn start_store(config: &ServerConfiguration, identity: &Identity) -> Result<Arc<RaftStore>, Failure> {
-    let raft = RaftStore::start(NodeConfig {
+fn place(config: &ServerConfiguration) -> raft::Place<'_> {
+    raft::Place {
         id: config.id,
-        cluster_id: config.cluster_id.clone(),
-        data_dir: config.data_dir.join("store"),
+        cluster_id: &config.cluster_id,
+        data_dir: &config.data_dir,
+        pki_dir: &config.pki_dir,
         peer_listen: config.peer.listen,
-        ca: config.pki_dir.join("peer-ca.crt"),
-        certificate: identity.certificate(identity::PEER),
-        key: identity.key(identity::PEER),
-        heartbeat: NodeConfig::HEARTBEAT,
-        election_timeout: NodeConfig::ELECTION_TIMEOUT,
         history: Some(Duration::from_secs(config.history_seconds)),
-        history_bytes: NodeConfig::HISTORY_BYTES,
-        snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
-        log_bytes: NodeConfig::LOG_BYTES,
-        reserve_bytes: NodeConfig::RESERVE_BYTES,
         placement: Placement { zone: config.zone.clone(), leader_zones: config.leader_zones.clone() },
-    })
-    .await?;
-    Ok(raft)
-}
-
-/// A replica that was removed from the cluster, or cannot go on, takes its process along.
-async fn stop_with_store(raft: Arc<RaftStore>, stop: CancellationToken) {
-    raft.stopped().await;
-    stop.cancel();
+    }
 }
 
 fn member(initial: &crate::config::InitialMember) -> Member {
     let (peer_addr, api_url) = (initial.peer.clone(), initial.api.clone());
     Member { id: initial.id, peer_addr, api_url, voter: true, ..Member::default() }
-}
-
-async fn wait_for_quorum(raft: &RaftStore) {
-    while let Err(error) = raft.wait_ready(QUORUM_PATIENCE).await {
-        tracing::warn!(%error, "waiting for a quorum of replicas: are the others running and reachable?");
-    }
 }
 
 /// What is served, for as long as the process runs.

@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use store_api::Member;
 use store_etcd::{EtcdConfig, EtcdServer};
-use store_node::{NodeConfig, RaftStore};
+use store_node::{Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
 use super::config::StoreConfiguration;
-use crate::Failure;
 use crate::server::identity::{self, Authorities, Ca, Identity};
+use crate::{Failure, raft};
 
-/// How long a start waits for a quorum before it says what is missing, and waits on.
-const QUORUM_PATIENCE: Duration = Duration::from_secs(10);
 /// Between tries to be made a member.
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -28,8 +26,7 @@ pub(super) async fn run(file: &Path) -> Result<(), Failure> {
     let identity = ensure(&config, crate::now())?;
     let renewed = config.clone();
     tokio::spawn(identity::keep_fresh(move |now| ensure(&renewed, now), stop.clone()));
-    let raft = RaftStore::start(node_config(&config, &identity)).await?;
-    tokio::spawn(stop_with_store(raft.clone(), stop.clone()));
+    let raft = raft::start(place(&config), &identity, &stop).await?;
     let result = serve(&config, &identity, &raft, &stop).await;
     stop.cancel();
     raft.shutdown().await;
@@ -67,9 +64,7 @@ async fn become_ready(config: &StoreConfiguration, raft: &RaftStore) -> Result<(
     if !config.is_founder() {
         join(config, raft).await;
     }
-    while let Err(error) = raft.wait_ready(QUORUM_PATIENCE).await {
-        tracing::warn!(%error, "waiting for a quorum of replicas: are the others running and reachable?");
-    }
+    raft::wait_for_quorum(raft).await;
     raft.announce(&config.name, &[config.client_url()]).await;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.client.listen, "replica is ready");
     Ok(())
@@ -105,23 +100,15 @@ fn ensure(config: &StoreConfiguration, now: jiff::Timestamp) -> Result<Identity,
     Identity::issue(config.data_dir.join("certificates"), &authorities, leaves, now)
 }
 
-fn node_config(config: &StoreConfiguration, identity: &Identity) -> NodeConfig {
-    NodeConfig {
+fn place(config: &StoreConfiguration) -> raft::Place<'_> {
+    raft::Place {
         id: config.id,
-        cluster_id: config.cluster_id.clone(),
-        data_dir: config.data_dir.join("store"),
+        cluster_id: &config.cluster_id,
+        data_dir: &config.data_dir,
+        pki_dir: &config.pki_dir,
         peer_listen: config.peer.listen,
-        ca: config.pki_dir.join("peer-ca.crt"),
-        certificate: identity.certificate(identity::PEER),
-        key: identity.key(identity::PEER),
-        heartbeat: NodeConfig::HEARTBEAT,
-        election_timeout: NodeConfig::ELECTION_TIMEOUT,
         history: config.history_seconds.map(Duration::from_secs),
-        history_bytes: NodeConfig::HISTORY_BYTES,
-        snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
-        log_bytes: NodeConfig::LOG_BYTES,
-        reserve_bytes: NodeConfig::RESERVE_BYTES,
-        placement: Default::default(),
+        placement: Placement::default(),
     }
 }
 
@@ -134,10 +121,4 @@ fn etcd_config(config: &StoreConfiguration, identity: &Identity) -> EtcdConfig {
         progress_interval: config.watch_progress_seconds.map_or(EtcdConfig::PROGRESS_INTERVAL, Duration::from_secs),
         min_lease_ttl: EtcdConfig::MIN_LEASE_TTL,
     }
-}
-
-/// A replica that was removed from the cluster, or cannot go on, takes its process along.
-async fn stop_with_store(raft: Arc<RaftStore>, stop: CancellationToken) {
-    raft.stopped().await;
-    stop.cancel();
 }

@@ -201,8 +201,7 @@ impl Replica {
         let short = self.space.is_short();
         if short || self.others_are_short() {
             return Err(StoreError::NoSpace(
-                "the disk is nearly full: delete objects, or free some of it; writes go on by themselves then"
-                    .into(),
+                "the disk is nearly full: delete objects, or free some of it; writes go on by themselves then".into(),
             ));
         }
         Ok(())
