@@ -50,6 +50,19 @@ impl Store {
         self.up = start(&self.dir, &[]).expect("the store becomes ready again");
     }
 
+    /// kill -9 of everything, and a start on the same data: returns when its replicas run, not when they answer.
+    pub fn start_again(&mut self) {
+        // The replicas end with the process that started them.
+        self.up.kill().and_then(|()| self.up.wait()).expect("it can be killed");
+        std::fs::remove_file(self.dir.join("pids")).expect("the list of what ran");
+        self.up = spawn(&self.dir, &[]).0;
+        let deadline = Instant::now() + READY_PATIENCE;
+        while self.pid("replica-3").is_none() {
+            assert!(Instant::now() < deadline, "the replicas were not started again");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// What a start with other options on this directory says.
     pub fn start_otherwise(&self, options: &[&str]) -> String {
         start(&self.dir, options).expect_err("it is refused")
@@ -115,16 +128,7 @@ impl Drop for Store {
 
 /// `Err`: what it said on standard error when it ended instead of becoming ready.
 fn start(dir: &Path, options: &[&str]) -> Result<Child, String> {
-    let mut up = Command::new(binary())
-        .args(["store", "up", "--data-dir"])
-        .arg(dir)
-        .args(options)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kontiki store up starts");
-    let lines = lines_of(up.stdout.take().expect("piped"));
+    let (up, lines) = spawn(dir, options);
     let deadline = Instant::now() + READY_PATIENCE;
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -137,6 +141,21 @@ fn start(dir: &Path, options: &[&str]) -> Result<Child, String> {
             }
         }
     }
+}
+
+/// And the lines that it prints.
+fn spawn(dir: &Path, options: &[&str]) -> (Child, mpsc::Receiver<String>) {
+    let mut up = Command::new(binary())
+        .args(["store", "up", "--data-dir"])
+        .arg(dir)
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kontiki store up starts");
+    let lines = lines_of(up.stdout.take().expect("piped"));
+    (up, lines)
 }
 
 /// Lines as they come; reading goes on when nobody listens any more, so that the other side never blocks.

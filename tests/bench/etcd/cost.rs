@@ -16,6 +16,8 @@ const TICKS_PER_SECOND: u64 = 100;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) processor: Duration,
+    /// Of the clients, which share the machine with the replicas.
+    pub(crate) clients: Duration,
     /// Sent to the disk, write-back caches included.
     pub(crate) written_bytes: u64,
     pub(crate) resident_bytes: u64,
@@ -28,6 +30,7 @@ impl Cost {
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             processor: self.processor.saturating_sub(before.processor),
+            clients: self.clients.saturating_sub(before.clients),
             written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
             resident_bytes: self.resident_bytes,
             flushes: self.flushes.zip(before.flushes).map(|(now, then)| now.saturating_sub(then)),
@@ -37,7 +40,8 @@ impl Cost {
 
 /// Fails when a replica is gone.
 pub(crate) fn sample(server: &Server) -> Result<Cost, Failure> {
-    let mut cost = Cost { flushes: flushes(server)?, ..Cost::default() };
+    let own = processor(&fs::read_to_string("/proc/self/stat")?).ok_or("/proc/self/stat has another form")?;
+    let mut cost = Cost { flushes: flushes(server)?, clients: own, ..Cost::default() };
     for pid in &server.pids {
         let read = |file: &str| {
             fs::read_to_string(format!("/proc/{pid}/{file}"))
@@ -103,6 +107,7 @@ mod tests {
     fn costs_are_differences() {
         let cost = |seconds, bytes, flushes| Cost {
             processor: Duration::from_secs(seconds),
+            clients: Duration::from_secs(seconds),
             written_bytes: bytes,
             resident_bytes: bytes,
             flushes,

@@ -20,8 +20,17 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn connect(server: &Server, clients: usize) -> Result<Self, Failure> {
+        Self::connect_to(server, server.endpoints.iter(), clients).await
+    }
+
+    /// To some of the replicas only.
+    pub(crate) async fn connect_to<'a>(
+        server: &Server,
+        endpoints: impl Iterator<Item = &'a String> + Clone,
+        clients: usize,
+    ) -> Result<Self, Failure> {
         let mut channels = Vec::new();
-        for (_, url) in (0..clients.min(MAX_CONNECTIONS)).zip(server.endpoints.iter().cycle()) {
+        for (_, url) in (0..clients.min(MAX_CONNECTIONS)).zip(endpoints.cycle()) {
             channels.push(connect(server, url).await?);
         }
         Ok(Self { channels })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,6 +33,10 @@ const RANGE_KEYS: u64 = 1_000;
 pub(crate) const MOST_RANGING: usize = 100;
 /// Puts of one transaction while filling.
 const FILL_STEP: u64 = 100;
+/// Clients that fill, one transaction each at a time.
+const FILLERS: usize = 8;
+/// One of their transactions: a server may be busy with what it was given.
+const FILL_TIMEOUT: Duration = Duration::from_secs(60);
 /// One call; what takes longer has failed.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a call that failed.
@@ -133,18 +137,41 @@ fn read_key(number: u64) -> Bytes {
 
 /// Writes what is read later.
 pub(crate) async fn fill(server: &Server) -> Result<(), Failure> {
-    let url = server.endpoints.first().ok_or("no endpoints")?;
-    let mut kv = KvClient::new(fleet::connect(server, url).await?);
-    let mut random = Random::of(0);
-    for first in (0..READ_KEYS).step_by(FILL_STEP as usize) {
+    fill_many(server, READ_KEYS).await
+}
+
+/// Writes this many keys (whole hundreds), those that are read first.
+pub(crate) async fn fill_many(server: &Server, keys: u64) -> Result<(), Failure> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut fillers = JoinSet::new();
+    for (number, url) in (0..FILLERS).zip(server.endpoints.iter().cycle()) {
+        let kv = KvClient::new(fleet::connect(server, url).await?);
+        fillers.spawn(fill_steps(kv, Random::of(number), next.clone(), keys));
+    }
+    while let Some(filled) = fillers.join_next().await {
+        filled??;
+    }
+    Ok(())
+}
+
+async fn fill_steps(
+    mut kv: KvClient<Channel>,
+    mut random: Random,
+    next: Arc<AtomicU64>,
+    keys: u64,
+) -> Result<(), Failure> {
+    loop {
+        let first = next.fetch_add(FILL_STEP, Ordering::Relaxed);
+        if first >= keys {
+            return Ok(());
+        }
         let puts = (first..first + FILL_STEP).map(|number| {
             let put = pb::PutRequest { key: read_key(number), value: random.value(), ..Default::default() };
             pb::RequestOp { request: Some(OpRequest::RequestPut(put)) }
         });
         let txn = pb::TxnRequest { success: puts.collect(), ..Default::default() };
-        timeout(CALL_TIMEOUT, kv.txn(txn)).await??;
+        timeout(FILL_TIMEOUT, kv.txn(txn)).await??;
     }
-    Ok(())
 }
 
 /// Fails when nothing at all was answered.

@@ -7,6 +7,7 @@
 mod cost;
 mod figures;
 mod fleet;
+mod large;
 mod load;
 mod report;
 mod servers;
@@ -39,6 +40,11 @@ struct Args {
     clients: Vec<usize>,
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Work::Put, Work::Get, Work::Range, Work::Watch])]
     work: Vec<Work>,
+    /// Instead of that: so many keys in each store (a million is 1000000), and what they cost in memory, on disk and
+    /// at a restart; then puts by 100 clients in peace, beside a compaction, beside a snapshot, and while a replica
+    /// that stood still catches up
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10_000..))]
+    keys: Option<u64>,
     /// etcd's program; without it only Kontiki is measured
     #[arg(long, env = "ETCD")]
     etcd: Option<PathBuf>,
@@ -68,6 +74,9 @@ async fn run(args: Args) -> Result<(), Failure> {
         servers.push(servers::etcd(etcd, &args.dir)?);
     }
     println!("{}", report::machine(&servers));
+    if let Some(keys) = args.keys {
+        return large::run(servers, keys, args.rounds, Duration::from_secs_f64(args.seconds)).await;
+    }
     for server in &servers {
         load::fill(server).await.map_err(|error| format!("filling {}: {error}", server.name))?;
     }

@@ -22,6 +22,8 @@ struct Figures {
     p99_ms: f64,
     /// All of the following of the three replicas together, and of one call or delivery.
     processor_us: f64,
+    /// Of the clients.
+    clients_us: f64,
     written_bytes: f64,
     /// `NaN` where the disk does not count them.
     flushes: f64,
@@ -40,6 +42,7 @@ fn figures(run: &Run) -> Figures {
         p50_ms: ms(0.5),
         p99_ms: ms(0.99),
         processor_us: run.cost.processor.as_micros() as f64 / count,
+        clients_us: run.cost.clients.as_micros() as f64 / count,
         written_bytes: run.cost.written_bytes as f64 / count,
         flushes: run.cost.flushes.map_or(f64::NAN, |flushes| flushes as f64 / count),
         resident_mib: run.cost.resident_bytes as f64 / f64::from(1 << 20),
@@ -67,13 +70,14 @@ pub(crate) fn line(server: &str, load: &Load, run: &Run) -> String {
     let failed = if figures.failed > 0 { format!(", {} FAILED", figures.failed) } else { String::new() };
     let Load { work, clients, .. } = load;
     format!(
-        "{work:5} {clients:>4} {server:8} {:>7} {}/s, p50 {} ms, p99 {} ms, {} us, {} bytes, {} flushes, {} MiB, load \
+        "{work:5} {clients:>4} {server:8} {:>7} {}/s, p50 {} ms, p99 {} ms, {} us (clients {}), {} bytes, {} flushes, {} MiB, load \
          {}{failed}",
         short(figures.per_second),
         work.unit(),
         short(figures.p50_ms),
         short(figures.p99_ms),
         short(figures.processor_us),
+        short(figures.clients_us),
         short(figures.written_bytes),
         short(figures.flushes),
         short(figures.resident_mib),

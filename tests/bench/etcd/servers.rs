@@ -24,14 +24,21 @@ pub(crate) struct Server {
     pub(crate) pids: Vec<u32>,
     /// On the disk that is written to.
     pub(crate) dir: PathBuf,
-    /// Ends the processes.
-    _running: Running,
+    /// Ends the processes when dropped.
+    running: Running,
 }
 
-#[expect(dead_code, reason = "held to be dropped")]
 enum Running {
-    Kontiki(Store),
-    Etcd(Vec<Member>, tempfile::TempDir),
+    Kontiki(Box<Store>),
+    Etcd(Etcd),
+}
+
+struct Etcd {
+    program: PathBuf,
+    clients: Vec<String>,
+    peers: Vec<String>,
+    members: Vec<Member>,
+    directory: tempfile::TempDir,
 }
 
 /// Ended when dropped.
@@ -47,39 +54,76 @@ impl Drop for Member {
 
 pub(crate) fn kontiki(parent: &Path) -> Result<Server, Failure> {
     let store = Store::up_in(parent);
-    let pid = |number: u16| store.pid(&format!("replica-{number}")).and_then(|pid| u32::try_from(pid).ok());
     let file = |name: &str| store.dir.join(name);
     Ok(Server {
         name: "kontiki",
         version: version(&binary())?,
         endpoints: (1..=REPLICAS).map(|number| store.endpoint(number)).collect(),
         tls: tls(&file("ca.crt"), &file("client.crt"), &file("client.key"))?,
-        pids: (1..=REPLICAS).map(pid).collect::<Option<_>>().ok_or("a replica does not run")?,
+        pids: pids(&store)?,
         dir: store.dir.clone(),
-        _running: Running::Kontiki(store),
+        running: Running::Kontiki(Box::new(store)),
     })
 }
 
+fn pids(store: &Store) -> Result<Vec<u32>, Failure> {
+    let pid = |number: u16| store.pid(&format!("replica-{number}")).and_then(|pid| u32::try_from(pid).ok());
+    Ok((1..=REPLICAS).map(pid).collect::<Option<_>>().ok_or("a replica does not run")?)
+}
+
 pub(crate) fn etcd(program: &Path, parent: &Path) -> Result<Server, Failure> {
-    let temporary = tempfile::Builder::new().prefix("etcd-").tempdir_in(parent)?;
-    let dir = temporary.path().to_owned();
+    let directory = tempfile::Builder::new().prefix("etcd-").tempdir_in(parent)?;
+    let dir = directory.path().to_owned();
     certificates(&dir)?;
-    let addresses = free_addresses(2 * usize::from(REPLICAS))?;
-    let (clients, peers) = addresses.split_at(usize::from(REPLICAS));
-    let start = |number: usize| launch(program, &dir, number, &clients[number], peers);
-    let members: Vec<Member> = (0..clients.len()).map(start).collect::<Result<_, _>>()?;
-    for address in clients {
-        wait(address, &dir)?;
-    }
+    let mut clients = free_addresses(2 * usize::from(REPLICAS))?;
+    let peers = clients.split_off(usize::from(REPLICAS));
+    let mut etcd = Etcd { program: program.to_owned(), clients, peers, members: Vec::new(), directory };
+    etcd.start()?;
     Ok(Server {
         name: "etcd",
         version: version(program)?,
-        endpoints: clients.to_vec(),
+        endpoints: etcd.clients.clone(),
         tls: tls(&dir.join("ca.crt"), &dir.join("member.crt"), &dir.join("member.key"))?,
-        pids: members.iter().map(|member| member.0.id()).collect(),
+        pids: etcd.pids(),
         dir,
-        _running: Running::Etcd(members, temporary),
+        running: Running::Etcd(etcd),
     })
+}
+
+impl Server {
+    /// kill -9 of all, and a start on the same data; returns when the processes are there, not when they answer.
+    pub(crate) fn start_again(&mut self) -> Result<(), Failure> {
+        match &mut self.running {
+            Running::Kontiki(store) => {
+                store.start_again();
+                self.pids = pids(store)?;
+            }
+            Running::Etcd(etcd) => {
+                etcd.members.clear();
+                etcd.launch()?;
+                self.pids = etcd.pids();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Etcd {
+    fn launch(&mut self) -> Result<(), Failure> {
+        let dir = self.directory.path();
+        let start = |number: usize| launch(&self.program, dir, number, &self.clients[number], &self.peers);
+        self.members = (0..self.clients.len()).map(start).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<(), Failure> {
+        self.launch()?;
+        self.clients.iter().try_for_each(|address| wait(address, self.directory.path()))
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.members.iter().map(|member| member.0.id()).collect()
+    }
 }
 
 fn tls(ca: &Path, certificate: &Path, key: &Path) -> Result<ClientTlsConfig, Failure> {
