@@ -106,7 +106,7 @@ impl Replies {
         let place = self.next_place();
         self.restore(place, id, answer);
         let mut forgot = Forgot::default();
-        while self.places.len() > self.max_replies.unwrap_or(MAX_REPLIES).max(1) {
+        while self.places.len() > self.bound() {
             self.forget_oldest(&mut forgot);
         }
         (place, forgot)
@@ -116,6 +116,23 @@ impl Replies {
     pub fn restore(&mut self, place: u64, id: RequestId, answer: Remembered) {
         self.places.insert(place, id);
         self.by_request.insert(id, answer);
+    }
+
+    /// After [`Self::restore`]: lets go of the oldest ones beyond the bound, which were forgotten before.
+    pub fn restored(&mut self) {
+        while self.places.len() > self.bound() {
+            let Some((_, id)) = self.places.pop_first() else { return };
+            self.by_request.remove(&id);
+        }
+    }
+
+    /// Place in the queue of the oldest answer.
+    pub fn oldest_place(&self) -> Option<u64> {
+        self.places.first_key_value().map(|(place, _)| *place)
+    }
+
+    fn bound(&self) -> usize {
+        self.max_replies.unwrap_or(MAX_REPLIES).max(1)
     }
 
     /// Puts back a floor read from disk.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::{DB, WriteBatch};
 use store_api::StoreError;
 
-use crate::state::Position;
+use crate::state::{Position, migrate};
 use crate::{SnapshotInfo, dir, fatal, options};
 pub(crate) use filter::Filter;
 use format::{Reader, Writer};
@@ -46,9 +46,12 @@ fn write(db: &DB, path: &Path) -> Result<Header, StoreError> {
     let mut filter = Filter::new(header.position.compacted);
     let mut iterator = view.raw_iterator_opt(options::scan(b"", b"\xff"));
     iterator.seek_to_first();
+    let apart = filter::Apart::new(&view)?;
     while let Some((key, value)) = iterator.item() {
-        if filter.keeps(key, value)? {
-            writer.record(key, value).map_err(failed)?;
+        match apart.records(&filter, key, value)? {
+            Some(records) => records.iter().try_for_each(|(key, value)| writer.record(key, value)).map_err(failed)?,
+            None if filter.keeps(key, value)? => writer.record(key, value).map_err(failed)?,
+            None => {}
         }
         iterator.next();
     }
@@ -66,7 +69,12 @@ pub(crate) fn load(
     let mut reader = Reader::open(file)?;
     let mut batch = WriteBatch::default();
     while let Some(records) = reader.next_records()? {
-        records.iter().for_each(|(key, value)| batch.put(key, value));
+        for (key, value) in records.iter() {
+            match reader.is_older().then(|| migrate::renewed(key, value)).flatten() {
+                Some((key, value)) => batch.put(key, value),
+                None => batch.put(key, value),
+            }
+        }
         if batch.size_in_bytes() >= LOAD_BYTES {
             write_batch(db, std::mem::take(&mut batch))?;
             observe()?;

@@ -13,6 +13,8 @@ mod hash_kv;
 #[cfg(test)]
 mod install_tests;
 pub(crate) mod keys;
+pub(crate) mod migrate;
+pub(crate) mod packed;
 mod read;
 pub(crate) mod records;
 mod working;
@@ -33,9 +35,10 @@ use working::Working;
 
 pub(crate) use records::Position;
 
-/// Format 3 had a write-ahead log of its own, which an older version would go on with; formats 1 and 2 began at
-/// revision 0.
-const FORMATS: dir::Formats = dir::Formats { newest: "kontiki state 4", older: &["kontiki state 3"] };
+/// Format 4 had no packs of records ([`migrate`]); format 3 had a write-ahead log of its own besides, which an older
+/// version would go on with; formats 1 and 2 began at revision 0.
+const FORMATS: dir::Formats =
+    dir::Formats { newest: "kontiki state 5", older: &["kontiki state 4", "kontiki state 3"] };
 
 /// The state machine of one replica.
 pub struct StateMachine {
@@ -71,6 +74,9 @@ impl StateMachine {
         let mut pointer = Pointer::open(&claimed.path)?;
         generation::remove_others(&claimed.path, &pointer)?;
         let generation = Generation::open(&claimed.path, pointer.generation)?;
+        if claimed.older.is_some() {
+            migrate::records(generation.db())?;
+        }
         let working = Working::load(generation.db())?;
         if working.position.next_index < pointer.durable_index {
             return Err(fatal(

@@ -281,7 +281,7 @@ fn an_older_format_is_migrated() {
     fs::write(&format, "kontiki state 3\n").unwrap();
     let state = open(dir.path());
     assert_eq!((state.revision(), state.removed_nodes().contains(&77)), (3, true));
-    assert_eq!(fs::read_to_string(&format).unwrap(), "kontiki state 4\n");
+    assert_eq!(fs::read_to_string(&format).unwrap(), "kontiki state 5\n");
     let pointer = fs::read_to_string(dir.path().join("state/CURRENT")).unwrap();
     assert!(pointer.contains(&format!("durable-index {}", state.next_index())), "{pointer}");
     state.apply(&group(2)).unwrap();
@@ -299,7 +299,7 @@ fn a_migration_that_was_interrupted_is_done_again() {
     fs::write(&format, "kontiki state 3\n").unwrap();
     fs::write(dir.path().join("state/FORMAT.tmp"), "kontiki sta").unwrap();
     assert_eq!(open(dir.path()).revision(), 3);
-    assert_eq!(fs::read_to_string(&format).unwrap(), "kontiki state 4\n");
+    assert_eq!(fs::read_to_string(&format).unwrap(), "kontiki state 5\n");
 }
 
 #[test]

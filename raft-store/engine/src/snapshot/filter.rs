@@ -3,8 +3,9 @@
 use rocksdb::Snapshot;
 use store_api::{Revision, StoreError};
 
-use crate::fatal;
+use crate::state::packed::{self, Pack};
 use crate::state::{Position, keys, records};
+use crate::{fatal, options};
 
 /// Leaves out what no permitted read can reach, whether it is removed already or not.
 pub(crate) struct Filter {
@@ -23,9 +24,13 @@ impl Filter {
     pub(crate) fn keeps(&mut self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
         match key.first() {
             Some(b'v') => self.keeps_version(key, value),
-            Some(b'e') => keys::number(key).map(|(revision, _)| revision > self.gone).ok_or_else(damaged),
             _ => Ok(true),
         }
+    }
+
+    /// Whether the events of a revision can be asked for.
+    fn keeps_events(&self, revision: Revision) -> bool {
+        revision > self.gone
     }
 
     fn keeps_version(&mut self, key: &[u8], value: &[u8]) -> Result<bool, StoreError> {
@@ -40,6 +45,50 @@ impl Filter {
         self.settled.extend_from_slice(prefix);
         // A deletion that long ago is as good as no version at all.
         Ok(records::Version::parse(value)?.is_some())
+    }
+}
+
+/// Takes packs apart, because which entries were applied together is a replica's own affair.
+pub(super) struct Apart {
+    /// Answers in the places before are forgotten.
+    oldest_place: u64,
+}
+
+impl Apart {
+    pub(super) fn new(view: &Snapshot<'_>) -> Result<Self, StoreError> {
+        let (lower, upper) = keys::tagged(keys::ANSWERS);
+        let mut iterator = view.raw_iterator_opt(options::scan(&lower, &upper));
+        iterator.seek_to_last();
+        let Some((key, value)) = iterator.item() else {
+            iterator.status().map_err(|e| fatal("reading the state failed", e))?;
+            return Ok(Self { oldest_place: 0 });
+        };
+        let (first, _) = keys::number(key).ok_or_else(damaged)?;
+        let places = first + packed::unpack(value)?.len() as u64;
+        Ok(Self { oldest_place: places.saturating_sub(store_core::MAX_REPLIES as u64) })
+    }
+
+    /// The records that a pack becomes, each a pack of its own; `None` when this is no pack.
+    pub(super) fn records(
+        &self,
+        filter: &Filter,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Option<Vec<([u8; 9], Vec<u8>)>>, StoreError> {
+        let number = || keys::number(key).map(|(number, _)| number).ok_or_else(damaged);
+        Ok(Some(match key.first() {
+            Some(&keys::EVENTS) => {
+                let records = packed::unpack(value)?;
+                let first = (number()? + 1).checked_sub(records.len() as u64).ok_or_else(damaged)?;
+                let kept = (first..).zip(records).filter(|(revision, _)| filter.keeps_events(*revision));
+                kept.map(|(revision, events)| (keys::events_key(revision), Pack::of(events))).collect()
+            }
+            Some(&keys::ANSWERS) => {
+                let kept = (number()?..).zip(packed::unpack(value)?).filter(|(place, _)| *place >= self.oldest_place);
+                kept.map(|(place, answer)| (keys::answers_key(place), Pack::of(answer))).collect()
+            }
+            _ => return Ok(None),
+        }))
     }
 }
 

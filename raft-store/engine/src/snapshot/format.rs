@@ -22,7 +22,9 @@ use crate::state::Position;
 use crate::{dir, fatal};
 
 const MAGIC: &[u8; 12] = b"kontiki-snap";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+/// Its records have the form of states up to format 4.
+const OLDER_VERSION: u32 = 3;
 /// Content of every chunk but the last.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Longest part read, chunk or header.
@@ -122,6 +124,7 @@ pub(super) struct Reader {
     records: u64,
     bytes: u64,
     ended: bool,
+    older: bool,
 }
 
 impl Reader {
@@ -141,18 +144,26 @@ impl Reader {
             records: 0,
             bytes: 0,
             ended: false,
+            older: false,
         };
         if &reader.array()? != MAGIC {
             return Err(reader.invalid("not a snapshot"));
         }
         let version = u32::from_be_bytes(reader.array()?);
-        if version != VERSION {
-            return Err(reader.invalid(format_args!("its format is {version}, this version reads {VERSION} only")));
+        reader.older = version == OLDER_VERSION;
+        if version != VERSION && !reader.older {
+            let known = format_args!("its format is {version}, this version reads {VERSION} and {OLDER_VERSION}");
+            return Err(reader.invalid(known));
         }
         let length = u32::from_be_bytes(reader.array()?);
         let header = reader.part(length)?;
         reader.header = Header::decode(&*header).map_err(|e| reader.invalid(e))?;
         Ok(reader)
+    }
+
+    /// Whether its records have an older form.
+    pub(super) fn is_older(&self) -> bool {
+        self.older
     }
 
     /// The records that end in the next chunk, whose checksum is right; `None` at the end.

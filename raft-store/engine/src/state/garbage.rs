@@ -6,7 +6,7 @@
 //! after a restart where it stopped, because an event record goes in the batch of what it stands for.
 
 use rocksdb::WriteBatch;
-use store_api::StoreError;
+use store_api::{Revision, StoreError};
 
 use super::generation::Generation;
 use super::{keys, read, records};
@@ -19,31 +19,42 @@ pub(super) fn collect(generation: &Generation, max_keys: usize) -> Result<bool, 
     if *collected >= compacted {
         return Ok(false);
     }
-    let (lower, upper) = (keys::events_key(*collected + 1), keys::events_key(compacted + 1));
+    // The group in which the compacted revision lies may end after it.
+    let (lower, upper) = (keys::events_key(*collected + 1), keys::tagged(keys::EVENTS).1);
     let mut iterator = generation.db().raw_iterator_opt(options::scan(&lower, &upper));
     iterator.seek_to_first();
     let mut batch = WriteBatch::default();
-    let mut reached = compacted;
+    let mut reached = *collected;
     while let Some((raw, value)) = iterator.item() {
-        let (revision, _) = keys::number(raw).ok_or_else(read::damaged)?;
-        if batch.len() >= max_keys {
-            reached = revision - 1;
+        if reached >= compacted || batch.len() >= max_keys {
             break;
         }
-        for event in records::decode_events(value)? {
-            if event.previous != 0 {
-                batch.delete(keys::version_key(&event.key, event.previous));
-            }
-            if event.deleted {
-                batch.delete(keys::version_key(&event.key, revision));
-            }
+        let (last, revisions) = read::group_of(raw, value)?;
+        for (revision, events) in revisions.into_iter().filter(|(revision, _)| *revision <= compacted) {
+            remove(revision, events, &mut batch)?;
         }
-        batch.delete(raw);
+        if last <= compacted {
+            batch.delete(raw);
+        }
+        reached = last.min(compacted);
         iterator.next();
     }
+    let more = iterator.valid() && reached < compacted;
     iterator.status().map_err(read::failed)?;
     drop(iterator);
     generation.db().write_opt(batch, &options::unlogged()).map_err(|e| fatal("removing old versions failed", e))?;
-    *collected = reached;
-    Ok(reached < compacted)
+    *collected = if more { reached } else { compacted };
+    Ok(more)
+}
+
+fn remove(revision: Revision, events: &[u8], batch: &mut WriteBatch) -> Result<(), StoreError> {
+    for event in records::decode_events(events)? {
+        if event.previous != 0 {
+            batch.delete(keys::version_key(&event.key, event.previous));
+        }
+        if event.deleted {
+            batch.delete(keys::version_key(&event.key, revision));
+        }
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use rocksdb::{DB, DBRawIterator, WriteBatch};
 use store_api::{Event, KeyValue, LeaseId, Revision, StoreError, in_range};
 use store_core::{Command, Effects, Lease, Replies, Reply, StateRead, Visit};
 
+use super::packed::Pack;
 use super::working::Working;
 use super::{keys, read, records};
 use crate::{Applied, ApplyEntry, ApplyPayload, fatal, options};
@@ -24,6 +25,8 @@ pub(super) struct Group<'a> {
     newest: RefCell<BTreeMap<Bytes, Option<KeyValue>>>,
     batch: WriteBatch,
     applied: Vec<Applied>,
+    /// The events of each revision since `begun`.
+    events: Pack,
     scratch: Vec<u8>,
 }
 
@@ -37,6 +40,7 @@ impl<'a> Group<'a> {
             newest: RefCell::default(),
             batch: WriteBatch::default(),
             applied: Vec::new(),
+            events: Pack::default(),
             scratch: Vec::new(),
         }
     }
@@ -64,6 +68,10 @@ impl<'a> Group<'a> {
 
     /// What to write, and what came of each entry.
     pub(super) fn finish(mut self) -> (WriteBatch, Vec<Applied>) {
+        if self.events.count() > 0 {
+            self.batch.put(keys::events_key(self.working.position.revision), self.events.bytes());
+        }
+        self.working.save_remembered(&mut self.batch);
         if !self.applied.is_empty() {
             self.working.save_position(&mut self.batch);
         }
@@ -80,7 +88,7 @@ impl<'a> Group<'a> {
             self.working.change_lease(change, &mut self.batch)?;
         }
         if let Some((id, answer)) = answered {
-            self.working.remember(id, answer, &mut self.batch);
+            self.working.remember(id, answer);
         }
         let position = &mut self.working.position;
         position.compacted = compacted.unwrap_or(position.compacted);
@@ -112,8 +120,7 @@ impl<'a> Group<'a> {
             };
             newest.insert(key.clone(), kv);
         }
-        records::encode_events(events, &mut self.scratch);
-        self.batch.put(keys::events_key(revision), &self.scratch);
+        self.events.add(|out| records::encode_events(events, out));
         let position = &mut self.working.position;
         position.revision = revision;
         position.hash = store_core::fold_hash(position.hash, events);

@@ -1,15 +1,18 @@
 //! The key layout of the state.
 //!
-//! | key                              | value                                        |
-//! |----------------------------------|----------------------------------------------|
-//! | `v` escaped key, `!revision`     | one version: its numbers and its value       |
-//! | `e` revision                     | the events of that revision, without values  |
-//! | `l` lease                        | a lease                                      |
-//! | `k` lease, key                   | empty: the lease holds the key               |
-//! | `d` place                        | the answer to a request, for retries         |
-//! | `f` client                       | the floor of its forgotten requests          |
-//! | `m`                              | the position: revision, log id, ...          |
-//! | `r` node                         | empty: the node was a member and was removed |
+//! | key                              | value                                            |
+//! |----------------------------------|--------------------------------------------------|
+//! | `v` escaped key, `!revision`     | one version: its numbers and its value           |
+//! | `g` last revision                | a pack: the events of a group, without values    |
+//! | `l` lease                        | a lease                                          |
+//! | `k` lease, key                   | empty: the lease holds the key                   |
+//! | `a` first place                  | a pack: the answers to a group, for retries      |
+//! | `f` client                       | the floor of its forgotten requests              |
+//! | `m`                              | the position: revision, log id, ...              |
+//! | `r` node                         | empty: the node was a member and was removed     |
+//!
+//! A pack ([`super::packed`]) holds one record for each revision, or each answer, of a group of entries that were
+//! applied together; they follow one another.
 //!
 //! Versions of a key lie together, newest first (the revision is inverted), so the newest is one seek away.
 //! A zero byte in a key becomes `00 ff` and the key ends with `00 01`: byte order is kept, and no key's
@@ -20,6 +23,12 @@ use rocksdb::SliceTransform;
 use store_api::{LeaseId, Revision};
 
 pub(crate) const POSITION: &[u8] = b"m";
+pub(crate) const EVENTS: u8 = b'g';
+pub(crate) const ANSWERS: u8 = b'a';
+/// Up to format 4: the events of one revision.
+pub(crate) const OLD_EVENTS: u8 = b'e';
+/// Up to format 4: one answer.
+pub(crate) const OLD_ANSWER: u8 = b'd';
 const ZERO: [u8; 2] = [0x00, 0xff];
 const END: [u8; 2] = [0x00, 0x01];
 const REVISION_BYTES: usize = 8;
@@ -87,14 +96,15 @@ pub(super) fn after_versions(prefix: &[u8]) -> Vec<u8> {
     out
 }
 
-fn numbered(tag: u8, number: u64) -> [u8; 9] {
+pub(super) fn numbered(tag: u8, number: u64) -> [u8; 9] {
     let mut key = [tag; 9];
     key[1..].copy_from_slice(&number.to_be_bytes());
     key
 }
 
-pub(super) fn events_key(revision: Revision) -> [u8; 9] {
-    numbered(b'e', revision)
+/// Of the group whose last revision this is.
+pub(crate) fn events_key(revision: Revision) -> [u8; 9] {
+    numbered(EVENTS, revision)
 }
 
 pub(super) fn lease_key(id: LeaseId) -> [u8; 9] {
@@ -105,8 +115,9 @@ pub(super) fn attachment_key(id: LeaseId, key: &[u8]) -> Vec<u8> {
     [&numbered(b'k', id)[..], key].concat()
 }
 
-pub(super) fn reply_key(place: u64) -> [u8; 9] {
-    numbered(b'd', place)
+/// Of the group whose first answer has this place.
+pub(crate) fn answers_key(place: u64) -> [u8; 9] {
+    numbered(ANSWERS, place)
 }
 
 pub(super) fn removed_key(node: u64) -> [u8; 9] {
@@ -130,7 +141,7 @@ pub(super) fn client(raw: &[u8]) -> Option<u128> {
 }
 
 /// `[lower, upper)` of all keys with a tag.
-pub(super) fn tagged(tag: u8) -> ([u8; 1], [u8; 1]) {
+pub(crate) fn tagged(tag: u8) -> ([u8; 1], [u8; 1]) {
     ([tag], [tag + 1])
 }
 

@@ -11,6 +11,7 @@ use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot};
 use store_api::{Event, FIRST_REVISION, KeyValue, RangeReply, RangeRequest, Revision, StoreError, in_range};
 
 use super::generation::Generation;
+use super::packed::unpack;
 use super::records::{self, EventRef, Version};
 use super::{Published, keys};
 use crate::{Events, fatal, options};
@@ -203,23 +204,31 @@ pub(super) fn events(
     if after >= until {
         return Ok(found);
     }
-    let (lower, upper) = (keys::events_key(after + 1), keys::events_key(until + 1));
+    // The group in which the last revision lies may end after it.
+    let (lower, upper) = (keys::events_key(after + 1), keys::tagged(keys::EVENTS).1);
     let mut iterator = view.raw_iterator_opt(options::scan(&lower, &upper));
     iterator.seek_to_first();
     let (mut count, mut bytes, mut expected) = (0, 0, after + 1);
-    while let Some((raw, value)) = iterator.item() {
-        let events = events_of(&view, expected, raw, value, range)?;
-        count += events.len();
-        bytes += events.iter().map(event_bytes).sum::<usize>();
-        if !events.is_empty() {
-            found.revisions.push((expected, events));
+    while let Some((raw, value)) = iterator.item().filter(|_| expected <= until) {
+        let (_, revisions) = group_of(raw, value)?;
+        let wanted = revisions.into_iter().filter(|(revision, _)| *revision > after && *revision <= until);
+        for (revision, events) in wanted {
+            if revision != expected {
+                return Err(damaged());
+            }
+            let events = events_of(&view, revision, events, range)?;
+            count += events.len();
+            bytes += events.iter().map(event_bytes).sum::<usize>();
+            if !events.is_empty() {
+                found.revisions.push((revision, events));
+            }
+            let looked_at = revision - after;
+            if count >= max_events || bytes >= MAX_EVENT_BYTES || looked_at >= MAX_EVENT_REVISIONS {
+                found.upto = revision;
+                return Ok(found);
+            }
+            expected += 1;
         }
-        let looked_at = expected - after;
-        if count >= max_events || bytes >= MAX_EVENT_BYTES || looked_at >= MAX_EVENT_REVISIONS {
-            found.upto = expected;
-            return Ok(found);
-        }
-        expected += 1;
         iterator.next();
     }
     iterator.status().map_err(failed)?;
@@ -229,22 +238,24 @@ pub(super) fn events(
     }
 }
 
-/// Those events of the revision that must come next that are in the range; every revision has some.
+/// The last revision of a pack of events, and each of its revisions with what it holds.
+pub(super) fn group_of<'a>(raw: &[u8], value: &'a [u8]) -> Result<(Revision, Vec<(Revision, &'a [u8])>), StoreError> {
+    let Some((last, [])) = keys::number(raw) else { return Err(damaged()) };
+    let revisions = unpack(value)?;
+    let first = (last + 1).checked_sub(revisions.len() as u64).ok_or_else(damaged)?;
+    Ok((last, (first..).zip(revisions).collect()))
+}
+
+/// Those events of a revision that are in the range; every revision has some.
 fn events_of(
     view: &Snapshot<'_>,
-    expected: Revision,
-    raw: &[u8],
-    value: &[u8],
+    revision: Revision,
+    events: &[u8],
     (start, end): (&[u8], &[u8]),
 ) -> Result<Vec<Event>, StoreError> {
-    match keys::number(raw) {
-        Some((revision, [])) if revision == expected => {
-            // Whose values are not wanted are not read.
-            let wanted = records::decode_events(value)?.into_iter().filter(|event| in_range(&event.key, start, end));
-            wanted.map(|event| full_event(view, event, revision)).collect()
-        }
-        _ => Err(damaged()),
-    }
+    // Whose values are not wanted are not read.
+    let wanted = records::decode_events(events)?.into_iter().filter(|event| in_range(&event.key, start, end));
+    wanted.map(|event| full_event(view, event, revision)).collect()
 }
 
 fn full_event(view: &Snapshot<'_>, event: EventRef, revision: Revision) -> Result<Event, StoreError> {

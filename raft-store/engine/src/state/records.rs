@@ -128,7 +128,8 @@ pub(super) fn decode_floor(raw: &[u8]) -> Result<Floor, StoreError> {
     Ok(Floor { seq, place })
 }
 
-pub(super) fn encode_reply(id: &RequestId, answer: &Remembered) -> Vec<u8> {
+/// Appends an answer.
+pub(super) fn encode_reply(id: &RequestId, answer: &Remembered, out: &mut Vec<u8>) {
     let answer = match answer {
         Remembered::Lease(id) => AnswerRecord::Lease(*id),
         Remembered::NodeId(id) => AnswerRecord::NodeId(*id),
@@ -141,7 +142,7 @@ pub(super) fn encode_reply(id: &RequestId, answer: &Remembered) -> Vec<u8> {
         }),
     };
     let (client_high, client_low) = ((id.client >> 64) as u64, id.client as u64);
-    ReplyRecord { client_high, client_low, seq: id.seq, answer: Some(answer) }.encode_to_vec()
+    out.extend_from_slice(&ReplyRecord { client_high, client_low, seq: id.seq, answer: Some(answer) }.encode_to_vec());
 }
 
 pub(super) fn decode_reply(raw: &[u8]) -> Result<(RequestId, Remembered), StoreError> {
@@ -266,8 +267,8 @@ pub(super) struct EventRef {
     pub(super) previous: Revision,
 }
 
+/// Appends the events of one revision.
 pub(super) fn encode_events(events: &[Event], out: &mut Vec<u8>) {
-    out.clear();
     for event in events {
         let (kind, previous) = match event {
             Event::Put { previous, .. } => (PUT, previous.as_ref().map_or(0, |p| p.mod_revision)),
@@ -331,7 +332,9 @@ mod tests {
         let id = RequestId { client: u128::MAX - 5, seq: 3 };
         let txn = Remembered::Txn { succeeded: true, revision: 8, needs: 5, ops };
         for answer in [Remembered::Lease(4), Remembered::NodeId(0), Remembered::TooLarge, txn] {
-            assert_eq!(decode_reply(&encode_reply(&id, &answer)), Ok((id, answer)));
+            let mut raw = Vec::new();
+            encode_reply(&id, &answer, &mut raw);
+            assert_eq!(decode_reply(&raw), Ok((id, answer)));
         }
         let floor = Floor { seq: 0, place: u64::MAX };
         assert_eq!(decode_floor(&encode_floor(floor)), Ok(floor));

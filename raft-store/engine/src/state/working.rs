@@ -6,8 +6,9 @@ use bytes::Bytes;
 use prost::Message;
 use rocksdb::{DB, WriteBatch};
 use store_api::{FIRST_REVISION, LeaseId, RequestId, Revision, StoreError};
-use store_core::{Lease, LeaseChange, Remembered, Replies};
+use store_core::{Floor, Lease, LeaseChange, Remembered, Replies};
 
+use super::packed::{Pack, unpack};
 use super::{Position, keys, records};
 use crate::{fatal, options};
 
@@ -22,7 +23,20 @@ pub(super) struct Working {
     pub(super) removed: BTreeSet<u64>,
     /// Revision and hash after each of the entries applied last.
     passed: VecDeque<(Revision, u64)>,
+    /// First and last place of each pack of answers in the database, in order.
+    packs: VecDeque<(u64, u64)>,
+    unsaved: Unsaved,
     failed: Option<StoreError>,
+}
+
+/// What the group being applied changes about what is remembered.
+#[derive(Default)]
+struct Unsaved {
+    /// Place of the first of the answers.
+    first: u64,
+    answers: Pack,
+    /// `None`: the client is forgotten altogether.
+    floors: BTreeMap<u128, Option<Floor>>,
 }
 
 impl Working {
@@ -34,10 +48,13 @@ impl Working {
             None => Position { revision: FIRST_REVISION, ..Position::default() },
         };
         let leases = load_leases(db)?;
+        let (replies, packs) = load_replies(db)?;
         let passed = position.log_id.is_some().then_some((position.revision, position.hash));
         Ok(Self {
             leases,
-            replies: load_replies(db)?,
+            replies,
+            packs,
+            unsaved: Unsaved::default(),
             removed: load_removed(db)?,
             passed: passed.into_iter().collect(),
             failed: None,
@@ -117,18 +134,32 @@ impl Working {
         self.leases.get_mut(&id).ok_or_else(|| fatal("the state is inconsistent", format!("lease {id} is missing")))
     }
 
-    pub(super) fn remember(&mut self, id: RequestId, answer: Remembered, batch: &mut WriteBatch) {
-        let record = records::encode_reply(&id, &answer);
+    pub(super) fn remember(&mut self, id: RequestId, answer: Remembered) {
+        let Unsaved { first, answers, floors } = &mut self.unsaved;
+        answers.add(|out| records::encode_reply(&id, &answer, out));
         let (place, forgot) = self.replies.insert(id, answer);
-        batch.put(keys::reply_key(place), record);
-        for place in forgot.places {
-            batch.delete(keys::reply_key(place));
+        *first = place + 1 - answers.count();
+        floors.extend(forgot.floors.into_iter().map(|(client, floor)| (client, Some(floor))));
+        floors.extend(forgot.clients.into_iter().map(|client| (client, None)));
+    }
+
+    /// What was remembered and forgotten since it was saved last. A pack goes when all in it is forgotten.
+    pub(super) fn save_remembered(&mut self, batch: &mut WriteBatch) {
+        let Unsaved { first, answers, floors } = &mut self.unsaved;
+        if answers.count() > 0 {
+            batch.put(keys::answers_key(*first), answers.bytes());
+            self.packs.push_back((*first, *first + answers.count() - 1));
+            answers.clear();
         }
-        for (client, floor) in forgot.floors {
-            batch.put(keys::floor_key(client), records::encode_floor(floor));
+        for (client, floor) in std::mem::take(floors) {
+            match floor {
+                Some(floor) => batch.put(keys::floor_key(client), records::encode_floor(floor)),
+                None => batch.delete(keys::floor_key(client)),
+            }
         }
-        for client in forgot.clients {
-            batch.delete(keys::floor_key(client));
+        let oldest = self.replies.oldest_place();
+        while let Some((first, _)) = self.packs.pop_front_if(|(_, last)| oldest.is_some_and(|oldest| *last < oldest)) {
+            batch.delete(keys::answers_key(first));
         }
     }
 }
@@ -164,20 +195,27 @@ fn load_removed(db: &DB) -> Result<BTreeSet<u64>, StoreError> {
     Ok(removed)
 }
 
-fn load_replies(db: &DB) -> Result<Replies, StoreError> {
-    let mut replies = Replies::default();
-    each(db, b'd', |key, value| {
-        let (place, _) = keys::number(key).ok_or_else(|| damaged("reply"))?;
-        let (id, answer) = records::decode_reply(value)?;
-        replies.restore(place, id, answer);
+/// And the packs that they lie in.
+fn load_replies(db: &DB) -> Result<(Replies, VecDeque<(u64, u64)>), StoreError> {
+    let (mut replies, mut packs) = (Replies::default(), VecDeque::new());
+    each(db, keys::ANSWERS, |key, value| {
+        let (first, _) = keys::number(key).ok_or_else(|| damaged("reply"))?;
+        let answers = unpack(value)?;
+        packs.push_back((first, first + answers.len() as u64 - 1));
+        for (place, answer) in (first..).zip(answers) {
+            let (id, answer) = records::decode_reply(answer)?;
+            replies.restore(place, id, answer);
+        }
         Ok(())
     })?;
+    // The oldest pack may hold some that are forgotten, and have their floors.
+    replies.restored();
     each(db, b'f', |key, value| {
         let client = keys::client(key).ok_or_else(|| damaged("floor of requests"))?;
         replies.restore_floor(client, records::decode_floor(value)?);
         Ok(())
     })?;
-    Ok(replies)
+    Ok((replies, packs))
 }
 
 fn each(db: &DB, tag: u8, mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
