@@ -346,5 +346,5 @@ fn nothing_is_left_of_what_is_gone() {
     let db = rocksdb::DB::open_default(dir.path().join("state/db-1")).unwrap();
     let left = db.iterator(rocksdb::IteratorMode::Start).map(|record| record.unwrap().0);
     let left: Vec<String> = left.map(|key| String::from_utf8_lossy(&key[..key.len().min(6)]).into_owned()).collect();
-    assert_eq!(left, ["e\0\0\0\0\0", "m", "vkey/1", "vkey/2", "vkey/2"]);
+    assert_eq!(left, ["g\0\0\0\0\0", "m", "vkey/1", "vkey/2", "vkey/2"]);
 }

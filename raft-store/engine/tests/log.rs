@@ -218,7 +218,7 @@ fn another_format_is_refused_untouched() {
     fs::write(dir.path().join("log/FORMAT"), "kontiki raft log 3\n").unwrap();
     let before = contents(dir.path());
     let message = refusal(dir.path());
-    assert!(message.contains("\"kontiki raft log 3\"") && message.contains("\"kontiki raft log 2\""), "{message}");
+    assert!(message.contains("\"kontiki raft log 3\"") && message.contains("reads kontiki raft log 2"), "{message}");
     assert!(contents(dir.path()) == before, "nothing was written");
     fs::remove_file(dir.path().join("log/FORMAT")).unwrap();
     assert!(refusal(dir.path()).contains("FORMAT"), "a directory that is not ours is left alone");
