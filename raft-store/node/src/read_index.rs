@@ -108,6 +108,7 @@ impl Replica {
     /// The read index, after a quorum confirmed that this replica still leads.
     pub(crate) async fn confirm_leadership(&self) -> Result<u64, String> {
         let read = tokio::select! {
+            biased;
             read = self.raft.get_read_log_id(ReadPolicy::ReadIndex) => read,
             never = self.ask_by_entry() => match never {},
         };

@@ -17,7 +17,7 @@ use store_api::{NodeId, Op, StoreError};
 use store_core::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::blocking::blocking;
+use crate::blocking::{beside, blocking};
 use crate::exchange::Said;
 use crate::replica::Replica;
 use crate::state_machine::Effects;
@@ -172,7 +172,7 @@ pub(crate) async fn reclaim(replica: Arc<Replica>) {
             continue;
         }
         let (effects, free) = (replica.effects.clone(), replica.space.free());
-        match tokio::task::spawn_blocking(move || give_back(&effects, free)).await {
+        match beside(move || give_back(&effects, free)).await {
             Ok(Ok(())) => reclaimed = compacted,
             // Room for it may come.
             Ok(Err(error)) => tracing::warn!(%error, "nothing could be given back to the disk yet"),
