@@ -78,7 +78,7 @@ impl Client {
     /// The same, as another of upstream's components.
     pub(crate) fn managing(&self, manager: &str) -> Self {
         let info = RequestInfo { field_manager: manager.to_owned(), ..self.info.clone() };
-        Self { registry: self.registry.clone(), info }
+        Self { registry: self.registry.clone(), info, powers: self.powers.clone() }
     }
 
     fn resource(&self, gvr: &Gvr) -> Result<&'static Resource> {
