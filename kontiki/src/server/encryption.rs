@@ -108,10 +108,10 @@ mod tests {
         let config = configuration(dir.path(), encryption);
         let identity = Identity::ensure(&config, crate::now()).expect("certificates");
         let stop = CancellationToken::new();
-        let raft = super::super::start_store(&config, &identity).await.expect("a store");
+        let raft = crate::raft::start(super::super::place(&config), &identity, &stop).await.expect("a store");
         let sealed = sealed(&config, &raft, &stop).await.expect("a configuration");
         super::super::found(&config, &raft).await.expect("founded");
-        super::super::wait_for_quorum(&raft).await;
+        crate::raft::wait_for_quorum(&raft).await;
         let registry = super::super::start_registry(&config, store(&raft, &sealed)).await.expect("a registry");
         registry.bootstrap().await.expect("bootstrapped");
         write_secrets(&registry).await;
