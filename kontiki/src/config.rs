@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::Failure;
+use crate::admission::Admission;
 
 pub(crate) const API_VERSION: &str = "kontiki.io/v1";
 
@@ -54,6 +55,9 @@ pub(crate) struct ServerConfiguration {
     /// Zones whose replicas should lead, best first; anywhere when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) leader_zones: Vec<String>,
+    /// Admission plugins besides, or instead of, those that are on by default.
+    #[serde(default, skip_serializing_if = "Admission::is_default")]
+    pub(crate) admission: Admission,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -117,6 +121,7 @@ impl ServerConfiguration {
             runtime_config: String::new(),
             zone: String::new(),
             leader_zones: Vec::new(),
+            admission: Admission::default(),
         }
     }
 }

@@ -13,6 +13,7 @@
 //!     kontiki restore   begin a new cluster with a backup
 //!     kontiki recover   begin a new cluster with what a survivor has, when the quorum is lost
 
+mod admission;
 mod agent;
 mod backup;
 mod cert;

@@ -2,9 +2,16 @@
 //!
 //! One plugin, one file in `plugins/`; their order is meaning, so it is one list: `order.rs`.
 
+mod csr;
 mod lookup;
 mod metrics;
+mod node_restriction;
+mod notes;
 mod order;
+mod pod_security;
+mod rights;
+mod settings;
+mod signers;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +22,9 @@ use api_schema::Resource;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use metrics::Meter;
+pub use notes::Notes;
+pub use rights::{Act, Rights};
+pub use settings::Settings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -38,6 +48,11 @@ pub struct Attributes<'a> {
     pub old: Option<&'a Value>,
     pub dry_run: bool,
     pub now: Timestamp,
+    /// Asked where a plugin's answer depends on what else the asker may do. `None`: a component of this process,
+    /// which may do what it does.
+    pub rights: Option<&'a dyn Rights>,
+    /// Where plugins leave warnings and audit annotations.
+    pub notes: &'a Notes,
 }
 
 /// What plugins may look up: the cache of this replica.
@@ -48,6 +63,18 @@ pub trait View: Send + Sync {
     /// Waits until the view shows everything acknowledged anywhere before the call. For a plugin that
     /// is about to refuse because something is missing.
     async fn refresh(&self) -> Result<(), ApiError>;
+    /// Where objects of this `apiVersion` and `kind` are. `None`: they are not served.
+    fn place_of(&self, api_version: &str, kind: &str) -> Option<Place>;
+    /// Makes a namespace, as this server; 409 when it is there already is not an error.
+    async fn make_namespace(&self, name: &str) -> Result<(), ApiError>;
+}
+
+/// Where objects of a kind are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub resource: GroupResource,
+    pub version: String,
+    pub namespaced: bool,
 }
 
 #[async_trait]
@@ -72,6 +99,20 @@ pub trait Plugin: Send + Sync {
     ) -> Result<(), ApiError> {
         Ok(())
     }
+    /// Whether a write may use what the quotas of its namespace limit: then [`Self::charge`] is asked, last.
+    fn counts(&self, _attributes: &Attributes<'_>, _object: &Value) -> bool {
+        false
+    }
+    /// Of the quotas of the namespace those that the write spends from, with their use raised: to be written in the
+    /// write's own transaction, over the versions that were given here. 403 where there is no room.
+    fn charge(
+        &self,
+        _attributes: &Attributes<'_>,
+        _object: &Value,
+        _quotas: &[&Value],
+    ) -> Result<Vec<Value>, ApiError> {
+        Ok(Vec::new())
+    }
 }
 
 /// The plugins of a server in order.
@@ -88,8 +129,15 @@ impl Attributes<'_> {
     fn is_any_of(&self, group: &str, plural: &str) -> bool {
         &*self.resource.gv.group == group && self.resource.plural == plural
     }
+    /// Creates or updates the resource itself.
+    fn writes(&self, group: &str, plural: &str) -> bool {
+        matches!(self.operation, Operation::Create | Operation::Update) && self.is(group, plural)
+    }
     fn creates(&self, group: &str, plural: &str) -> bool {
         self.operation == Operation::Create && self.is(group, plural)
+    }
+    fn may(&self, act: &Act<'_>) -> bool {
+        self.rights.is_none_or(|rights| rights.may(act))
     }
     /// 403 about the object of the request, in upstream's form.
     fn forbidden(&self, object: Option<&Value>, why: &str) -> ApiError {
@@ -113,12 +161,38 @@ pub fn check_not_terminating(
 impl Chain {
     /// What is on by default, in upstream's order, and NodeRestriction, which every installer turns on.
     pub fn standard() -> Self {
-        Self { plugins: order::standard() }
+        Self { plugins: settings::standard() }
+    }
+    /// The plugins that are wanted, in upstream's order. The error says what is wrong, in upstream's words.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        settings.plugins().map(|plugins| Self { plugins })
     }
     /// Whether new objects need a namespace that is there to stay. A plugin sees what its replica shows, which may
     /// be old: who writes the object compares the namespace in the same transaction.
     pub fn guards_namespaces(&self) -> bool {
         self.plugins.iter().any(|plugin| plugin.name() == order::namespace_lifecycle::NAME)
+    }
+    /// Whether a write may use what the quotas of its namespace limit.
+    pub fn counts(&self, attributes: &Attributes<'_>, object: &Value) -> bool {
+        self.plugins.iter().any(|plugin| plugin.counts(attributes, object))
+    }
+    /// The quotas that a write spends from as they are after it, to be written with it; 403 where there is no room.
+    /// The object is as it will be stored: plugins have admitted and validated it.
+    pub fn charge(
+        &self,
+        attributes: &Attributes<'_>,
+        object: &Value,
+        quotas: &[&Value],
+    ) -> Result<Vec<Value>, ApiError> {
+        let step = Meter::of(attributes, "validate");
+        let mut raised = Vec::new();
+        for plugin in self.plugins.iter().filter(|plugin| plugin.counts(attributes, object)) {
+            let meter = step.begin();
+            let charged = plugin.charge(attributes, object, quotas);
+            meter.controller(plugin.name(), charged.is_err());
+            raised.extend(charged?);
+        }
+        Ok(raised)
     }
     pub async fn admit(
         &self,

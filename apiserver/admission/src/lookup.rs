@@ -22,6 +22,11 @@ pub(crate) async fn get(
     Ok(view.get(&resource, namespace, name))
 }
 
+/// A list in an object; empty where there is none.
+pub(crate) fn items<'v>(value: &'v Value, path: &str) -> &'v [Value] {
+    api_machinery::object::at(value, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
 pub(crate) fn list(view: &dyn View, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
     view.list(&GroupResource::new(group, plural), namespace)
 }

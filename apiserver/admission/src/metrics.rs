@@ -92,6 +92,8 @@ mod tests {
             old: None,
             dry_run: false,
             now: "2026-11-22T00:00:00Z".parse().expect("a time"),
+            rights: None,
+            notes: &Default::default(),
         };
         with_local_recorder(&noted, || {
             let step = Meter::of(&attributes, "admit");

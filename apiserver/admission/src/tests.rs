@@ -1,10 +1,13 @@
 //! The chain over a view that is a map.
 
+mod others;
+mod pod_security;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use api_machinery::{ApiError, GroupResource, GroupVersion, UserInfo, Value, object};
@@ -14,7 +17,7 @@ use expect_test::expect;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::{Attributes, Chain, Operation, View};
+use crate::{Act, Attributes, Chain, Notes, Operation, Place, Rights, Settings, View};
 
 /// Objects by resource, namespace and name; some appear only after a refresh.
 #[derive(Default)]
@@ -22,6 +25,8 @@ struct Fake {
     objects: BTreeMap<(String, String, String), Arc<Value>>,
     late: BTreeMap<(String, String, String), Arc<Value>>,
     refreshed: AtomicUsize,
+    /// Namespaces.
+    made: Mutex<Vec<String>>,
 }
 
 impl Fake {
@@ -62,6 +67,18 @@ impl View for Fake {
         self.refreshed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
+    fn place_of(&self, api_version: &str, kind: &str) -> Option<Place> {
+        let resource = GroupResource::new("apps", "replicasets");
+        (api_version == "apps/v1" && kind == "ReplicaSet").then(|| Place {
+            resource,
+            version: "v1".to_owned(),
+            namespaced: true,
+        })
+    }
+    async fn make_namespace(&self, name: &str) -> Result<(), ApiError> {
+        self.made.lock().expect("whole").push(name.to_owned());
+        Ok(())
+    }
 }
 
 /// Nothing here waits.
@@ -98,11 +115,37 @@ struct Request<'a> {
     namespace: &'a str,
     user: UserInfo,
     old: Option<Value>,
+    may: Option<May>,
+    notes: Notes,
+    settings: Settings,
+}
+
+/// Acts as `verb group/resource[/subresource] namespace/name` that the asker may do.
+struct May(Vec<&'static str>);
+
+impl Rights for May {
+    fn may(&self, act: &Act<'_>) -> bool {
+        let subresource = if act.subresource.is_empty() { String::new() } else { format!("/{}", act.subresource) };
+        let text = format!("{} {}/{}{subresource} {}/{}", act.verb, act.group, act.resource, act.namespace, act.name);
+        self.0.contains(&text.as_str())
+    }
 }
 
 fn request<'a>(operation: Operation, group: &'a str, plural: &'a str, namespace: &'a str) -> Request<'a> {
     let user = UserInfo { name: "u".to_owned(), ..UserInfo::default() };
-    Request { operation, group, plural, subresource: "", namespace, user, old: None }
+    let notes = Notes::default();
+    Request {
+        operation,
+        group,
+        plural,
+        subresource: "",
+        namespace,
+        user,
+        old: None,
+        may: None,
+        notes,
+        settings: Settings::default(),
+    }
 }
 
 impl Request<'_> {
@@ -119,8 +162,10 @@ impl Request<'_> {
             old: self.old.as_ref(),
             dry_run: false,
             now: Timestamp::UNIX_EPOCH,
+            rights: self.may.as_ref().map(|may| may as &dyn Rights),
+            notes: &self.notes,
         };
-        let chain = Chain::standard();
+        let chain = Chain::new(&self.settings).expect("plugins");
         let mut object = object;
         now(chain.admit(&attributes, object.as_mut(), view))?;
         now(chain.validate(&attributes, object.as_ref(), view))?;
@@ -153,23 +198,107 @@ fn refused_pod(view: &Fake, spec: Value) -> String {
 
 #[test]
 fn order() {
-    let chain = Chain::standard();
-    let names: Vec<&str> = chain.plugins.iter().map(|plugin| plugin.name()).collect();
+    let names = |settings: &Settings| -> String {
+        let chain = Chain::new(settings).expect("plugins");
+        chain.plugins.iter().map(|plugin| format!("{}\n", plugin.name())).collect()
+    };
     expect![[r#"
         NamespaceLifecycle
         LimitRanger
         ServiceAccount
         NodeRestriction
         TaintNodesByCondition
+        PodSecurity
         Priority
         DefaultTolerationSeconds
         DefaultStorageClass
         StorageObjectInUseProtection
+        PodGroupProtection
         PersistentVolumeClaimResize
         RuntimeClass
+        CertificateApproval
+        CertificateSigning
+        ClusterTrustBundleAttest
+        CertificateSubjectRestriction
         DefaultIngressClass
+        PodTopologyLabels
+        PodGroupWorkloadExists
+        NodeDeclaredFeatureValidator
+        JobValidation
+        PodResizeValidator
+        ResourceQuota
     "#]]
-    .assert_eq(&(names.join("\n") + "\n"));
+    .assert_eq(&names(&Settings::default()));
+    let limits = json!({"limits": [{"type": "Server", "qps": 1, "burst": 1}]});
+    let all = Settings {
+        enable: crate::order::ALL.iter().map(|entry| entry.name.to_owned()).collect(),
+        configuration: [("EventRateLimit".to_owned(), limits)].into(),
+        ..Settings::default()
+    };
+    let listed: String = crate::order::ALL.iter().map(|entry| format!("{}\n", entry.name)).collect();
+    assert_eq!(names(&all), listed, "each says its own name");
+    expect![[r#"
+        AlwaysAdmit
+        NamespaceAutoProvision
+        NamespaceLifecycle
+        NamespaceExists
+        LimitPodHardAntiAffinityTopology
+        LimitRanger
+        ServiceAccount
+        NodeRestriction
+        TaintNodesByCondition
+        AlwaysPullImages
+        PodSecurity
+        PodNodeSelector
+        Priority
+        DefaultTolerationSeconds
+        PodTolerationRestriction
+        EventRateLimit
+        ExtendedResourceToleration
+        DefaultStorageClass
+        StorageObjectInUseProtection
+        PodGroupProtection
+        OwnerReferencesPermissionEnforcement
+        PersistentVolumeClaimResize
+        RuntimeClass
+        CertificateApproval
+        CertificateSigning
+        ClusterTrustBundleAttest
+        CertificateSubjectRestriction
+        DefaultIngressClass
+        DenyServiceExternalIPs
+        PodTopologyLabels
+        PodGroupWorkloadExists
+        NodeDeclaredFeatureValidator
+        JobValidation
+        PodResizeValidator
+        ResourceQuota
+        AlwaysDeny
+    "#]]
+    .assert_eq(&listed);
+}
+
+#[test]
+fn what_is_wanted() {
+    let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let refused = |enable: &[&str], disable: &[&str]| {
+        let settings = Settings { enable: text(enable), disable: text(disable), ..Settings::default() };
+        Chain::new(&settings).err()
+    };
+    assert_eq!(refused(&["Nosuch"], &[]).as_deref(), Some("enable-admission-plugins plugin \"Nosuch\" is unknown"));
+    assert_eq!(refused(&[], &["Nosuch"]).as_deref(), Some("disable-admission-plugins plugin \"Nosuch\" is unknown"));
+    assert_eq!(
+        refused(&["AlwaysDeny", "PodSecurity"], &["PodSecurity", "AlwaysDeny"]).as_deref(),
+        Some("[AlwaysDeny PodSecurity] in enable-admission-plugins and disable-admission-plugins overlapped")
+    );
+    assert_eq!(
+        refused(&["EventRateLimit"], &[]).as_deref(),
+        Some("couldn't init admission plugin \"EventRateLimit\": limits: Invalid value: null: must not be empty")
+    );
+    let settings = Settings { disable: text(&["NamespaceLifecycle"]), ..Settings::default() };
+    let chain = Chain::new(&settings).expect("plugins");
+    assert!(!chain.guards_namespaces());
+    assert_eq!(chain.plugins.len() + 1, Chain::standard().plugins.len());
 }
 
 #[test]
@@ -370,19 +499,40 @@ fn defaults_of_other_kinds() {
 #[test]
 fn nodes_touch_their_own_things() {
     let view = Fake::ready()
+        .with("nodes", json!({"metadata": {"name": "n", "uid": "9"}}))
         .with("namespaces", json!({"metadata": {"name": "kube-node-lease"}, "status": {"phase": "Active"}}))
-        .with("pods", json!({"metadata": {"name": "mine", "namespace": "t", "uid": "1"}, "spec": {"nodeName": "n"}}))
+        .with(
+            "pods",
+            json!({"metadata": {"name": "mine", "namespace": "t", "uid": "1"}, "spec": {"nodeName": "n",
+            "volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}}),
+        )
         .with("pods", json!({"metadata": {"name": "other", "namespace": "t", "uid": "2"}, "spec": {"nodeName": "m"}}));
     let user =
         UserInfo { name: "system:node:n".to_owned(), groups: vec!["system:nodes".to_owned()], ..UserInfo::default() };
     let ask = |operation, group, plural, subresource, namespace, name, object: Option<Value>, old: Option<Value>| {
         let mut request = request(operation, group, plural, namespace);
         (request.user, request.subresource, request.old) = (user.clone(), subresource, old);
+        request.may = Some(May(Vec::new()));
         request.refusal(&view, name, object)
     };
     let meta = |name: &str| json!({"metadata": {"name": name}});
     let token = |pod: &str, uid: &str| json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}}});
     let labelled = |key: &str| json!({"metadata": {"name": "n", "labels": {key: "x"}}});
+    let for_audience = |pod: &str, audience: &str| {
+        let mut request = token(pod, "1");
+        request["spec"]["audiences"] = json!([audience]);
+        request
+    };
+    let owned = |name: &str| json!({"metadata": {"name": name, "ownerReferences": [{"uid": "1"}]}});
+    let grown = |size: &str| json!({"metadata": {"name": "c"}, "status": {"capacity": {"storage": size}}});
+    let mirror = |fields: Value| {
+        let mut pod = pod(fields);
+        pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        pod["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "9", "controller": true}]);
+        pod["spec"]["nodeName"] = "n".into();
+        pod
+    };
     use Operation::{Create, Delete, Update};
     let told = [
         ask(Create, "", "nodes", "", "", "n", Some(labelled("kubernetes.io/os")), None),
@@ -396,7 +546,7 @@ fn nodes_touch_their_own_things() {
             "",
             "",
             "n",
-            Some(json!({"metadata": {"name": "n"}, "spec": {"taints": []}})),
+            Some(json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "a"}]}})),
             Some(meta("n")),
         ),
         ask(Create, "", "pods", "", "t", "p", Some(pod(json!({}))), None),
@@ -409,6 +559,17 @@ fn nodes_touch_their_own_things() {
         ask(Create, "", "serviceaccounts", "token", "t", "default", Some(token("mine", "1")), None),
         ask(Create, "", "serviceaccounts", "token", "t", "default", Some(token("other", "2")), None),
         ask(Create, "", "serviceaccounts", "token", "t", "default", Some(json!({"spec": {}})), None),
+        ask(Create, "", "serviceaccounts", "token", "t", "default", Some(for_audience("mine", "vault")), None),
+        ask(Create, "", "serviceaccounts", "token", "t", "default", Some(token("gone", "1")), None),
+        ask(Update, "", "nodes", "", "", "n", Some(owned("n")), Some(meta("n"))),
+        ask(Create, "", "pods", "", "t", "p", Some(mirror(json!({}))), None),
+        ask(Create, "", "pods", "", "t", "p", Some(mirror(json!({"volumes": [{"name": "v", "secret": {}}]}))), None),
+        ask(Create, "", "pods", "", "t", "p", Some(mirror(json!({"volumes": [{"name": "v", "hostPath": {}}]}))), None),
+        ask(Update, "", "persistentvolumeclaims", "", "t", "c", Some(meta("c")), Some(meta("c"))),
+        ask(Update, "", "persistentvolumeclaims", "status", "t", "c", Some(grown("1Gi")), Some(grown("2Gi"))),
+        ask(Update, "", "persistentvolumeclaims", "status", "t", "c", Some(owned("c")), Some(meta("c"))),
+        ask(Create, "resource.k8s.io", "resourceslices", "", "", "s", Some(json!({"spec": {"nodeName": "m"}})), None),
+        ask(Create, "resource.k8s.io", "resourceslices", "", "", "s", Some(json!({"spec": {"nodeName": "n"}})), None),
     ];
     expect![[r#"
         admitted
@@ -426,6 +587,17 @@ fn nodes_touch_their_own_things() {
         admitted
         403 serviceaccounts "default" is forbidden: node requested token bound to a pod scheduled on a different node
         403 serviceaccounts "default" is forbidden: node requested token not bound to a pod
+        403 serviceaccounts "default" is forbidden: audience "vault" not found in pod spec volume, system:node:n is not authorized to request tokens for this audience
+        404 pods "gone" not found
+        403 nodes "n" is forbidden: node "n" is not allowed to modify ownerReferences
+        admitted
+        403 pods "p" is forbidden: a mirror pod may not reference secrets
+        admitted
+        403 persistentvolumeclaims "c" is forbidden: may only update PVC status
+        admitted
+        403 persistentvolumeclaims "c" is forbidden: node "n" is not allowed to update fields other than status.quantity and status.conditions
+        403 resourceslices.resource.k8s.io "s" is forbidden: can only create ResourceSlice with the same NodeName as the requesting node
+        admitted
     "#]]
     .assert_eq(&(told.join("\n") + "\n"));
 }

@@ -193,6 +193,7 @@ fn caller(state: &State, call: &Call, parameters: &WriteParameters) -> Result<Ca
         field_manager: manager(parameters, call.headers()),
         field_validation: parameters.field_validation,
         deadline: options::deadline(&call.query)?,
+        notes: None,
     })
 }
 

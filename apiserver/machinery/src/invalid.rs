@@ -66,6 +66,10 @@ pub enum CauseType {
     ResourceVersionTooLarge,
     /// Another manager owns the field with another value.
     FieldManagerConflict,
+    /// Not of a field: a node has less than a pod is to be given.
+    NodeCapacity,
+    /// Not of a field: a node's operating system does not know how.
+    UnsupportedPlatform,
 }
 
 impl CauseType {
@@ -85,6 +89,8 @@ impl CauseType {
             CauseType::DisruptionBudget => "DisruptionBudget",
             CauseType::ResourceVersionTooLarge => "ResourceVersionTooLarge",
             CauseType::FieldManagerConflict => "FieldManagerConflict",
+            CauseType::NodeCapacity => "NodeCapacity",
+            CauseType::UnsupportedPlatform => "UnsupportedPlatform",
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod meta;
 pub mod names;
 pub mod object;
 pub mod quantity;
+pub mod quota;
 pub mod quote;
 pub mod resource;
 pub mod time;

@@ -188,7 +188,8 @@ impl Registry {
         let info = if flow_control { managed_by(FLOW_MANAGER) } else { info() };
         let name = object::name(wanted);
         let target = Target { resource, namespace: object::namespace(wanted), name, subresource: "" };
-        let scope = self.scope(&info, &target);
+        let notes = info.notes();
+        let scope = self.scope(&info, &target, &notes);
         if let Some(known) = self.cache.get(&scope.key(name)).map(|object| object.value()) {
             if mend(&known) == *known {
                 return Ok(());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_admission::Operation;
+use api_admission::{Operation, View};
 use api_machinery::{ApiError, ErrorList, ObjectKey, Value, object};
 use store_api::StoreError;
 
@@ -10,7 +10,7 @@ use crate::commit::{Change, Outcome, unchanged};
 use crate::namespace_guard::Guard;
 use crate::ownership::{self, Heavy};
 use crate::scope::Scope;
-use crate::{Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, requester};
+use crate::{Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, quota, requester};
 
 /// Names are generated anew at most so often, as upstream.
 const NAME_TRIES: usize = 8;
@@ -25,6 +25,8 @@ enum Try {
     ClaimTaken,
     /// The namespace is another version now, and still one to create in.
     NamespaceChanged(Guard),
+    /// A quota of the namespace was written meanwhile.
+    QuotaChanged,
 }
 
 impl Registry {
@@ -63,7 +65,7 @@ impl Registry {
         self.check_escalation(scope, &value, None).await?;
         let mut guard = self.sought_namespace(scope, &value, seen).await?;
         let generated = name.is_empty() && !object::generate_name(&value).is_empty();
-        let (mut names, mut claims, mut namespaces) = (0, 0, 0);
+        let (mut names, mut claims, mut namespaces, mut quotas) = (0, 0, 0, 0);
         loop {
             let step = match self.try_create(scope, value.clone(), generated, guard.as_ref()).await {
                 Err(error) if heavy.lightens(&error) && ownership::take_managers(&mut value).is_some() => continue,
@@ -77,8 +79,13 @@ impl Registry {
                 Try::ClaimTaken => return Err(ApiError::internal("no free service address or port was won")),
                 Try::NamespaceChanged(newer) if namespaces < namespace_guard::TRIES => {
                     (guard, namespaces) = (Some(newer), namespaces + 1);
+                    // What plugins read of it must be what the transaction compares.
+                    self.refresh().await?;
                 }
-                Try::NamespaceChanged(_) => return Err(ApiError::stale(&scope.resource.group_resource(), &name)),
+                Try::QuotaChanged if quotas < quota::TRIES => quotas += 1,
+                Try::NamespaceChanged(_) | Try::QuotaChanged => {
+                    return Err(ApiError::stale(&scope.resource.group_resource(), &name));
+                }
             }
         }
     }
@@ -101,6 +108,7 @@ impl Registry {
         validate(scope, &name, &value)?;
         self.admission.validate(&scope.attributes(Operation::Create, &name, None), Some(&value), self).await?;
         let key = scope.key(&name);
+        let spending = self.spend(scope, Operation::Create, &name, None, &value).await?;
         if scope.info.dry_run {
             return self.dry_create(scope, &key, value).await;
         }
@@ -108,10 +116,23 @@ impl Registry {
         let mut change = claims::change(&key, &value, &claims::Held::new(), &wanted, &scope.births())?;
         change.compare.insert(0, unchanged(&key, 0));
         change.compare.extend(guard.map(Guard::compare));
+        spending.as_ref().map_or(Ok(()), |spending| spending.add_to(&mut change))?;
         let outcome = self.put_new(scope, &key, &value, change).await?;
         match outcome {
-            Outcome::Done(revision) => Ok(Try::Done(Box::new(created(scope, value, revision)))),
+            Outcome::Done(revision) => {
+                if let Some(spending) = spending {
+                    spending.done(revision);
+                }
+                Ok(Try::Done(Box::new(created(scope, value, revision))))
+            }
             Outcome::Lost(mut found) => {
+                let spent = match spending {
+                    None => false,
+                    Some(mut spending) => {
+                        let quotas = spending.split(&mut found);
+                        self.learn_quotas(&mut spending, quotas).await?
+                    }
+                };
                 let namespace = if guard.is_some() { found.pop().flatten() } else { None };
                 if let Some(guard) = guard
                     && let Some(newer) = guard.renewed(scope, &value, namespace)?
@@ -122,7 +143,7 @@ impl Registry {
                     return Ok(Try::NameTaken);
                 }
                 claims::refuse_asked(scope, &name, &value, &asked, &found)?;
-                Ok(Try::ClaimTaken)
+                Ok(if spent { Try::QuotaChanged } else { Try::ClaimTaken })
             }
         }
     }

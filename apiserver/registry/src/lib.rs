@@ -30,6 +30,7 @@ mod ownership;
 mod parts;
 mod patch;
 mod policy_rule;
+mod quota;
 mod read;
 mod requester;
 mod rights;
@@ -45,7 +46,7 @@ mod witness;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use api_admission::Chain;
+use api_admission::{Chain, Notes};
 use api_cache::{Cache, Object};
 use api_codec::decode::{FieldValidation, Format};
 use api_codec::patch::PatchKind;
@@ -77,6 +78,9 @@ pub struct RequestInfo {
     pub field_validation: FieldValidation,
     /// From now on; zero: the server's request timeout.
     pub deadline: Duration,
+    /// Where admission's warnings and audit annotations of this one request go, whatever comes of it. `None`: only
+    /// the warnings of what succeeds are told, in [`Written::warnings`].
+    pub notes: Option<Arc<Notes>>,
 }
 
 impl Default for RequestInfo {
@@ -89,6 +93,7 @@ impl Default for RequestInfo {
             field_manager: String::new(),
             field_validation: FieldValidation::Ignore,
             deadline: Duration::ZERO,
+            notes: None,
         }
     }
 }
@@ -97,6 +102,11 @@ impl RequestInfo {
     /// A component of this process.
     pub fn internal(name: &str) -> Self {
         Self { user: UserInfo::internal(name), field_manager: name.to_owned(), ..Self::default() }
+    }
+
+    /// Those of the request, or some that nobody reads afterwards.
+    fn notes(&self) -> Arc<Notes> {
+        self.notes.clone().unwrap_or_else(Arc::default)
     }
 }
 
@@ -232,6 +242,7 @@ pub struct Registry {
     requests: ids::Requests,
     event_leases: event_leases::EventLeases,
     witness: OnceLock<Arc<dyn Witness>>,
+    turns: quota::Turns,
 }
 
 /// A request without a deadline of its own ends after this, as upstream's `--request-timeout`.
@@ -248,6 +259,13 @@ async fn within<T>(info: &RequestInfo, work: impl Future<Output = Result<T>>) ->
     })
 }
 
+/// With what admission had to say.
+fn noting(written: Result<Written>, notes: &Notes) -> Result<Written> {
+    let mut written = written?;
+    written.warnings.extend(notes.warnings());
+    Ok(written)
+}
+
 impl Registry {
     pub fn new(
         schema: &'static Schema,
@@ -257,8 +275,9 @@ impl Registry {
         config: RegistryConfig,
     ) -> Arc<Self> {
         let (requests, event_leases) = (ids::Requests::new(), event_leases::EventLeases::default());
+        let turns = quota::Turns::default();
         let witness = OnceLock::new();
-        Arc::new(Self { schema, store, cache, admission, config, requests, event_leases, witness })
+        Arc::new(Self { schema, store, cache, admission, config, requests, event_leases, witness, turns })
     }
 
     /// Who is told of the writes of this process's own components, from now on. The first one stays.
@@ -268,71 +287,84 @@ impl Registry {
         }
     }
 
-    fn scope<'a>(&self, info: &'a RequestInfo, target: &Target<'a>) -> Scope<'a> {
-        Scope::new(info, target, self.config.clock.now())
+    fn scope<'a>(&self, info: &'a RequestInfo, target: &Target<'a>, notes: &'a Notes) -> Scope<'a> {
+        Scope::new(info, target, self.config.clock.now(), notes)
     }
 
     /// POST. Handles subresources that are created (`binding`, `eviction`, `token`, reviews are HTTP's).
     pub async fn create(&self, info: &RequestInfo, target: &Target<'_>, body: Body) -> Result<Written> {
-        let scope = self.scope(info, target);
-        let done = within(info, async {
+        let notes = info.notes();
+        let scope = self.scope(info, target, &notes);
+        let work = async {
+            let scope = &scope;
             match (target.resource.plural.as_str(), target.subresource) {
-                ("bindings", "") if scope.is("", "bindings") => self.bind(&scope, body).await,
-                (_, "") => self.create_from_body(&scope, body).await,
-                ("pods", "binding") => self.bind(&scope, body).await,
-                ("pods", "eviction") => self.evict(&scope, body).await,
-                ("serviceaccounts", "token") => self.create_token(&scope, body).await,
+                ("bindings", "") if scope.is("", "bindings") => self.bind(scope, body).await,
+                (_, "") => self.create_from_body(scope, body).await,
+                ("pods", "binding") => self.bind(scope, body).await,
+                ("pods", "eviction") => self.evict(scope, body).await,
+                ("serviceaccounts", "token") => self.create_token(scope, body).await,
                 _ => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "create")),
             }
-        });
-        self.told(info, "create", target, done.await).await
+        };
+        let done = within(info, work).await;
+        noting(self.told(info, "create", target, done).await, &notes)
     }
 
     /// PUT of a resource, `status`, `scale`, `finalize`, `approval`, ...
     pub async fn update(&self, info: &RequestInfo, target: &Target<'_>, body: Body) -> Result<Written> {
-        let scope = self.scope(info, target);
-        let done = within(info, async {
+        let notes = info.notes();
+        let scope = self.scope(info, target, &notes);
+        let work = async {
+            let scope = &scope;
             match Part::of(target.subresource) {
-                Some(part) => self.update_from_body(&scope, part, body).await,
-                None if target.subresource == "scale" => self.update_scale(&scope, body).await,
+                Some(part) => self.update_from_body(scope, part, body).await,
+                None if target.subresource == "scale" => self.update_scale(scope, body).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "update")),
             }
-        });
-        self.told(info, "update", target, done.await).await
+        };
+        let done = within(info, work).await;
+        noting(self.told(info, "update", target, done).await, &notes)
     }
 
     pub async fn patch(&self, info: &RequestInfo, target: &Target<'_>, kind: PatchKind, body: Body) -> Result<Written> {
-        let scope = self.scope(info, target);
-        let done = within(info, async {
+        let notes = info.notes();
+        let scope = self.scope(info, target, &notes);
+        let work = async {
+            let scope = &scope;
             let patch = patch::Patch::read(kind, body)?;
             match Part::of(target.subresource) {
-                Some(part) => self.guarded_update(&scope, part, &Desired::Patch(&patch)).await,
-                None if target.subresource == "scale" => self.patch_scale(&scope, &patch).await,
+                Some(part) => self.guarded_update(scope, part, &Desired::Patch(&patch)).await,
+                None if target.subresource == "scale" => self.patch_scale(scope, &patch).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
             }
-        });
-        self.told(info, "patch", target, done.await).await
+        };
+        let done = within(info, work).await;
+        noting(self.told(info, "patch", target, done).await, &notes)
     }
 
     /// PATCH with a configuration of server-side apply, which `info.field_manager` manages; `force` takes fields
     /// from others. Makes what does not exist yet.
     pub async fn apply(&self, info: &RequestInfo, target: &Target<'_>, body: Body, force: bool) -> Result<Written> {
-        let scope = self.scope(info, target);
-        let done = within(info, async {
+        let notes = info.notes();
+        let scope = self.scope(info, target, &notes);
+        let work = async {
+            let scope = &scope;
             let application = apply::Application::read(body, force)?;
             match Part::of(target.subresource) {
-                Some(part) => self.apply_config(&scope, part, &application).await,
-                None if target.subresource == "scale" => self.apply_scale(&scope, &application).await,
+                Some(part) => self.apply_config(scope, part, &application).await,
+                None if target.subresource == "scale" => self.apply_scale(scope, &application).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
             }
-        });
-        self.told(info, "patch", target, done.await).await
+        };
+        let done = within(info, work).await;
+        noting(self.told(info, "patch", target, done).await, &notes)
     }
 
     pub async fn delete(&self, info: &RequestInfo, target: &Target<'_>, options: DeleteOptions) -> Result<Written> {
-        let scope = self.scope(info, target);
+        let notes = info.notes();
+        let scope = self.scope(info, target, &notes);
         let done = within(info, self.delete_object(&scope, target.name, &options)).await;
-        self.told(info, "delete", target, done).await
+        noting(self.told(info, "delete", target, done).await, &notes)
     }
 
     /// Deletes what a list with these options shows; answers the list of what was there.
@@ -343,15 +375,16 @@ impl Registry {
         list: ListOptions,
         options: DeleteOptions,
     ) -> Result<List> {
-        let scope = self.scope(info, target);
+        let notes = info.notes();
+        let scope = self.scope(info, target, &notes);
         let done = within(info, self.delete_all(&scope, target, list, &options)).await;
         self.told_of_all(info, target, done).await
     }
 
     /// `resource_version`: `None` linearizable, `Some(0)` any, `Some(n)` not older than n. `scale` answers the Scale.
     pub async fn get(&self, target: &Target<'_>, resource_version: Option<Revision>) -> Result<Arc<Object>> {
-        let info = RequestInfo::default();
-        let scope = self.scope(&info, target);
+        let (info, notes) = (RequestInfo::default(), Notes::default());
+        let scope = self.scope(&info, target, &notes);
         if target.subresource == "scale" {
             return self.get_scale(&scope, resource_version).await;
         }

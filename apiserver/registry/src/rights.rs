@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use api_admission::{Act, Rights};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_machinery::{ApiError, GroupResource, UserInfo};
 
@@ -52,6 +53,25 @@ impl RequestInfo {
             Some(Authority(authorizer)) => authorizer.authorize(attributes),
             None => Decision::Allow { reason: String::new() },
         }
+    }
+}
+
+/// What admission plugins ask.
+impl Rights for RequestInfo {
+    fn may(&self, act: &Act<'_>) -> bool {
+        let asked = AuthzAttributes {
+            user: self.user.clone(),
+            verb: act.verb.to_owned(),
+            resource_request: true,
+            group: act.group.to_owned(),
+            version: act.version.to_owned(),
+            resource: act.resource.to_owned(),
+            subresource: act.subresource.to_owned(),
+            namespace: act.namespace.to_owned(),
+            name: act.name.to_owned(),
+            ..AuthzAttributes::default()
+        };
+        self.decide(&asked).allowed()
     }
 }
 

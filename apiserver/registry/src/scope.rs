@@ -1,6 +1,6 @@
 //! One request and what follows from what it addresses.
 
-use api_admission::{Attributes, Operation};
+use api_admission::{Attributes, Notes, Operation, Rights};
 use api_kinds::Kind;
 use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Value};
 use api_schema::Resource;
@@ -18,10 +18,11 @@ pub(crate) struct Scope<'a> {
     /// The hooks of what is stored.
     pub(crate) kind: &'static dyn Kind,
     pub(crate) now: Timestamp,
+    pub(crate) notes: &'a Notes,
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn new(info: &'a RequestInfo, target: &Target<'a>, now: Timestamp) -> Self {
+    pub(crate) fn new(info: &'a RequestInfo, target: &Target<'a>, now: Timestamp, notes: &'a Notes) -> Self {
         Self {
             info,
             resource: target.resource,
@@ -30,6 +31,7 @@ impl<'a> Scope<'a> {
             subresource: target.subresource,
             kind: api_kinds::of(&target.resource.storage),
             now,
+            notes,
         }
     }
 
@@ -73,6 +75,8 @@ impl<'a> Scope<'a> {
             old,
             dry_run: self.info.dry_run,
             now: self.now,
+            rights: self.info.authority.as_ref().map(|_| self.info as &dyn Rights),
+            notes: self.notes,
         }
     }
 }

@@ -33,12 +33,14 @@ impl Registry {
                 "the name of the object ({given}) does not match the name on the URL ({name})"
             )));
         }
-        default(&mut request, self.config.tokens.api_audiences());
+        default(&mut request);
         let account = self.get_object(scope.resource, &scope.key(scope.name), None).await?.value();
         let attributes = scope.attributes(Operation::Create, scope.name, None);
         self.admission.admit(&attributes, Some(&mut request), self).await?;
         validate(&request)?;
         self.admission.validate(&attributes, Some(&request), self).await?;
+        // Admission sees what was asked for: a node's pods may ask for less than a token for this API.
+        default_audiences(&mut request, self.config.tokens.api_audiences());
         let subject = self.subject(scope, &account, &request)?;
         let answer = if scope.info.dry_run {
             answer(scope, &request, "", &account)?
@@ -137,16 +139,20 @@ fn seconds(request: &Value) -> i64 {
     object::at(request, "spec.expirationSeconds").and_then(Value::as_i64).unwrap_or(DEFAULT_SECONDS)
 }
 
-fn default(request: &mut Value, api_audiences: &[String]) {
+fn default(request: &mut Value) {
     if !request["spec"].is_object() {
         request["spec"] = json!({});
     }
     let spec = &mut request["spec"];
-    if spec["audiences"].as_array().is_none_or(Vec::is_empty) {
-        spec["audiences"] = api_audiences.iter().map(String::as_str).map(Value::from).collect();
-    }
     if !spec["expirationSeconds"].is_i64() {
         spec["expirationSeconds"] = DEFAULT_SECONDS.into();
+    }
+}
+
+fn default_audiences(request: &mut Value, api_audiences: &[String]) {
+    let audiences = &mut request["spec"]["audiences"];
+    if audiences.as_array().is_none_or(Vec::is_empty) {
+        *audiences = api_audiences.iter().map(String::as_str).map(Value::from).collect();
     }
 }
 

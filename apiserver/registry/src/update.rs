@@ -130,6 +130,7 @@ impl Registry {
                 Try::Stale
             });
         }
+        let spending = self.spend(scope, Operation::Update, scope.name, Some(old), &proposal.value).await?;
         if scope.info.dry_run {
             return Ok(if current.fresh {
                 Try::Done(Box::new(written(scope, proposal, current.revision)))
@@ -137,13 +138,26 @@ impl Registry {
                 Try::Stale
             });
         }
+        let value = &proposal.value;
         let after = if ends { claims::Held::new() } else { claims::held(storage, value) };
-        let change = claims::change(key, value, &before, &after, &scope.births())?;
+        let mut change = claims::change(key, value, &before, &after, &scope.births())?;
+        spending.as_ref().map_or(Ok(()), |spending| spending.add_to(&mut change))?;
         let taken = |found: &[_]| claims::refuse_asked(scope, scope.name, &proposal.value, &asked, found);
         let put = if ends { None } else { Some(&proposal.value) };
         match self.swap(scope, key, current.revision, put, change).await? {
-            Outcome::Done(revision) => Ok(Try::Done(Box::new(written(scope, proposal, revision)))),
-            Outcome::Lost(found) => lost(found, current, taken),
+            Outcome::Done(revision) => {
+                if let Some(spending) = spending {
+                    spending.done(revision);
+                }
+                Ok(Try::Done(Box::new(written(scope, proposal, revision))))
+            }
+            Outcome::Lost(mut found) => {
+                if let Some(mut spending) = spending {
+                    let quotas = spending.split(&mut found);
+                    self.learn_quotas(&mut spending, quotas).await?;
+                }
+                lost(found, current, taken)
+            }
         }
     }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_admission::View;
-use api_machinery::{ApiError, GroupResource, ObjectKey, Value};
+use api_admission::{Notes, Place, View};
+use api_machinery::{ApiError, GroupResource, GroupVersion, GroupVersionKind, ObjectKey, Reason, Value};
 use async_trait::async_trait;
+use serde_json::json;
 
-use crate::Registry;
 use crate::errors::{from_cache, from_store};
+use crate::{Body, Registry, RequestInfo, Target};
 
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,5 +26,28 @@ impl View for Registry {
     async fn refresh(&self) -> Result<(), ApiError> {
         let revision = self.store.read_barrier().await.map_err(from_store)?;
         self.cache.wait_for(revision, REFRESH_TIMEOUT).await.map_err(from_cache)
+    }
+
+    fn place_of(&self, api_version: &str, kind: &str) -> Option<Place> {
+        let gv = GroupVersion::parse(api_version);
+        let gvk = GroupVersionKind { group: gv.group, version: gv.version, kind: kind.into() };
+        let resource = self.schema.resource_of_kind(&gvk)?;
+        Some(Place {
+            resource: resource.group_resource(),
+            version: resource.gv.version.to_string(),
+            namespaced: resource.namespaced,
+        })
+    }
+
+    async fn make_namespace(&self, name: &str) -> Result<(), ApiError> {
+        let resource = self.schema.resource("", "v1", "namespaces").ok_or_else(ApiError::no_such_path)?;
+        let (info, notes) = (RequestInfo::internal("system:apiserver"), Notes::default());
+        let target = Target { resource, namespace: "", name: "", subresource: "" };
+        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let made = self.create_from_body(&self.scope(&info, &target, &notes), Body::Value(body)).await;
+        match made {
+            Err(error) if error.reason != Reason::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
     }
 }

@@ -26,6 +26,8 @@ pub struct Context<'a> {
     pub reads: &'a BTreeMap<Target, Option<Value>>,
     /// The round before asked for it: all kinds show at least what any of them showed then.
     pub level: bool,
+    /// With `level`: the revision that all kinds show at least. 0 without it.
+    pub shown: u64,
 }
 
 /// One controller. All of it is synchronous and has no effects.

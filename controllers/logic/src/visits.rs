@@ -115,7 +115,13 @@ mod tests {
     fn a_look_at_one_key_looks_at_its_own() {
         let mut world = cluster();
         world.put(node(5, "2026-01-01T00:00:00Z", "False", json!(null)));
-        let context = Context { now: Timestamp::UNIX_EPOCH, failure: None, reads: &BTreeMap::new(), level: true };
+        let context = Context {
+            now: Timestamp::UNIX_EPOCH,
+            failure: None,
+            reads: &BTreeMap::new(),
+            level: true,
+            shown: u64::MAX,
+        };
         let looks = [
             ("replicaset", Key::new("ns", "app-1"), PODS_OF_APP),
             ("deployment", Key::new("ns", "app-1"), 2),

@@ -165,17 +165,18 @@ fn failed(running: &Running, key: &Key, failure: Failure, error: &ApiError) {
 async fn decide(running: &Running, client: &Client, shop: &Shop, key: &Key) -> Result<Plan> {
     let mut reads: BTreeMap<Target, Option<Value>> = BTreeMap::new();
     let failure = running.failures.lock().get(key).cloned();
-    let mut level = false;
+    let (mut level, mut shown) = (false, 0);
     for _ in 0..READ_ROUNDS {
         let plan = {
-            let context = Context { now: clock::now(), failure: failure.as_ref(), reads: &reads, level };
+            let context = Context { now: clock::now(), failure: failure.as_ref(), reads: &reads, level, shown };
             running.controller.reconcile(&shop.informers.world(), key, &context)
         };
         if plan.read.is_empty() && !plan.level {
             return Ok(plan);
         }
         if plan.level {
-            shop.informers.caught_up(client.shown_now().await?).await;
+            shown = client.shown_now().await?;
+            shop.informers.caught_up(shown).await;
             level = true;
         }
         for target in plan.read {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::admission::AdmissionArgs;
+
 /// Run a control-plane replica: store, API server, controllers and scheduler in one process.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -65,4 +67,6 @@ pub(crate) struct ServerArgs {
     /// Versions to serve besides the stable ones, as upstream's flag: api/beta=true,networking.k8s.io/v1beta1=true
     #[arg(long, value_name = "VERSIONS")]
     pub(crate) runtime_config: Option<String>,
+    #[command(flatten)]
+    pub(crate) admission: AdmissionArgs,
 }

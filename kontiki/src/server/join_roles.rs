@@ -92,6 +92,7 @@ async fn create(registry: &Registry, resource: &str, object: Value) -> Result<()
         field_validation: FieldValidation::Strict,
         deadline: Duration::from_secs(10),
         authority: None,
+        notes: None,
     };
     match registry.create(&info, &target, Body::Value(object)).await {
         Err(error) if error.reason != Reason::AlreadyExists => Err(error),

@@ -165,6 +165,7 @@ mod tests {
             replace: None,
             zone: None,
             leader_zones: Vec::new(),
+            admission: Default::default(),
         }
     }
 

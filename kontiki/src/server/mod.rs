@@ -66,6 +66,9 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.encryption_provider_config = args.encryption_provider_config.or(config.encryption_provider_config);
     config.encryption_provider_config_automatic_reload |= args.encryption_provider_config_automatic_reload;
     config.runtime_config = args.runtime_config.unwrap_or(config.runtime_config);
+    config.admission = config.admission.or_flags(&args.admission);
+    // Before anything is started: a name that is not known ends here.
+    config.admission.settings()?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     let data_dir = config.data_dir.clone();
@@ -212,7 +215,7 @@ async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result
         clock: Arc::new(WallClock),
         tokens: Arc::new(tokens),
     };
-    let admission = api_admission::Chain::standard();
+    let admission = api_admission::Chain::new(&config.admission.settings()?)?;
     Ok(Registry::new(schema(&config.runtime_config)?, store, cache, admission, registry))
 }
 

@@ -15,6 +15,7 @@ use pki::authority::{Authority, Request};
 
 use super::shape::Shape;
 use crate::Failure;
+use crate::admission::Admission;
 use crate::agent::real;
 use crate::config::{
     self, API_VERSION, AgentConfiguration, Endpoint, InitialMember, NodeConfiguration, RuntimeKind, ServerConfiguration,
@@ -93,7 +94,7 @@ impl Layout {
     }
 
     /// Configuration of every replica and kubeconfigs for the admin.
-    pub(super) fn write_servers(&self) -> Result<(), Failure> {
+    pub(super) fn write_servers(&self, admission: &Admission) -> Result<(), Failure> {
         let members: Vec<InitialMember> = self
             .replicas()
             .map(|number| InitialMember {
@@ -115,6 +116,7 @@ impl Layout {
                 (config.id, config.cluster_id) = (made.id, made.cluster_id);
                 config.initial_members = made.initial_members;
             }
+            config.admission = admission.clone();
             config::write(&self.server_file(number), &config)?;
             let name = format!("admin-{number}.kubeconfig");
             write_admin(&self.authorities.cluster, &self.api_url(number), &self.dir.join(name))?;

@@ -25,6 +25,7 @@ use clap::{Args, ValueEnum};
 use tokio::sync::Mutex;
 
 use crate::Failure;
+use crate::admission::{Admission, AdmissionArgs};
 use crate::kubeconfig::Kubeconfig;
 pub(crate) use children::end_with_parent;
 use children::{Children, Program};
@@ -65,6 +66,8 @@ pub(crate) struct UpArgs {
     /// Leave the sample Deployment out
     #[arg(long)]
     no_sample: bool,
+    #[command(flatten)]
+    admission: AdmissionArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -105,13 +108,15 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
 
 /// Everything before the first process. What an earlier run left is ended first: it has the ports.
 async fn prepare(args: &UpArgs, dir: &Path) -> Result<(Layout, Nodes), Failure> {
+    let admission = Admission::default().or_flags(&args.admission).absolute()?;
+    admission.settings()?;
     earlier::end(dir).await;
     let shape = Shape::decide(args.replicas, args.port_base, Shape::of(dir)?)?;
     let layout = Layout::new(dir, shape)?;
     leave(&layout).await;
     let nodes = choose_nodes(args, &layout)?;
     ports::probe(&layout.ports(nodes.real.is_some()), "--port-base")?;
-    layout.write_servers()?;
+    layout.write_servers(&admission)?;
     say("  certificates and configuration are in place");
     Ok((layout, nodes))
 }

@@ -1,20 +1,19 @@
 //! LimitRanger: what containers, pods and claims of a namespace ask for by default, at least and at most.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api_machinery::quantity::{Format, Quantity};
-use api_machinery::{ApiError, Value, object};
+use api_machinery::quantity::Quantity;
+use api_machinery::quota::Amounts;
+use api_machinery::{ApiError, Value, object, quota};
 use async_trait::async_trait;
 
-use crate::{Attributes, Plugin, View, lookup};
+use crate::lookup::items;
+use crate::{Attributes, Operation, Plugin, View, lookup};
 
 pub(crate) struct LimitRanger;
 
 /// Says what was set, as upstream does.
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
-
-type Amounts = BTreeMap<String, Quantity>;
 
 #[async_trait]
 impl Plugin for LimitRanger {
@@ -27,7 +26,7 @@ impl Plugin for LimitRanger {
         object: Option<&mut Value>,
         view: &dyn View,
     ) -> Result<(), ApiError> {
-        let Some(pod) = object.filter(|_| attributes.creates("", "pods")) else { return Ok(()) };
+        let Some(pod) = object.filter(|_| concerns_pod(attributes)) else { return Ok(()) };
         for range in ranges(attributes, view) {
             set_defaults(pod, &range);
         }
@@ -40,9 +39,9 @@ impl Plugin for LimitRanger {
         view: &dyn View,
     ) -> Result<(), ApiError> {
         let Some(object) = object else { return Ok(()) };
-        let check: fn(&Value, &Value, &mut Vec<String>) = if attributes.creates("", "pods") {
+        let check: fn(&Value, &Value, &mut Vec<String>) = if concerns_pod(attributes) {
             check_pod
-        } else if attributes.creates("", "persistentvolumeclaims") {
+        } else if attributes.writes("", "persistentvolumeclaims") && !is_going(attributes) {
             check_claim
         } else {
             return Ok(());
@@ -61,23 +60,19 @@ impl Plugin for LimitRanger {
     }
 }
 
+/// A new pod, or one that is resized.
+fn concerns_pod(attributes: &Attributes<'_>) -> bool {
+    let resizes = attributes.operation == Operation::Update && attributes.subresource == "resize";
+    attributes.creates("", "pods") || (resizes && attributes.is_any_of("", "pods") && !is_going(attributes))
+}
+
+/// What goes is let go, whatever it is.
+fn is_going(attributes: &Attributes<'_>) -> bool {
+    attributes.old.is_some_and(|old| object::deletion_timestamp(old).is_some())
+}
+
 fn ranges(attributes: &Attributes<'_>, view: &dyn View) -> Vec<Arc<Value>> {
     lookup::list(view, "", "limitranges", Some(attributes.namespace))
-}
-
-fn items<'v>(value: &'v Value, path: &str) -> &'v [Value] {
-    object::at(value, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn amounts(value: &Value, path: &str) -> Amounts {
-    let map = object::at(value, path).and_then(Value::as_object);
-    map.into_iter()
-        .flatten()
-        .filter_map(|(name, amount)| {
-            let text = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
-            Some((name.clone(), Quantity::parse(&text).ok()?))
-        })
-        .collect()
 }
 
 /// Defaults of a range for what containers leave out.
@@ -85,7 +80,7 @@ fn set_defaults(pod: &mut Value, range: &Value) {
     let of_containers =
         || items(range, "spec.limits").iter().filter(|limit| object::str_at(limit, "type") == "Container");
     let mut said = Vec::new();
-    for list in ["initContainers", "containers"] {
+    for list in ["containers", "initContainers"] {
         let containers = pod.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
             for limit in of_containers() {
@@ -141,35 +136,21 @@ fn check_pod(pod: &Value, limit: &Value, found: &mut Vec<String>) {
 }
 
 fn asked(container: &Value) -> Asked {
-    Asked { requests: amounts(container, "resources.requests"), limits: amounts(container, "resources.limits") }
+    Asked {
+        requests: quota::amounts(container, "resources.requests"),
+        limits: quota::amounts(container, "resources.limits"),
+    }
 }
 
-/// The sum of the containers, or the largest init container where that is more.
+/// The sum of the containers and sidecars, or the largest init container where that is more.
 fn of_whole_pod(pod: &Value) -> Asked {
-    let mut all = Asked { requests: Amounts::new(), limits: Amounts::new() };
-    for container in items(pod, "spec.containers") {
-        let one = asked(container);
-        add(&mut all.requests, &one.requests, |sum, amount| sum + amount);
-        add(&mut all.limits, &one.limits, |sum, amount| sum + amount);
-    }
-    for container in items(pod, "spec.initContainers") {
-        let one = asked(container);
-        add(&mut all.requests, &one.requests, i128::max);
-        add(&mut all.limits, &one.limits, i128::max);
-    }
-    all
-}
-
-fn add(all: &mut Amounts, one: &Amounts, how: fn(i128, i128) -> i128) {
-    for (name, amount) in one {
-        let sum = all.entry(name.clone()).or_insert(Quantity { nano: 0, format: amount.format });
-        sum.nano = how(sum.nano, amount.nano);
-    }
+    let (requests, limits) = quota::without_overhead(pod);
+    Asked { requests, limits }
 }
 
 fn check(asked: &Asked, limit: &Value, found: &mut Vec<String>) {
     let kind = object::str_at(limit, "type");
-    for (name, least) in amounts(limit, "min") {
+    for (name, least) in quota::amounts(limit, "min") {
         let says = format!("minimum {name} usage per {kind} is {least}");
         match (asked.requests.get(&name), asked.limits.get(&name)) {
             (None, _) => found.push(format!("{says}.  No request is specified")),
@@ -178,7 +159,7 @@ fn check(asked: &Asked, limit: &Value, found: &mut Vec<String>) {
             _ => {}
         }
     }
-    for (name, most) in amounts(limit, "max") {
+    for (name, most) in quota::amounts(limit, "max") {
         let says = format!("maximum {name} usage per {kind} is {most}");
         match (asked.requests.get(&name), asked.limits.get(&name)) {
             (_, None) => found.push(format!("{says}.  No limit is specified")),
@@ -187,7 +168,7 @@ fn check(asked: &Asked, limit: &Value, found: &mut Vec<String>) {
             _ => {}
         }
     }
-    for (name, ratio) in amounts(limit, "maxLimitRequestRatio") {
+    for (name, ratio) in quota::amounts(limit, "maxLimitRequestRatio") {
         check_ratio(asked, kind, &name, ratio, found);
     }
 }
@@ -212,16 +193,17 @@ fn check_claim(claim: &Value, limit: &Value, found: &mut Vec<String>) {
     if object::str_at(limit, "type") != "PersistentVolumeClaim" {
         return;
     }
-    let requests = amounts(claim, "spec.resources.requests");
-    let zero = Quantity { nano: 0, format: Format::DecimalSI };
+    let requests = quota::amounts(claim, "spec.resources.requests");
     for (field, word, outside) in [
         ("min", "minimum", (|asked, bound| asked < bound) as fn(i128, i128) -> bool),
         ("max", "maximum", |asked, bound| asked > bound),
     ] {
-        for (name, bound) in amounts(limit, field) {
-            let asked = requests.get(&name).copied().unwrap_or(zero);
-            if outside(asked.nano, bound.nano) {
-                found.push(format!("{word} {name} usage per PersistentVolumeClaim is {bound}, but request is {asked}"));
+        for (name, bound) in quota::amounts(limit, field) {
+            let says = format!("{word} {name} usage per PersistentVolumeClaim is {bound}");
+            match requests.get(&name) {
+                None => found.push(format!("{says}.  No request is specified")),
+                Some(asked) if outside(asked.nano, bound.nano) => found.push(format!("{says}, but request is {asked}")),
+                Some(_) => {}
             }
         }
     }

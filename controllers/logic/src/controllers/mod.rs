@@ -13,6 +13,7 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod replicaset;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod serviceaccount;
 pub mod taint_eviction;
@@ -35,6 +36,7 @@ pub fn all(settings: &Settings) -> Vec<Box<dyn Controller>> {
         Box::new(deployment::DeploymentController),
         Box::new(replicaset::ReplicaSetController),
         Box::new(disruption::DisruptionController),
+        Box::new(resource_quota::ResourceQuotaController),
         Box::new(endpoints::EndpointSliceController),
         Box::new(endpoints::EndpointsController),
         Box::new(node_ipam::NodeIpamController::default()),

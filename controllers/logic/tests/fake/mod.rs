@@ -127,17 +127,34 @@ impl Fake {
 
     /// What a controller wants, without doing it.
     pub(crate) fn plan(&self, controller: &dyn Controller, namespace: &str, name: &str) -> Plan {
-        let context = Context { now: self.now, failure: self.failure.as_ref(), reads: &self.reads, level: self.level };
+        let context = Context {
+            now: self.now,
+            failure: self.failure.as_ref(),
+            reads: &self.reads,
+            level: self.level,
+            shown: if self.level { u64::MAX } else { 0 },
+        };
         controller.reconcile(&self.world, &Key::new(namespace, name), &context)
     }
 
     /// Runs one queued key. False: nothing is queued.
     pub(crate) fn step(&mut self) -> bool {
         let Some((index, key)) = self.queue.pop_first() else { return false };
-        let context = Context { now: self.now, failure: self.failure.as_ref(), reads: &self.reads, level: self.level };
+        let context = Context {
+            now: self.now,
+            failure: self.failure.as_ref(),
+            reads: &self.reads,
+            level: self.level,
+            shown: if self.level { u64::MAX } else { 0 },
+        };
         let plan = self.controllers[index].reconcile(&self.world, &key, &context);
         self.perform(&plan);
         true
+    }
+
+    /// The keys that changes have queued since the last time.
+    pub(crate) fn woken(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.queue).into_iter().map(|(_, key)| key).collect()
     }
 
     /// Queues a key by hand, as a delay or a resync would.
