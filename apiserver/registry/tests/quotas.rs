@@ -30,7 +30,7 @@ async fn limit(h: &Harness, name: &str, spec: Json, used: Json) {
     quota["status"] = json!({"hard": hard, "used": used});
     h.update(QUOTAS, &format!("q/{name}#status"), quota).await.expect("counted");
     // Which this replica's cache shows from here on.
-    used(h, name).await;
+    self::used(h, name).await;
 }
 
 async fn used(h: &Harness, name: &str) -> Value {
@@ -117,8 +117,10 @@ async fn object_and_quota_are_one_write() {
     assert_eq!(used(&h, "maps").await, json!({"count/configmaps": "1"}));
     // A dry run is refused like the write would be.
     h.create(MAPS, "q/", map("b")).await.expect("created");
+    assert_eq!(used(&h, "maps").await, json!({"count/configmaps": "2"}));
     let full = h.registry.create(&dry, &target(MAPS, "q/"), Body::Value(map("c"))).await;
-    assert!(refusal(full).starts_with("403 Forbidden: configmaps \"c\" is forbidden: exceeded quota: maps"));
+    let full = refusal(full);
+    assert!(full.starts_with("403 Forbidden: configmaps \"c\" is forbidden: exceeded quota: maps"), "{full}");
     // What is deleted is given back by a controller; here by hand.
     h.delete(MAPS, "q/b", DeleteOptions::default()).await.expect("deleted");
     let mut quota = h.get(QUOTAS, "q/maps").await.expect("there").as_ref().clone();

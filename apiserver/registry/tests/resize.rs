@@ -14,7 +14,7 @@ fn pod() -> Value {
     json!({"metadata": {"name": "p"}, "spec": {
         "containers": [{"name": "a", "image": "i", "resources": resources}, {"name": "b", "image": "i"}],
         "initContainers": [
-            {"name": "once", "image": "i", "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]},
+            {"name": "once", "image": "i"},
             {"name": "side", "image": "i", "restartPolicy": "Always"}]}})
 }
 
@@ -64,12 +64,6 @@ async fn what_may_change() {
             set("containers/0/name", "c".into()),
             "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
         ),
-        (
-            "a container that is restarted for it and runs once",
-            set("initContainers/0/resources", json!({"requests": {"cpu": "1"}})),
-            "spec.initContainers[0]: Forbidden: non-sidecar init containers with a resize policy of RestartContainer \
-             cannot be resized",
-        ),
     ] {
         let outcome = resized(pod(), patch).await;
         assert!(outcome.ends_with(expect), "{what}: {outcome}");
@@ -87,6 +81,7 @@ async fn which_pods_may_not() {
     );
     let mut fixed = bare.clone();
     fixed["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    fixed["spec"]["nodeName"] = "n".into();
     assert!(resized(fixed, cpu()).await.ends_with(": Forbidden: static pods cannot be resized"));
     let mut windows = bare;
     windows["spec"]["os"] = json!({"name": "windows"});

@@ -50,12 +50,11 @@ async fn annotations_become_fields_only_where_they_fit() {
 async fn nothing_is_stored_that_cannot_be_read_again() {
     let h = Harness::new().await;
     // One level is the object's own.
-    let revision =
-        |name: &str, levels: usize| json!({"metadata": {"name": name}, "data": nested(levels), "revision": 1});
+    let revision = |name: &str, levels: usize| json!({"metadata": {"name": name}, "data": {"n": nested(levels - 1)}, "revision": 1});
     let refused = refusal(h.create(REVISIONS, "default/", revision("x", 127)).await);
     assert_eq!(refused, "400 BadRequest: the object is too deep: limit is 127 levels");
     h.create(REVISIONS, "default/", revision("x", 126)).await.expect("created");
-    let deeper = json!([{"op": "replace", "path": "/data", "value": nested(127)}]);
+    let deeper = json!([{"op": "replace", "path": "/data", "value": {"n": nested(126)}}]);
     assert!(refusal(h.json_patch(REVISIONS, "default/x", deeper).await).starts_with("422 Invalid: "));
     let made = h.get(REVISIONS, "default/x").await.expect("there");
     assert!(made.is_object());
