@@ -190,7 +190,11 @@ impl Network {
         // The whole state is not written for one who is not there.
         let mut client = self.peer.control();
         let asked = tokio::time::timeout(STREAM_SETUP, client.exchange(ExchangeRequest::default())).await;
-        asked.map_err(|_| Status::unavailable("no answer in time"))??;
+        if let Err(refused) = asked.map_err(|_| Status::unavailable("no answer in time"))?
+            && !is_there(&refused)
+        {
+            return Err(refused);
+        }
         let effects = self.effects.clone();
         let built = beside(move || effects.outgoing(&meta)).await;
         match built.map_err(io::Error::other).flatten() {
@@ -211,6 +215,12 @@ impl Network {
             tracing::error!(%error, "a damaged snapshot could not be looked at");
         }
     }
+}
+
+/// Whether a peer said it. One that is so far behind that it needs a snapshot may not know yet that this replica is a
+/// member, and talks of the log only.
+fn is_there(refused: &Status) -> bool {
+    refused.code() == Code::PermissionDenied
 }
 
 fn unreachable_peer(why: &str) -> RPCError<TypeConfig> {
