@@ -44,7 +44,7 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::<s02_log_matching::LogMatching>::default(),
         Box::<s03_leader_completeness::LeaderCompleteness>::default(),
         Box::new(s04_same_state::SameState),
-        Box::new(s05_durable_quorum::DurableQuorum),
+        Box::new(s05_durable_quorum::DurableQuorum::default()),
         Box::new(s06_committed_for_ever::CommittedForEver),
         Box::new(s07_order::Order),
         Box::<s08_never_back::NeverBack>::default(),
