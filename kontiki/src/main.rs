@@ -40,10 +40,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The C library's took a fifth of the processor time of a replica that is written to.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A Kubernetes v1.36 control plane without etcd: replicas embed a Raft-replicated store.
 #[derive(Parser)]
 #[command(
