@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::Failure;
+use crate::access::Access;
 
 pub(crate) const API_VERSION: &str = "kontiki.io/v1";
 
@@ -45,6 +46,9 @@ pub(crate) struct ServerConfiguration {
     /// Read that file again whenever it changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) encryption_provider_config_automatic_reload: bool,
+    /// Who is who and who may do what, beyond certificates, tokens of this cluster, Node and RBAC.
+    #[serde(default, skip_serializing_if = "Access::is_default")]
+    pub(crate) access: Access,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,6 +109,7 @@ impl ServerConfiguration {
             etcd_listen: None,
             encryption_provider_config: None,
             encryption_provider_config_automatic_reload: false,
+            access: Access::default(),
         }
     }
 }

@@ -9,6 +9,7 @@
 //!     kontiki cert      list and renew certificates, replace CAs
 //!     kontiki encryption   encrypt anew what is encrypted at rest
 
+mod access;
 mod agent;
 mod cert;
 mod client;

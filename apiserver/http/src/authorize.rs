@@ -10,26 +10,30 @@ use crate::metrics;
 use crate::request_info::RequestInfo;
 
 /// Whether the user may make this request. 403 otherwise, before anything is looked up.
-pub(crate) fn request(authorizer: &dyn Authorizer, user: &UserInfo, info: &RequestInfo) -> Result<()> {
+pub(crate) async fn request(authorizer: &dyn Authorizer, user: &UserInfo, info: &RequestInfo) -> Result<()> {
     let mut attributes = info.attributes(user);
-    check(authorizer, &attributes)?;
+    check(authorizer, &attributes).await?;
     // A WebSocket is opened with GET: running something in a pod needs `create` by any method.
     let runs = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward");
     if info.is_resource && info.resource == "pods" && runs && info.verb == "get" {
         attributes.verb = "create".to_owned();
-        check(authorizer, &attributes)?;
+        check(authorizer, &attributes).await?;
     }
     Ok(())
 }
 
-/// 403 with upstream's text unless allowed.
-pub(crate) fn check(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Result<()> {
+/// 403 with upstream's text unless allowed; 500 where it could not be found out.
+pub(crate) async fn check(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Result<()> {
     let started = Instant::now();
-    let decision = authorizer.authorize(attributes);
+    let decision = authorizer.authorize(attributes).await;
     metrics::authorized(&decision, started.elapsed());
     match decision {
         Decision::Allow { .. } => Ok(()),
         Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(refusal(attributes, &reason)),
+        Decision::Failed { error, .. } => {
+            tracing::error!(error, "an authorizer failed");
+            Err(ApiError::internal("an authorizer failed"))
+        }
     }
 }
 

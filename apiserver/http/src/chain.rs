@@ -32,9 +32,17 @@ pub(crate) enum Client {
     Refused,
 }
 
+/// Whether the headers that name a user may be believed: the certificate is a front proxy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrontProxy {
+    No,
+    Yes,
+}
+
 /// The other end of a connection.
 pub(crate) struct Peer {
     pub client: Client,
+    pub front_proxy: FrontProxy,
     /// Cancel to finish what is open and close: clients that fail to authenticate get no multiplexing.
     pub close: CancellationToken,
 }
@@ -93,7 +101,7 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, request: Request<
     if head { without_body(response) } else { response }
 }
 
-async fn answer(state: &Arc<State>, peer: &Peer, request: Request<Incoming>, seen: &mut Seen) -> Result<Response> {
+async fn answer(state: &Arc<State>, peer: &Peer, mut request: Request<Incoming>, seen: &mut Seen) -> Result<Response> {
     let path = RequestPath::parse(request.uri().path())?;
     let query = Query::parse(request.uri().query())?;
     let info = RequestInfo::new(request.method(), &path, &query)?;
@@ -101,11 +109,13 @@ async fn answer(state: &Arc<State>, peer: &Peer, request: Request<Incoming>, see
     seen.labels = Some(labels.clone());
     seen.long_running = info.is_long_running();
 
-    let user = authenticate(state, peer, request.headers()).await?;
-    let user = impersonate(&*state.server.authorizer, user, request.headers())?;
+    let user = authenticate(state, peer, request.headers(), &path).await?;
+    strip_identity(state, request.headers_mut());
+    let authorizer = &*state.server.authorizer;
+    let user = impersonate(authorizer, user, &info, request.headers()).await?;
     seen.system_client = metrics::system_client(&user);
     let _seat = state.inflight.seat(&info, &user)?;
-    authorize::request(&*state.server.authorizer, &user, &info)?;
+    authorize::request(authorizer, &user, &info).await?;
     seen.deprecated = deprecated::warning(&info);
 
     let long_running = info.is_long_running();
@@ -138,7 +148,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-fn credentials(peer: &Peer, headers: &HeaderMap) -> Result<Credentials> {
+fn credentials(state: &State, peer: &Peer, headers: &HeaderMap, path: &RequestPath) -> Result<Credentials> {
     let client_certificate = match &peer.client {
         Client::Certified(der) => Some(der.clone()),
         Client::Stranger | Client::Refused => None,
@@ -147,15 +157,35 @@ fn credentials(peer: &Peer, headers: &HeaderMap) -> Result<Credentials> {
         Some(token) => Some(token),
         None => websocket::bearer_token(headers)?,
     };
-    Ok(Credentials { client_certificate, bearer_token })
+    let front_proxy = front_proxy(state, peer, headers)?;
+    Ok(Credentials { client_certificate, bearer_token, front_proxy, path: path.text.clone() })
+}
+
+/// Whom a front proxy names.
+fn front_proxy(state: &State, peer: &Peer, headers: &HeaderMap) -> Result<Option<UserInfo>> {
+    let Some(config) = state.server.config.front_proxy.as_ref().filter(|_| peer.front_proxy == FrontProxy::Yes) else {
+        return Ok(None);
+    };
+    let all: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    config.headers.user(&all)
+}
+
+/// Takes out of a request what only a front proxy may say: nobody further on believes it, or passes it on.
+fn strip_identity(state: &State, headers: &mut HeaderMap) {
+    let Some(config) = &state.server.config.front_proxy else { return };
+    let named: Vec<_> = headers.keys().filter(|name| config.headers.is_identity(name.as_str())).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
 }
 
 /// 401 when credentials are bad, or none are known and anonymous requests are off.
-async fn authenticate(state: &State, peer: &Peer, headers: &HeaderMap) -> Result<UserInfo> {
+async fn authenticate(state: &State, peer: &Peer, headers: &HeaderMap, path: &RequestPath) -> Result<UserInfo> {
     let started = Instant::now();
-    let credentials = credentials(peer, headers)?;
+    let credentials = credentials(state, peer, headers, path)?;
+    let nothing_else = credentials.bearer_token.is_none() && credentials.front_proxy.is_none();
     // Who shows a bad certificate and nothing else is not anonymous.
-    let found = match matches!(peer.client, Client::Refused) && credentials.bearer_token.is_none() {
+    let found = match matches!(peer.client, Client::Refused) && nothing_else {
         true => Err(ApiError::unauthorized()),
         false => state.server.authenticator.authenticate(&credentials).await,
     };

@@ -43,6 +43,14 @@ pub const BUCKETS: &[(&str, &[f64])] = &[
             20.0, 30.0, 45.0, 60.0,
         ],
     ),
+    (
+        "apiserver_authentication_jwt_authenticator_latency_seconds",
+        &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+    ),
+    (
+        "apiserver_authorization_webhook_duration_seconds",
+        &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+    ),
     ("apiserver_response_sizes", &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9]),
     ("apiserver_watch_events_sizes", &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131072.0]),
     (
@@ -205,6 +213,7 @@ pub(crate) fn authorized(decision: &Decision, took: Duration) {
         Decision::Allow { .. } => "allowed",
         Decision::Deny { .. } => "denied",
         Decision::NoOpinion { .. } => "no-opinion",
+        Decision::Failed { .. } => "error",
     };
     counter!("authorization_attempts_total", "result" => result).increment(1);
     histogram!("authorization_duration_seconds", "result" => result).record(took.as_secs_f64());

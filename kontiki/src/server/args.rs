@@ -48,4 +48,6 @@ pub(crate) struct ServerArgs {
     /// Read that file again whenever it changes
     #[arg(long, requires = "encryption_provider_config")]
     pub(crate) encryption_provider_config_automatic_reload: bool,
+    #[command(flatten)]
+    pub(crate) access: crate::access::Access,
 }

@@ -134,6 +134,7 @@ mod tests {
             etcd_listen: None,
             encryption_provider_config: None,
             encryption_provider_config_automatic_reload: false,
+            access: crate::access::Access::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One control-plane replica: store, cache, registry, HTTP face, controllers, in this order.
 
+mod access;
 mod admin;
 pub(crate) mod args;
 mod certificates;
@@ -24,8 +25,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_auth::authn::{self, bootstrap_token::BootstrapTokens, service_account::ServiceAccounts, x509::X509};
-use api_auth::authz::{self, Authorizer, node::NodeAuthorizer, rbac::Rbac};
+use api_auth::authz::rbac::Rbac;
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
 use store_api::{DynStore, Member};
@@ -65,6 +65,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.etcd_listen = args.etcd_listen.or(config.etcd_listen);
     config.encryption_provider_config = args.encryption_provider_config.or(config.encryption_provider_config);
     config.encryption_provider_config_automatic_reload |= args.encryption_provider_config_automatic_reload;
+    config.access = args.access.over(config.access).absolute()?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     serve(config, joining, metrics, stop).await
@@ -114,12 +115,12 @@ async fn serve(
     let own = endpoints::publishable(&config.api.advertise);
     let endpoint = endpoints::keep(registry.clone(), own, stop.clone());
     let endpoint = tokio::spawn(async { (first_objects.await, endpoint.await) });
-    let authorizer = authorizer(&registry, rbac);
-    let controllers = controllers::Controllers::new(&config, &registry, &authorizer);
+    let deciders = access::deciders(&config, &registry, rbac, &stop)?;
+    let controllers = controllers::Controllers::new(&config, &registry, &deciders.authorizer);
     let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
     let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed };
-    let server = http_server(&config, &identity, &registry, authorizer, admin, bootstrapped, metrics)?;
+    let server = http_server(&config, &identity, &registry, deciders, admin, bootstrapped, metrics);
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
@@ -242,52 +243,36 @@ async fn bootstrap(registry: Arc<Registry>, config: ServerConfiguration, done: F
     }
 }
 
-fn authorizer(registry: &Arc<Registry>, rbac: Arc<Rbac>) -> Arc<dyn Authorizer> {
-    let objects = Arc::new(objects::CachedObjects(registry.clone()));
-    let node = NodeAuthorizer::new(objects);
-    Arc::new(authz::Union { authorizers: vec![Box::new(authz::Masters), Box::new(node), Box::new(rbac)] })
-}
-
 fn http_server(
     config: &ServerConfiguration,
     identity: &Identity,
     registry: &Arc<Registry>,
-    authorizer: Arc<dyn Authorizer>,
+    deciders: access::Deciders,
     admin: admin::Admin,
     bootstrapped: Flag,
     metrics: Metrics,
-) -> Result<api_http::Server, Failure> {
-    let objects: Arc<dyn api_auth::Objects> = Arc::new(objects::CachedObjects(registry.clone()));
-    let accounts =
-        ServiceAccounts { issuer: registry.config.tokens.clone(), objects: objects.clone(), now: crate::now };
-    let authenticator = authn::Union {
-        methods: vec![
-            Box::new(client_certificates::Measured(X509)),
-            Box::new(accounts),
-            Box::new(BootstrapTokens { objects: objects.clone(), now: crate::now }),
-        ],
-        anonymous: true,
-    };
+) -> api_http::Server {
     let store: DynStore = admin.store.clone();
     let status = source(config, identity, &admin.store);
-    Ok(api_http::Server {
+    api_http::Server {
         config: api_http::ServerConfig {
             listen: config.api.listen,
             certificate: identity.certificate(identity::SERVER),
             key: identity.key(identity::SERVER),
             client_ca: config.pki_dir.join("ca.crt"),
+            front_proxy: deciders.front_proxy,
             kubelet_client_certificate: identity.certificate(identity::KUBELET_CLIENT),
             kubelet_client_key: identity.key(identity::KUBELET_CLIENT),
             kubelet_ca: config.pki_dir.join("ca.crt"),
             advertise_url: format!("https://{}", config.api.advertise),
         },
         registry: registry.clone(),
-        authenticator: Arc::new(authenticator),
-        authorizer,
+        authenticator: deciders.authenticator,
+        authorizer: deciders.authorizer,
         ready_checks: health::ready(&registry.cache, &store, &bootstrapped),
         live_checks: health::live(&registry.cache),
         metrics: Arc::new(move || metrics.render()),
         status: Arc::new(move || status.json()),
         admin: Some(Arc::new(admin)),
-    })
+    }
 }

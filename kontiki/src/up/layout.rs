@@ -15,6 +15,7 @@ use pki::authority::{Authority, Request};
 
 use super::shape::Shape;
 use crate::Failure;
+use crate::access::Access;
 use crate::agent::real;
 use crate::config::{
     self, API_VERSION, AgentConfiguration, Endpoint, InitialMember, NodeConfiguration, RuntimeKind, ServerConfiguration,
@@ -93,7 +94,7 @@ impl Layout {
     }
 
     /// Configuration of every replica and kubeconfigs for the admin.
-    pub(super) fn write_servers(&self) -> Result<(), Failure> {
+    pub(super) fn write_servers(&self, access: &Access) -> Result<(), Failure> {
         let members: Vec<InitialMember> = self
             .replicas()
             .map(|number| InitialMember {
@@ -108,6 +109,7 @@ impl Layout {
             let (id, peer) = (number.into(), self.peer(number));
             let mut config = ServerConfiguration::new(id, &self.cluster_id, data_dir, pki_dir, api, peer);
             config.initial_members = members.clone();
+            config.access = access.clone();
             config::write(&self.server_file(number), &config)?;
             let name = format!("admin-{number}.kubeconfig");
             write_admin(&self.authorities.cluster, &self.api_url(number), &self.dir.join(name))?;

@@ -65,6 +65,8 @@ pub(crate) struct UpArgs {
     /// Leave the sample Deployment out
     #[arg(long)]
     no_sample: bool,
+    #[command(flatten)]
+    access: crate::access::Access,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,7 +113,7 @@ async fn prepare(args: &UpArgs, dir: &Path) -> Result<(Layout, Nodes), Failure> 
     leave(&layout).await;
     let nodes = choose_nodes(args, &layout)?;
     ports::probe(&layout.ports(nodes.real.is_some()), "--port-base")?;
-    layout.write_servers()?;
+    layout.write_servers(&args.access.clone().absolute()?)?;
     say("  certificates and configuration are in place");
     Ok((layout, nodes))
 }

@@ -78,7 +78,21 @@ fn others(attributes: &Attributes<'_>, object: Option<&Value>, node: &str) -> Ve
     if attributes.is_any_of("storage.k8s.io", "csinodes") && name(attributes, object) != node {
         return Err("can only access CSINode with the same name as the requesting node".to_owned());
     }
+    if attributes.is_any_of("resource.k8s.io", "resourceslices") {
+        return slices(attributes, object, node);
+    }
     Ok(())
+}
+
+/// What the Node authorizer cannot see: whose a slice is that is made, and whose are those deleted together.
+fn slices(attributes: &Attributes<'_>, object: Option<&Value>, node: &str) -> Verdict {
+    let is_own = |slice: Option<&Value>| slice.is_some_and(|slice| object::str_at(slice, "spec.nodeName") == node);
+    let verb = match attributes.operation {
+        Operation::Create if !is_own(object) => "create",
+        Operation::Delete if !is_own(attributes.old) => "delete",
+        _ => return Ok(()),
+    };
+    Err(format!("can only {verb} ResourceSlice with the same NodeName as the requesting node"))
 }
 
 fn name<'a>(attributes: &Attributes<'a>, object: Option<&'a Value>) -> &'a str {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use api_admission::Chain;
 use api_auth::authn::x509::X509;
-use api_auth::authn::{Authenticator, Credentials, Union};
+use api_auth::authn::{Anonymous, Authenticator, Credentials, Union};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_cache::{Cache, CacheConfig};
-use api_http::{HealthCheck, Server, ServerConfig};
+use api_http::{FrontProxyConfig, HealthCheck, Server, ServerConfig};
 use api_machinery::{ApiError, UserInfo};
 use api_registry::{Body, Clock, Registry, RegistryConfig, RequestInfo as Caller, Target};
 use api_schema::Schema;
@@ -57,8 +57,9 @@ impl Authenticator for Tokens {
 }
 
 struct Rules;
+#[async_trait]
 impl Authorizer for Rules {
-    fn authorize(&self, asked: &AuthzAttributes) -> Decision {
+    async fn authorize(&self, asked: &AuthzAttributes) -> Decision {
         let reads = ["get", "list", "watch"].contains(&asked.verb.as_str());
         let allowed = asked.user.is_in(UserInfo::MASTERS)
             || match asked.user.name.as_str() {
@@ -131,8 +132,28 @@ async fn make_namespace(registry: &Registry) {
     created.expect("the namespace is made");
 }
 
+/// Who is who and who may do what.
+pub(crate) struct Deciders {
+    pub authenticator: Arc<dyn Authenticator>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub front_proxy: Option<FrontProxyConfig>,
+}
+
 impl Running {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_, _| Deciders {
+            authenticator: Arc::new(Union {
+                methods: vec![Box::new(X509), Box::new(Tokens)],
+                anonymous: Anonymous::everywhere(),
+            }),
+            authorizer: Arc::new(Rules),
+            front_proxy: None,
+        })
+        .await
+    }
+
+    /// `make` is given the registry and a directory to write to.
+    pub(crate) async fn start_with(make: impl FnOnce(&Arc<Registry>, &Path) -> Deciders) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = MemStore::new();
         let registry = registry(dir.path(), store.clone()).await;
@@ -153,11 +174,13 @@ impl Running {
         let (own, admin, kubelet) =
             (issue("server", "", true), issue("admin", "system:masters", false), issue("kubelet", "", true));
         let ca_file = write(dir.path(), "ca.crt", ca.certificate_pem());
+        let Deciders { authenticator, authorizer, front_proxy } = make(&registry, dir.path());
         let config = ServerConfig {
             listen: "127.0.0.1:0".parse().expect("an address"),
             certificate: write(dir.path(), "server.crt", &own.certificate_pem),
             key: write(dir.path(), "server.key", &own.key_pem),
             client_ca: ca_file.clone(),
+            front_proxy,
             kubelet_client_certificate: write(dir.path(), "client.crt", &admin.certificate_pem),
             kubelet_client_key: write(dir.path(), "client.key", &admin.key_pem),
             kubelet_ca: ca_file.clone(),
@@ -169,8 +192,8 @@ impl Running {
         let server = Server {
             config,
             registry: registry.clone(),
-            authenticator: Arc::new(Union { methods: vec![Box::new(X509), Box::new(Tokens)], anonymous: true }),
-            authorizer: Arc::new(Rules),
+            authenticator,
+            authorizer,
             ready_checks: vec![Box::new(Check)],
             live_checks: vec![Box::new(Check)],
             metrics: Arc::new(|| "up 1\n".to_owned()),
