@@ -1,4 +1,5 @@
-//! `kontiki server` processes for a test, each with a directory of its own, started and stopped one by one.
+//! `kontiki server` and `kontiki agent` processes for a test, each with a directory of its own, started and stopped one
+//! by one.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,59 @@ use serde_json::Value;
 use crate::{binary, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(120);
+const TOKEN_PATIENCE: Duration = Duration::from_secs(60);
 
-/// One server; ended when dropped.
+/// A process that says what it says into a file; ended when dropped.
+struct Running {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    fn start(command: &mut Command, log: PathBuf) -> Self {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
+        let command = command.stdin(Stdio::null()).stdout(file.try_clone().expect("a log")).stderr(file);
+        Self { process: command.spawn().expect("kontiki starts"), log }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- {}\n{}", self.log.display(), lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One server.
 pub struct Server {
     pub dir: PathBuf,
     pub api_port: u16,
     pub peer_port: u16,
-    process: Option<Child>,
+    running: Option<Running>,
     _temporary: tempfile::TempDir,
+}
+
+/// One node.
+pub struct Agent {
+    pub dir: PathBuf,
+    _running: Running,
+    _temporary: tempfile::TempDir,
+}
+
+impl Agent {
+    pub fn start(how: &[&str]) -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let dir = temporary.path().join("data");
+        let mut command = Command::new(binary());
+        let running =
+            Running::start(command.args(["agent", "--data-dir"]).arg(&dir).args(how), dir.with_extension("log"));
+        Self { dir, _running: running, _temporary: temporary }
+    }
 }
 
 /// A port nobody listens on at the moment.
@@ -33,7 +79,7 @@ impl Server {
     pub fn new() -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let dir = temporary.path().join("data");
-        Self { dir, api_port: free_port(), peer_port: free_port(), process: None, _temporary: temporary }
+        Self { dir, api_port: free_port(), peer_port: free_port(), running: None, _temporary: temporary }
     }
 
     /// The first of a new cluster, serving.
@@ -55,42 +101,41 @@ impl Server {
         server
     }
 
-    fn log(&self) -> PathBuf {
-        self.dir.with_extension("log")
+    /// Its command line, which `how` ends.
+    pub fn command(&self, how: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(["server", "--advertise", "127.0.0.1", "--api-port", &self.api_port.to_string()])
+            .args(["--peer-port", &self.peer_port.to_string(), "--data-dir"])
+            .arg(&self.dir)
+            .args(how);
+        command
     }
 
     /// Starts it; what it says is kept beside its directory.
     pub fn start(&mut self, how: &[&str]) {
-        assert!(self.process.is_none(), "it runs");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log");
-        let child = Command::new(binary())
-            .args(["server", "--advertise", "127.0.0.1", "--api-port", &self.api_port.to_string()])
-            .args(["--peer-port", &self.peer_port.to_string(), "--data-dir"])
-            .arg(&self.dir)
-            .args(how)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn();
-        self.process = Some(child.expect("the server starts"));
+        assert!(self.running.is_none(), "it runs");
+        self.running = Some(Running::start(&mut self.command(how), self.dir.with_extension("log")));
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.api_port)
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("it runs").id()
+        self.running.as_ref().expect("it runs").process.id()
     }
 
     /// kill -9
     pub fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        process.kill().expect("killed");
-        process.wait().expect("gone");
+        drop(self.running.take().expect("it runs"));
     }
 
     /// SIGTERM, and waits until it has ended.
     pub fn stop(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGTERM).expect("told");
-        eventually("the server ends", PATIENCE, || process.try_wait().expect("can be waited for"));
+        let mut running = self.running.take().expect("it runs");
+        kill(Pid::from_raw(running.process.id().cast_signed()), Signal::SIGTERM).expect("told");
+        eventually("the server ends", PATIENCE, || running.process.try_wait().expect("can be waited for"));
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -103,6 +148,22 @@ impl Server {
             let found = self.members()?;
             let well = |member: &Value| member["reachable"] == true && member["health"].is_null();
             (found.len() == replicas && found.iter().all(well)).then_some(found)
+        })
+    }
+
+    /// What `kontiki status` says of the replicas, once it reaches all of them.
+    pub fn replicas(&self) -> Option<Vec<Value>> {
+        let output = self.kontiki(&["status", "-o", "json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let replicas = status["replicas"].as_array()?.clone();
+        replicas.iter().all(|replica| replica["reachable"] == true).then_some(replicas)
+    }
+
+    /// A new token, for a `server` or an `agent`.
+    pub fn token(&self, purpose: &str) -> String {
+        eventually("a token", TOKEN_PATIENCE, || {
+            let output = self.kontiki(&["token", "create", "--for", purpose]);
+            output.status.success().then(|| text(&output.stdout).trim().to_owned())
         })
     }
 
@@ -136,20 +197,6 @@ impl Server {
 impl Default for Server {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- {}\n{}", self.dir.display(), lines[lines.len().saturating_sub(60)..].join("\n"));
-        }
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api_machinery::{ApiError, GroupResource, Value};
 
-use crate::View;
+use crate::{Attributes, View};
 
 /// The object, looked for twice: what this replica does not show yet may have been acknowledged elsewhere.
 pub(crate) async fn get(
@@ -20,6 +20,13 @@ pub(crate) async fn get(
     }
     view.refresh().await?;
     Ok(view.get(&resource, namespace, name))
+}
+
+/// The namespace that is written to; 404 where there is none.
+pub(crate) async fn namespace(attributes: &Attributes<'_>, view: &dyn View) -> Result<Arc<Value>, ApiError> {
+    let name = attributes.namespace;
+    let found = get(view, "", "namespaces", "", name).await?;
+    found.ok_or_else(|| ApiError::not_found(&GroupResource::new("", "namespaces"), name))
 }
 
 /// A list in an object; empty where there is none.

@@ -164,7 +164,7 @@ fn check_rule(rule: &FileRule, path: &Path, errors: &mut ErrorList) {
         check_resources(resources, &path.child("resources"), errors);
     }
     check_stages(&rule.omit_stages, &path.child("omitStages"), errors);
-    if !rule.non_resource_urls.is_empty() && !(rule.resources.is_empty() && rule.namespaces.is_empty()) {
+    if !rule.non_resource_urls.is_empty() && (!rule.resources.is_empty() || !rule.namespaces.is_empty()) {
         let detail = "rules cannot apply to both regular resources and non-resource URLs";
         errors.invalid(&path.child("nonResourceURLs"), &Value::from(rule.non_resource_urls.clone()), detail);
     }

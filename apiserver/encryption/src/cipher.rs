@@ -77,7 +77,7 @@ impl Cipher {
             }
             Self::AesCbc(algorithm, key) => {
                 let iv: [u8; IV_CBC] = entropy[..IV_CBC].try_into().map_err(|_| Failed)?;
-                let key = UnboundCipherKey::new(*algorithm, key).map_err(|_| Failed)?;
+                let key = UnboundCipherKey::new(algorithm, key).map_err(|_| Failed)?;
                 let key = PaddedBlockEncryptingKey::cbc_pkcs7(key).map_err(|_| Failed)?;
                 let mut sealed = plain.to_vec();
                 let context = EncryptionContext::Iv128(FixedLength::from(iv));
@@ -107,7 +107,7 @@ impl Cipher {
             Self::AesCbc(algorithm, key) => {
                 let (iv, body) = sealed.split_at_checked(IV_CBC).ok_or(Failed)?;
                 let iv: [u8; IV_CBC] = iv.try_into().map_err(|_| Failed)?;
-                let key = UnboundCipherKey::new(*algorithm, key).map_err(|_| Failed)?;
+                let key = UnboundCipherKey::new(algorithm, key).map_err(|_| Failed)?;
                 let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).map_err(|_| Failed)?;
                 let mut body = body.to_vec();
                 let context = DecryptionContext::Iv128(FixedLength::from(iv));

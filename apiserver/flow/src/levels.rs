@@ -297,7 +297,7 @@ impl Flow {
     /// By name.
     pub fn levels(&self) -> impl Iterator<Item = LevelView<'_>> {
         self.levels.iter().map(|(name, level)| LevelView {
-            name: &**name,
+            name,
             quiescing: level.quiescing,
             limits: level.limits,
             demand: level.demand,
@@ -325,7 +325,7 @@ impl Level {
 
 /// `part` of `of`, rounded.
 fn scaled(amount: u64, part: u64, of: u64) -> u64 {
-    if of == 0 { 0 } else { (amount * part + of / 2) / of }
+    (amount * part + of / 2).checked_div(of).unwrap_or(0)
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seats")]

@@ -127,8 +127,9 @@ async fn answer(
     seen.long_running = info.is_long_running();
 
     let asker = identify(state, peer, &request, audit_id, &info, seen).await?;
-    let user = impersonate(&*state.server.authorizer, asker.clone(), request.headers())?;
-    if let Some(trail) = seen.trail.as_ref().filter(|_| user != asker) {
+    let audited = seen.trail.as_ref().map(|trail| (trail.clone(), asker.clone()));
+    let user = impersonate(&*state.server.authorizer, asker, request.headers())?;
+    if let Some((trail, _)) = audited.filter(|(_, asker)| *asker != user) {
         trail.impersonates(&user);
     }
     seen.system_client = metrics::system_client(&user);

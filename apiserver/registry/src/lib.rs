@@ -106,7 +106,7 @@ impl RequestInfo {
 
     /// Those of the request, or some that nobody reads afterwards.
     fn notes(&self) -> Arc<Notes> {
-        self.notes.clone().unwrap_or_else(Arc::default)
+        self.notes.clone().unwrap_or_default()
     }
 }
 

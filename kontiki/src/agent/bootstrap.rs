@@ -88,8 +88,8 @@ pub(super) async fn client_certificate(client: &Client, node: &str) -> Result<(S
 
 /// The certificate of a request; `None` until it is there.
 fn issued(request: &Value) -> Result<Option<String>, Failure> {
-    let conditions = request["status"]["conditions"].as_array().into_iter().flatten();
-    for condition in conditions.filter(|one| one["type"] == "Denied" || one["type"] == "Failed") {
+    let mut conditions = request["status"]["conditions"].as_array().into_iter().flatten();
+    if let Some(condition) = conditions.find(|one| one["type"] == "Denied" || one["type"] == "Failed") {
         let (kind, why) = (&condition["type"], condition["message"].as_str().unwrap_or("no reason is given"));
         return Err(format!("the certificate signing request is {kind}: {why}").into());
     }

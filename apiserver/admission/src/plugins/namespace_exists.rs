@@ -1,6 +1,6 @@
 //! NamespaceExists: nothing is written where there is no namespace.
 
-use api_machinery::{ApiError, GroupResource, Value};
+use api_machinery::{ApiError, Value};
 use async_trait::async_trait;
 
 use crate::{Attributes, Operation, Plugin, View, lookup};
@@ -18,14 +18,10 @@ impl Plugin for NamespaceExists {
         _object: Option<&Value>,
         view: &dyn View,
     ) -> Result<(), ApiError> {
-        let namespace = attributes.namespace;
         let connects = attributes.operation == Operation::Connect;
-        if namespace.is_empty() || connects || attributes.is_any_of("", "namespaces") {
+        if attributes.namespace.is_empty() || connects || attributes.is_any_of("", "namespaces") {
             return Ok(());
         }
-        match lookup::get(view, "", "namespaces", "", namespace).await? {
-            Some(_) => Ok(()),
-            None => Err(ApiError::not_found(&GroupResource::new("", "namespaces"), namespace)),
-        }
+        lookup::namespace(attributes, view).await.map(drop)
     }
 }

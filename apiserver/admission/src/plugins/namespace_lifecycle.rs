@@ -1,7 +1,7 @@
 //! NamespaceLifecycle: nothing is made in a namespace that is missing or going away.
 
 use api_machinery::invalid::{Cause, CauseType};
-use api_machinery::{ApiError, GroupResource, Value, object};
+use api_machinery::{ApiError, Value, object};
 use async_trait::async_trait;
 
 use crate::{Attributes, Operation, Plugin, View, lookup};
@@ -32,9 +32,7 @@ impl Plugin for NamespaceLifecycle {
         if attributes.namespace.is_empty() || attributes.operation == Operation::Delete || review {
             return Ok(());
         }
-        let Some(namespace) = lookup::get(view, "", "namespaces", "", attributes.namespace).await? else {
-            return Err(ApiError::not_found(&GroupResource::new("", "namespaces"), attributes.namespace));
-        };
+        let namespace = lookup::namespace(attributes, view).await?;
         if attributes.operation == Operation::Create {
             return check_not_terminating(attributes, object.as_deref(), &namespace);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api_machinery::{ApiError, GroupResource, Reason, Value, names, object};
+use api_machinery::{ApiError, Reason, Value, names, object};
 use async_trait::async_trait;
 
 use crate::{Attributes, Plugin, View, lookup};
@@ -55,7 +55,7 @@ impl Plugin for PodNodeSelector {
         for (key, value) in self.check(attributes, pod, view).await? {
             pod["spec"]["nodeSelector"][key] = value.into();
         }
-        self.check(attributes, pod, view).await.map(|_| ())
+        Ok(())
     }
     async fn validate(
         &self,
@@ -79,9 +79,7 @@ impl Plugin for PodNodeSelector {
 impl PodNodeSelector {
     /// What the namespace selects; 403 where the pod selects something else.
     async fn check(&self, attributes: &Attributes<'_>, pod: &Value, view: &dyn View) -> Result<Labels, ApiError> {
-        let Some(namespace) = lookup::get(view, "", "namespaces", "", attributes.namespace).await? else {
-            return Err(ApiError::not_found(&GroupResource::new("", "namespaces"), attributes.namespace));
-        };
+        let namespace = lookup::namespace(attributes, view).await?;
         let wanted = self.of_namespace(&namespace)?;
         if selected(pod).any(|(key, value)| wanted.get(key).is_some_and(|own| own != value)) {
             return Err(attributes.forbidden(Some(pod), CONFLICT));

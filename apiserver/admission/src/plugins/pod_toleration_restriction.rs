@@ -1,6 +1,6 @@
 //! PodTolerationRestriction: what taints the pods of a namespace tolerate by default, and may tolerate at all.
 
-use api_machinery::{ApiError, GroupResource, Reason, Value, object, quota};
+use api_machinery::{ApiError, Reason, Value, object, quota};
 use async_trait::async_trait;
 use serde_json::json;
 
@@ -41,7 +41,7 @@ impl Plugin for PodTolerationRestriction {
         view: &dyn View,
     ) -> Result<(), ApiError> {
         let Some(pod) = object.filter(|_| attributes.writes("", "pods")) else { return Ok(()) };
-        let namespace = namespace(attributes, view).await?;
+        let namespace = lookup::namespace(attributes, view).await?;
         let mut more = match attributes.operation {
             Operation::Create => said(&namespace, DEFAULTS)?.unwrap_or_else(|| self.defaults.clone()),
             _ => Vec::new(),
@@ -62,7 +62,7 @@ impl Plugin for PodTolerationRestriction {
         view: &dyn View,
     ) -> Result<(), ApiError> {
         let Some(pod) = object.filter(|_| attributes.writes("", "pods")) else { return Ok(()) };
-        self.check(&*namespace(attributes, view).await?, pod)
+        self.check(&*lookup::namespace(attributes, view).await?, pod)
     }
 }
 
@@ -82,12 +82,6 @@ impl PodTolerationRestriction {
         // Not of the kinds that upstream's server knows, so an error of its own.
         Err(ApiError::new(500, Reason::Unknown, why))
     }
-}
-
-async fn namespace(attributes: &Attributes<'_>, view: &dyn View) -> Result<std::sync::Arc<Value>, ApiError> {
-    let name = attributes.namespace;
-    let found = lookup::get(view, "", "namespaces", "", name).await?;
-    found.ok_or_else(|| ApiError::not_found(&GroupResource::new("", "namespaces"), name))
 }
 
 /// The tolerations in an annotation of a namespace; `None`: it has none.

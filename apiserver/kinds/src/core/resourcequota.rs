@@ -126,7 +126,7 @@ fn validate_selector(spec: &At<'_>, errors: &mut ErrorList) {
         validate_operator(&place, scope.str(), errors);
     }
     let has = |scope: &&str| expressions.list().iter().any(|one| one["scopeName"] == *scope);
-    if EXCLUSIVE.iter().any(|pair| pair.iter().all(|scope| has(scope))) {
+    if EXCLUSIVE.iter().any(|pair| pair.iter().all(&has)) {
         let scopes = spec.field("scopes");
         errors.invalid(&expressions.path(), scopes.value, "conflicting scopes");
     }

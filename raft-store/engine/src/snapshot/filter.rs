@@ -48,6 +48,9 @@ impl Filter {
     }
 }
 
+/// The key and the content of a pack of one record.
+pub(super) type Single = ([u8; 9], Vec<u8>);
+
 /// Takes packs apart, because which entries were applied together is a replica's own affair.
 pub(super) struct Apart {
     /// Answers in the places before are forgotten.
@@ -63,28 +66,21 @@ impl Apart {
             iterator.status().map_err(|e| fatal("reading the state failed", e))?;
             return Ok(Self { oldest_place: 0 });
         };
-        let (first, _) = keys::number(key).ok_or_else(damaged)?;
-        let places = first + packed::unpack(value)?.len() as u64;
+        let places = packed::places(key, value)?.last().map_or(0, |(last, _)| last + 1);
         Ok(Self { oldest_place: places.saturating_sub(store_core::MAX_REPLIES as u64) })
     }
 
     /// The records that a pack becomes, each a pack of its own; `None` when this is no pack.
-    pub(super) fn records(
-        &self,
-        filter: &Filter,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<Option<Vec<([u8; 9], Vec<u8>)>>, StoreError> {
-        let number = || keys::number(key).map(|(number, _)| number).ok_or_else(damaged);
+    pub(super) fn records(&self, filter: &Filter, key: &[u8], value: &[u8]) -> Result<Option<Vec<Single>>, StoreError> {
         Ok(Some(match key.first() {
             Some(&keys::EVENTS) => {
-                let records = packed::unpack(value)?;
-                let first = (number()? + 1).checked_sub(records.len() as u64).ok_or_else(damaged)?;
-                let kept = (first..).zip(records).filter(|(revision, _)| filter.keeps_events(*revision));
+                let (_, revisions) = packed::revisions(key, value)?;
+                let kept = revisions.into_iter().filter(|(revision, _)| filter.keeps_events(*revision));
                 kept.map(|(revision, events)| (keys::events_key(revision), Pack::of(events))).collect()
             }
             Some(&keys::ANSWERS) => {
-                let kept = (number()?..).zip(packed::unpack(value)?).filter(|(place, _)| *place >= self.oldest_place);
+                let answers = packed::places(key, value)?.into_iter();
+                let kept = answers.filter(|(place, _)| *place >= self.oldest_place);
                 kept.map(|(place, answer)| (keys::answers_key(place), Pack::of(answer))).collect()
             }
             _ => return Ok(None),

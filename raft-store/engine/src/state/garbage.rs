@@ -9,7 +9,7 @@ use rocksdb::WriteBatch;
 use store_api::{Revision, StoreError};
 
 use super::generation::Generation;
-use super::{keys, read, records};
+use super::{keys, packed, read, records};
 use crate::{fatal, options};
 
 /// Removes up to about `max_keys` keys; answers whether there is more to do.
@@ -29,7 +29,7 @@ pub(super) fn collect(generation: &Generation, max_keys: usize) -> Result<bool, 
         if reached >= compacted || batch.len() >= max_keys {
             break;
         }
-        let (last, revisions) = read::group_of(raw, value)?;
+        let (last, revisions) = packed::revisions(raw, value)?;
         for (revision, events) in revisions.into_iter().filter(|(revision, _)| *revision <= compacted) {
             remove(revision, events, &mut batch)?;
         }

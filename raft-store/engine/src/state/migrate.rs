@@ -16,9 +16,9 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// The form a record has now, when it had another.
 pub(crate) fn renewed(key: &[u8], value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let tag = match key.first()? {
-        &keys::OLD_EVENTS => keys::EVENTS,
-        &keys::OLD_ANSWER => keys::ANSWERS,
+    let tag = match *key.first()? {
+        keys::OLD_EVENTS => keys::EVENTS,
+        keys::OLD_ANSWER => keys::ANSWERS,
         _ => return None,
     };
     let mut renewed = key.to_vec();
@@ -76,10 +76,11 @@ mod tests {
             let mut iterator = db.raw_iterator_opt(options::scan(&lower, &upper));
             iterator.seek_to_first();
             while let Some((key, value)) = iterator.item() {
-                let (number, _) = keys::number(key).expect("a number");
-                let records = packed::unpack(value).expect("a pack");
-                let first = if tag == keys::EVENTS { number + 1 - records.len() as u64 } else { number };
-                for (number, record) in (first..).zip(records) {
+                let records = match tag {
+                    keys::EVENTS => packed::revisions(key, value).expect("a pack").1,
+                    _ => packed::places(key, value).expect("a pack"),
+                };
+                for (number, record) in records {
                     db.put(keys::numbered(old, number), record).expect("written");
                 }
                 db.delete(key).expect("removed");

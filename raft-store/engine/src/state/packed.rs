@@ -3,7 +3,9 @@
 //!
 //! Each is its length (u32, big-endian) and its content, one after the other.
 
-use store_api::StoreError;
+use store_api::{Revision, StoreError};
+
+use super::keys;
 
 /// Records being gathered.
 #[derive(Default)]
@@ -45,8 +47,25 @@ impl Pack {
     }
 }
 
-/// The records of a pack, in order.
-pub(crate) fn unpack(raw: &[u8]) -> Result<Vec<&[u8]>, StoreError> {
+/// Records with the number that each has.
+pub(crate) type Numbered<'a> = Vec<(u64, &'a [u8])>;
+
+/// The revisions of a pack of events, whose key is the last one's.
+pub(crate) fn revisions<'a>(key: &[u8], value: &'a [u8]) -> Result<(Revision, Numbered<'a>), StoreError> {
+    let Some((last, [])) = keys::number(key) else { return Err(damaged()) };
+    let revisions = unpack(value)?;
+    let first = (last + 1).checked_sub(revisions.len() as u64).ok_or_else(damaged)?;
+    Ok((last, (first..).zip(revisions).collect()))
+}
+
+/// The places of a pack of answers, whose key is the first one's.
+pub(crate) fn places<'a>(key: &[u8], value: &'a [u8]) -> Result<Numbered<'a>, StoreError> {
+    let Some((first, [])) = keys::number(key) else { return Err(damaged()) };
+    Ok((first..).zip(unpack(value)?).collect())
+}
+
+/// The records of a pack, in order; at least one.
+fn unpack(raw: &[u8]) -> Result<Vec<&[u8]>, StoreError> {
     let (mut records, mut rest) = (Vec::new(), raw);
     while !rest.is_empty() {
         let (record, after) = first(rest).ok_or_else(damaged)?;

@@ -11,9 +11,8 @@ use rocksdb::{DB, DBRawIterator, ReadOptions, Snapshot};
 use store_api::{Event, FIRST_REVISION, KeyValue, RangeReply, RangeRequest, Revision, StoreError, in_range};
 
 use super::generation::Generation;
-use super::packed::unpack;
 use super::records::{self, EventRef, Version};
-use super::{Published, keys};
+use super::{Published, keys, packed};
 use crate::{Events, fatal, options};
 
 /// Bytes of events handed out at once.
@@ -210,7 +209,7 @@ pub(super) fn events(
     iterator.seek_to_first();
     let (mut count, mut bytes, mut expected) = (0, 0, after + 1);
     while let Some((raw, value)) = iterator.item().filter(|_| expected <= until) {
-        let (_, revisions) = group_of(raw, value)?;
+        let (_, revisions) = packed::revisions(raw, value)?;
         let wanted = revisions.into_iter().filter(|(revision, _)| *revision > after && *revision <= until);
         for (revision, events) in wanted {
             if revision != expected {
@@ -236,14 +235,6 @@ pub(super) fn events(
         true => Ok(found),
         false => Err(damaged()),
     }
-}
-
-/// The last revision of a pack of events, and each of its revisions with what it holds.
-pub(super) fn group_of<'a>(raw: &[u8], value: &'a [u8]) -> Result<(Revision, Vec<(Revision, &'a [u8])>), StoreError> {
-    let Some((last, [])) = keys::number(raw) else { return Err(damaged()) };
-    let revisions = unpack(value)?;
-    let first = (last + 1).checked_sub(revisions.len() as u64).ok_or_else(damaged)?;
-    Ok((last, (first..).zip(revisions).collect()))
 }
 
 /// Those events of a revision that are in the range; every revision has some.

@@ -8,7 +8,7 @@ use rocksdb::{DB, WriteBatch};
 use store_api::{FIRST_REVISION, LeaseId, RequestId, Revision, StoreError};
 use store_core::{Floor, Lease, LeaseChange, Remembered, Replies};
 
-use super::packed::{Pack, unpack};
+use super::packed::{self, Pack};
 use super::{Position, keys, records};
 use crate::{fatal, options};
 
@@ -199,10 +199,11 @@ fn load_removed(db: &DB) -> Result<BTreeSet<u64>, StoreError> {
 fn load_replies(db: &DB) -> Result<(Replies, VecDeque<(u64, u64)>), StoreError> {
     let (mut replies, mut packs) = (Replies::default(), VecDeque::new());
     each(db, keys::ANSWERS, |key, value| {
-        let (first, _) = keys::number(key).ok_or_else(|| damaged("reply"))?;
-        let answers = unpack(value)?;
-        packs.push_back((first, first + answers.len() as u64 - 1));
-        for (place, answer) in (first..).zip(answers) {
+        let answers = packed::places(key, value)?;
+        if let (Some((first, _)), Some((last, _))) = (answers.first(), answers.last()) {
+            packs.push_back((*first, *last));
+        }
+        for (place, answer) in answers {
             let (id, answer) = records::decode_reply(answer)?;
             replies.restore(place, id, answer);
         }

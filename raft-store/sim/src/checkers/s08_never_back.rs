@@ -40,7 +40,8 @@ impl Checker for NeverBack {
 
 fn check(host: NodeId, before: &Inspection, now: &Inspection, same_life: bool) -> Result<(), String> {
     let vote = |now: &Inspection| (now.promise.term, now.promise.leader);
-    if vote(now) < vote(before) || (vote(now) == vote(before) && before.promise.granted > now.promise.granted) {
+    let taken_back = !now.promise.granted && before.promise.granted;
+    if vote(now) < vote(before) || (vote(now) == vote(before) && taken_back) {
         return Err(format!("{host} promised {:?}, and then {:?}", before.promise, now.promise));
     }
     let places = |now: &Inspection| [now.committed, now.applied, now.state, now.snapshot, now.purged];

@@ -37,12 +37,9 @@ impl Run {
 
     pub(super) fn job_answered(&mut self, answer: Option<&Answer>) {
         let done = self.jobs.answered(answer, self.view.now);
-        match (done, answer) {
-            (Some(Job::NewId), Some(Answer::NodeId(id))) => {
-                self.new_host(*id);
-                self.jobs.push_front(Job::Add(*id));
-            }
-            _ => {}
+        if let (Some(Job::NewId), Some(Answer::NodeId(id))) = (done, answer) {
+            self.new_host(*id);
+            self.jobs.push_front(Job::Add(*id));
         }
     }
 

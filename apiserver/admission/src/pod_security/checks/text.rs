@@ -39,6 +39,6 @@ pub(super) fn setters(pod: bool, names: &[&str]) -> Option<String> {
 }
 
 /// A list of texts in a container's field.
-pub(super) fn texts<'a>(list: Option<&'a Value>) -> impl Iterator<Item = &'a str> {
+pub(super) fn texts(list: Option<&Value>) -> impl Iterator<Item = &str> {
     list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
