@@ -16,6 +16,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -28,6 +29,7 @@ use self::writer::Job;
 use crate::blocking::blocking;
 use crate::codec;
 use crate::errors::broken;
+use crate::space::Space;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::witness::Witness;
 use crate::world::LogDisk;
@@ -49,6 +51,7 @@ struct Shared {
     memory: parking_lot::Mutex<Memory>,
     /// Until it is written, before the first promise.
     witness: parking_lot::Mutex<Option<Witness>>,
+    space: Arc<Space>,
 }
 
 impl LogStore {
@@ -58,6 +61,7 @@ impl LogStore {
         log: Arc<RaftLog>,
         witness: Option<Witness>,
         disk: Option<Arc<dyn LogDisk>>,
+        space: Arc<Space>,
     ) -> Result<Self, StoreError> {
         let memory = memory::load(&log)?;
         let jobs = match disk {
@@ -66,7 +70,7 @@ impl LogStore {
         };
         let jobs = Arc::new(jobs);
         let (memory, witness) = (parking_lot::Mutex::new(memory), parking_lot::Mutex::new(witness));
-        let store = Self { shared: Arc::new(Shared { log, memory, witness }), jobs };
+        let store = Self { shared: Arc::new(Shared { log, memory, witness, space }), jobs };
         if !store.is_pristine() {
             store.shared.testify().map_err(broken("what lies beside the data directory"))?;
         }
@@ -97,6 +101,12 @@ impl LogStore {
     /// The last index after which there are about so many bytes, if there are more in all.
     pub(crate) fn index_leaving(&self, bytes: u64) -> Option<u64> {
         self.shared.memory.lock().size().leaving(bytes)
+    }
+
+    /// Whether anything can still write to it, for tests.
+    #[cfg(any(test, feature = "test-support"))]
+    pub(crate) fn engine(&self) -> std::sync::Weak<RaftLog> {
+        Arc::downgrade(&self.shared.log)
     }
 
     pub(crate) fn disk_bytes(&self) -> u64 {
@@ -287,7 +297,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         self.shared.testify()?;
         let entries: Vec<Entry> = entries.into_iter().collect();
-        let encoded = entries.iter().map(|entry| (entry.log_id.index(), codec::entry_to_bytes(entry))).collect();
+        let encode = |entry: &Entry| (entry.log_id.index(), codec::entry_to_bytes(entry));
+        let encoded: Vec<(u64, Bytes)> = entries.iter().map(encode).collect();
+        self.shared.space.takes(encoded.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         self.shared.memory.lock().append(entries);
         let shared = self.shared.clone();
         let written = Box::new(move |upto| shared.memory.lock().written(upto));

@@ -49,7 +49,7 @@ pub(crate) struct Replica {
     /// Bytes on disk, as last looked up: asking walks directories.
     pub(crate) disk_bytes: AtomicU64,
     /// Room on the disk.
-    pub(crate) space: Space,
+    pub(crate) space: Arc<Space>,
     /// When it last knew that it is part of the cluster.
     pub(crate) contact: Contact,
     /// What the others said last.

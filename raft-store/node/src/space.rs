@@ -24,6 +24,9 @@ use crate::state_machine::Effects;
 
 /// How often to look.
 const TICK: Duration = Duration::from_secs(1);
+/// And after which part of the reserve: an entry is written to the log, to the state, and once more when files of the
+/// state become one.
+const LOOKS_A_RESERVE: u64 = 16;
 /// How often to look for something to give back.
 const RECLAIM_TICK: Duration = Duration::from_secs(2);
 /// Keys of one garbage-collection step.
@@ -38,6 +41,8 @@ pub(crate) struct Space {
     reserve: AtomicU64,
     free: AtomicU64,
     short: AtomicBool,
+    /// Bytes of entries since it was last looked at.
+    taken: AtomicU64,
     measure: Measure,
 }
 
@@ -96,8 +101,8 @@ fn quorum_is_short(me: (NodeId, bool), voters: &[NodeId], said: &BTreeMap<NodeId
 impl Space {
     /// Looks at once: the databases need room to open.
     pub(crate) fn open(dir: &Path, reserve: u64, measure: Measure) -> Self {
-        let (free, short) = (AtomicU64::default(), AtomicBool::default());
-        let space = Self { dir: dir.into(), reserve: reserve.into(), free, short, measure };
+        let (free, short, taken) = (AtomicU64::default(), AtomicBool::default(), AtomicU64::default());
+        let space = Self { dir: dir.into(), reserve: reserve.into(), free, short, taken, measure };
         space.look();
         space
     }
@@ -111,7 +116,18 @@ impl Space {
         self.free.load(Ordering::Relaxed)
     }
 
+    /// Entries of so many bytes are about to be written. A fast disk takes more than the reserve between two ticks, so
+    /// it is looked at after a part of the reserve too.
+    pub(crate) fn takes(&self, bytes: u64) {
+        let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let reserve = self.reserve.load(Ordering::Relaxed);
+        if reserve > 0 && taken >= reserve / LOOKS_A_RESERVE {
+            self.look();
+        }
+    }
+
     pub(crate) fn look(&self) {
+        self.taken.store(0, Ordering::Relaxed);
         let reserve = self.reserve.load(Ordering::Relaxed);
         let Ok(free) = (self.measure)(&self.dir) else { return };
         self.free.store(free, Ordering::Relaxed);
@@ -130,6 +146,12 @@ impl Space {
         if let Err(error) = done {
             tracing::warn!(%error, path = %path.display(), "the ballast is not as it should be");
         }
+    }
+
+    /// Of a disk without end, for tests.
+    #[cfg(test)]
+    pub(crate) fn boundless() -> Arc<Self> {
+        Arc::new(Self::open(Path::new("."), 0, Box::new(|_| Ok(u64::MAX))))
     }
 
     /// With another reserve, for tests.
@@ -271,6 +293,22 @@ mod tests {
         assert!(!short(false, &[]) && !short(false, &[3]) && !short(true, &[]));
         assert!(short(false, &[2, 3]) && short(true, &[2]));
         assert!(quorum_is_short((1, true), &[1], &BTreeMap::new()));
+    }
+
+    #[test]
+    fn much_written_at_once_is_noticed_before_the_next_tick() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let free = Arc::new(AtomicU64::new(200));
+        let measured = free.clone();
+        let space = Space::open(dir.path(), 160, Box::new(move |_| Ok(measured.load(Ordering::Relaxed))));
+        free.store(100, Ordering::Relaxed);
+        space.takes(9);
+        assert!(!space.is_short(), "not looked at for every entry");
+        space.takes(1);
+        assert!(space.is_short());
+        free.store(300, Ordering::Relaxed);
+        space.takes(9);
+        assert!(space.is_short(), "counted anew after a look");
     }
 
     #[test]

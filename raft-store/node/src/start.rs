@@ -37,7 +37,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The parts that live on disk.
 struct Disk {
-    space: Space,
+    space: Arc<Space>,
     log: LogStore,
     effects: Arc<Effects>,
     identity: identity::Identity,
@@ -150,13 +150,13 @@ fn open(config: &NodeConfig, incarnation: String, world: Arc<dyn World>) -> Resu
     let failed = |error: io::Error| StoreError::Fatal(format!("{}: {error}", dir.display()));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let log_disk = world.log_disk();
-    let space = Space::open(dir, config.reserve_bytes, Box::new(move |dir| world.free_bytes(dir)));
+    let space = Arc::new(Space::open(dir, config.reserve_bytes, Box::new(move |dir| world.free_bytes(dir))));
     let identity = identity::claim(dir, config.id, &config.cluster_id, incarnation)?;
     let witness = witness::check(dir, &identity)?;
     let log = open_locked(dir, RaftLog::open)?;
     let state = open_locked(dir, StateMachine::open)?;
     let snapshots = Snapshots::open(&dir.join("snapshots")).map_err(failed)?;
-    let log = LogStore::open(Arc::new(log), witness, log_disk)?;
+    let log = LogStore::open(Arc::new(log), witness, log_disk, space.clone())?;
     let effects = Effects::new(Arc::new(state), snapshots)?;
     check_continuity(&log, &effects)?;
     Ok(Disk { space, log, effects, identity })

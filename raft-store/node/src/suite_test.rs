@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::log_store::LogStore;
 use crate::snapshot::{SnapshotData, Snapshots};
+use crate::space::Space;
 use crate::state_machine::{Effects, Machine, SnapshotBuilder};
 use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
@@ -24,7 +25,8 @@ impl StoreBuilder<TypeConfig, LogStore, Gapless, TempDir> for Disk {
         let state = StateMachine::open(dir.path()).expect("a state");
         let snapshots = Snapshots::open(&dir.path().join("snapshots")).expect("snapshots");
         let effects = Effects::new(Arc::new(state), snapshots).expect("effects");
-        Ok((dir, LogStore::open(Arc::new(log), None, None).expect("a log store"), Gapless(Machine(effects))))
+        let log = LogStore::open(Arc::new(log), None, None, Space::boundless()).expect("a log store");
+        Ok((dir, log, Gapless(Machine(effects))))
     }
 }
 

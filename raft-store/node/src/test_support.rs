@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use openraft::EntryPayload;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use store_api::{Member, NodeId, Store, StoreError};
+use store_engine::RaftLog;
 use tempfile::TempDir;
 
 use crate::types::{MemberNode, Membership};
@@ -225,9 +226,9 @@ impl Cluster {
     pub async fn kill(&mut self, id: NodeId) {
         let store = self.nodes.get_mut(&id).and_then(|node| node.store.take()).expect("the replica runs");
         store.replica.stop_now().await;
-        let replica = Arc::downgrade(&store.replica);
+        let owned = Owned::by(&store.replica);
         drop(store);
-        gone(replica).await;
+        owned.gone().await;
     }
 
     /// Stops a replica in good order and waits until its disk is free.
@@ -330,7 +331,6 @@ impl Cluster {
     }
 }
 
-/// Waits until nothing in the process holds the replica any more.
 /// A replica whose disk goes away ends the process: at the end of a test they stop before their directories go.
 impl Drop for Cluster {
     fn drop(&mut self) {
@@ -339,21 +339,35 @@ impl Drop for Cluster {
         let stop = async {
             for store in stores {
                 store.replica.stop_now().await;
-                let replica = Arc::downgrade(&store.replica);
+                let owned = Owned::by(&store.replica);
                 drop(store);
                 // What a test still holds does not write any more.
-                let _ = tokio::time::timeout(Duration::from_secs(5), gone(replica)).await;
+                let _ = tokio::time::timeout(Duration::from_secs(5), owned.gone()).await;
             }
         };
         tokio::task::block_in_place(|| runtime.block_on(stop));
     }
 }
 
-async fn gone(replica: Weak<crate::replica::Replica>) {
-    let started = Instant::now();
-    while replica.strong_count() > 0 {
-        assert!(started.elapsed() < PATIENCE, "{} owners still hold the stopped replica", replica.strong_count());
-        tokio::time::sleep(Duration::from_millis(5)).await;
+/// What a stopped replica lets go of; its log last, when the thread that writes it has ended.
+struct Owned {
+    replica: Weak<crate::replica::Replica>,
+    log: Weak<RaftLog>,
+}
+
+impl Owned {
+    fn by(replica: &Arc<crate::replica::Replica>) -> Self {
+        Self { replica: Arc::downgrade(replica), log: replica.log.engine() }
+    }
+
+    /// Waits until nothing in the process holds them any more.
+    async fn gone(self) {
+        let started = Instant::now();
+        while self.replica.strong_count() + self.log.strong_count() > 0 {
+            let (replica, log) = (self.replica.strong_count(), self.log.strong_count());
+            assert!(started.elapsed() < PATIENCE, "{replica} owners hold the stopped replica, {log} its log");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

@@ -20,7 +20,8 @@ fn entries(range: Range<u64>, bytes: usize) -> Vec<Entry> {
 }
 
 fn open(dir: &TempDir) -> LogStore {
-    LogStore::open(Arc::new(RaftLog::open(dir.path()).expect("a log")), None, None).expect("a log store")
+    let log = RaftLog::open(dir.path()).expect("a log");
+    LogStore::open(Arc::new(log), None, None, Space::boundless()).expect("a log store")
 }
 
 async fn append(store: &mut LogStore, entries: Vec<Entry>) {
