@@ -1,7 +1,10 @@
-# The two commands of the README are `make run` and `make test`. Both use the release profile and the features
-# that the whole workspace asks for, so that RocksDB, most of a cold build, is compiled once for both.
+# The two commands of the README are `make run` and `make test`.
 
-BIN := $(or $(CARGO_TARGET_DIR),target)/release/kontiki
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release/kontiki
+# RocksDB is compiled by deploy/rocksdb.sh, once for all profiles; its crate only links it.
+export ROCKSDB_LIB_DIR := $(abspath $(TARGET))/rocksdb
+export ROCKSDB_STATIC := 1
 UP ?=
 CHAOS ?=
 
@@ -10,15 +13,18 @@ CHAOS ?=
 # The main job: a whole cluster on this machine. Options for it: make run UP="--no-sample --replicas 1"
 run:
 	@deploy/setup.sh run
+	@deploy/rocksdb.sh $(ROCKSDB_LIB_DIR)
 	cargo build --locked --release --workspace --bin kontiki
 	$(BIN) up $(UP)
 
 # Everything: checks, unit tests, and whole-system tests with real clients.
 test:
 	@deploy/setup.sh test
+	@deploy/rocksdb.sh $(ROCKSDB_LIB_DIR)
 	tests/run.sh
 
 build:
+	@deploy/rocksdb.sh $(ROCKSDB_LIB_DIR)
 	cargo build --locked --release --workspace --bins
 
 # Reads only.
@@ -30,7 +36,8 @@ check:
 fix:
 	cargo fmt --all
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
-	UPDATE_EXPECT=1 cargo test --release --workspace --lib
+	@deploy/rocksdb.sh $(ROCKSDB_LIB_DIR)
+	UPDATE_EXPECT=1 cargo test --profile tests --workspace --lib
 
 bench: build
 	tests/bench/density.sh

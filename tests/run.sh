@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
-export KONTIKI_BIN=${KONTIKI_BIN:-$(realpath "$target")/release/kontiki}
+export KONTIKI_BIN=${KONTIKI_BIN:-$(realpath "$target")/tests/kontiki}
 export KONTIKI_TOOLS=${KONTIKI_TOOLS:-$(realpath "$target")/tools}
 mkdir -p "$KONTIKI_TOOLS"
 
@@ -40,9 +40,9 @@ fi
 
 # The program and the tests in one go: cargo unites the features of what it builds together, and apart every
 # crate of ours would be compiled twice.
-cargo build --locked --release --workspace --lib --bins --tests
+cargo build --locked --profile tests --workspace --lib --bins --tests
 
 if cargo nextest --version >/dev/null 2>&1; then
-  exec cargo nextest run --locked --release --workspace --lib --bins --tests --no-fail-fast "$@"
+  exec cargo nextest run --locked --cargo-profile tests --workspace --lib --bins --tests --no-fail-fast "$@"
 fi
-exec cargo test --locked --release --workspace --lib --bins --tests --no-fail-fast "$@"
+exec cargo test --locked --profile tests --workspace --lib --bins --tests --no-fail-fast "$@"

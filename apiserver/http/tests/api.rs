@@ -1,11 +1,9 @@
 //! The API over real connections: verbs, shapes, discovery, identity, watches, the stop.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Client, Running, pod};
 use base64::Engine;
-use common::{Client, Running, pod};
 use futures::StreamExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -392,9 +390,9 @@ async fn a_bad_certificate_is_answered() {
     let server = Running::start().await;
     let dir = server.dir.path();
     let day = std::time::Duration::from_secs(24 * 3600);
-    let other = Authority::create("other-ca", common::now()).expect("a CA");
+    let other = Authority::create("other-ca", crate::common::now()).expect("a CA");
     for (name, authority, issued) in
-        [("foreign", &other, common::now()), ("expired", &server.ca, common::now() - 3 * day)]
+        [("foreign", &other, crate::common::now()), ("expired", &server.ca, crate::common::now() - 3 * day)]
     {
         let request = pki::authority::Request {
             common_name: "admin".to_owned(),

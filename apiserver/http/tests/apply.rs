@@ -1,8 +1,6 @@
 //! Server-side apply over HTTP: what it is asked with, and what it answers to requests that are not right.
 
-mod common;
-
-use common::Running;
+use crate::common::Running;
 use expect_test::expect;
 use serde_json::{Value, json};
 

@@ -1,12 +1,10 @@
 //! Attacks on the API's surface, one test per row of the project's list of them (A12 and so on).
 
-mod common;
-
 use std::fmt::Write;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use common::{Running, pod};
+use crate::common::{Running, pod};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};

@@ -1,16 +1,14 @@
 //! What is recorded of typical requests, and that nothing of it is lost.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{Running, now, pod};
 use api_audit::Auditor;
 use api_audit::backend::Backend;
 use api_audit::event::Event;
 use api_audit::policy::Policy;
 use async_trait::async_trait;
-use common::{Running, now, pod};
 use expect_test::expect_file;
 use serde_json::{Value, json};
 use tokio::sync::watch;

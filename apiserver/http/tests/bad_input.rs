@@ -1,8 +1,6 @@
 //! What clients may not send: each request with the Status it is answered with. Nothing of it is stored.
 
-mod common;
-
-use common::{Running, pod};
+use crate::common::{Running, pod};
 use expect_test::expect_file;
 
 struct Case {

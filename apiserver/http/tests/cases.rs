@@ -2,15 +2,14 @@
 //! storage. `CASES_DIR` names the folder of the cases, else they are looked for beside the checkout; where they are
 //! absent the test says so and passes.
 
-mod common;
 #[path = "../../kinds/tests/common/measured.rs"]
 mod measured;
 
 use std::collections::BTreeMap;
 
+use crate::common::{Answer, Running};
 use api_admission::Chain;
 use api_machinery::Value;
-use common::{Answer, Running};
 use measured::{delete, expand, folder, set, text};
 use serde_json::json;
 

@@ -1,11 +1,9 @@
 //! Priority and fairness over HTTP: who storms waits for himself, and nobody else does.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Client, Running, pod};
 use api_http::FlowConfig;
-use common::{Client, Running, pod};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

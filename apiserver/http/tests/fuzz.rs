@@ -5,14 +5,12 @@
 //! was answered wrongly is added there. The mutations are the same in every run; `FUZZ_ROUNDS` asks for more of them.
 //! Whatever comes in, the server answers in time, with less than 500, and says why in a `Status`.
 
-mod common;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::common::{Answer, Client, Running, pod};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{Answer, Client, Running, pod};
 
 /// Requests per target.
 const ROUNDS: usize = 120;

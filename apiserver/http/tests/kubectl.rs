@@ -1,11 +1,9 @@
 //! The real kubectl against this server, where there is one: discovery, apply, explain, tables, waiting.
 
-mod common;
-
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::Running;
+use crate::common::Running;
 use expect_test::expect;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;

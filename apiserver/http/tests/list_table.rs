@@ -3,9 +3,7 @@
 //!
 //! Five objects exist. `N` is the revision at which there were three, `token` goes on after the second of those.
 
-mod common;
-
-use common::Running;
+use crate::common::Running;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 

@@ -1,14 +1,12 @@
 //! Clients that speak protobuf: what they send and get is what JSON clients do.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Answer, Client, Running, pod};
 use api_codec::decode::{FieldValidation, conform};
 use api_codec::protobuf;
 use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::Schema;
-use common::{Answer, Client, Running, pod};
 use http_body_util::BodyExt;
 use serde_json::json;
 

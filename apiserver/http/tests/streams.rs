@@ -1,13 +1,11 @@
 //! What passes through to kubelets and pods, and what does not.
 
-mod common;
-
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
+use crate::common::{Running, pod};
 use bytes::Bytes;
-use common::{Running, pod};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;

@@ -1,15 +1,13 @@
 //! Server-side apply and `managedFields`, through the verbs of the registry.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Harness, refusal, target};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_codec::decode::{FieldValidation, Format};
 use api_codec::patch::PatchKind;
 use api_machinery::{ApiError, UserInfo, Value, object};
 use api_registry::{Authority, Body, RequestInfo, Written};
-use common::{Harness, refusal, target};
 use expect_test::{Expect, expect};
 use serde_json::json;
 

@@ -1,10 +1,8 @@
 //! Delete: grace, finalizers, propagation, preconditions, namespaces, collections.
 
-mod common;
-
+use crate::common::{Harness, names, refusal, target};
 use api_machinery::{Value, object};
 use api_registry::{DeleteOptions, ListOptions};
-use common::{Harness, names, refusal, target};
 use serde_json::json;
 
 const MAPS: &str = "v1/configmaps";

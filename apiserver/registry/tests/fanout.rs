@@ -1,17 +1,15 @@
 //! Whom a change wakes: watches say to the cache what they are for.
 
-mod common;
-
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use crate::common::Harness;
 use api_machinery::fields::FieldSelector;
 use api_machinery::labels::Selector;
 use api_registry::{DeleteOptions, WatchHandle, WatchItem, WatchOptions};
-use common::Harness;
 use serde_json::{Value, json};
 use store_api::Store;
 

@@ -1,12 +1,10 @@
 //! New objects and the end of their namespace: whatever a replica shows, nothing is made in a namespace that is
 //! going away or gone.
 
-mod common;
-
+use crate::common::{Harness, refusal};
 use api_admission::{Attributes, Chain, Operation, Plugin, View};
 use api_machinery::{ApiError, GroupResource, ObjectKey, Value};
 use async_trait::async_trait;
-use common::{Harness, refusal};
 use parking_lot::Mutex;
 use serde_json::json;
 use store_api::mem::MemStore;

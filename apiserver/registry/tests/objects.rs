@@ -1,10 +1,8 @@
 //! Create, get, update, patch, status, scale and delete of plain objects.
 
-mod common;
-
+use crate::common::{Harness, refusal, target};
 use api_machinery::{Value, object};
 use api_registry::{Body, DeleteOptions, RequestInfo};
-use common::{Harness, refusal, target};
 use serde_json::json;
 
 const MAPS: &str = "v1/configmaps";

@@ -1,12 +1,10 @@
 //! Field validation of patches: what a patch says twice or of no field is found in the patch itself.
 
-mod common;
-
+use crate::common::{Harness, target};
 use api_codec::decode::{FieldValidation, Format};
 use api_codec::patch::PatchKind;
 use api_machinery::ApiError;
 use api_registry::{Body, RequestInfo, Written};
-use common::{Harness, target};
 use serde_json::json;
 
 const MAPS: &str = "v1/configmaps";

@@ -1,13 +1,11 @@
 //! Quotas of a namespace, however many write at once.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Harness, refusal, target};
 use api_admission::Chain;
 use api_machinery::{Value, object};
 use api_registry::{Body, DeleteOptions, ListOptions, RequestInfo};
-use common::{Harness, refusal, target};
 use serde_json::{Value as Json, json};
 use store_api::mem::MemStore;
 

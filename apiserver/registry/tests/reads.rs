@@ -1,14 +1,12 @@
 //! Lists, pages and watches.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Harness, names, next, refusal};
 use api_machinery::fields::FieldSelector;
 use api_machinery::labels::Selector;
 use api_machinery::{Value, object};
 use api_registry::{DeleteOptions, ListOptions, VersionMatch, WatchItem, WatchOptions};
-use common::{Harness, names, next, refusal};
 use serde_json::json;
 
 const MAPS: &str = "v1/configmaps";

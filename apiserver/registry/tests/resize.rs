@@ -1,9 +1,7 @@
 //! `pods/resize`: what may change, and what upstream says of the rest.
 
-mod common;
-
+use crate::common::{Harness, refusal};
 use api_machinery::{Value, object};
-use common::{Harness, refusal};
 use serde_json::json;
 
 const PODS: &str = "v1/pods";

@@ -1,13 +1,11 @@
 //! Writes that imply others: creating by PUT, granting by roles and bindings.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Harness, refusal, target};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_machinery::{ApiError, UserInfo, Value, object};
 use api_registry::{Authority, Body, RequestInfo, Written};
-use common::{Harness, refusal, target};
 use serde_json::json;
 
 const ROLES: &str = "rbac.authorization.k8s.io/v1/roles";

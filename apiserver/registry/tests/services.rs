@@ -1,13 +1,11 @@
 //! Addresses and ports of Services, bootstrap objects, and subresources that act.
 
-mod common;
-
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::common::{Harness, refusal, target};
 use api_machinery::{Value, object};
 use api_registry::{Body, DeleteOptions, ListOptions, RequestInfo};
-use common::{Harness, refusal, target};
 use serde_json::json;
 use store_api::{RangeRequest, ReadAt, Store};
 

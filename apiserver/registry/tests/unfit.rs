@@ -1,10 +1,8 @@
 //! What must not get into the store, and what happens when it is there.
 
-mod common;
-
+use crate::common::{Harness, refusal};
 use api_machinery::{GroupResource, ObjectKey, Value, object};
 use api_registry::DeleteOptions;
-use common::{Harness, refusal};
 use serde_json::json;
 use store_api::{Store, Txn};
 
@@ -68,7 +66,7 @@ async fn bytes_that_are_no_object_are_an_error() {
     let key = ObjectKey::new(GroupResource::new("", "configmaps"), "default", "x");
     let bytes = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"x"}},"data":{}}}"#, nested(200));
     h.store.txn(Txn::put(key.store_key(), bytes)).await.expect("put");
-    h.registry.get(&common::target("v1/configmaps", "default/x"), None).await.expect("the bytes are served");
+    h.registry.get(&crate::common::target("v1/configmaps", "default/x"), None).await.expect("the bytes are served");
     let why = "500 InternalError: Internal error occurred: the store holds what is not an object";
     assert_eq!(refusal(h.merge("v1/configmaps", "default/x", json!({"data": {}})).await), why);
     assert_eq!(refusal(h.delete("v1/configmaps", "default/x", DeleteOptions::default()).await), why);

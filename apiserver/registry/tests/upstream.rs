@@ -1,12 +1,10 @@
 //! What clients see of the rules that upstream's registry strategies add: fields always written, who made a
 //! request, strict events, component statuses.
 
-mod common;
-
+use crate::common::{Harness, names, refusal, target};
 use api_codec::patch::PatchKind;
 use api_machinery::{UserInfo, Value, time};
 use api_registry::{Body, ListOptions, RequestInfo};
-use common::{Harness, names, refusal, target};
 use serde_json::json;
 
 const CORE_EVENTS: &str = "v1/events";

@@ -1,12 +1,10 @@
 //! Certificate signing requests and join tokens: one state, one plan. `UPDATE_EXPECT=1` rewrites it.
 
-mod fake;
-
+use crate::fake::Fake;
 use controller_logic::bootstrap::{BootstrapSigner, TokenCleaner};
 use controller_logic::certificates::{CsrApprovingController, CsrCleanerController, CsrSigningController};
 use controller_logic::{Controller, Kind};
 use expect_test::{Expect, expect};
-use fake::Fake;
 use serde_json::{Value, json};
 
 /// `O=system:nodes, CN=system:node:n1`

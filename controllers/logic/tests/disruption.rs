@@ -1,11 +1,9 @@
 //! What budgets become: one state, one plan. `UPDATE_EXPECT=1` rewrites the plans.
 
-mod fake;
-
+use crate::fake::Fake;
 use controller_logic::disruption::DisruptionController;
 use controller_logic::{Action, Controller, Key, Kind, Step};
 use expect_test::{Expect, expect};
-use fake::Fake;
 use serde_json::{Value, json};
 
 fn object(api_version: &str, kind: &str, name: &str) -> Value {

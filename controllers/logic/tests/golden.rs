@@ -1,7 +1,6 @@
 //! One state, one plan: what each controller wants done, as text. `UPDATE_EXPECT=1` rewrites it.
 
-mod fake;
-
+use crate::fake::Fake;
 use controller_logic::deployment::DeploymentController;
 use controller_logic::endpoints::{EndpointSliceController, EndpointsController};
 use controller_logic::garbage_collector::GarbageCollector;
@@ -16,7 +15,6 @@ use controller_logic::serviceaccount::ServiceAccountController;
 use controller_logic::taint_eviction::TaintEvictionController;
 use controller_logic::{Controller, Failure, Kind, Target};
 use expect_test::{Expect, expect};
-use fake::Fake;
 use serde_json::{Value, json};
 
 fn world(objects: &[Value]) -> Fake {

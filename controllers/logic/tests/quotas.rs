@@ -1,12 +1,10 @@
 //! What quotas become: one state, one plan. `UPDATE_EXPECT=1` rewrites the plans.
 
-mod fake;
-
+use crate::fake::Fake;
 use controller_logic::graph::KindInfo;
 use controller_logic::resource_quota::ResourceQuotaController;
 use controller_logic::{Action, Gvr, Key, Step};
 use expect_test::{Expect, expect};
-use fake::Fake;
 use serde_json::{Value, json};
 
 fn object(kind: &str, name: &str) -> Value {

@@ -1,14 +1,12 @@
 //! Rollouts simulated to convergence: at no step are there too many pods or too few available ones.
 
-mod fake;
-
+use crate::fake::Fake;
 use controller_logic::Kind;
 use controller_logic::deployment::DeploymentController;
 use controller_logic::meta::scaled;
 use controller_logic::plan::Target;
 use controller_logic::replicaset::ReplicaSetController;
 use expect_test::expect;
-use fake::Fake;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 

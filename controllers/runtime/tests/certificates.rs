@@ -1,15 +1,13 @@
 //! TLS bootstrap from the request to the certificate, through the registry and the controllers.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Cluster, condition, target};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_machinery::{UserInfo, Value, object};
 use api_registry::{Authority, Body, RequestInfo};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Cluster, condition, target};
 use controller_runtime::{Powers, Signer, Signing};
 use jiff::Timestamp;
 use pki::authority::{Authority as Ca, Request, new_csr};
@@ -42,7 +40,7 @@ impl Signer for Here {
     }
 }
 
-async fn cluster() -> (Cluster, common::Replica) {
+async fn cluster() -> (Cluster, crate::common::Replica) {
     let cluster = Cluster::start().await;
     let ca = Ca::create("kontiki", cluster.registry.config.clock.now()).expect("a CA");
     let powers = Powers { authority: Some(Authority(Arc::new(Bootstrappers))), signer: Some(Arc::new(Here(ca))) };

@@ -1,16 +1,14 @@
 //! Deployments from creation to deletion, through the registry, the controllers and the scheduler.
 
-mod common;
-
+use crate::common::{Cluster, condition, deployment};
 use api_machinery::{Value, object};
-use common::{Cluster, condition, deployment};
 use serde_json::json;
 
 const DEPLOYMENTS: &str = "apps/v1/deployments";
 const SETS: &str = "apps/v1/replicasets";
 const PODS: &str = "v1/pods";
 
-async fn started() -> (Cluster, common::Replica) {
+async fn started() -> (Cluster, crate::common::Replica) {
     let cluster = Cluster::start().await;
     let replica = cluster.replica("one").await;
     cluster.nodes(3).await;

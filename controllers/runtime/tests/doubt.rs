@@ -1,12 +1,10 @@
 //! A write whose outcome nobody knows may still happen: what it makes is not made again.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{Cluster, deployment};
 use async_trait::async_trait;
-use common::{Cluster, deployment};
 use parking_lot::Mutex;
 use store_api::mem::MemStore;
 use store_api::{

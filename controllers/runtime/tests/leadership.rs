@@ -1,10 +1,8 @@
 //! Leadership between replicas, as users see it.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Cluster, deployment};
+use crate::common::{Cluster, deployment};
 use controller_runtime::leadership::LEADERSHIP_KEY;
 use store_api::ReadAt;
 

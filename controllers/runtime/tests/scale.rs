@@ -1,12 +1,10 @@
 //! Many pods: `cargo test -p controller-runtime --test scale -- --ignored --nocapture` prints how fast.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::common::{Cluster, deployment};
 use api_machinery::{GroupResource, object};
-use common::{Cluster, deployment};
 use serde_json::json;
 use store_api::{RangeRequest, ReadAt};
 

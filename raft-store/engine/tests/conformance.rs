@@ -1,11 +1,9 @@
 //! The engine passes the store's conformance suite.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::EngineStore;
 use store_api::{DynStore, conformance};
-use support::EngineStore;
 
 #[tokio::test]
 async fn conforms() {

@@ -1,5 +1,4 @@
 //! A server on loopback with TLS over an in-memory store, and a small client.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
 use std::path::Path;

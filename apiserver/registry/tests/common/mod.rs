@@ -1,5 +1,4 @@
 //! A registry over an in-memory store, and short words for its verbs.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

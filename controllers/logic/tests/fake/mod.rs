@@ -1,5 +1,4 @@
 //! A cluster in a map: performs plans at once, so that controllers can be run to convergence.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

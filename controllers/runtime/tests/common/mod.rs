@@ -1,5 +1,4 @@
 //! A whole control plane over an in-memory store, with nodes that only pretend.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,0 +1,10 @@
+//! The log and the state on real files, one file a subject.
+//! One program, because each by itself would be linked with everything again.
+
+mod concurrent;
+mod conformance;
+mod damage;
+mod log;
+mod oracle;
+mod snapshot;
+mod support;
