@@ -49,6 +49,7 @@ pub(crate) fn spawn(replica: &Arc<Replica>, world: &dyn World) {
     start(replica, crate::exchange::run);
     start(replica, crate::scrub::run);
     start(replica, crate::timing::run);
+    start(replica, crate::timing::beat);
     start(replica, crate::placement::run);
     start(replica, memberships);
     start(replica, stop_when_failed);

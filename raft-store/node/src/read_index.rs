@@ -118,9 +118,9 @@ impl Replica {
         }
     }
 
-    /// openraft does not wait longer for the answer to a heartbeat than until the next one is due, so a majority
-    /// that is farther away than that never confirms by heartbeats. Who acknowledges an entry confirms as well:
-    /// when there was none since the round began, there is one now, which changes nothing.
+    /// openraft waits for the answer to a heartbeat for half a lease, so a majority that is farther away than that never
+    /// confirms by heartbeats. Who acknowledges an entry confirms as well: when there was none since the round began,
+    /// there is one now, which changes nothing.
     async fn ask_by_entry(&self) -> Infallible {
         let last = || self.raft.metrics().borrow_watched().last_log_index;
         let before = last();

@@ -118,7 +118,8 @@ fn raft_config(config: &NodeConfig) -> Result<Config, StoreError> {
     let timeout = election_timeout(config);
     let config = Config {
         cluster_name: config.cluster_id.clone(),
-        heartbeat_interval: millis(config.heartbeat),
+        // Also how long it waits for the answer to one; `timing::beat` sends them more often.
+        heartbeat_interval: millis(timeout.end / 2),
         election_timeout_min: millis(timeout.start),
         election_timeout_max: millis(timeout.end),
         enable_pre_vote: Some(true),
@@ -138,11 +139,12 @@ fn raft_config(config: &NodeConfig) -> Result<Config, StoreError> {
 }
 
 /// openraft waits for the leader's lease, which is its longest timeout, and then for a timeout; ours is
-/// the whole silence before an election. So half of it is the lease.
+/// the whole silence before an election. So half of it is the lease. It wants its heartbeat, half a lease, and one of
+/// its ticks to fit into the shortest timeout.
 fn election_timeout(config: &NodeConfig) -> std::ops::Range<Duration> {
     let lease = config.election_timeout.end / 2;
     let shortest = config.election_timeout.start.saturating_sub(lease);
-    shortest.max(config.heartbeat * 2).min(lease.saturating_sub(Duration::from_millis(1)))..lease
+    shortest.max(lease * 5 / 8).min(lease.saturating_sub(Duration::from_millis(1)))..lease
 }
 
 fn open(config: &NodeConfig, incarnation: String, world: Arc<dyn World>) -> Result<Disk, StoreError> {

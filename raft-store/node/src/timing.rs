@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::replica::Replica;
 
@@ -73,6 +73,20 @@ pub(crate) async fn run(replica: Arc<Replica>) {
         if allowed != Some(now) {
             allowed = Some(now);
             replica.raft.runtime_config().elect(now);
+        }
+    }
+}
+
+/// Sends heartbeats while this replica leads, until it stops. openraft's own come at the interval that it waits for
+/// their answers, and an answer takes as long as a round trip does: by itself it could be heard often, or far away.
+/// There is one at a time for each peer, so those asked for in the meantime become one.
+pub(crate) async fn beat(replica: Arc<Replica>) {
+    let mut tick = interval(replica.config.heartbeat);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if replica.leads() && replica.raft.trigger().heartbeat().await.is_err() {
+            return;
         }
     }
 }
