@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::Failure;
 use crate::admission::Admission;
+use crate::server::audit::args::AuditConfiguration;
+use crate::server::flow::FlowConfiguration;
 
 pub(crate) const API_VERSION: &str = "kontiki.io/v1";
 
@@ -58,6 +60,12 @@ pub(crate) struct ServerConfiguration {
     /// Admission plugins besides, or instead of, those that are on by default.
     #[serde(default, skip_serializing_if = "Admission::is_default")]
     pub(crate) admission: Admission,
+    /// Which requests are recorded, and where.
+    #[serde(default, skip_serializing_if = "AuditConfiguration::is_empty")]
+    pub(crate) audit: AuditConfiguration,
+    /// How many requests are worked on at once, and in which order.
+    #[serde(default, skip_serializing_if = "FlowConfiguration::is_empty")]
+    pub(crate) flow_control: FlowConfiguration,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,6 +130,8 @@ impl ServerConfiguration {
             zone: String::new(),
             leader_zones: Vec::new(),
             admission: Admission::default(),
+            audit: AuditConfiguration::default(),
+            flow_control: FlowConfiguration::default(),
         }
     }
 }

@@ -25,6 +25,7 @@ mod lock;
 mod logging;
 mod member;
 mod progress;
+mod overlay;
 mod prometheus;
 mod raft;
 mod recover;

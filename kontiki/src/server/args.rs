@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::admission::AdmissionArgs;
+use super::audit::args::AuditConfiguration;
+use super::flow::FlowConfiguration;
 
 /// Run a control-plane replica: store, API server, controllers and scheduler in one process.
 #[derive(Args, Debug)]
@@ -69,4 +71,8 @@ pub(crate) struct ServerArgs {
     pub(crate) runtime_config: Option<String>,
     #[command(flatten)]
     pub(crate) admission: AdmissionArgs,
+    #[command(flatten)]
+    pub(crate) audit: AuditConfiguration,
+    #[command(flatten)]
+    pub(crate) flow_control: FlowConfiguration,
 }

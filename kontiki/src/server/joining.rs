@@ -166,6 +166,8 @@ mod tests {
             zone: None,
             leader_zones: Vec::new(),
             admission: Default::default(),
+            audit: Default::default(),
+            flow_control: Default::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 pub(crate) mod args;
+pub(crate) mod audit;
 mod certificates;
 mod client_certificates;
 mod cluster_info;
@@ -10,6 +11,7 @@ mod encryption;
 mod endpoints;
 mod etcd;
 pub(crate) mod heal;
+pub(crate) mod flow;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
@@ -35,6 +37,7 @@ use store_node::{Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ServerConfiguration;
+use crate::overlay;
 use crate::prometheus::{self, Metrics};
 use crate::{Failure, raft};
 pub(crate) use admin::{AGENTS, SERVERS};
@@ -69,6 +72,8 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.admission = config.admission.or_flags(&args.admission);
     // Before anything is started: a name that is not known ends here.
     config.admission.settings()?;
+    config.audit = overlay::over(&args.audit, &config.audit)?;
+    config.flow_control = overlay::over(&args.flow_control, &config.flow_control)?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     let data_dir = config.data_dir.clone();
@@ -99,6 +104,9 @@ async fn serve(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    // Before anything else: what is wrong with a policy is said at once.
+    let auditor = audit::start(&config)?;
+    config.flow_control.config()?;
     let identity = certificates::ensure(&config, crate::now())?;
     let renewed = config.clone();
     tokio::spawn(identity::keep_fresh(move |now| certificates::ensure(&renewed, now), stop.clone()));
@@ -114,6 +122,9 @@ async fn serve(
         raft.shutdown().await;
         return Ok(());
     };
+    if let Some(auditor) = &auditor {
+        registry.be_witnessed(Arc::new(audit::Inside(auditor.clone())));
+    }
     let rbac = Arc::new(Rbac::default());
     rbac::rebuild(&registry.cache, &rbac);
     tokio::spawn(rbac::follow(registry.cache.clone(), rbac.clone(), stop.clone()));
@@ -127,7 +138,8 @@ async fn serve(
     let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
     let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed, stop: stop.clone() };
-    let server = http_server(admin, &identity, &registry, authorizer, bootstrapped, metrics)?;
+    let mut server = http_server(admin, &identity, &registry, authorizer, bootstrapped, metrics)?;
+    server.audit = auditor;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
@@ -279,7 +291,7 @@ fn http_server(
         authenticator: Arc::new(authenticator),
         authorizer,
         audit: None,
-        flow: api_http::FlowConfig::default(),
+        flow: config.flow_control.config()?,
         ready_checks: health::ready(&registry.cache, &store, &bootstrapped),
         live_checks: health::live(&registry.cache),
         metrics: Arc::new(move || metrics.render()),

@@ -1,0 +1,20 @@
+//! Audit, as this server is configured for it.
+
+pub(crate) mod args;
+mod inside;
+mod webhook;
+
+use std::sync::Arc;
+
+use api_audit::Auditor;
+pub(super) use inside::Inside;
+
+use crate::Failure;
+use crate::config::ServerConfiguration;
+
+/// Reads the policy and starts the backends; `None` where nothing is recorded. Whatever is wrong ends the start.
+pub(super) fn start(config: &ServerConfiguration) -> Result<Option<Arc<Auditor>>, Failure> {
+    let options = config.audit.options(&config.data_dir)?;
+    let post = |path: &std::path::Path| webhook::read(path).map_err(|error| error.to_string());
+    Ok(options.start(post, crate::now)?.map(Arc::new))
+}
