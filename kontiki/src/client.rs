@@ -185,30 +185,6 @@ impl Download {
     }
 }
 
-/// Whom a client believes.
-pub(crate) enum Trust {
-    /// PEM.
-    Authority(String),
-    /// `insecure-skip-tls-verify`.
-    Anyone,
-}
-
-/// TLS towards somebody else's server. `identity`: certificate and key in PEM.
-pub(crate) fn tls(trust: &Trust, identity: Option<&(String, String)>) -> Result<rustls::ClientConfig, Failure> {
-    let builder = rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = match trust {
-        Trust::Authority(pem) => builder.with_root_certificates(roots(pem)?),
-        Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider()))),
-    };
-    match identity {
-        None => Ok(builder.with_no_client_auth()),
-        Some((certificate, key)) => {
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
-            Ok(builder.with_client_auth_cert(certificates(certificate)?, key)?)
-        }
-    }
-}
-
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
     Ok(CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>()?)
 }
@@ -221,7 +197,7 @@ fn roots(pem: &str) -> Result<rustls::RootCertStore, Failure> {
     Ok(roots)
 }
 
-/// Accepts every server: see [`Client::unverified`] and [`Trust::Anyone`].
+/// Accepts every server: see [`Client::unverified`].
 #[derive(Debug)]
 struct Anyone(Arc<rustls::crypto::CryptoProvider>);
 

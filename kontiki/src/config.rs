@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::Failure;
+use crate::access::Access;
 use crate::admission::Admission;
 use crate::server::audit::args::AuditConfiguration;
 use crate::server::flow::FlowConfiguration;
@@ -66,6 +67,9 @@ pub(crate) struct ServerConfiguration {
     /// How many requests are worked on at once, and in which order.
     #[serde(default, skip_serializing_if = "FlowConfiguration::is_empty")]
     pub(crate) flow_control: FlowConfiguration,
+    /// Who is who and who may do what, beyond certificates, tokens of this cluster, Node and RBAC.
+    #[serde(default, skip_serializing_if = "Access::is_default")]
+    pub(crate) access: Access,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -132,6 +136,7 @@ impl ServerConfiguration {
             admission: Admission::default(),
             audit: AuditConfiguration::default(),
             flow_control: FlowConfiguration::default(),
+            access: Access::default(),
         }
     }
 }

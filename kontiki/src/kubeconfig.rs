@@ -36,37 +36,22 @@ impl Kubeconfig {
 
     /// Reads the current context. Data may be inline or in files beside it.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let Context { cluster, user, dir } = Context::read(path)?;
-        let server = cluster["server"].as_str().ok_or_else(|| format!("{} names no server", path.display()))?;
-        Ok(Self {
-            server: server.trim_end_matches('/').to_owned(),
-            ca_pem: data(&cluster, "certificate-authority", &dir)?,
-            certificate_pem: data(&user, "client-certificate", &dir)?,
-            key_pem: data(&user, "client-key", &dir)?,
-        })
-    }
-}
-
-/// The current context of a kubeconfig, as it is written.
-pub(crate) struct Context {
-    pub(crate) cluster: Value,
-    pub(crate) user: Value,
-    /// What file names are relative to.
-    pub(crate) dir: PathBuf,
-}
-
-impl Context {
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let document: Value = serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         let context = named(&document, "contexts", document["current-context"].as_str(), "context");
         let context = context.ok_or_else(|| format!("{} has no current context", path.display()))?;
         let cluster = named(&document, "clusters", context["cluster"].as_str(), "cluster");
-        let cluster = cluster.ok_or_else(|| format!("{} lacks the cluster of its context", path.display()))?.clone();
+        let cluster = cluster.ok_or_else(|| format!("{} lacks the cluster of its context", path.display()))?;
         let user = named(&document, "users", context["user"].as_str(), "user");
-        let user = user.ok_or_else(|| format!("{} lacks the user of its context", path.display()))?.clone();
+        let user = user.ok_or_else(|| format!("{} lacks the user of its context", path.display()))?;
         let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { cluster, user, dir })
+        let server = cluster["server"].as_str().ok_or_else(|| format!("{} names no server", path.display()))?;
+        Ok(Self {
+            server: server.trim_end_matches('/').to_owned(),
+            ca_pem: data(cluster, "certificate-authority", &dir)?,
+            certificate_pem: data(user, "client-certificate", &dir)?,
+            key_pem: data(user, "client-key", &dir)?,
+        })
     }
 }
 
@@ -97,7 +82,7 @@ fn named<'a>(document: &'a Value, list: &str, name: Option<&str>, inner: &str) -
 }
 
 /// `FIELD-data` in base64, or the file that `FIELD` names.
-pub(crate) fn data(section: &Value, field: &str, dir: &Path) -> Result<String, Failure> {
+fn data(section: &Value, field: &str, dir: &Path) -> Result<String, Failure> {
     if let Some(inline) = section[&format!("{field}-data")].as_str() {
         return Ok(String::from_utf8(STANDARD.decode(inline)?)?);
     }

@@ -13,6 +13,7 @@
 //!     kontiki restore   begin a new cluster with a backup
 //!     kontiki recover   begin a new cluster with what a survivor has, when the quorum is lost
 
+mod access;
 mod admission;
 mod agent;
 mod backup;
@@ -24,8 +25,8 @@ mod kubeconfig;
 mod lock;
 mod logging;
 mod member;
-mod progress;
 mod overlay;
+mod progress;
 mod prometheus;
 mod raft;
 mod recover;
@@ -70,9 +71,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Server(server::args::ServerArgs),
+    Server(Box<server::args::ServerArgs>),
     Agent(agent::AgentArgs),
-    Up(up::UpArgs),
+    Up(Box<up::UpArgs>),
     Status(status::StatusArgs),
     Store(store::StoreArgs),
     Token(token::TokenArgs),
@@ -102,9 +103,9 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Server(args) => server::run(args).await,
+            Command::Server(args) => server::run(*args).await,
             Command::Agent(args) => agent::run(args).await,
-            Command::Up(args) => up::run(args).await,
+            Command::Up(args) => up::run(*args).await,
             Command::Status(args) => status::run(args).await,
             Command::Store(args) => store::run(args).await,
             Command::Token(args) => token::run(args).await,

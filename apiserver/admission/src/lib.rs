@@ -136,8 +136,11 @@ impl Attributes<'_> {
     fn creates(&self, group: &str, plural: &str) -> bool {
         self.operation == Operation::Create && self.is(group, plural)
     }
-    fn may(&self, act: &Act<'_>) -> bool {
-        self.rights.is_none_or(|rights| rights.may(act))
+    async fn may(&self, act: &Act<'_>) -> bool {
+        match self.rights {
+            Some(rights) => rights.may(act).await,
+            None => true,
+        }
     }
     /// 403 about the object of the request, in upstream's form.
     fn forbidden(&self, object: Option<&Value>, why: &str) -> ApiError {

@@ -1,5 +1,7 @@
 //! What the asker may do besides the request itself, for plugins whose answer depends on it.
 
+use async_trait::async_trait;
+
 /// An act on resources that is not the request's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Act<'a> {
@@ -15,7 +17,8 @@ pub struct Act<'a> {
 }
 
 /// Whoever decides about the asker of one request.
+#[async_trait]
 pub trait Rights: Send + Sync {
     /// Whether the asker may also do this.
-    fn may(&self, act: &Act<'_>) -> bool;
+    async fn may(&self, act: &Act<'_>) -> bool;
 }

@@ -3,17 +3,14 @@
 use crate::{Act, Attributes};
 
 /// Whether the asker may do this for the signer, or for all signers of its domain.
-pub(crate) fn may(attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
+pub(crate) async fn may(attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
     let domain = signer.split('/').next().unwrap_or(signer);
-    let all = format!("{domain}/*");
-    [signer, all.as_str()].into_iter().any(|name| {
-        attributes.may(&Act {
-            verb,
-            group: "certificates.k8s.io",
-            version: "*",
-            resource: "signers",
-            name,
-            ..Act::default()
-        })
-    })
+    for name in [signer, &format!("{domain}/*")] {
+        let group = "certificates.k8s.io";
+        let act = Act { verb, group, version: "*", resource: "signers", name, ..Act::default() };
+        if attributes.may(&act).await {
+            return true;
+        }
+    }
+    false
 }

@@ -123,8 +123,9 @@ struct Request<'a> {
 /// Acts as `verb group/resource[/subresource] namespace/name` that the asker may do.
 struct May(Vec<&'static str>);
 
+#[async_trait]
 impl Rights for May {
-    fn may(&self, act: &Act<'_>) -> bool {
+    async fn may(&self, act: &Act<'_>) -> bool {
         let subresource = if act.subresource.is_empty() { String::new() } else { format!("/{}", act.subresource) };
         let text = format!("{} {}/{}{subresource} {}/{}", act.verb, act.group, act.resource, act.namespace, act.name);
         self.0.contains(&text.as_str())
@@ -600,4 +601,30 @@ fn nodes_touch_their_own_things() {
         admitted
     "#]]
     .assert_eq(&(told.join("\n") + "\n"));
+}
+
+#[test]
+fn nodes_make_and_delete_their_own_slices() {
+    let view = Fake::ready();
+    let user =
+        UserInfo { name: "system:node:n".to_owned(), groups: vec!["system:nodes".to_owned()], ..UserInfo::default() };
+    let slice = |node: &str| json!({"metadata": {"name": "s"}, "spec": {"nodeName": node}});
+    let ask = |operation, object: Option<Value>, old: Option<Value>| {
+        let mut request = request(operation, "resource.k8s.io", "resourceslices", "");
+        (request.user, request.old) = (user.clone(), old);
+        request.refusal(&view, "s", object)
+    };
+    let refused = |verb: &str| {
+        format!(
+            "403 resourceslices.resource.k8s.io \"s\" is forbidden: can only {verb} ResourceSlice with the same NodeName as the requesting node"
+        )
+    };
+    assert_eq!(ask(Operation::Create, Some(slice("n")), None), "admitted");
+    assert_eq!(ask(Operation::Create, Some(slice("m")), None), refused("create"));
+    assert_eq!(
+        ask(Operation::Create, Some(json!({"metadata": {"name": "s"}, "spec": {"allNodes": true}})), None),
+        refused("create")
+    );
+    assert_eq!(ask(Operation::Delete, None, Some(slice("n"))), "admitted");
+    assert_eq!(ask(Operation::Delete, None, Some(slice("m"))), refused("delete"));
 }

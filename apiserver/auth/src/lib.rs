@@ -5,6 +5,9 @@
 
 pub mod authn;
 pub mod authz;
+pub mod config;
+pub mod outbound;
+mod replies;
 
 use std::sync::Arc;
 

@@ -1,8 +1,5 @@
 //! Parsing and conforming: every upstream sample passes unchanged, everything wrong is told in upstream's words.
 
-#[path = "common/golden.rs"]
-mod golden;
-
 use api_codec::decode::{FieldValidation, Format, conform, parse};
 use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::{Schema, TypeId};
@@ -45,7 +42,7 @@ fn without_nulls(value: &mut Value) {
 
 #[test]
 fn golden_samples_pass_unchanged_in_json_and_yaml() {
-    let Some(folder) = golden::place("roundtrip") else { return };
+    let Some(folder) = crate::golden::place("roundtrip") else { return };
     let entries = std::fs::read_dir(folder).expect("a folder of samples");
     let (mut json_samples, mut yaml_samples, mut skipped) = (0, 0, 0);
     for entry in entries {
@@ -331,7 +328,7 @@ fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
 /// stays as it is when it is checked and defaulted again.
 #[test]
 fn golden_samples_with_any_value_anywhere_are_refused_or_settle() {
-    let Some(folder) = golden::place("roundtrip") else { return };
+    let Some(folder) = crate::golden::place("roundtrip") else { return };
     let entries = std::fs::read_dir(folder).expect("a folder of samples");
     let schema = Schema::builtin();
     let others = [

@@ -1,8 +1,5 @@
 //! Every measured default holds, and the conditional ones behave.
 
-#[path = "common/golden.rs"]
-mod golden;
-
 use api_codec::default::{apply_defaults, apply_type_defaults};
 use api_machinery::Value;
 use api_schema::Schema;
@@ -53,7 +50,7 @@ fn is_special(kind: &str, path: &str) -> bool {
 
 #[test]
 fn golden_rows_of_defaults_hold() {
-    let Some(table) = golden::place("defaults.tsv") else { return };
+    let Some(table) = crate::golden::place("defaults.tsv") else { return };
     let table = std::fs::read_to_string(table).expect("a table");
     let schema = Schema::builtin();
     let (mut rows, mut special, mut wrong) = (0, 0, Vec::new());

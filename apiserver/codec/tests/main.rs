@@ -3,6 +3,8 @@
 
 mod decode;
 mod defaults;
+#[path = "common/golden.rs"]
+mod golden;
 mod openapi;
 mod patch;
 mod protobuf;

@@ -1,8 +1,5 @@
 //! The documents against upstream's, as counts of differences that only go down.
 
-#[path = "common/golden.rs"]
-mod golden;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -129,7 +126,7 @@ fn differences(what: &str, own: &Lines, upstream: &Lines, shown: usize) -> Vec<(
 
 /// Upstream's documents by path below `/openapi/v3/`.
 fn upstream_v3() -> Option<BTreeMap<String, Value>> {
-    let folder = golden::place("openapi")?.join("live-default-v3-stripped");
+    let folder = crate::golden::place("openapi")?.join("live-default-v3-stripped");
     let entries = std::fs::read_dir(folder).ok()?;
     let read = |path: PathBuf| {
         let name = path.file_stem()?.to_str()?.replace("__", "/");
@@ -174,7 +171,7 @@ fn golden_v3_documents_are_upstreams() {
 
 #[test]
 fn golden_v2_has_what_upstream_has() {
-    let Some(folder) = golden::place("openapi") else { return };
+    let Some(folder) = crate::golden::place("openapi") else { return };
     let Ok(bytes) = std::fs::read(folder.join("stripped/swagger.json")) else {
         return println!("skipped: no document of v2 there");
     };

@@ -1,8 +1,5 @@
 //! Every upstream sample is written byte for byte and read back to its JSON; nothing that is broken makes us panic.
 
-#[path = "common/golden.rs"]
-mod golden;
-
 use std::collections::BTreeMap;
 
 use api_codec::decode::{FieldValidation, conform};
@@ -20,7 +17,7 @@ struct Sample {
 }
 
 fn samples() -> Vec<Sample> {
-    let Some(folder) = golden::place("roundtrip") else { return Vec::new() };
+    let Some(folder) = crate::golden::place("roundtrip") else { return Vec::new() };
     let entries = std::fs::read_dir(&folder).expect("a folder of samples");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let mut samples: Vec<_> = paths

@@ -11,19 +11,19 @@ use crate::metrics;
 use crate::request_info::RequestInfo;
 
 /// Whether the user may make this request. 403 otherwise, before anything is looked up.
-pub(crate) fn request(
+pub(crate) async fn request(
     authorizer: &dyn Authorizer,
     user: &UserInfo,
     info: &RequestInfo,
     trail: Option<&Trail>,
 ) -> Result<()> {
     let mut attributes = info.attributes(user);
-    let mut decision = decide(authorizer, &attributes);
+    let mut decision = decide(authorizer, &attributes).await;
     // A WebSocket is opened with GET: running something in a pod needs `create` by any method.
     let runs = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward");
     if decision.allowed() && info.is_resource && info.resource == "pods" && runs && info.verb == "get" {
         attributes.verb = "create".to_owned();
-        decision = decide(authorizer, &attributes);
+        decision = decide(authorizer, &attributes).await;
     }
     if let Some(trail) = trail {
         trail.authorized(&decision);
@@ -31,14 +31,14 @@ pub(crate) fn request(
     outcome(&attributes, decision)
 }
 
-/// 403 with upstream's text unless allowed.
-pub(crate) fn check(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Result<()> {
-    outcome(attributes, decide(authorizer, attributes))
+/// 403 with upstream's text unless allowed; 500 where it could not be found out.
+pub(crate) async fn check(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Result<()> {
+    outcome(attributes, decide(authorizer, attributes).await)
 }
 
-fn decide(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Decision {
+async fn decide(authorizer: &dyn Authorizer, attributes: &AuthzAttributes) -> Decision {
     let started = Instant::now();
-    let decision = authorizer.authorize(attributes);
+    let decision = authorizer.authorize(attributes).await;
     metrics::authorized(&decision, started.elapsed());
     decision
 }
@@ -47,6 +47,10 @@ fn outcome(attributes: &AuthzAttributes, decision: Decision) -> Result<()> {
     match decision {
         Decision::Allow { .. } => Ok(()),
         Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(refusal(attributes, &reason)),
+        Decision::Failed { error, .. } => {
+            tracing::error!(error, "an authorizer failed");
+            Err(ApiError::internal("an authorizer failed"))
+        }
     }
 }
 

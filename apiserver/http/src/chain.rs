@@ -35,10 +35,18 @@ pub(crate) enum Client {
     Refused,
 }
 
+/// Whether the headers that name a user may be believed: the certificate is a front proxy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrontProxy {
+    No,
+    Yes,
+}
+
 /// The other end of a connection.
 pub(crate) struct Peer {
     pub client: Client,
     pub address: SocketAddr,
+    pub front_proxy: FrontProxy,
     /// Cancel to finish what is open and close: clients that fail to authenticate get no multiplexing.
     pub close: CancellationToken,
 }
@@ -115,7 +123,7 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, request: Request<
 async fn answer(
     state: &Arc<State>,
     peer: &Peer,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     audit_id: &HeaderValue,
     seen: &mut Seen,
 ) -> Result<Response> {
@@ -127,8 +135,10 @@ async fn answer(
     seen.long_running = info.is_long_running();
 
     let asker = identify(state, peer, &request, audit_id, &info, seen).await?;
+    strip_identity(state, request.headers_mut());
     let audited = seen.trail.as_ref().map(|trail| (trail.clone(), asker.clone()));
-    let user = impersonate(&*state.server.authorizer, asker, request.headers())?;
+    let authorizer = &*state.server.authorizer;
+    let user = impersonate(authorizer, asker, &info, request.headers()).await?;
     if let Some((trail, _)) = audited.filter(|(_, asker)| *asker != user) {
         trail.impersonates(&user);
     }
@@ -137,7 +147,7 @@ async fn answer(
     let may_take = *deadline.as_ref().unwrap_or(&options::REQUEST_TIMEOUT);
     let asked = Asked { info: &info, user: &user, query: &query, deadline: may_take };
     let _room = enter(state, &asked, seen).await?;
-    authorize::request(&*state.server.authorizer, &user, &info, seen.trail.as_deref())?;
+    authorize::request(authorizer, &user, &info, seen.trail.as_deref()).await?;
     seen.deprecated = deprecated::warning(&info);
 
     let long_running = info.is_long_running();
@@ -179,7 +189,7 @@ async fn identify(
     let uri = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let audit_id = audit_id.to_str().unwrap_or("-");
     let head = audit::Head { audit_id, received, uri, headers: request.headers(), info };
-    let found = authenticate(state, peer, request.headers()).await;
+    let found = authenticate(state, peer, request.headers(), &info.path).await;
     match &found {
         Ok(user) => seen.trail = audit::open(state, peer, &head, user).await?,
         Err(error) if error.code == 401 => audit::refused(state, peer, &head).await,
@@ -227,7 +237,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-fn credentials(peer: &Peer, headers: &HeaderMap) -> Result<Credentials> {
+fn credentials(state: &State, peer: &Peer, headers: &HeaderMap, path: &str) -> Result<Credentials> {
     let client_certificate = match &peer.client {
         Client::Certified(der) => Some(der.clone()),
         Client::Stranger | Client::Refused => None,
@@ -236,15 +246,35 @@ fn credentials(peer: &Peer, headers: &HeaderMap) -> Result<Credentials> {
         Some(token) => Some(token),
         None => websocket::bearer_token(headers)?,
     };
-    Ok(Credentials { client_certificate, bearer_token })
+    let front_proxy = front_proxy(state, peer, headers)?;
+    Ok(Credentials { client_certificate, bearer_token, front_proxy, path: path.to_owned() })
+}
+
+/// Whom a front proxy names.
+fn front_proxy(state: &State, peer: &Peer, headers: &HeaderMap) -> Result<Option<UserInfo>> {
+    let Some(config) = state.server.config.front_proxy.as_ref().filter(|_| peer.front_proxy == FrontProxy::Yes) else {
+        return Ok(None);
+    };
+    let all: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    config.headers.user(&all)
+}
+
+/// Takes out of a request what only a front proxy may say: nobody further on believes it, or passes it on.
+fn strip_identity(state: &State, headers: &mut HeaderMap) {
+    let Some(config) = &state.server.config.front_proxy else { return };
+    let named: Vec<_> = headers.keys().filter(|name| config.headers.is_identity(name.as_str())).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
 }
 
 /// 401 when credentials are bad, or none are known and anonymous requests are off.
-async fn authenticate(state: &State, peer: &Peer, headers: &HeaderMap) -> Result<UserInfo> {
+async fn authenticate(state: &State, peer: &Peer, headers: &HeaderMap, path: &str) -> Result<UserInfo> {
     let started = Instant::now();
-    let credentials = credentials(peer, headers)?;
+    let credentials = credentials(state, peer, headers, path)?;
+    let nothing_else = credentials.bearer_token.is_none() && credentials.front_proxy.is_none();
     // Who shows a bad certificate and nothing else is not anonymous.
-    let found = match matches!(peer.client, Client::Refused) && credentials.bearer_token.is_none() {
+    let found = match matches!(peer.client, Client::Refused) && nothing_else {
         true => Err(ApiError::unauthorized()),
         false => state.server.authenticator.authenticate(&credentials).await,
     };

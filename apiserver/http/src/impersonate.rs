@@ -1,17 +1,19 @@
-//! `Impersonate-*` headers: acting as somebody else, where `impersonate` is granted.
+//! `Impersonate-*` headers: acting as somebody else, where that is granted: for everything (`impersonate`), or in one
+//! of the constrained modes for one act at a time (`impersonate:MODE` and `impersonate-on:MODE:VERB`).
+
+mod modes;
 
 use std::collections::BTreeMap;
 
-use api_auth::authz::{Authorizer, AuthzAttributes};
+use api_auth::authz::Authorizer;
 use api_machinery::error::Result;
 use api_machinery::{ApiError, UserInfo};
 use http::{HeaderMap, HeaderValue};
 
-use crate::authorize;
 use crate::path::percent_decode;
+use crate::request_info::RequestInfo;
+use modes::Mode;
 
-const AUTHENTICATED: &str = "system:authenticated";
-const UNAUTHENTICATED: &str = "system:unauthenticated";
 const PREFIX: &str = "impersonate-";
 const EXTRA: &str = "impersonate-extra-";
 
@@ -61,75 +63,42 @@ fn read(headers: &HeaderMap) -> Result<Option<Wish>> {
     Ok(Some(wish))
 }
 
-fn service_account(user: &str) -> Option<(&str, &str)> {
-    user.strip_prefix("system:serviceaccount:")?.split_once(':')
-}
-
-/// Everything that must be granted for a wish.
-fn needed(wish: &Wish, asker: &UserInfo) -> Vec<AuthzAttributes> {
-    let attributes = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| AuthzAttributes {
-        user: asker.clone(),
-        verb: "impersonate".to_owned(),
-        resource_request: true,
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        resource: resource.to_owned(),
-        subresource: subresource.to_owned(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        path: String::new(),
-    };
-    let mut all = vec![match service_account(&wish.user) {
-        Some((namespace, name)) => attributes("", "serviceaccounts", "", namespace, name),
-        None => attributes("", "users", "", "", &wish.user),
-    }];
-    all.extend(wish.groups.iter().map(|group| attributes("", "groups", "", "", group)));
-    for (key, values) in &wish.extra {
-        all.extend(values.iter().map(|value| attributes("authentication.k8s.io", "userextras", key, "", value)));
-    }
-    if !wish.uid.is_empty() {
-        all.push(attributes("authentication.k8s.io", "uids", "", "", &wish.uid));
-    }
-    all
-}
-
-fn become_user(wish: Wish) -> UserInfo {
-    let mut groups = wish.groups;
-    if groups.is_empty()
-        && let Some((namespace, _)) = service_account(&wish.user)
-    {
-        groups.push("system:serviceaccounts".to_owned());
-        groups.push(format!("system:serviceaccounts:{namespace}"));
-    }
-    let has = |wanted: &str| groups.iter().any(|group| group == wanted);
-    let everyone = match wish.user.as_str() {
-        "system:anonymous" => Some(UNAUTHENTICATED).filter(|group| !has(group)),
-        // Whoever asks to be in the group of strangers is not in the other one.
-        _ => Some(AUTHENTICATED).filter(|group| !has(group) && !has(UNAUTHENTICATED)),
-    };
-    groups.extend(everyone.map(str::to_owned));
-    UserInfo { name: wish.user, uid: wish.uid, groups, extra: wish.extra }
-}
-
-/// The user a request acts as. 403 unless each of name, groups, uid and extra may be impersonated.
-pub(crate) fn impersonate(authorizer: &dyn Authorizer, asker: UserInfo, headers: &HeaderMap) -> Result<UserInfo> {
+/// The user a request acts as. 403 unless a mode grants it: each of name, groups, uid and extra, and in the
+/// constrained modes the act itself. The refusal is the first mode's, as upstream has it.
+pub(crate) async fn impersonate(
+    authorizer: &dyn Authorizer,
+    asker: UserInfo,
+    info: &RequestInfo,
+    headers: &HeaderMap,
+) -> Result<UserInfo> {
     let Some(wish) = read(headers)? else { return Ok(asker) };
-    for attributes in needed(&wish, &asker) {
-        authorize::check(authorizer, &attributes)?;
+    let mut refusal = None;
+    let modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| mode.applies(&wish, &asker)).collect();
+    for mode in modes {
+        match mode.check(authorizer, &wish, &asker, info).await {
+            Ok(()) => {
+                tracing::debug!(asker = asker.name, user = wish.user, ?mode, "acting as somebody else");
+                return Ok(mode.become_user(wish));
+            }
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
     }
-    Ok(become_user(wish))
+    Err(refusal.unwrap_or_else(|| ApiError::internal("all impersonation modes failed")))
 }
 
 #[cfg(test)]
 mod tests {
-    use api_auth::authz::Decision;
+    use api_auth::authz::{AuthzAttributes, Decision};
+    use async_trait::async_trait;
 
+    use super::modes::{AUTHENTICATED, UNAUTHENTICATED};
     use super::*;
 
     /// Grants what is named `ok...`.
     struct Named;
+    #[async_trait]
     impl Authorizer for Named {
-        fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
+        async fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
             let granted = attributes.verb == "impersonate" && attributes.name.starts_with("ok");
             let reason = String::new();
             if granted { Decision::Allow { reason } } else { Decision::NoOpinion { reason } }
@@ -149,7 +118,10 @@ mod tests {
 
     fn act_as(headers: &HeaderMap) -> std::result::Result<UserInfo, u16> {
         let asker = UserInfo { name: "asker".to_owned(), ..UserInfo::default() };
-        impersonate(&Named, asker, headers).map_err(|error| error.code)
+        let info = RequestInfo::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let acting = runtime.block_on(impersonate(&Named, asker, &info, headers));
+        acting.map_err(|error| error.code)
     }
 
     #[test]
@@ -210,8 +182,8 @@ mod tests {
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ..Wish::default()
         };
-        assert_eq!(become_user(wish("ok", &[UNAUTHENTICATED])).groups, [UNAUTHENTICATED]);
-        assert_eq!(become_user(wish("system:anonymous", &[])).groups, [UNAUTHENTICATED]);
-        assert_eq!(become_user(wish("ok", &[])).groups, [AUTHENTICATED]);
+        assert_eq!(Mode::Legacy.become_user(wish("ok", &[UNAUTHENTICATED])).groups, [UNAUTHENTICATED]);
+        assert_eq!(Mode::Legacy.become_user(wish("system:anonymous", &[])).groups, [UNAUTHENTICATED]);
+        assert_eq!(Mode::Legacy.become_user(wish("ok", &[])).groups, [AUTHENTICATED]);
     }
 }

@@ -39,6 +39,7 @@ use std::sync::Arc;
 
 use api_audit::Auditor;
 use api_auth::authn::Authenticator;
+use api_auth::authn::request_header::RequestHeaders;
 use api_auth::authz::Authorizer;
 use api_registry::Registry;
 pub use flow::FlowConfig;
@@ -49,12 +50,21 @@ pub struct ServerConfig {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub client_ca: PathBuf,
+    /// Who may say in headers whom a request is from.
+    pub front_proxy: Option<FrontProxyConfig>,
     /// Presented to kubelets (`system:kube-apiserver` client certificate) and their CA.
     pub kubelet_client_certificate: PathBuf,
     pub kubelet_client_key: PathBuf,
     pub kubelet_ca: PathBuf,
     /// `https://...` written to discovery (`serverAddressByClientCIDRs`).
     pub advertise_url: String,
+}
+
+/// Upstream's `--requestheader-*`.
+pub struct FrontProxyConfig {
+    /// Of the certificates that front proxies show; read again when it changes.
+    pub ca: PathBuf,
+    pub headers: RequestHeaders,
 }
 
 /// One check of `/readyz` and friends.
@@ -120,11 +130,14 @@ impl Server {
     pub async fn serve_on(self, listener: tokio::net::TcpListener, stop: CancellationToken) -> std::io::Result<()> {
         let config = &self.config;
         let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
-        let tls = pki::reload::lenient_server_config(&config.certificate, &config.key, &config.client_ca, &alpn)
-            .map_err(std::io::Error::other)?;
+        let (tls, clients) =
+            pki::reload::lenient_server_config(&config.certificate, &config.key, &config.client_ca, &alpn)
+                .map_err(std::io::Error::other)?;
+        let front_proxies = config.front_proxy.as_ref().map(|front| pki::reload::client_trust(&front.ca));
+        let front_proxies = front_proxies.transpose().map_err(std::io::Error::other)?;
         let state = state::State::new(self, stop)?;
         tokio::spawn(flow::run(state.clone()));
-        serve::run(state, listener, tls).await;
+        serve::run(state, listener, tls, serve::Trust { clients, front_proxies }).await;
         Ok(())
     }
 }

@@ -51,6 +51,14 @@ pub const BUCKETS: &[(&str, &[f64])] = &[
     ("apiserver_flowcontrol_request_execution_seconds", &FLOW_SECONDS),
     ("apiserver_flowcontrol_request_queue_length_after_enqueue", &[0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0]),
     ("apiserver_flowcontrol_work_estimated_seats", &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0]),
+    (
+        "apiserver_authentication_jwt_authenticator_latency_seconds",
+        &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+    ),
+    (
+        "apiserver_authorization_webhook_duration_seconds",
+        &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+    ),
     ("apiserver_response_sizes", &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9]),
     ("apiserver_watch_events_sizes", &[1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131072.0]),
     (
@@ -218,6 +226,7 @@ pub(crate) fn authorized(decision: &Decision, took: Duration) {
         Decision::Allow { .. } => "allowed",
         Decision::Deny { .. } => "denied",
         Decision::NoOpinion { .. } => "no-opinion",
+        Decision::Failed { .. } => "error",
     };
     counter!("authorization_attempts_total", "result" => result).increment(1);
     histogram!("authorization_duration_seconds", "result" => result).record(took.as_secs_f64());
@@ -264,7 +273,7 @@ mod tests {
             subresource: subresource.to_owned(),
             ..RequestInfo::default()
         };
-        Labels::new(&info, &Schema::builtin(), false)
+        Labels::new(&info, Schema::builtin(), false)
     }
 
     /// Row A51 of the list of attacks.

@@ -4,7 +4,8 @@
 
 use api_auth::authz::AuthzAttributes;
 use api_machinery::error::Result;
-use api_machinery::fields::FieldSelector;
+use api_machinery::fields::{self, FieldSelector};
+use api_machinery::labels::{self, Selector};
 use api_machinery::{ApiError, UserInfo};
 use http::Method;
 
@@ -33,6 +34,9 @@ pub(crate) struct RequestInfo {
     /// `/watch/` came before the resource, as before Kubernetes 1.11.
     pub watch_prefix: bool,
     pub path: String,
+    /// Of a list, watch or deletecollection; none where a selector cannot be read.
+    pub field_selector: Vec<fields::Term>,
+    pub label_selector: Vec<labels::Requirement>,
 }
 
 /// The only segments after a namespace's name that are subresources of it and not resources in it.
@@ -102,22 +106,29 @@ impl RequestInfo {
     /// Without a name a get is a list or a watch, and a delete is a deletecollection.
     fn refine_verb(&mut self, query: &Query) {
         if !self.name.is_empty() {
-            return;
+            return self.read_selectors(query);
         }
         match self.verb.as_str() {
             "get" => self.verb = if query.flag("watch") { "watch" } else { "list" }.to_owned(),
             "delete" => self.verb = "deletecollection".to_owned(),
             _ => {}
         }
-        // Refused where the options are read; here a bad selector only names nothing.
-        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
-            && let Some(text) = query.get("fieldSelector")
-            && let Ok(selector) = FieldSelector::parse(text)
-            && let Some(name) = selector.required("metadata.name")
-            && is_path_segment(name)
-        {
-            self.name = name.to_owned();
+        self.read_selectors(query);
+        let named = self.field_selector.iter().find(|term| term.field == "metadata.name" && term.equal);
+        if let Some(name) = named.map(|term| term.value.clone()).filter(|name| is_path_segment(name)) {
+            self.name = name;
         }
+    }
+
+    /// A bad selector is refused where the options are read; here it only narrows nothing.
+    fn read_selectors(&mut self, query: &Query) {
+        if !matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
+            return;
+        }
+        let fields = query.get("fieldSelector").and_then(|text| FieldSelector::parse(text).ok());
+        self.field_selector = fields.map(|selector| selector.terms).unwrap_or_default();
+        let labels = query.get("labelSelector").and_then(|text| Selector::parse(text).ok());
+        self.label_selector = labels.map(|selector| selector.requirements).unwrap_or_default();
     }
 
     /// Watches and streams: they are not counted against the in-flight bound and have no deadline. So are the two
@@ -147,6 +158,8 @@ impl RequestInfo {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             path: self.path.clone(),
+            field_selector: self.field_selector.clone(),
+            label_selector: self.label_selector.clone(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What must hold of access reviews (`k8s.io/kubernetes/pkg/apis/authorization/validation`). Pure.
 
 use api_machinery::error::Result;
-use api_machinery::fields::FieldSelector;
-use api_machinery::labels::Selector;
+use api_machinery::fields::{FieldSelector, Term};
+use api_machinery::labels::{Operator, Requirement, Selector};
 use api_machinery::names::qualified_name;
 use api_machinery::object::str_at;
 use api_machinery::{ApiError, ErrorList, GroupKind, Path, Value};
@@ -146,7 +146,52 @@ pub(crate) fn ignored(review: &Value) -> Option<String> {
         (bad > 0).then(|| format!("spec.resourceAttributes.{name}{part} ignored due to parse error"))
     });
     let all: Vec<String> = parts.collect();
-    (!all.is_empty()).then(|| all.join(", "))
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// What is understood of the field selector; all of it must hold, so leaving some out asks for more.
+pub(crate) fn field_terms(review: &Value) -> Vec<Term> {
+    let Some(selector) = selector(review, "fieldSelector") else { return Vec::new() };
+    match str_at(selector, "rawSelector") {
+        "" => requirements(selector).iter().filter_map(field_term).collect(),
+        raw => FieldSelector::parse(raw).map(|selector| selector.terms).unwrap_or_else(|_| Vec::new()),
+    }
+}
+
+/// The same of the label selector.
+pub(crate) fn label_requirements(review: &Value) -> Vec<Requirement> {
+    let Some(selector) = selector(review, "labelSelector") else { return Vec::new() };
+    match str_at(selector, "rawSelector") {
+        "" => requirements(selector).iter().filter_map(label_requirement).collect(),
+        raw => Selector::parse(raw).map(|selector| selector.requirements).unwrap_or_else(|_| Vec::new()),
+    }
+}
+
+fn values(requirement: &Value) -> Vec<String> {
+    let list = requirement.get("values").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn field_term(requirement: &Value) -> Option<Term> {
+    let equal = match str_at(requirement, "operator") {
+        "In" => true,
+        "NotIn" => false,
+        _ => return None,
+    };
+    let [value] = <[String; 1]>::try_from(values(requirement)).ok()?;
+    Some(Term { field: str_at(requirement, "key").to_owned(), equal, value })
+}
+
+fn label_requirement(requirement: &Value) -> Option<Requirement> {
+    let values = values(requirement);
+    let operator = match str_at(requirement, "operator") {
+        "In" if !values.is_empty() => Operator::In,
+        "NotIn" if !values.is_empty() => Operator::NotIn,
+        "Exists" => Operator::Exists,
+        "DoesNotExist" => Operator::DoesNotExist,
+        _ => return None,
+    };
+    Some(Requirement { key: str_at(requirement, "key").to_owned(), operator, values })
 }
 
 /// How many requirements are understood, and how many are not.
@@ -157,13 +202,9 @@ fn understood(selector: &Value, name: &str) -> (usize, usize) {
         let parses = if is_field { FieldSelector::parse(raw).is_ok() } else { Selector::parse(raw).is_ok() };
         return if parses { (1, 0) } else { (0, 1) };
     }
-    let good = requirements(selector).iter().filter(|requirement| {
-        let values = requirement.get("values").and_then(Value::as_array).map_or(0, Vec::len);
-        match str_at(requirement, "operator") {
-            "In" | "NotIn" => values == 1 || !is_field && values > 0,
-            "Exists" | "DoesNotExist" => !is_field,
-            _ => false,
-        }
+    let good = requirements(selector).iter().filter(|requirement| match is_field {
+        true => field_term(requirement).is_some(),
+        false => label_requirement(requirement).is_some(),
     });
     let good = good.count();
     (good, requirements(selector).len() - good)
@@ -183,6 +224,25 @@ mod tests {
             Ok(()) => ignored(&review).unwrap_or_else(|| "good".to_owned()),
             Err(error) => format!("{} {}", error.code, error.message),
         }
+    }
+
+    #[test]
+    fn what_is_understood_of_selectors_is_asked() {
+        let review = |field: Value, label: Value| json!({"spec": {"resourceAttributes": {"fieldSelector": field, "labelSelector": label}}});
+        let fields = json!({"requirements": [
+            {"key": "a", "operator": "In", "values": ["b"]}, {"key": "c", "operator": "In", "values": ["d", "e"]},
+            {"key": "f", "operator": "NotIn", "values": ["g"]}, {"key": "h", "operator": "Exists"}]});
+        let labels = json!({"requirements": [
+            {"key": "a", "operator": "In", "values": ["b", "c"]}, {"key": "d", "operator": "Gt", "values": ["1"]},
+            {"key": "e", "operator": "DoesNotExist"}]});
+        let good = review(fields, labels);
+        let terms: Vec<String> =
+            field_terms(&good).iter().map(|term| format!("{} {} {}", term.field, term.equal, term.value)).collect();
+        assert_eq!(terms, ["a true b", "f false g"]);
+        let kept: Vec<String> = label_requirements(&good).into_iter().map(|one| one.key).collect();
+        assert_eq!(kept, ["a", "e"]);
+        let raw = review(json!({"rawSelector": "spec.nodeName=n"}), json!({"rawSelector": "app in ("}));
+        assert_eq!((field_terms(&raw).len(), label_requirements(&raw).len()), (1, 0));
     }
 
     #[test]

@@ -54,13 +54,18 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
         "tokenreviews" => token_review(state, &review).await?,
         "selfsubjectreviews" => json!({"userInfo": user_json(&call.user)}),
         "selfsubjectrulesreviews" => rules_review(authorizer, &review, &call.user)?,
-        "selfsubjectaccessreviews" => access_review(authorizer, &served, &review, Some(&call.user))?,
+        "selfsubjectaccessreviews" => access_review(authorizer, &served, &review, Some(&call.user)).await?,
         "localsubjectaccessreviews" => {
             settle_namespace(&mut review, &call.info.namespace)?;
-            access_review(authorizer, &served, &review, None)?
+            access_review(authorizer, &served, &review, None).await?
         }
-        _ => access_review(authorizer, &served, &review, None)?,
+        _ => access_review(authorizer, &served, &review, None).await?,
     };
+    if served.resource.plural == "selfsubjectrulesreviews" {
+        // As upstream: the answer does not say what was asked.
+        review["metadata"] = json!({});
+        review["spec"] = json!({});
+    }
     review["status"] = status;
     let mut response = respond::value(&output, 201, &review);
     add_warnings(&mut response, &warnings);
@@ -125,11 +130,13 @@ fn rules_review(authorizer: &dyn Authorizer, review: &Value, user: &UserInfo) ->
         return Err(ApiError::bad_request("no namespace on request"));
     }
     let (resource_rules, non_resource_rules) = authorizer.rules_for(user, namespace);
+    let incomplete = authorizer.rules_incomplete(user, namespace);
     let mut status = json!({"resourceRules": resource_rules, "nonResourceRules": non_resource_rules,
-        "incomplete": false});
-    if let Some(why) = authorizer.rules_incomplete(user) {
-        status["incomplete"] = true.into();
-        status["evaluationError"] = why.into();
+        "incomplete": incomplete.incomplete});
+    match incomplete.errors.as_slice() {
+        [] => {}
+        [one] => status["evaluationError"] = one.as_str().into(),
+        more => status["evaluationError"] = format!("[{}]", more.join(", ")).into(),
     }
     Ok(status)
 }
@@ -162,11 +169,13 @@ fn reviewed_attributes(review: &Value, user: UserInfo) -> AuthzAttributes {
         namespace: text("namespace"),
         name: text("name"),
         path: text("path"),
+        field_selector: review_validation::field_terms(review),
+        label_selector: review_validation::label_requirements(review),
     }
 }
 
 /// `user`: the asker of a Self review; otherwise the spec names the user.
-fn access_review(
+async fn access_review(
     authorizer: &dyn Authorizer,
     served: &Served,
     review: &Value,
@@ -174,16 +183,21 @@ fn access_review(
 ) -> Result<Value> {
     review_validation::check(served.resource, review)?;
     let user = user.cloned().unwrap_or_else(|| reviewed_user(review));
-    let decision = authorizer.authorize(&reviewed_attributes(review, user));
+    let decision = authorizer.authorize(&reviewed_attributes(review, user)).await;
     let mut status = json!({"allowed": decision.allowed()});
-    if matches!(decision, Decision::Deny { .. }) {
+    if matches!(decision, Decision::Deny { .. } | Decision::Failed { denied: true, .. }) {
         status["denied"] = true.into();
     }
     if !decision.reason().is_empty() {
         status["reason"] = decision.reason().into();
     }
-    if let Some(ignored) = review_validation::ignored(review) {
-        status["evaluationError"] = ignored.into();
+    let failed = match &decision {
+        Decision::Failed { error, .. } => Some(error.clone()),
+        _ => None,
+    };
+    let errors: Vec<String> = failed.into_iter().chain(review_validation::ignored(review)).collect();
+    if !errors.is_empty() {
+        status["evaluationError"] = errors.join("; ").into();
     }
     Ok(status)
 }

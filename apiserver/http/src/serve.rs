@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{self, Client, Peer};
+use crate::chain::{self, Client, FrontProxy, Peer};
 use crate::respond::Response;
 use crate::state::State;
 
@@ -49,8 +49,8 @@ const AUDIT_GRACE: Duration = Duration::from_secs(2);
 const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Accepts until `state.stop`, then lets open requests finish.
-pub(crate) async fn run(state: Arc<State>, listener: TcpListener, tls: (Arc<ServerConfig>, ClientTrust)) {
-    let (acceptor, trust) = (TlsAcceptor::from(tls.0), Arc::new(tls.1));
+pub(crate) async fn run(state: Arc<State>, listener: TcpListener, tls: Arc<ServerConfig>, trust: Trust) {
+    let (acceptor, trust) = (TlsAcceptor::from(tls), Arc::new(trust));
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -102,10 +102,17 @@ async fn accept(
     }
 }
 
+/// Whose certificates say something.
+pub(crate) struct Trust {
+    pub clients: ClientTrust,
+    /// `None`: there are no front proxies.
+    pub front_proxies: Option<ClientTrust>,
+}
+
 /// A connection that was accepted.
 struct Opening {
     acceptor: TlsAcceptor,
-    trust: Arc<ClientTrust>,
+    trust: Arc<Trust>,
     tcp: TcpStream,
     address: SocketAddr,
 }
@@ -128,9 +135,11 @@ async fn connection(state: Arc<State>, opening: Opening, _slot: OwnedSemaphorePe
         },
     };
     let session = tls.get_ref().1;
-    let client = client(&trust, session.peer_certificates().unwrap_or_default(), address);
+    let chain = session.peer_certificates().unwrap_or_default();
+    let client = client(&trust.clients, chain, address);
+    let front_proxy = front_proxy(&state, &trust, chain);
     let h2 = session.alpn_protocol() == Some(b"h2");
-    let peer = Arc::new(Peer { client, address, close: state.stop.child_token() });
+    let peer = Arc::new(Peer { client, address, front_proxy, close: state.stop.child_token() });
     let done = if h2 { serve_h2(&state, &peer, tls).await } else { serve_h1(&state, &peer, tls).await };
     if let Err(error) = done {
         tracing::debug!(%address, %error, "connection ended");
@@ -145,6 +154,20 @@ fn client(trust: &ClientTrust, chain: &[CertificateDer<'_>], address: SocketAddr
             tracing::debug!(%address, error, "a client certificate is not trusted");
             Client::Refused
         }
+    }
+}
+
+/// A certificate of the front proxies' CA, with a name that may be one.
+fn front_proxy(state: &State, trust: &Trust, chain: &[CertificateDer<'_>]) -> FrontProxy {
+    let (Some(config), Some(trust), Some(certificate)) =
+        (&state.server.config.front_proxy, &trust.front_proxies, chain.first())
+    else {
+        return FrontProxy::No;
+    };
+    let name = api_auth::authn::x509::common_name(certificate).unwrap_or_default();
+    match trust.check(chain).is_ok() && config.headers.allows(&name) {
+        true => FrontProxy::Yes,
+        false => FrontProxy::No,
     }
 }
 

@@ -4,6 +4,7 @@
 mod api;
 mod apply;
 mod attacks;
+mod attacks_on_access;
 mod audit;
 mod bad_input;
 mod cases;

@@ -1,7 +1,7 @@
 //! Tables of upstream's behaviour against the kinds: what lists can be selected by, and the columns of tables.
 
 #[path = "../../codec/tests/common/golden.rs"]
-mod golden;
+mod folder;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ fn served(group: &str, version: &str, plural: &str) -> Option<&'static Resource>
 /// Every accepted label is accepted, and nothing else is.
 #[test]
 fn golden_field_selectors() {
-    let Some(table) = golden::place("fieldselectors.tsv") else { return };
+    let Some(table) = folder::place("fieldselectors.tsv") else { return };
     let table = std::fs::read_to_string(table).expect("a table");
     let mut rows: BTreeMap<(String, String, String), BTreeSet<String>> = BTreeMap::new();
     let (mut fields, mut off) = (0, 0);
@@ -59,7 +59,7 @@ fn golden_field_selectors() {
 /// Name, type, format and priority of every column of what is served.
 #[test]
 fn golden_print_columns() {
-    let Some(file) = golden::place("printcolumns.json") else { return };
+    let Some(file) = folder::place("printcolumns.json") else { return };
     let all: Vec<Value> = serde_json::from_slice(&std::fs::read(file).expect("a file")).expect("JSON");
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or("").to_owned();
     let (mut columns, mut resources, mut off, mut wrong) = (0, 0, 0, Vec::new());

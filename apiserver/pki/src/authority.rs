@@ -216,7 +216,8 @@ pub fn certificates(pem: &str) -> Result<Vec<String>, PkiError> {
 }
 
 /// The certificates of a PEM file, DER.
-pub(crate) fn pem_certificates(pem: &str) -> Result<Vec<Vec<u8>>, PkiError> {
+/// DER of every certificate of a PEM text.
+pub fn pem_certificates(pem: &str) -> Result<Vec<Vec<u8>>, PkiError> {
     let mut found = Vec::new();
     for block in x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()) {
         let block = block.map_err(|error| PkiError::Invalid(error.to_string()))?;

@@ -70,6 +70,13 @@ fn server_side(
     Ok(Arc::new(config))
 }
 
+/// Another CA for certificates that clients present: of those that speak for others.
+///
+/// Must be called inside a tokio runtime.
+pub fn client_trust(ca: &Path) -> Result<ClientTrust, PkiError> {
+    Ok(ClientTrust { roots: Reloading::start(client_verifier_of(ca))? })
+}
+
 /// The client CA as it is now.
 pub struct ClientTrust {
     roots: Arc<Reloading<dyn ClientCertVerifier>>,

@@ -165,6 +165,11 @@ impl TokenIssuer {
         &self.issuer
     }
 
+    /// Whether a token says that it is of this issuer. Nothing of it is checked: that tells who has to.
+    pub fn claims_to_be_ours(&self, token: &str) -> bool {
+        claimed_issuer(token).is_some_and(|issuer| issuer == self.issuer)
+    }
+
     pub fn api_audiences(&self) -> &[String] {
         &self.api_audiences
     }
@@ -273,6 +278,18 @@ impl TokenIssuer {
     }
 }
 
+/// `iss` of a JWT of which nothing has been checked; `None` for what is no JWT.
+pub fn claimed_issuer(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Issuer {
+        iss: String,
+    }
+    let mut parts = token.split('.');
+    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok().filter(|_| parts.next().is_none())?;
+    serde_json::from_slice::<Issuer>(&payload).ok().map(|claims| claims.iss)
+}
+
 fn key_files(dir: &Path) -> Result<Vec<std::path::PathBuf>, PkiError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -334,6 +351,65 @@ mod tests {
         ];
         for (name, result) in cases {
             assert!(result.is_err(), "{name} must be refused");
+        }
+    }
+
+    /// Signs whatever it is given with whatever header it is given.
+    fn forged(key: &EncodingKey, header: &Header, change: impl FnOnce(&mut Value)) -> String {
+        let mut claims = json!({"aud": ["api"], "exp": at(600).as_second(), "iat": at(0).as_second(),
+            "nbf": at(0).as_second(), "iss": "https://kubernetes.default.svc", "jti": "x",
+            "sub": "system:serviceaccount:default:web", "kubernetes.io": {"namespace": "default",
+            "serviceaccount": {"name": "web", "uid": "u1"}}});
+        change(&mut claims);
+        jsonwebtoken::encode(header, &claims, key).expect("signs")
+    }
+
+    #[test]
+    fn a23_tokens_that_only_look_like_ours_are_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        let ours = issuer(dir.path());
+        let key = ours.keys.last().expect("a key");
+        let header = |alg: Algorithm, kid: Option<&str>| Header { kid: kid.map(str::to_owned), ..Header::new(alg) };
+        let good = header(Algorithm::ES256, Some(&key.id));
+        let refused = |token: &str| ours.verify(token, &["api".to_owned()], at(5)).is_err();
+        assert!(!refused(&forged(&key.encoding, &good, |_| ())), "the control");
+        assert!(!refused(&forged(&key.encoding, &header(Algorithm::ES256, None), |_| ())), "no kid: any key of ours");
+        let pem = std::fs::read_to_string(dir.path().join("sa.key")).expect("a key");
+        let public = KeyPair::from_pem(&pem).expect("a key").public_key_pem();
+        let hmac = EncodingKey::from_secret(public.as_bytes());
+        for (what, token) in [
+            ("HS256 with the public key", forged(&hmac, &header(Algorithm::HS256, Some(&key.id)), |_| ())),
+            ("an unknown kid", forged(&key.encoding, &header(Algorithm::ES256, Some("../../etc/passwd")), |_| ())),
+            ("another issuer", forged(&key.encoding, &good, |claims| claims["iss"] = "https://other".into())),
+            ("no audience", forged(&key.encoding, &good, |claims| claims["aud"] = json!([]))),
+            ("another audience", forged(&key.encoding, &good, |claims| claims["aud"] = json!(["vault"]))),
+            (
+                "another subject",
+                forged(&key.encoding, &good, |claims| {
+                    claims["sub"] = "system:serviceaccount:kube-system:admin".into();
+                }),
+            ),
+            ("from the future", forged(&key.encoding, &good, |claims| claims["iat"] = at(600).as_second().into())),
+            (
+                "unbound, of old",
+                forged(&key.encoding, &good, |claims| {
+                    *claims = json!({"iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:default:web",
+                    "kubernetes.io/serviceaccount/namespace": "default"});
+                }),
+            ),
+        ] {
+            assert!(refused(&token), "{what}");
+        }
+    }
+
+    #[test]
+    fn who_a_token_says_it_is_of() {
+        let dir = tempfile::tempdir().expect("dir");
+        let ours = issuer(dir.path());
+        let token = ours.issue(&subject(), &["api".to_owned()], 600, at(0), "a").expect("issues");
+        assert!(ours.claims_to_be_ours(&token));
+        for other in ["abc", "a.b.c", "a.e30.c", &format!("{token}.x"), ""] {
+            assert_eq!(claimed_issuer(other), None, "{other}");
         }
     }
 

@@ -77,7 +77,7 @@ impl Registry {
         // The store gives the version, whatever the configuration says.
         object::meta_mut(&mut value).remove("resourceVersion");
         metadata::wipe_system_fields(&mut value)?;
-        scope.check_may("create")?;
+        scope.check_may("create").await?;
         match self.create_owned(scope, value, Heavy::Refused).await {
             Ok(written) => Ok(Try::Done(Box::new(written))),
             // Somebody was quicker: then it is to be merged with what they made.

@@ -1,7 +1,8 @@
 //! The objects every cluster has. Run by every replica at its start: what exists is kept, what RBAC
 //! lacks is added again, as upstream does after an upgrade.
 
-use std::collections::HashSet;
+mod rbac;
+
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
@@ -20,8 +21,6 @@ use crate::{Registry, RequestInfo, Target};
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Objects under way at once.
 const AT_ONCE: usize = 16;
-/// Of roles and bindings: `false` keeps them as they are.
-const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const SECURE_PORT: u16 = 6443;
 const USER: &str = "system:apiserver";
 /// Who manages what is written here, as upstream's API server calls itself.
@@ -48,37 +47,9 @@ static FACTS: LazyLock<std::result::Result<Vec<Value>, serde_json::Error>> = Laz
     for file in files {
         all.extend(serde_json::from_str::<Vec<Value>>(file)?);
     }
-    aggregate(&mut all);
+    rbac::aggregate(&mut all);
     Ok(all)
 });
-
-/// Fills in the rules of aggregated cluster roles. They aggregate each other (view into edit into admin),
-/// so it is done until nothing changes.
-fn aggregate(all: &mut [Value]) {
-    let selectors: Vec<(usize, Vec<Value>)> = all
-        .iter()
-        .enumerate()
-        .filter_map(|(index, role)| {
-            let selectors = object::at(role, "aggregationRule.clusterRoleSelectors")?.as_array()?;
-            Some((index, selectors.iter().filter_map(|one| one.get("matchLabels")).cloned().collect()))
-        })
-        .collect();
-    for _ in 0..=selectors.len() {
-        for (index, labels) in &selectors {
-            let chosen =
-                |role: &&Value| role["kind"] == "ClusterRole" && labels.iter().any(|labels| has_labels(role, labels));
-            let rules: Vec<Value> =
-                all.iter().filter(chosen).filter_map(|role| role["rules"].as_array()).flatten().cloned().collect();
-            let mut seen = HashSet::new();
-            all[*index]["rules"] = rules.into_iter().filter(|rule| seen.insert(rule.to_string())).collect();
-        }
-    }
-}
-
-fn has_labels(role: &Value, labels: &Value) -> bool {
-    let labels = labels.as_object();
-    labels.into_iter().flatten().all(|(key, value)| object::label(role, key) == value.as_str())
-}
 
 impl Registry {
     /// Creates the objects every cluster has (namespaces, RBAC, priority classes, flow control, kubernetes Service), idempotently.
@@ -168,7 +139,7 @@ impl Registry {
     async fn ensure_all(&self, objects: Vec<Value>) -> Result<()> {
         let work: Vec<_> = objects
             .into_iter()
-            .map(|wanted| async move { self.ensure(&wanted, &|old| reconcile(old, &wanted)).await })
+            .map(|wanted| async move { self.ensure(&wanted, &|old| rbac::reconcile(old, &wanted)).await })
             .collect();
         // All are tried: one that is refused must not keep the others away.
         let done: Vec<Result<()>> = futures::stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
@@ -191,6 +162,9 @@ impl Registry {
         let notes = info.notes();
         let scope = self.scope(&info, &target, &notes);
         if let Some(known) = self.cache.get(&scope.key(name)).map(|object| object.value()) {
+            if rbac::binds_elsewhere(&known, wanted) {
+                return self.make_anew(&scope, &known, wanted).await;
+            }
             if mend(&known) == *known {
                 return Ok(());
             }
@@ -205,6 +179,21 @@ impl Registry {
             }
         }
         self.mend(&scope, mend).await
+    }
+
+    /// For what cannot be changed. Another replica may do the same.
+    async fn make_anew(&self, scope: &Scope<'_>, known: &Value, wanted: &Value) -> Result<()> {
+        let target = Target { resource: scope.resource, namespace: scope.namespace, name: scope.name, subresource: "" };
+        let uid = object::uid(known).to_owned();
+        let options = crate::DeleteOptions { precondition_uid: Some(uid), ..Default::default() };
+        match self.delete(&info(), &target, options).await {
+            Err(error) if !matches!(error.reason, Reason::NotFound | Reason::Conflict) => return Err(error),
+            _ => {}
+        }
+        match self.create_from_body(scope, crate::Body::Value(wanted.clone())).await {
+            Err(error) if error.reason == Reason::AlreadyExists => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
     async fn mend(&self, scope: &Scope<'_>, mend: &(dyn Fn(&Value) -> Value + Send + Sync)) -> Result<()> {
@@ -223,41 +212,6 @@ fn info() -> RequestInfo {
 
 fn managed_by(manager: &str) -> RequestInfo {
     RequestInfo { field_manager: manager.to_owned(), ..RequestInfo::internal(USER) }
-}
-
-/// What an existing bootstrap object lacks is added; what an operator added stays.
-fn reconcile(old: &Value, wanted: &Value) -> Value {
-    let mut new = old.clone();
-    if object::str_at(wanted, "apiVersion").starts_with(FLOW_CONTROL) {
-        return api_flow::revise(old, wanted);
-    }
-    let rbac = object::str_at(wanted, "apiVersion").starts_with("rbac.authorization.k8s.io/");
-    if !rbac || object::annotation(old, AUTOUPDATE) == Some("false") {
-        return new;
-    }
-    for field in ["rules", "subjects"] {
-        let Some(wanted) = wanted.get(field).and_then(Value::as_array) else { continue };
-        let have = old.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
-        let missing: Vec<_> = wanted.iter().filter(|one| !have.iter().any(|own| covers(own, one))).cloned().collect();
-        if !missing.is_empty() {
-            new[field] = have.into_iter().chain(missing).collect();
-        }
-    }
-    new
-}
-
-/// Whether a stored rule or subject is at least the wanted one: lists as sets, defaulted fields ignored.
-fn covers(own: &Value, wanted: &Value) -> bool {
-    let fields = wanted.as_object();
-    fields.into_iter().flatten().all(|(field, value)| match (own.get(field), value) {
-        (Some(Value::Array(own)), Value::Array(wanted)) => wanted.iter().all(|one| own.contains(one)),
-        (Some(own), wanted) => own == wanted,
-        (None, Value::Array(wanted)) => wanted.is_empty(),
-        (None, wanted) => wanted.is_null() || wanted == "",
-    }) && own.as_object().into_iter().flatten().all(|(field, value)| {
-        // A rule for named objects only is less than one for all.
-        field != "resourceNames" || wanted.get(field).is_some() || value.as_array().is_some_and(Vec::is_empty)
-    })
 }
 
 fn kubernetes_service(cidr: &Cidr) -> Value {

@@ -34,7 +34,7 @@ impl Registry {
         let (resources, urls) = authorizer.rules_for(&scope.info.user, scope.namespace);
         let owned: Vec<PolicyRule<'_>> = resources.iter().chain(&urls).map(PolicyRule::from_json).collect();
         match &*scope.resource.storage.resource {
-            "roles" | "clusterroles" => check_role(scope, value, old, &owned),
+            "roles" | "clusterroles" => check_role(scope, value, old, &owned).await,
             "rolebindings" | "clusterrolebindings" => self.check_binding(scope, value, &owned).await,
             _ => Ok(()),
         }
@@ -60,7 +60,7 @@ impl Registry {
             name: text("roleRef.name").to_owned(),
             ..scope.asks("bind")
         };
-        if scope.info.decide(&may_bind).allowed() {
+        if scope.info.decide(&may_bind).await.allowed() {
             return Ok(());
         }
         let role = self.role(plural, namespace, text("roleRef.name")).await?;
@@ -75,9 +75,14 @@ impl Registry {
     }
 }
 
-fn check_role(scope: &Scope<'_>, role: &Value, old: Option<&Value>, owned: &[PolicyRule<'_>]) -> Result<(), ApiError> {
+async fn check_role(
+    scope: &Scope<'_>,
+    role: &Value,
+    old: Option<&Value>,
+    owned: &[PolicyRule<'_>],
+) -> Result<(), ApiError> {
     let may_escalate = AuthzAttributes { version: "*".to_owned(), ..scope.asks("escalate") };
-    if scope.info.decide(&may_escalate).allowed() {
+    if scope.info.decide(&may_escalate).await.allowed() {
         return Ok(());
     }
     let name = object::name(role);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api_admission::{Act, Rights};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_machinery::{ApiError, GroupResource, UserInfo};
+use async_trait::async_trait;
 
 use crate::RequestInfo;
 use crate::scope::Scope;
@@ -31,7 +32,7 @@ pub struct Question<'a> {
 
 impl Authority {
     /// As a SubjectAccessReview of any version answers it.
-    pub fn allows(&self, user: UserInfo, question: &Question<'_>) -> bool {
+    pub async fn allows(&self, user: UserInfo, question: &Question<'_>) -> bool {
         let attributes = AuthzAttributes {
             user,
             verb: question.verb.to_owned(),
@@ -42,23 +43,24 @@ impl Authority {
             subresource: question.subresource.to_owned(),
             ..AuthzAttributes::default()
         };
-        self.0.authorize(&attributes).allowed()
+        self.0.authorize(&attributes).await.allowed()
     }
 }
 
 impl RequestInfo {
     /// A component of this process may do what it does.
-    pub(crate) fn decide(&self, attributes: &AuthzAttributes) -> Decision {
+    pub(crate) async fn decide(&self, attributes: &AuthzAttributes) -> Decision {
         match &self.authority {
-            Some(Authority(authorizer)) => authorizer.authorize(attributes),
+            Some(Authority(authorizer)) => authorizer.authorize(attributes).await,
             None => Decision::Allow { reason: String::new() },
         }
     }
 }
 
 /// What admission plugins ask.
+#[async_trait]
 impl Rights for RequestInfo {
-    fn may(&self, act: &Act<'_>) -> bool {
+    async fn may(&self, act: &Act<'_>) -> bool {
         let asked = AuthzAttributes {
             user: self.user.clone(),
             verb: act.verb.to_owned(),
@@ -71,7 +73,7 @@ impl Rights for RequestInfo {
             name: act.name.to_owned(),
             ..AuthzAttributes::default()
         };
-        self.decide(&asked).allowed()
+        self.decide(&asked).await.allowed()
     }
 }
 
@@ -92,11 +94,15 @@ impl Scope<'_> {
     }
 
     /// 403 with upstream's text unless the asker may do that too.
-    pub(crate) fn check_may(&self, verb: &str) -> Result<(), ApiError> {
+    pub(crate) async fn check_may(&self, verb: &str) -> Result<(), ApiError> {
         let attributes = self.asks(verb);
-        match self.info.decide(&attributes) {
+        match self.info.decide(&attributes).await {
             Decision::Allow { .. } => Ok(()),
             Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(refusal(&attributes, &reason)),
+            Decision::Failed { error, .. } => {
+                tracing::error!(error, "an authorizer failed");
+                Err(ApiError::internal("an authorizer failed"))
+            }
         }
     }
 }

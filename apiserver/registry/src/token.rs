@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api_admission::Operation;
 use api_machinery::{
-    ApiError, ErrorList, GroupKind, GroupResource, GroupVersionKind, ObjectKey, Path, Value, object, time,
+    ApiError, ErrorList, GroupKind, GroupResource, GroupVersion, GroupVersionKind, ObjectKey, Path, Value, object, time,
 };
 use jiff::SignedDuration;
 use pki::tokens::Subject;
@@ -26,22 +26,18 @@ impl Registry {
         let type_id = scope.resource.subresource("token").and_then(|sub| sub.type_id);
         let incoming = body::object(self.schema, body, type_id, &gvk(), scope.info.field_validation)?;
         let mut request = incoming.value;
+        check_place(scope, &request)?;
         metadata::settle_namespace(&mut request, scope.namespace)?;
-        if !["", scope.name].contains(&object::name(&request)) {
-            let (given, name) = (object::name(&request), scope.name);
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
-        }
         default(&mut request);
         let account = self.get_object(scope.resource, &scope.key(scope.name), None).await?.value();
+        check_uid(&request, &account)?;
         let attributes = scope.attributes(Operation::Create, scope.name, None);
         self.admission.admit(&attributes, Some(&mut request), self).await?;
         validate(&request)?;
         self.admission.validate(&attributes, Some(&request), self).await?;
         // Admission sees what was asked for: a node's pods may ask for less than a token for this API.
         default_audiences(&mut request, self.config.tokens.api_audiences());
-        let subject = self.subject(scope, &account, &request)?;
+        let subject = self.subject(scope, &account, &request).await?;
         let answer = if scope.info.dry_run {
             answer(scope, &request, "", &account)?
         } else {
@@ -67,7 +63,7 @@ impl Registry {
     }
 
     /// Whom the token is for. What it is bound to must exist, and be of this account.
-    fn subject(&self, scope: &Scope<'_>, account: &Value, request: &Value) -> Result<Subject, ApiError> {
+    async fn subject(&self, scope: &Scope<'_>, account: &Value, request: &Value) -> Result<Subject, ApiError> {
         let mut subject = Subject {
             namespace: scope.namespace.to_owned(),
             service_account: scope.name.to_owned(),
@@ -77,11 +73,12 @@ impl Registry {
         let Some(bound) = object::at(request, "spec.boundObjectRef").filter(|bound| bound.is_object()) else {
             return Ok(subject);
         };
-        let (kind, version) = (object::str_at(bound, "kind"), object::str_at(bound, "apiVersion"));
+        let kind = object::str_at(bound, "kind");
+        let of = GroupVersion::parse(object::str_at(bound, "apiVersion"));
         let name = object::str_at(bound, "name");
-        match (version, kind) {
-            ("v1", "Pod") => {
-                let pod = self.bound(bound, "pods", scope.namespace, name)?;
+        match (&*of.group, kind) {
+            ("", "Pod") => {
+                let pod = self.bound(bound, "pods", scope.namespace, name).await?;
                 if object::str_at(&pod, "spec.serviceAccountName") != scope.name {
                     return Err(ApiError::bad_request(format!(
                         "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
@@ -91,29 +88,42 @@ impl Registry {
                 subject.pod = Some((name.to_owned(), object::uid(&pod).to_owned()));
                 subject.node = self.node_of(&pod);
             }
-            ("v1", "Node") => {
-                let node = self.bound(bound, "nodes", "", name)?;
+            ("", "Node") => {
+                let node = self.bound(bound, "nodes", "", name).await?;
                 subject.node = Some((name.to_owned(), object::uid(&node).to_owned()));
             }
-            ("v1", "Secret") => {
-                let secret = self.bound(bound, "secrets", scope.namespace, name)?;
+            ("", "Secret") => {
+                let secret = self.bound(bound, "secrets", scope.namespace, name).await?;
                 subject.secret = Some((name.to_owned(), object::uid(&secret).to_owned()));
             }
             _ => {
+                let (group, version) = (&of.group, &of.version);
                 return Err(ApiError::bad_request(format!(
-                    "cannot bind token to object of type {version}, Kind={kind}"
+                    "cannot bind token to object of type {group}/{version}, Kind={kind}"
                 )));
             }
         }
         Ok(subject)
     }
 
-    fn bound(&self, reference: &Value, plural: &str, namespace: &str, name: &str) -> Result<Arc<Value>, ApiError> {
+    /// As this replica shows it, or where that does not fit as it is now.
+    async fn bound(
+        &self,
+        reference: &Value,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<Value>, ApiError> {
         let resource = GroupResource::new("", plural);
-        let found = self.cache.get(&ObjectKey::new(resource.clone(), namespace, name));
-        let found = found.ok_or_else(|| ApiError::not_found(&resource, name))?.value();
+        let key = ObjectKey::new(resource.clone(), namespace, name);
         let wanted = object::str_at(reference, "uid");
-        if !wanted.is_empty() && wanted != object::uid(&found) {
+        let fits = |found: &Arc<Value>| wanted.is_empty() || wanted == object::uid(found);
+        let shown = self.cache.get(&key).map(|shown| shown.value()).filter(fits);
+        let found = match shown {
+            Some(shown) => shown,
+            None => self.fresh(&key).await?.object.ok_or_else(|| ApiError::not_found(&resource, name))?,
+        };
+        if !fits(&found) {
             let why = format!(
                 "the UID in the bound object reference ({wanted}) does not match the UID in record. \
                  The object might have been deleted and then recreated"
@@ -129,10 +139,40 @@ impl Registry {
         if name.is_empty() {
             return None;
         }
+        // A node that is not there is named all the same: whoever reads the token learns where the pod is.
         let node = self.cache.get(&ObjectKey::new(GroupResource::new("", "nodes"), "", name));
-        let uid = node.map(|node| object::uid(&node.value()).to_owned()).unwrap_or_default();
-        Some((name.to_owned(), uid))
+        Some((name.to_owned(), node.map_or_else(String::new, |node| object::uid(&node.value()).to_owned())))
     }
+}
+
+/// 422 when the body is for another account than the path.
+fn check_place(scope: &Scope<'_>, request: &Value) -> Result<(), ApiError> {
+    let mut errors = ErrorList::new();
+    for (field, given, own) in
+        [("name", object::name(request), scope.name), ("namespace", object::namespace(request), scope.namespace)]
+    {
+        if !["", own].contains(&given) {
+            let detail = format!("must match the service account {field} if specified");
+            errors.invalid(&Path::new("metadata").child(field), &given.into(), &detail);
+            return Err(ApiError::invalid(&kind(), scope.name, errors));
+        }
+    }
+    Ok(())
+}
+
+/// 409 when the request is for an account that was there before.
+fn check_uid(request: &Value, account: &Value) -> Result<(), ApiError> {
+    let (given, own) = (object::uid(request), object::uid(account));
+    if ["", own].contains(&given) {
+        return Ok(());
+    }
+    let why = format!("the UID in the token request ({given}) does not match the UID of the service account ({own})");
+    let resource = GroupResource::new("authentication.k8s.io", "TokenRequest");
+    Err(ApiError::conflict(&resource, object::name(account), &why))
+}
+
+fn kind() -> GroupKind {
+    GroupKind { group: "authentication.k8s.io".into(), kind: "TokenRequest".into() }
 }
 
 fn seconds(request: &Value) -> i64 {
@@ -169,8 +209,7 @@ fn validate(request: &Value) -> Result<(), ApiError> {
     if errors.is_empty() {
         return Ok(());
     }
-    let kind = GroupKind { group: "authentication.k8s.io".into(), kind: "TokenRequest".into() };
-    Err(ApiError::invalid(&kind, "", errors))
+    Err(ApiError::invalid(&kind(), "", errors))
 }
 
 fn answer(scope: &Scope<'_>, request: &Value, token: &str, account: &Value) -> Result<Value, ApiError> {
@@ -178,7 +217,7 @@ fn answer(scope: &Scope<'_>, request: &Value, token: &str, account: &Value) -> R
     Ok(json!({
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
         "metadata": {
-            "name": object::name(account), "namespace": scope.namespace,
+            "name": object::name(account), "namespace": scope.namespace, "uid": object::uid(account),
             "creationTimestamp": time::seconds(scope.now),
         },
         "spec": request["spec"],

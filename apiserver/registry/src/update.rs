@@ -214,7 +214,7 @@ impl Registry {
                     let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
                     return Err(ApiError::conflict(&scope.resource.group_resource(), scope.name, &why));
                 }
-                scope.check_may("create")?;
+                scope.check_may("create").await?;
                 Ok(Try::Done(Box::new(self.create_object(scope, value.clone()).await?)))
             }
             _ => Err(scope.not_found(scope.name)),

@@ -393,8 +393,9 @@ async fn a_version_in_the_configuration_is_a_precondition() {
 
 struct May(Vec<&'static str>);
 
+#[async_trait::async_trait]
 impl Authorizer for May {
-    fn authorize(&self, asked: &AuthzAttributes) -> Decision {
+    async fn authorize(&self, asked: &AuthzAttributes) -> Decision {
         match self.0.contains(&asked.verb.as_str()) {
             true => Decision::Allow { reason: String::new() },
             false => Decision::NoOpinion { reason: String::new() },

@@ -2,6 +2,7 @@
 //! One program, because each by itself would be linked with everything again.
 
 mod apply;
+mod bootstrap_rbac;
 mod common;
 mod deletes;
 mod fanout;
@@ -9,6 +10,7 @@ mod namespaces;
 mod objects;
 mod patches;
 mod quotas;
+mod rbac_matrix;
 mod reads;
 mod resize;
 mod rights;

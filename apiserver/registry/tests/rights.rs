@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::common::{Harness, refusal, target};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
+use api_codec::patch::PatchKind;
 use api_machinery::{ApiError, UserInfo, Value, object};
 use api_registry::{Authority, Body, RequestInfo, Written};
 use serde_json::json;
@@ -20,8 +21,9 @@ struct Rights {
     may: Vec<&'static str>,
 }
 
+#[async_trait::async_trait]
 impl Authorizer for Rights {
-    fn authorize(&self, asked: &AuthzAttributes) -> Decision {
+    async fn authorize(&self, asked: &AuthzAttributes) -> Decision {
         let text = format!("{} {}/{}", asked.verb, asked.resource, asked.name);
         match self.may.contains(&text.as_str()) {
             true => Decision::Allow { reason: String::new() },
@@ -85,7 +87,7 @@ async fn a_put_that_creates_needs_the_right_to_create() {
 }
 
 #[tokio::test]
-async fn roles_grant_what_their_author_holds() {
+async fn a20_role_with_more_rights_is_refused() {
     let h = Harness::new().await;
     let wanted = || role(json!([pods(&["get", "list"])]));
     let refused = refusal(create(&h, holding(&[pods(&["get"])]), ROLES, "n/", wanted()).await);
@@ -114,7 +116,7 @@ async fn roles_grant_what_their_author_holds() {
 }
 
 #[tokio::test]
-async fn bindings_grant_what_their_author_holds() {
+async fn a20_binding_to_a_role_with_more_rights_is_refused() {
     let h = Harness::new().await;
     let all = json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
     h.create(CLUSTER_ROLES, "", json!({"metadata": {"name": "admin"}, "rules": [all]})).await.expect("created");
@@ -132,4 +134,44 @@ async fn bindings_grant_what_their_author_holds() {
     let refused = update(&h, holding(&[pods(&["*"])]), CLUSTER_BINDINGS, "b", more.clone()).await;
     assert!(refusal(refused).starts_with("403 Forbidden: clusterrolebindings"));
     update(&h, bind(), CLUSTER_BINDINGS, "b", more).await.expect("may bind");
+}
+
+/// Every way to write a role or a binding asks the same.
+#[tokio::test]
+async fn a20_no_way_of_writing_goes_around() {
+    let h = Harness::new().await;
+    h.create(ROLES, "n/", role(json!([pods(&["get"])]))).await.expect("created");
+    let all = json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
+    h.create(CLUSTER_ROLES, "", json!({"metadata": {"name": "admin"}, "rules": [all]})).await.expect("created");
+    h.create(BINDINGS, "n/", binding("ClusterRole", "admin")).await.expect("created");
+    let patch = async |path: &str, place: &str, kind: PatchKind, body: Value| {
+        let asker = info(holding(&[pods(&["get"])]));
+        h.registry.patch(&asker, &target(path, place), kind, Body::Value(body)).await
+    };
+    let rules = json!([pods(&["get", "delete"])]);
+    let merge = json!({"rules": rules});
+    let steps = json!([{"op": "add", "path": "/rules/0/verbs/-", "value": "delete"}]);
+    let more = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "ann"},
+        {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "eve"}]);
+    for (path, place, kind, body) in [
+        (ROLES, "n/r", PatchKind::Merge, merge.clone()),
+        (ROLES, "n/r", PatchKind::Strategic, merge),
+        (ROLES, "n/r", PatchKind::Json, steps),
+        (BINDINGS, "n/b", PatchKind::Merge, json!({"subjects": more})),
+        (BINDINGS, "n/b", PatchKind::Strategic, json!({"subjects": more})),
+        // A label by which another role's rules would become the asker's, or the asker's would become another's.
+        (CLUSTER_ROLES, "admin", PatchKind::Merge, json!({"metadata": {"labels": {"to-mine": "true"}}})),
+    ] {
+        let refused = refusal(patch(path, place, kind, body.clone()).await);
+        assert!(refused.starts_with("403 Forbidden"), "{path} {kind:?} {body}: {refused}");
+    }
+    let applied = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "r", "namespace": "n"}, "rules": rules});
+    let asker = RequestInfo { field_manager: "me".to_owned(), ..info(holding(&[pods(&["get"])])) };
+    let refused = refusal(h.registry.apply(&asker, &target(ROLES, "n/r"), Body::Value(applied), true).await);
+    assert!(refused.starts_with("403 Forbidden"), "apply: {refused}");
+    // What is bound to cannot be exchanged, whoever asks.
+    let elsewhere = json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}});
+    let refused = refusal(h.merge(BINDINGS, "n/b", elsewhere).await);
+    assert!(refused.starts_with("422") && refused.contains("cannot change roleRef"), "{refused}");
 }

@@ -11,7 +11,7 @@ use api_registry::{Body, DeleteOptions, ListOptions, Registry, RequestInfo, Targ
 use api_schema::Resource;
 use base64::Engine as _;
 use controller_logic::Gvr;
-use controller_logic::plan::{Action, PatchType, Signing, Target};
+use controller_logic::plan::{Access, Action, PatchType, Signing, Target};
 use futures::future::try_join_all;
 use serde_json::json;
 use store_api::{Fence, Revision, Txn};
@@ -143,7 +143,7 @@ impl Client {
 
     /// Performs one action. `Ok(None)`: nothing the cache will show.
     pub(crate) async fn perform(&self, action: &Action) -> Result<Done> {
-        let Some(action) = self.chosen(action) else { return Ok(Done::default()) };
+        let Some(action) = self.chosen(action).await else { return Ok(Done::default()) };
         match action {
             Action::Create { target, object, existing_is_fine, .. } => {
                 match self.create(target, "", object.clone()).await {
@@ -171,12 +171,21 @@ impl Client {
     }
 
     /// The action itself, or of a choice the first that is allowed.
-    fn chosen<'a>(&self, action: &'a Action) -> Option<&'a Action> {
+    async fn chosen<'a>(&self, action: &'a Action) -> Option<&'a Action> {
         let mut action = action;
         while let Action::WhenAllowed { choices } = action {
-            action = choices.iter().find(|(access, _)| self.powers.allows(access)).map(|(_, action)| action)?;
+            action = self.first_allowed(choices).await?;
         }
         Some(action)
+    }
+
+    async fn first_allowed<'a>(&self, choices: &'a [(Access, Action)]) -> Option<&'a Action> {
+        for (access, action) in choices {
+            if self.powers.allows(access).await {
+                return Some(action);
+            }
+        }
+        None
     }
 
     /// A certificate is written once: whoever comes second is refused.

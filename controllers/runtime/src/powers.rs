@@ -29,7 +29,7 @@ impl fmt::Debug for Powers {
 }
 
 impl Powers {
-    pub(crate) fn allows(&self, access: &Access) -> bool {
+    pub(crate) async fn allows(&self, access: &Access) -> bool {
         let user = UserInfo {
             name: access.user.clone(),
             uid: access.uid.clone(),
@@ -42,7 +42,10 @@ impl Powers {
             resource: access.resource,
             subresource: access.subresource,
         };
-        self.authority.as_ref().is_some_and(|own| own.allows(user, &question))
+        match &self.authority {
+            Some(own) => own.allows(user, &question).await,
+            None => false,
+        }
     }
 
     pub(crate) fn sign(&self, signing: &Signing, now: Timestamp) -> Result<String> {

@@ -19,8 +19,9 @@ const BOOTSTRAPPERS: &str = "system:bootstrappers";
 /// Bootstrap tokens may bring in nodes, and nobody else.
 struct Bootstrappers;
 
+#[async_trait::async_trait]
 impl Authorizer for Bootstrappers {
-    fn authorize(&self, asked: &AuthzAttributes) -> Decision {
+    async fn authorize(&self, asked: &AuthzAttributes) -> Decision {
         let fits = asked.verb == "create" && asked.subresource == "nodeclient" && asked.user.is_in(BOOTSTRAPPERS);
         let reason = String::new();
         if fits { Decision::Allow { reason } } else { Decision::NoOpinion { reason } }

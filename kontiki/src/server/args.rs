@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::admission::AdmissionArgs;
 use super::audit::args::AuditConfiguration;
 use super::flow::FlowConfiguration;
+use crate::admission::AdmissionArgs;
 
 /// Run a control-plane replica: store, API server, controllers and scheduler in one process.
 #[derive(Args, Debug)]
@@ -75,4 +75,6 @@ pub(crate) struct ServerArgs {
     pub(crate) audit: AuditConfiguration,
     #[command(flatten)]
     pub(crate) flow_control: FlowConfiguration,
+    #[command(flatten)]
+    pub(crate) access: crate::access::Access,
 }

@@ -168,6 +168,7 @@ mod tests {
             admission: Default::default(),
             audit: Default::default(),
             flow_control: Default::default(),
+            access: crate::access::Access::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One control-plane replica: store, cache, registry, HTTP face, controllers, in this order.
 
+mod access;
 mod admin;
 pub(crate) mod args;
 pub(crate) mod audit;
@@ -10,8 +11,8 @@ mod controllers;
 mod encryption;
 mod endpoints;
 mod etcd;
-pub(crate) mod heal;
 pub(crate) mod flow;
+pub(crate) mod heal;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
@@ -28,8 +29,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_auth::authn::{self, bootstrap_token::BootstrapTokens, service_account::ServiceAccounts, x509::X509};
-use api_auth::authz::{self, Authorizer, node::NodeAuthorizer, rbac::Rbac};
+use api_auth::authz::rbac::Rbac;
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
 use store_api::{DynStore, Member};
@@ -74,6 +74,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     config.admission.settings()?;
     config.audit = overlay::over(&args.audit, &config.audit)?;
     config.flow_control = overlay::over(&args.flow_control, &config.flow_control)?;
+    config.access = overlay::over(&args.access, &config.access)?.absolute()?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     let data_dir = config.data_dir.clone();
@@ -133,12 +134,12 @@ async fn serve(
     let own = endpoints::publishable(&config.api.advertise);
     let endpoint = endpoints::keep(registry.clone(), own, stop.clone());
     let endpoint = tokio::spawn(async { (first_objects.await, endpoint.await) });
-    let authorizer = authorizer(&registry, rbac);
-    let controllers = controllers::Controllers::new(&config, &registry, &authorizer);
+    let deciders = access::deciders(&config, &registry, rbac, &stop)?;
+    let controllers = controllers::Controllers::new(&config, &registry, &deciders.authorizer);
     let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
     let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed, stop: stop.clone() };
-    let mut server = http_server(admin, &identity, &registry, authorizer, bootstrapped, metrics)?;
+    let mut server = http_server(admin, &identity, &registry, deciders, bootstrapped, metrics)?;
     server.audit = auditor;
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
@@ -248,32 +249,15 @@ async fn bootstrap(registry: Arc<Registry>, config: ServerConfiguration, done: F
     }
 }
 
-fn authorizer(registry: &Arc<Registry>, rbac: Arc<Rbac>) -> Arc<dyn Authorizer> {
-    let objects = Arc::new(objects::CachedObjects(registry.clone()));
-    let node = NodeAuthorizer::new(objects);
-    Arc::new(authz::Union { authorizers: vec![Box::new(authz::Masters), Box::new(node), Box::new(rbac)] })
-}
-
 fn http_server(
     admin: admin::Admin,
     identity: &Identity,
     registry: &Arc<Registry>,
-    authorizer: Arc<dyn Authorizer>,
+    deciders: access::Deciders,
     bootstrapped: Flag,
     metrics: Metrics,
 ) -> Result<api_http::Server, Failure> {
     let config = &admin.config;
-    let objects: Arc<dyn api_auth::Objects> = Arc::new(objects::CachedObjects(registry.clone()));
-    let accounts =
-        ServiceAccounts { issuer: registry.config.tokens.clone(), objects: objects.clone(), now: crate::now };
-    let authenticator = authn::Union {
-        methods: vec![
-            Box::new(client_certificates::Measured(X509)),
-            Box::new(accounts),
-            Box::new(BootstrapTokens { objects: objects.clone(), now: crate::now }),
-        ],
-        anonymous: true,
-    };
     let store: DynStore = admin.store.clone();
     let status = source(config, identity, &admin.store);
     Ok(api_http::Server {
@@ -282,14 +266,15 @@ fn http_server(
             certificate: identity.certificate(identity::SERVER),
             key: identity.key(identity::SERVER),
             client_ca: config.pki_dir.join("ca.crt"),
+            front_proxy: deciders.front_proxy,
             kubelet_client_certificate: identity.certificate(identity::KUBELET_CLIENT),
             kubelet_client_key: identity.key(identity::KUBELET_CLIENT),
             kubelet_ca: config.pki_dir.join("ca.crt"),
             advertise_url: format!("https://{}", config.api.advertise),
         },
         registry: registry.clone(),
-        authenticator: Arc::new(authenticator),
-        authorizer,
+        authenticator: deciders.authenticator,
+        authorizer: deciders.authorizer,
         audit: None,
         flow: config.flow_control.config()?,
         ready_checks: health::ready(&registry.cache, &store, &bootstrapped),

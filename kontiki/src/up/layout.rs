@@ -15,6 +15,7 @@ use pki::authority::{Authority, Request};
 
 use super::shape::Shape;
 use crate::Failure;
+use crate::access::Access;
 use crate::admission::Admission;
 use crate::agent::real;
 use crate::config::{
@@ -94,7 +95,7 @@ impl Layout {
     }
 
     /// Configuration of every replica and kubeconfigs for the admin.
-    pub(super) fn write_servers(&self, admission: &Admission) -> Result<(), Failure> {
+    pub(super) fn write_servers(&self, admission: &Admission, access: &Access) -> Result<(), Failure> {
         let members: Vec<InitialMember> = self
             .replicas()
             .map(|number| InitialMember {
@@ -117,6 +118,7 @@ impl Layout {
                 config.initial_members = made.initial_members;
             }
             config.admission = admission.clone();
+            config.access = access.clone();
             config::write(&self.server_file(number), &config)?;
             let name = format!("admin-{number}.kubeconfig");
             write_admin(&self.authorities.cluster, &self.api_url(number), &self.dir.join(name))?;

@@ -68,6 +68,8 @@ pub(crate) struct UpArgs {
     no_sample: bool,
     #[command(flatten)]
     admission: AdmissionArgs,
+    #[command(flatten)]
+    access: crate::access::Access,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,7 +118,7 @@ async fn prepare(args: &UpArgs, dir: &Path) -> Result<(Layout, Nodes), Failure> 
     leave(&layout).await;
     let nodes = choose_nodes(args, &layout)?;
     ports::probe(&layout.ports(nodes.real.is_some()), "--port-base")?;
-    layout.write_servers(&admission)?;
+    layout.write_servers(&admission, &args.access.clone().absolute()?)?;
     say("  certificates and configuration are in place");
     Ok((layout, nodes))
 }

@@ -1,14 +1,11 @@
 //! What a crash or a bad disk may do to the state, and to snapshot files.
 
-#[path = "support/image.rs"]
-mod image;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::image::{contents, files, flip, image, scratch};
 use bytes::Bytes;
-use image::{contents, files, flip, image, scratch};
 use store_api::*;
 use store_core::{Command, Lease};
 use store_engine::{ApplyEntry, ApplyPayload, StateMachine, verify_snapshot};

@@ -1,14 +1,11 @@
 //! The raft log: what it keeps, what it refuses, and what a crash or a bad disk may do to it.
 
-#[path = "support/image.rs"]
-mod image;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::image::{contents, files, flip, image, scratch};
 use bytes::Bytes;
-use image::{contents, files, flip, image, scratch};
 use store_api::StoreError;
 use store_engine::RaftLog;
 

@@ -4,6 +4,8 @@
 mod concurrent;
 mod conformance;
 mod damage;
+#[path = "support/image.rs"]
+mod image;
 mod log;
 mod oracle;
 mod snapshot;

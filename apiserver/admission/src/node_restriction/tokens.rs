@@ -49,7 +49,7 @@ async fn check_audience(case: &Case<'_>, request: &Value, pod: &Value) -> Verdic
         name: case.attributes.name,
         ..Act::default()
     };
-    if case.attributes.may(&act) {
+    if case.attributes.may(&act).await {
         return Ok(());
     }
     let user = &case.attributes.user.name;

@@ -24,7 +24,7 @@ impl Plugin for CertificateApproval {
             return Ok(());
         }
         let signer = object::str_at(old, "spec.signerName");
-        if signers::may(attributes, "approve", signer) {
+        if signers::may(attributes, "approve", signer).await {
             return Ok(());
         }
         Err(attributes.forbidden(object, &format!("user not permitted to approve requests with signerName {signer:?}")))

@@ -24,7 +24,7 @@ impl Plugin for CertificateSigning {
             return Ok(());
         }
         let signer = object::str_at(old, "spec.signerName");
-        if signers::may(attributes, "sign", signer) {
+        if signers::may(attributes, "sign", signer).await {
             return Ok(());
         }
         Err(attributes.forbidden(object, &format!("user not permitted to sign requests with signerName {signer:?}")))

@@ -24,7 +24,7 @@ impl Plugin for ClusterTrustBundleAttest {
         let Some(new) = object.filter(|_| is_bundle) else { return Ok(()) };
         let signer = object::str_at(new, "spec.signerName");
         let attests_nothing = signer.is_empty() || attributes.old.is_some_and(|old| said(old) == said(new));
-        if attests_nothing || signers::may(attributes, "attest", signer) {
+        if attests_nothing || signers::may(attributes, "attest", signer).await {
             return Ok(());
         }
         Err(attributes.forbidden(object, &format!("user not permitted to attest for signerName {signer:?}")))

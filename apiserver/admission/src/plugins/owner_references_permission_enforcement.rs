@@ -29,12 +29,15 @@ impl Plugin for OwnerReferencesPermissionEnforcement {
         if of_status || owners == before {
             return Ok(());
         }
-        check_delete(attributes, new)?;
+        check_delete(attributes, new).await?;
         let blocking: Vec<&Value> = owners.iter().filter(|owner| newly_blocks(owner, before)).collect();
-        if blocking.is_empty() || attributes.may(&FINALIZE_ANYTHING) {
+        if blocking.is_empty() || attributes.may(&FINALIZE_ANYTHING).await {
             return Ok(());
         }
-        blocking.into_iter().try_for_each(|owner| check_finalize(attributes, new, owner, view))
+        for owner in blocking {
+            check_finalize(attributes, new, owner, view).await?;
+        }
+        Ok(())
     }
 }
 
@@ -48,7 +51,7 @@ const FINALIZE_ANYTHING: Act<'static> = Act {
     name: "*",
 };
 
-fn check_delete(attributes: &Attributes<'_>, object: &Value) -> Result<(), ApiError> {
+async fn check_delete(attributes: &Attributes<'_>, object: &Value) -> Result<(), ApiError> {
     let act = Act {
         verb: "delete",
         group: &attributes.resource.gv.group,
@@ -58,7 +61,7 @@ fn check_delete(attributes: &Attributes<'_>, object: &Value) -> Result<(), ApiEr
         namespace: attributes.namespace,
         name: attributes.name,
     };
-    if attributes.operation == Operation::Create || attributes.may(&act) {
+    if attributes.operation == Operation::Create || attributes.may(&act).await {
         return Ok(());
     }
     let why = "cannot set an ownerRef on a resource you can't delete: , <nil>";
@@ -76,7 +79,12 @@ fn newly_blocks(owner: &Value, before: &[Value]) -> bool {
     blocks(owner) && !before.iter().rev().find(same).is_some_and(blocks)
 }
 
-fn check_finalize(attributes: &Attributes<'_>, object: &Value, owner: &Value, view: &dyn View) -> Result<(), ApiError> {
+async fn check_finalize(
+    attributes: &Attributes<'_>,
+    object: &Value,
+    owner: &Value,
+    view: &dyn View,
+) -> Result<(), ApiError> {
     let (api_version, kind) = (object::str_at(owner, "apiVersion"), object::str_at(owner, "kind"));
     let Some(place) = view.place_of(api_version, kind) else {
         let why = format!(
@@ -94,7 +102,7 @@ fn check_finalize(attributes: &Attributes<'_>, object: &Value, owner: &Value, vi
         namespace: if place.namespaced { attributes.namespace } else { "" },
         name: object::str_at(owner, "name"),
     };
-    if attributes.may(&act) {
+    if attributes.may(&act).await {
         return Ok(());
     }
     let why =

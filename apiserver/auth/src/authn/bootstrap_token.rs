@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_machinery::{ApiError, GroupResource, UserInfo, Value};
+use api_machinery::{ApiError, GroupResource, UserInfo, Value, object};
 use async_trait::async_trait;
 use base64::Engine as _;
 use jiff::Timestamp;
@@ -31,8 +31,7 @@ impl Authenticator for BootstrapTokens {
             self.objects.refresh().await?;
             stored = look();
         }
-        let user = stored.and_then(|stored| user_of(&stored, id, secret, (self.now)()));
-        user.map(Some).ok_or_else(ApiError::unauthorized)
+        Ok(stored.and_then(|stored| user_of(&stored, id, secret, (self.now)())))
     }
 }
 
@@ -50,6 +49,9 @@ fn user_of(stored: &Value, id: &str, secret: &str, now: Timestamp) -> Option<Use
         let text = stored.get("data")?.get(name)?.as_str()?;
         String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text).ok()?).ok()
     };
+    if object::deletion_timestamp(stored).is_some() {
+        return None;
+    }
     let is_token = stored.get("type").and_then(Value::as_str) == Some("bootstrap.kubernetes.io/token");
     if !is_token || field("token-id")? != id || !same(field("token-secret")?.as_bytes(), secret.as_bytes()) {
         return None;
@@ -63,10 +65,23 @@ fn user_of(stored: &Value, id: &str, secret: &str, now: Timestamp) -> Option<Use
         return None;
     }
     let mut groups = vec![BOOTSTRAPPERS.to_owned()];
-    if let Some(extra) = field("auth-extra-groups") {
-        groups.extend(extra.split(',').filter(|group| group.starts_with("system:bootstrappers:")).map(str::to_owned));
+    for group in field("auth-extra-groups").iter().flat_map(|extra| extra.split(',')).filter(|one| !one.is_empty()) {
+        groups.push(group.to_owned());
+        // A token that claims more than it may gives nothing.
+        if !is_bootstrap_group(group) {
+            return None;
+        }
     }
     Some(UserInfo { name: format!("system:bootstrap:{id}"), groups, ..UserInfo::default() })
+}
+
+/// `system:bootstrappers:` and up to 256 of `a-z0-9:-`, the last no mark.
+fn is_bootstrap_group(group: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let Some(rest) = group.strip_prefix(BOOTSTRAPPERS).and_then(|rest| rest.strip_prefix(':')) else { return false };
+    rest.len() <= 256
+        && rest.bytes().all(|byte| plain(byte) || matches!(byte, b':' | b'-'))
+        && rest.bytes().last().is_some_and(plain)
 }
 
 /// Compares in a time that does not depend on where the bytes differ.
@@ -83,7 +98,7 @@ mod tests {
         serde_json::json!({"type": "bootstrap.kubernetes.io/token", "data": {
             "token-id": encode("abcdef"), "token-secret": encode("0123456789abcdef"),
             "usage-bootstrap-authentication": encode(usage), "expiration": encode(expiration),
-            "auth-extra-groups": encode("system:bootstrappers:agents,system:masters"),
+            "auth-extra-groups": encode("system:bootstrappers:agents"),
         }})
     }
 
@@ -97,6 +112,13 @@ mod tests {
         assert_eq!(user_of(&stored("false", "2026-11-23T00:00:00Z"), "abcdef", "0123456789abcdef", now), None);
         assert_eq!(user_of(&stored("true", "2026-11-21T00:00:00Z"), "abcdef", "0123456789abcdef", now), None);
         assert_eq!(user_of(&stored("true", "garbage"), "abcdef", "0123456789abcdef", now), None, "unreadable end");
+        let mut greedy = good.clone();
+        greedy["data"]["auth-extra-groups"] =
+            base64::engine::general_purpose::STANDARD.encode("system:bootstrappers:agents,system:masters").into();
+        assert_eq!(user_of(&greedy, "abcdef", "0123456789abcdef", now), None, "a group that no token may give");
+        let mut deleted = good.clone();
+        deleted["metadata"]["deletionTimestamp"] = "2026-11-22T00:00:00Z".into();
+        assert_eq!(user_of(&deleted, "abcdef", "0123456789abcdef", now), None, "deleted");
         assert_eq!(split("ABCDEF.0123456789abcdef"), None);
     }
 }

@@ -2,9 +2,12 @@
 
 pub mod node;
 pub mod rbac;
+pub mod set;
+pub mod webhook;
 
-use api_machinery::UserInfo;
-use serde_json::{Value, json};
+use api_machinery::{UserInfo, fields, labels};
+use async_trait::async_trait;
+use serde_json::Value;
 
 /// A request as authorization sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +25,10 @@ pub struct AuthzAttributes {
     pub name: String,
     /// Of non-resource requests.
     pub path: String,
+    /// What a list, watch or deletecollection is narrowed to. What of a selector is not understood is left out: the
+    /// rest asks for more, not for less.
+    pub field_selector: Vec<fields::Term>,
+    pub label_selector: Vec<labels::Requirement>,
 }
 
 impl AuthzAttributes {
@@ -55,45 +62,62 @@ pub enum Decision {
     NoOpinion {
         reason: String,
     },
+    /// It could not be found out, and nobody else has allowed it.
+    Failed {
+        error: String,
+        /// Refused whatever others say.
+        denied: bool,
+    },
 }
 
 impl Decision {
+    pub fn no_opinion() -> Self {
+        Decision::NoOpinion { reason: String::new() }
+    }
     pub fn allowed(&self) -> bool {
         matches!(self, Decision::Allow { .. })
     }
     pub fn reason(&self) -> &str {
         match self {
             Decision::Allow { reason } | Decision::Deny { reason } | Decision::NoOpinion { reason } => reason,
+            Decision::Failed { .. } => "",
         }
     }
 }
 
+#[async_trait]
 pub trait Authorizer: Send + Sync {
-    fn authorize(&self, attributes: &AuthzAttributes) -> Decision;
+    async fn authorize(&self, attributes: &AuthzAttributes) -> Decision;
     /// The rules of a user in a namespace, for SelfSubjectRulesReview: (resource rules, non-resource rules) as JSON.
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Value>, Vec<Value>);
     /// Why [`Self::rules_for`] is not all that decides about this user.
-    fn rules_incomplete(&self, _user: &UserInfo) -> Option<String> {
-        None
+    fn rules_incomplete(&self, _user: &UserInfo, _namespace: &str) -> Incomplete {
+        Incomplete::default()
     }
 }
 
-/// Members of `system:masters` may do everything, before any other authorizer is asked.
+/// What is missing of a user's rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incomplete {
+    /// There are rights that no rule can say.
+    pub incomplete: bool,
+    /// What could not be found out.
+    pub errors: Vec<String>,
+}
+
+/// Members of `system:masters` may do everything, before any other authorizer is asked. That is in no rule.
 pub struct Masters;
 
+#[async_trait]
 impl Authorizer for Masters {
-    fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
+    async fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
         match attributes.user.is_in(UserInfo::MASTERS) {
             true => Decision::Allow { reason: String::new() },
-            false => Decision::NoOpinion { reason: String::new() },
+            false => Decision::no_opinion(),
         }
     }
-    fn rules_for(&self, user: &UserInfo, _namespace: &str) -> (Vec<Value>, Vec<Value>) {
-        if !user.is_in(UserInfo::MASTERS) {
-            return (Vec::new(), Vec::new());
-        }
-        let all = json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
-        (vec![all], vec![json!({"verbs": ["*"], "nonResourceURLs": ["*"]})])
+    fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> (Vec<Value>, Vec<Value>) {
+        (Vec::new(), Vec::new())
     }
 }
 
@@ -102,17 +126,43 @@ pub struct Union {
     pub authorizers: Vec<Box<dyn Authorizer>>,
 }
 
+/// What those who did not decide have said.
+#[derive(Default)]
+struct Undecided {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Undecided {
+    /// `Some`: it is decided.
+    fn hear(&mut self, decision: Decision) -> Option<Decision> {
+        match decision {
+            Decision::NoOpinion { reason } if reason.is_empty() => {}
+            Decision::NoOpinion { reason } => self.reasons.push(reason),
+            Decision::Failed { error, denied: false } => self.errors.push(error),
+            decided => return Some(decided),
+        }
+        None
+    }
+
+    fn sum(self) -> Decision {
+        if self.errors.is_empty() {
+            return Decision::NoOpinion { reason: self.reasons.join("\n") };
+        }
+        Decision::Failed { error: self.errors.join(", "), denied: false }
+    }
+}
+
+#[async_trait]
 impl Authorizer for Union {
-    fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
-        let mut reasons: Vec<String> = Vec::new();
+    async fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
+        let mut undecided = Undecided::default();
         for authorizer in &self.authorizers {
-            match authorizer.authorize(attributes) {
-                Decision::NoOpinion { reason } if reason.is_empty() => {}
-                Decision::NoOpinion { reason } => reasons.push(reason),
-                decided => return decided,
+            if let Some(decided) = undecided.hear(authorizer.authorize(attributes).await) {
+                return decided;
             }
         }
-        Decision::NoOpinion { reason: reasons.join("\n") }
+        undecided.sum()
     }
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Value>, Vec<Value>) {
         let mut all = (Vec::new(), Vec::new());
@@ -123,7 +173,73 @@ impl Authorizer for Union {
         }
         all
     }
-    fn rules_incomplete(&self, user: &UserInfo) -> Option<String> {
-        self.authorizers.iter().find_map(|authorizer| authorizer.rules_incomplete(user))
+    fn rules_incomplete(&self, user: &UserInfo, namespace: &str) -> Incomplete {
+        let mut all = Incomplete::default();
+        for authorizer in &self.authorizers {
+            let one = authorizer.rules_incomplete(user, namespace);
+            all.incomplete |= one.incomplete;
+            all.errors.extend(one.errors);
+        }
+        all
+    }
+}
+
+/// A union whose authorizers may be exchanged while it is asked.
+pub struct Swappable(pub arc_swap::ArcSwap<Union>);
+
+impl Swappable {
+    pub fn new(union: Union) -> Self {
+        Self(arc_swap::ArcSwap::from_pointee(union))
+    }
+}
+
+#[async_trait]
+impl Authorizer for std::sync::Arc<Swappable> {
+    async fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
+        let current = self.0.load_full();
+        current.authorize(attributes).await
+    }
+    fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Value>, Vec<Value>) {
+        self.0.load().rules_for(user, namespace)
+    }
+    fn rules_incomplete(&self, user: &UserInfo, namespace: &str) -> Incomplete {
+        self.0.load().rules_incomplete(user, namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Says(Decision);
+
+    #[async_trait]
+    impl Authorizer for Says {
+        async fn authorize(&self, _: &AuthzAttributes) -> Decision {
+            self.0.clone()
+        }
+        fn rules_for(&self, _: &UserInfo, _: &str) -> (Vec<Value>, Vec<Value>) {
+            (Vec::new(), Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_that_decides_decides() {
+        let no = |reason: &str| Decision::NoOpinion { reason: reason.into() };
+        let yes = || Decision::Allow { reason: "yes".into() };
+        let deny = || Decision::Deny { reason: "deny".into() };
+        let broken = |denied| Decision::Failed { error: "broken".into(), denied };
+        for (said, sum) in [
+            (vec![no(""), yes(), deny()], yes()),
+            (vec![deny(), yes()], deny()),
+            (vec![no("a"), no("b")], no("a\nb")),
+            (vec![broken(false), yes()], yes()),
+            (vec![broken(true), yes()], broken(true)),
+            (vec![no("a"), broken(false)], broken(false)),
+            (vec![], no("")),
+        ] {
+            let authorizers = said.iter().cloned().map(|one| Box::new(Says(one)) as Box<dyn Authorizer>).collect();
+            assert_eq!(Union { authorizers }.authorize(&AuthzAttributes::default()).await, sum, "{said:?}");
+        }
     }
 }

@@ -1,16 +1,21 @@
 //! The Node authorizer: a kubelet (`system:node:NAME` in `system:nodes`) may do what the rules of
-//! `system:node` say, and of objects other than its own only what pods bound to it refer to.
+//! `system:node` say, of its own objects only, and of others only what pods bound to it refer to.
+//!
+//! Upstream keeps a graph of these relations; here they are read from the cache when somebody asks, which is as
+//! live as the cache: pods are indexed by node, and the way from a pod to a volume's secret is three look-ups.
 
-use std::collections::BTreeSet;
+mod references;
+
 use std::sync::Arc;
 
-use api_machinery::{UserInfo, Value, object};
-use serde::{Deserialize, Deserializer};
+use api_machinery::{GroupResource, UserInfo, Value, object};
+use async_trait::async_trait;
 use serde_json::json;
 
 use super::rbac::Rule;
-use super::{Authorizer, AuthzAttributes, Decision};
+use super::{Authorizer, AuthzAttributes, Decision, Incomplete};
 use crate::Objects;
+pub use references::References;
 
 const GROUP: &str = "system:nodes";
 const USER_PREFIX: &str = "system:node:";
@@ -26,30 +31,24 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ("authentication.k8s.io", &["tokenreviews"], &["create"]),
     ("authorization.k8s.io", &["localsubjectaccessreviews", "subjectaccessreviews"], &["create"]),
     ("", &["services"], &["get", "list", "watch"]),
-    ("", &["nodes"], &["create", "get", "list", "watch", "patch", "update"]),
-    ("", &["nodes/status"], &["patch", "update"]),
     ("", &["events"], &["create", "patch", "update"]),
     ("events.k8s.io", &["events"], &["create", "patch", "update"]),
-    ("", &["pods"], &["get", "list", "watch", "create", "delete"]),
-    ("", &["pods/status"], &["patch", "update"]),
-    ("", &["pods/eviction"], &["create"]),
-    ("", &["configmaps", "secrets"], &["get", "list", "watch"]),
-    ("", &["persistentvolumeclaims", "persistentvolumes", "endpoints", "serviceaccounts"], &["get"]),
-    ("", &["persistentvolumeclaims/status"], &["get", "patch", "update"]),
-    ("", &["serviceaccounts/token"], &["create"]),
+    ("", &["endpoints"], &["get"]),
     ("certificates.k8s.io", &["certificatesigningrequests"], &["create", "get", "list", "watch"]),
-    ("coordination.k8s.io", &["leases"], &["create", "delete", "get", "patch", "update"]),
-    ("storage.k8s.io", &["volumeattachments"], &["get"]),
     ("storage.k8s.io", &["csidrivers"], &["get", "list", "watch"]),
-    ("storage.k8s.io", &["csinodes"], &["create", "delete", "get", "patch", "update"]),
     ("node.k8s.io", &["runtimeclasses"], &["get", "list", "watch"]),
-    ("resource.k8s.io", &["resourceclaims"], &["get"]),
-    ("resource.k8s.io", &["resourceslices"], &["deletecollection"]),
 ];
 
 /// The node a user is, if it is one.
 pub fn node_name(user: &UserInfo) -> Option<&str> {
     user.is_in(GROUP).then(|| user.name.strip_prefix(USER_PREFIX)).flatten().filter(|name| !name.is_empty())
+}
+
+/// `Ok`: allowed. `Err`: why not, or nothing.
+type Verdict = Result<(), String>;
+
+fn no(why: &str) -> Verdict {
+    Err(why.to_owned())
 }
 
 impl NodeAuthorizer {
@@ -60,182 +59,230 @@ impl NodeAuthorizer {
         Self { objects, rules: RULES.iter().map(rule).collect() }
     }
 
-    /// Why a node may not touch this object, or nothing.
-    fn refuse(&self, node: &str, asked: &AuthzAttributes) -> Option<String> {
-        let own = |name: &str| (!asked.name.is_empty() && asked.name != name).then(|| "not its own".to_owned());
+    fn judge(&self, node: &str, asked: &AuthzAttributes) -> Verdict {
+        if !asked.resource_request {
+            return no("");
+        }
         match (asked.group.as_str(), asked.resource.as_str()) {
-            ("", "nodes") if asked.verb != "list" && asked.verb != "watch" => own(node),
-            ("coordination.k8s.io", "leases") if asked.namespace != LEASE_NAMESPACE => {
-                Some(format!("can only access leases in {LEASE_NAMESPACE:?}"))
+            ("", "secrets" | "configmaps") => self.read(node, asked),
+            ("", "persistentvolumeclaims") if asked.subresource == "status" => self.status(node, asked),
+            ("", "persistentvolumeclaims" | "persistentvolumes")
+            | ("resource.k8s.io", "resourceclaims")
+            | ("storage.k8s.io", "volumeattachments") => self.get(node, asked),
+            ("", "serviceaccounts") => self.service_account(node, asked),
+            ("coordination.k8s.io", "leases") => lease(node, asked),
+            ("storage.k8s.io", "csinodes") => csi_node(node, asked),
+            ("resource.k8s.io", "resourceslices") => self.slice(node, asked),
+            ("", "nodes") => own_node(node, asked),
+            ("", "pods") => self.pod(node, asked),
+            _ if self.rules.iter().any(|rule| rule.allows(asked)) => Ok(()),
+            _ => no(""),
+        }
+    }
+
+    fn read(&self, node: &str, asked: &AuthzAttributes) -> Verdict {
+        match asked.verb.as_str() {
+            "get" | "list" | "watch" if !asked.subresource.is_empty() => no("cannot read subresource"),
+            "get" | "list" | "watch" if asked.namespace.is_empty() => {
+                no("can only read namespaced object of this type")
             }
-            ("coordination.k8s.io", "leases") | ("storage.k8s.io", "csinodes") => own(node),
-            ("", kind @ ("secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts")) => {
-                let referred = !asked.name.is_empty()
-                    && self.objects.references_on_node(node).iter().any(|pod| {
-                        *pod.namespace == *asked.namespace
-                            && pod.names.iter().any(|(resource, name)| *resource == kind && **name == *asked.name)
-                    });
-                let why = || format!("no relationship found between node '{node}' and this object");
-                (!referred).then(why)
+            "get" | "list" | "watch" => self.related(node, asked),
+            _ => no("can only read resources of this type"),
+        }
+    }
+
+    fn get(&self, node: &str, asked: &AuthzAttributes) -> Verdict {
+        match (asked.verb.as_str(), asked.subresource.as_str()) {
+            ("get", "") => self.related(node, asked),
+            ("get", _) => no("cannot get subresource"),
+            _ => no("can only get individual resources of this type"),
+        }
+    }
+
+    fn status(&self, node: &str, asked: &AuthzAttributes) -> Verdict {
+        match asked.verb.as_str() {
+            "update" | "patch" => self.related(node, asked),
+            _ => no("can only get/update/patch this type"),
+        }
+    }
+
+    fn service_account(&self, node: &str, asked: &AuthzAttributes) -> Verdict {
+        match (asked.verb.as_str(), asked.subresource.as_str()) {
+            ("get", "") => self.read(node, asked),
+            ("create", "token") if !asked.name.is_empty() => self.related(node, asked),
+            ("create", subresource) if subresource != "token" && !asked.name.is_empty() => {
+                no("can only create token subresource of serviceaccount")
             }
-            _ => None,
+            _ => no("can only create tokens for individual service accounts"),
+        }
+    }
+
+    /// What a slice is made with is admission's to check.
+    fn slice(&self, node: &str, asked: &AuthzAttributes) -> Verdict {
+        match asked.verb.as_str() {
+            _ if !asked.subresource.is_empty() => no("cannot authorize ResourceSlice subresources"),
+            "create" => Ok(()),
+            "get" | "update" | "patch" | "delete" => self.related(node, asked),
+            "watch" | "list" | "deletecollection" if selects_node(node, asked) => Ok(()),
+            "watch" | "list" | "deletecollection" => {
+                no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+            }
+            _ => no("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, \
+                     patch, delete, deletecollection"),
+        }
+    }
+
+    /// That a pod is a mirror of this node's, or runs on it, is admission's to check.
+    fn pod(&self, node: &str, asked: &AuthzAttributes) -> Verdict {
+        match (asked.subresource.as_str(), asked.verb.as_str()) {
+            ("", "get") => self.get(node, asked),
+            ("", "list" | "watch") if selects_node(node, asked) => Ok(()),
+            ("", "list" | "watch") if !asked.name.is_empty() => self.related(node, asked),
+            ("", "list" | "watch") => no("can only list/watch pods with spec.nodeName field selector"),
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+            _ => no(""),
+        }
+    }
+
+    /// Whether the object has to do with the node.
+    fn related(&self, node: &str, asked: &AuthzAttributes) -> Verdict {
+        if asked.name.is_empty() {
+            return no("No Object name found");
+        }
+        let (namespace, name) = (asked.namespace.as_str(), asked.name.as_str());
+        let related = match asked.resource.as_str() {
+            "pods" => self.names_node("", "pods", namespace, name, node),
+            "volumeattachments" => self.names_node("storage.k8s.io", "volumeattachments", "", name, node),
+            "resourceslices" => self.names_node("resource.k8s.io", "resourceslices", "", name, node),
+            "persistentvolumes" => self.uses_volume(node, name),
+            "secrets" => self.referred("secrets", namespace, name, node) || self.mounts(node, namespace, name),
+            resource => self.referred(resource, namespace, name, node),
+        };
+        if related { Ok(()) } else { Err(format!("no relationship found between node '{node}' and this object")) }
+    }
+
+    fn referred(&self, resource: &str, namespace: &str, name: &str, node: &str) -> bool {
+        self.objects.references_on_node(node).iter().any(|pod| pod.has(resource, namespace, name))
+    }
+
+    /// Whether `spec.nodeName` of an object is the node.
+    fn names_node(&self, group: &str, resource: &str, namespace: &str, name: &str, node: &str) -> bool {
+        let found = self.objects.get(&GroupResource::new(group, resource), namespace, name);
+        found.is_some_and(|found| object::str_at(&found, "spec.nodeName") == node)
+    }
+
+    /// Whether the claim that a volume is bound to is a pod's of the node.
+    fn uses_volume(&self, node: &str, name: &str) -> bool {
+        let volume = self.objects.get(&GroupResource::new("", "persistentvolumes"), "", name);
+        volume.is_some_and(|volume| {
+            let (namespace, claim) = claim_of(&volume);
+            self.referred("persistentvolumeclaims", namespace, claim, node)
+        })
+    }
+
+    /// Whether a volume of a pod of the node needs the secret.
+    fn mounts(&self, node: &str, namespace: &str, secret: &str) -> bool {
+        self.objects.references_on_node(node).iter().any(|pod| {
+            let mut claims = pod.of_resource("persistentvolumeclaims");
+            claims.any(|claim| {
+                let volume = self.volume_of(&pod.namespace, claim);
+                volume.is_some_and(|volume| references::secrets_of_volume(&volume).contains(&(namespace, secret)))
+            })
+        })
+    }
+
+    /// The volume of a claim, when both sides say so.
+    fn volume_of(&self, namespace: &str, claim: &str) -> Option<Arc<Value>> {
+        let found = self.objects.get(&GroupResource::new("", "persistentvolumeclaims"), namespace, claim)?;
+        let name = object::str_at(&found, "spec.volumeName");
+        let volume = self.objects.get(&GroupResource::new("", "persistentvolumes"), "", name)?;
+        (claim_of(&volume) == (namespace, claim)).then_some(volume)
+    }
+}
+
+fn claim_of(volume: &Value) -> (&str, &str) {
+    (object::str_at(volume, "spec.claimRef.namespace"), object::str_at(volume, "spec.claimRef.name"))
+}
+
+fn selects_node(node: &str, asked: &AuthzAttributes) -> bool {
+    asked.field_selector.iter().any(|term| term.field == "spec.nodeName" && term.equal && term.value == node)
+}
+
+/// The name of what is made is not known here: admission compares it.
+fn lease(node: &str, asked: &AuthzAttributes) -> Verdict {
+    match asked.verb.as_str() {
+        "get" | "create" | "update" | "patch" | "delete" if asked.namespace != LEASE_NAMESPACE => {
+            Err(format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"))
+        }
+        "create" => Ok(()),
+        "get" | "update" | "patch" | "delete" if asked.name == node => Ok(()),
+        "get" | "update" | "patch" | "delete" => {
+            no("can only access node lease with the same name as the requesting node")
+        }
+        _ => no("can only get, create, update, patch, or delete a node lease"),
+    }
+}
+
+fn csi_node(node: &str, asked: &AuthzAttributes) -> Verdict {
+    match asked.verb.as_str() {
+        "get" | "create" | "update" | "patch" | "delete" if !asked.subresource.is_empty() => {
+            no("cannot authorize CSINode subresources")
+        }
+        "create" => Ok(()),
+        "get" | "update" | "patch" | "delete" if asked.name == node => Ok(()),
+        "get" | "update" | "patch" | "delete" => {
+            no("can only access CSINode with the same name as the requesting node")
+        }
+        _ => no("can only get, create, update, patch, or delete a CSINode"),
+    }
+}
+
+/// Which node is written is admission's to check, as upstream has it.
+fn own_node(node: &str, asked: &AuthzAttributes) -> Verdict {
+    match (asked.subresource.as_str(), asked.verb.as_str()) {
+        ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
+        ("", "get" | "list" | "watch") if asked.name == node => Ok(()),
+        ("", "get" | "list" | "watch") if asked.name.is_empty() => {
+            Err(format!("node '{node}' cannot read all nodes, only its own Node object"))
+        }
+        ("", "get" | "list" | "watch") => {
+            Err(format!("node '{node}' cannot read '{}', only its own Node object", asked.name))
+        }
+        _ => no(""),
+    }
+}
+
+#[async_trait]
+impl Authorizer for Arc<NodeAuthorizer> {
+    async fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
+        self.decide(attributes)
+    }
+
+    /// What a node may do is in no rule.
+    fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> (Vec<Value>, Vec<Value>) {
+        (Vec::new(), Vec::new())
+    }
+
+    fn rules_incomplete(&self, user: &UserInfo, _namespace: &str) -> Incomplete {
+        match node_name(user) {
+            None => Incomplete::default(),
+            Some(_) => Incomplete {
+                incomplete: true,
+                errors: vec!["node authorizer does not support user rule resolution".to_owned()],
+            },
         }
     }
 }
 
-impl Authorizer for NodeAuthorizer {
-    fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
-        let Some(node) = node_name(&attributes.user) else { return Decision::NoOpinion { reason: String::new() } };
-        if !attributes.resource_request || !self.rules.iter().any(|rule| rule.allows(attributes)) {
-            return Decision::NoOpinion { reason: String::new() };
-        }
-        match self.refuse(node, attributes) {
-            None => Decision::Allow { reason: String::new() },
-            Some(reason) => Decision::NoOpinion { reason },
+impl NodeAuthorizer {
+    fn decide(&self, attributes: &AuthzAttributes) -> Decision {
+        let Some(node) = node_name(&attributes.user) else { return Decision::no_opinion() };
+        match self.judge(node, attributes) {
+            Ok(()) => Decision::Allow { reason: String::new() },
+            Err(reason) => Decision::NoOpinion { reason },
         }
     }
-
-    fn rules_for(&self, user: &UserInfo, _namespace: &str) -> (Vec<Value>, Vec<Value>) {
-        if node_name(user).is_none() {
-            return (Vec::new(), Vec::new());
-        }
-        let rule = |(group, resources, verbs): &(&str, &[&str], &[&str])| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-        (RULES.iter().map(rule).collect(), Vec::new())
-    }
-
-    /// Which objects a node may touch depends on its pods, and is in no rule.
-    fn rules_incomplete(&self, user: &UserInfo) -> Option<String> {
-        node_name(user).map(|_| "node authorizer does not support user rule resolution".to_owned())
-    }
-}
-
-/// What a pod needs from its namespace. Small, where a pod is large: a node's are looked through for each of its
-/// requests.
-#[derive(Debug, PartialEq, Eq)]
-pub struct References {
-    namespace: Box<str>,
-    /// Resource and name.
-    names: Vec<(&'static str, Box<str>)>,
-}
-
-impl References {
-    pub fn of(pod: &Value) -> Self {
-        let names = references(pod).into_iter().map(|(resource, name)| (resource, name.into()));
-        Self { namespace: object::namespace(pod).into(), names: names.collect() }
-    }
-}
-
-/// From a whole pod.
-impl<'de> Deserialize<'de> for References {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(|pod| Self::of(&pod))
-    }
-}
-
-/// (resource, name)
-fn references<'a>(pod: &'a Value) -> BTreeSet<(&'static str, &'a str)> {
-    let mut found = BTreeSet::new();
-    let Some(spec) = pod.get("spec") else { return found };
-    let mut add = |resource: &'static str, name: Option<&'a Value>| {
-        if let Some(name) = name.and_then(Value::as_str).filter(|name| !name.is_empty()) {
-            found.insert((resource, name));
-        }
-    };
-    add("serviceaccounts", spec.get("serviceAccountName"));
-    for secret in list(spec, "imagePullSecrets") {
-        add("secrets", secret.get("name"));
-    }
-    for volume in list(spec, "volumes") {
-        add("secrets", object::at(volume, "secret.secretName"));
-        add("configmaps", object::at(volume, "configMap.name"));
-        add("persistentvolumeclaims", object::at(volume, "persistentVolumeClaim.claimName"));
-        for secret in ["csi.nodePublishSecretRef.name", "cephfs.secretRef.name", "iscsi.secretRef.name"] {
-            add("secrets", object::at(volume, secret));
-        }
-        for source in object::at(volume, "projected.sources").and_then(Value::as_array).into_iter().flatten() {
-            add("secrets", object::at(source, "secret.name"));
-            add("configmaps", object::at(source, "configMap.name"));
-        }
-    }
-    for container in ["containers", "initContainers", "ephemeralContainers"].iter().flat_map(|field| list(spec, field))
-    {
-        for source in list(container, "envFrom") {
-            add("secrets", object::at(source, "secretRef.name"));
-            add("configmaps", object::at(source, "configMapRef.name"));
-        }
-        for variable in list(container, "env") {
-            add("secrets", object::at(variable, "valueFrom.secretKeyRef.name"));
-            add("configmaps", object::at(variable, "valueFrom.configMapKeyRef.name"));
-        }
-    }
-    found
-}
-
-fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
-    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]
-mod tests {
-    use api_machinery::{ApiError, GroupResource};
-
-    use super::*;
-
-    struct OnePod(Arc<References>);
-
-    #[async_trait::async_trait]
-    impl Objects for OnePod {
-        fn get(&self, _: &GroupResource, _: &str, _: &str) -> Option<Arc<Value>> {
-            None
-        }
-        fn references_on_node(&self, node: &str) -> Vec<Arc<References>> {
-            if node == "n1" { vec![self.0.clone()] } else { Vec::new() }
-        }
-        async fn refresh(&self) -> Result<(), ApiError> {
-            Ok(())
-        }
-    }
-
-    /// node, verb, group, resource[/sub], namespace, name -> allowed
-    #[test]
-    fn nodes_reach_what_their_pods_refer_to() {
-        let pod = json!({"metadata": {"namespace": "a"}, "spec": {"serviceAccountName": "web",
-            "volumes": [{"projected": {"sources": [{"configMap": {"name": "root-ca"}}]}}],
-            "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "db"}}}]}]}});
-        let read: References = serde_json::from_str(&pod.to_string()).expect("a pod");
-        assert_eq!(read, References::of(&pod));
-        let authorizer = NodeAuthorizer::new(Arc::new(OnePod(Arc::new(read))));
-        let cases = [
-            ("n1", "get", "", "secrets", "a", "db", true),
-            ("n1", "watch", "", "configmaps", "a", "root-ca", true),
-            ("n1", "get", "", "secrets", "a", "other", false),
-            ("n1", "list", "", "secrets", "a", "", false),
-            ("n1", "get", "", "secrets", "b", "db", false),
-            ("n2", "get", "", "secrets", "a", "db", false),
-            ("n1", "create", "", "serviceaccounts/token", "a", "web", true),
-            ("n1", "create", "", "serviceaccounts/token", "a", "admin", false),
-            ("n1", "patch", "", "nodes/status", "", "n1", true),
-            ("n1", "patch", "", "nodes/status", "", "n2", false),
-            ("n1", "update", "coordination.k8s.io", "leases", "kube-node-lease", "n1", true),
-            ("n1", "update", "coordination.k8s.io", "leases", "kube-system", "kube-scheduler", false),
-            ("n1", "delete", "apps", "deployments", "a", "x", false),
-        ];
-        for (node, verb, group, resource, namespace, name, allowed) in cases {
-            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-            let user =
-                UserInfo { name: format!("{USER_PREFIX}{node}"), groups: vec![GROUP.into()], ..Default::default() };
-            let asked = AuthzAttributes {
-                user,
-                verb: verb.into(),
-                resource_request: true,
-                group: group.into(),
-                resource: resource.into(),
-                subresource: subresource.into(),
-                namespace: namespace.into(),
-                name: name.into(),
-                ..Default::default()
-            };
-            assert_eq!(authorizer.authorize(&asked).allowed(), allowed, "{asked:?}");
-        }
-    }
-}
+mod tests;

@@ -3,14 +3,15 @@
 //! [`Rbac`] answers from the last [`Index`] it was given; whoever follows the four RBAC resources
 //! builds a new one on change. Semantics are upstream's (`k8s.io/kubernetes/pkg/apis/rbac/v1`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use api_machinery::{UserInfo, Value, object};
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use serde_json::json;
 
-use super::{Authorizer, AuthzAttributes, Decision};
+use super::{Authorizer, AuthzAttributes, Decision, Incomplete};
 
 /// One `PolicyRule`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,17 +72,16 @@ fn resource_matches(rule: &str, asked: &AuthzAttributes) -> bool {
     match rule.split_once('/') {
         None => asked.subresource.is_empty() && rule == asked.resource,
         Some((resource, subresource)) => {
-            subresource == asked.subresource && (resource == "*" || resource == asked.resource)
+            !subresource.is_empty()
+                && subresource == asked.subresource
+                && (resource == "*" || resource == asked.resource)
         }
     }
 }
 
-/// `*`, `/healthz`, `/healthz/*`.
+/// `*`, `/healthz`, `/healthz/*`; stars at the end are one.
 fn path_matches(rule: &str, path: &str) -> bool {
-    match rule.strip_suffix('*') {
-        Some(prefix) => path.starts_with(prefix),
-        None => rule == path,
-    }
+    rule == path || rule.ends_with('*') && path.starts_with(rule.trim_end_matches('*'))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,7 +100,8 @@ impl Subject {
             "User" => Some(Self::User(name)),
             "Group" => Some(Self::Group(name)),
             "ServiceAccount" => {
-                let namespace = subject.get("namespace").and_then(Value::as_str).unwrap_or(binding_namespace);
+                let own = subject.get("namespace").and_then(Value::as_str).filter(|own| !own.is_empty());
+                let namespace = Some(own.unwrap_or(binding_namespace)).filter(|namespace| !namespace.is_empty())?;
                 Some(Self::Account(namespace.to_owned(), name))
             }
             _ => None,
@@ -121,9 +122,16 @@ impl Subject {
 struct Grant {
     /// `None`: everywhere.
     namespace: Option<String>,
-    rules: Arc<Vec<Rule>>,
+    /// `Err`: why there are none.
+    rules: Result<Arc<Vec<Rule>>, String>,
     /// `ClusterRoleBinding "x" of ClusterRole "y"`
     via: String,
+}
+
+impl Grant {
+    fn rules(&self) -> &[Rule] {
+        self.rules.as_ref().map_or(&[], |rules| rules.as_slice())
+    }
 }
 
 /// All bindings, by subject.
@@ -142,7 +150,7 @@ pub struct Objects {
 }
 
 impl Index {
-    /// A binding whose role does not exist grants nothing.
+    /// A binding whose role does not exist grants nothing, and says so where nothing else does.
     pub fn build(objects: &Objects) -> Self {
         let mut index = Self::default();
         let cluster_roles = rules_by_key(&objects.cluster_roles);
@@ -163,7 +171,11 @@ impl Index {
     }
 
     fn add(&mut self, binding: &Value, namespace: Option<String>, role: Option<&Arc<Vec<Rule>>>, kind: &str) {
-        let Some(rules) = role else { return };
+        let missing = || {
+            let kind = object::str_at(binding, "roleRef.kind").to_lowercase();
+            format!("{kind}.rbac.authorization.k8s.io {:?} not found", role_name(binding))
+        };
+        let rules = role.cloned().ok_or_else(missing);
         let shown = match &namespace {
             Some(namespace) => format!("{}/{namespace}", object::name(binding)),
             None => object::name(binding).to_owned(),
@@ -221,32 +233,51 @@ impl Rbac {
     }
 }
 
+#[async_trait]
 impl Authorizer for Arc<Rbac> {
-    fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
-        let index = self.index.load();
-        let mut grants = index.grants(&attributes.user, &attributes.namespace);
-        match grants.find(|(_, grant)| grant.rules.iter().any(|rule| rule.allows(attributes))) {
-            Some((subject, grant)) => {
-                Decision::Allow { reason: format!("RBAC: allowed by {} to {}", grant.via, subject.shown()) }
-            }
-            None => Decision::NoOpinion { reason: String::new() },
-        }
+    async fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
+        self.decide(attributes)
     }
 
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Value>, Vec<Value>) {
         let index = self.index.load();
         let (mut resources, mut paths) = (Vec::new(), Vec::new());
-        for (_, grant) in index.grants(user, namespace) {
-            for rule in grant.rules.iter() {
-                if !rule.resources.is_empty() {
-                    resources.push(rule.resource_json());
-                }
-                if !rule.paths.is_empty() {
-                    paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.paths}));
-                }
+        for rule in index.grants(user, namespace).flat_map(|(_, grant)| grant.rules()) {
+            if !rule.resources.is_empty() {
+                resources.push(rule.resource_json());
+            }
+            if !rule.paths.is_empty() {
+                paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.paths}));
             }
         }
         (resources, paths)
+    }
+
+    fn rules_incomplete(&self, user: &UserInfo, namespace: &str) -> Incomplete {
+        let index = self.index.load();
+        let errors = index.grants(user, namespace).filter_map(|(_, grant)| grant.rules.as_ref().err().cloned());
+        Incomplete { incomplete: false, errors: errors.collect() }
+    }
+}
+
+impl Rbac {
+    fn decide(&self, attributes: &AuthzAttributes) -> Decision {
+        let index = self.index.load();
+        let mut missing = BTreeSet::new();
+        for (subject, grant) in index.grants(&attributes.user, &attributes.namespace) {
+            if grant.rules().iter().any(|rule| rule.allows(attributes)) {
+                return Decision::Allow { reason: format!("RBAC: allowed by {} to {}", grant.via, subject.shown()) };
+            }
+            missing.extend(grant.rules.as_ref().err());
+        }
+        let missing: Vec<&str> = missing.into_iter().map(String::as_str).collect();
+        Decision::NoOpinion {
+            reason: match missing.as_slice() {
+                [] => String::new(),
+                [one] => format!("RBAC: {one}"),
+                more => format!("RBAC: [{}]", more.join(", ")),
+            },
+        }
     }
 }
 
@@ -323,7 +354,7 @@ mod tests {
                 name: name.into(),
                 ..AuthzAttributes::default()
             };
-            assert_eq!(rbac.authorize(&asked).allowed(), allowed, "{asked:?}");
+            assert_eq!(rbac.decide(&asked).allowed(), allowed, "{asked:?}");
         }
     }
 
@@ -337,8 +368,52 @@ mod tests {
                 path: path.into(),
                 ..Default::default()
             };
-            assert_eq!(rbac.authorize(&asked).allowed(), allowed, "{path}");
+            assert_eq!(rbac.decide(&asked).allowed(), allowed, "{path}");
         }
+    }
+
+    /// What looks like more than it says.
+    #[test]
+    fn odd_rules_grant_no_more_than_they_say() {
+        let of = |rule: Value| Rule::from_json(&rule);
+        let asked = |resource: &str, subresource: &str, path: &str| AuthzAttributes {
+            verb: "get".into(),
+            resource_request: path.is_empty(),
+            resource: resource.into(),
+            subresource: subresource.into(),
+            path: path.into(),
+            ..AuthzAttributes::default()
+        };
+        let resources = |name: &str| of(json!({"verbs": ["get"], "apiGroups": [""], "resources": [name]}));
+        let paths = |path: &str| of(json!({"verbs": ["get"], "nonResourceURLs": [path]}));
+        for (rule, asked, allowed) in [
+            (resources("pods/"), asked("pods", "", ""), false),
+            (resources("*/"), asked("pods", "", ""), false),
+            (resources("pods/*"), asked("pods", "exec", ""), false),
+            (resources("*/*"), asked("pods", "exec", ""), false),
+            (resources("*"), asked("pods", "exec", ""), true),
+            (paths("/a/**"), asked("", "", "/a/b"), true),
+            (paths("/a*/b"), asked("", "", "/a1/b"), false),
+            (paths("/a/*"), asked("", "", "/a"), false),
+            (paths("*"), asked("pods", "", ""), false),
+        ] {
+            assert_eq!(rule.allows(&asked), allowed, "{rule:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_is_missing_is_named() {
+        let asked = AuthzAttributes {
+            user: UserInfo { name: "ann".into(), ..UserInfo::default() },
+            verb: "delete".into(),
+            resource_request: true,
+            resource: "pods".into(),
+            namespace: "a".into(),
+            ..Default::default()
+        };
+        let missing = r#"clusterrole.rbac.authorization.k8s.io "gone" not found"#;
+        assert_eq!(index().decide(&asked), Decision::NoOpinion { reason: format!("RBAC: {missing}") });
+        assert_eq!(index().rules_incomplete(&asked.user, "a").errors, [missing]);
     }
 
     #[test]
@@ -352,7 +427,7 @@ mod tests {
             ..Default::default()
         };
         let reason = r#"RBAC: allowed by RoleBinding "b4/a" of ClusterRole "view" to User "ann""#;
-        assert_eq!(index().authorize(&asked), Decision::Allow { reason: reason.into() });
+        assert_eq!(index().decide(&asked), Decision::Allow { reason: reason.into() });
         assert_eq!(asked.refusal(), r#"User "ann" cannot get resource "pods" in API group "" in the namespace "a""#);
     }
 }

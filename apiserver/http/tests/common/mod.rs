@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use api_admission::Chain;
 use api_auth::authn::x509::X509;
-use api_auth::authn::{Authenticator, Credentials, Union};
+use api_auth::authn::{Anonymous, Authenticator, Credentials, Union};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_cache::{Cache, CacheConfig};
-use api_http::{HealthCheck, Server, ServerConfig};
+use api_http::{FrontProxyConfig, HealthCheck, Server, ServerConfig};
 use api_machinery::{ApiError, UserInfo};
 use api_registry::{Body, Clock, Registry, RegistryConfig, RequestInfo as Caller, Target};
 use api_schema::Schema;
@@ -62,8 +62,9 @@ impl Authenticator for Tokens {
 }
 
 struct Rules;
+#[async_trait]
 impl Authorizer for Rules {
-    fn authorize(&self, asked: &AuthzAttributes) -> Decision {
+    async fn authorize(&self, asked: &AuthzAttributes) -> Decision {
         let reads = ["get", "list", "watch"].contains(&asked.verb.as_str());
         let allowed = asked.user.is_in(UserInfo::MASTERS)
             || match asked.user.name.as_str() {
@@ -116,14 +117,6 @@ fn write(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
     path
 }
 
-pub(crate) async fn registry(dir: &Path, store: MemStore) -> Arc<Registry> {
-    registry_with(dir, store, Chain { plugins: Vec::new() }).await
-}
-
-pub(crate) async fn registry_with(dir: &Path, store: MemStore, admission: Chain) -> Arc<Registry> {
-    registry_serving(Schema::builtin(), dir, store, admission).await
-}
-
 async fn registry_serving(schema: &'static Schema, dir: &Path, store: MemStore, admission: Chain) -> Arc<Registry> {
     let store = store.into_dyn();
     let cache = Cache::start(store.clone(), CacheConfig::default()).await.expect("the cache starts");
@@ -146,6 +139,20 @@ async fn make_namespace(registry: &Registry) {
     created.expect("the namespace is made");
 }
 
+/// Who is who and who may do what.
+pub(crate) struct Deciders {
+    pub authenticator: Arc<dyn Authenticator>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub front_proxy: Option<FrontProxyConfig>,
+}
+
+/// Those of the tests that are about something else.
+fn known(_: &Arc<Registry>, _: &Path) -> Deciders {
+    let methods: Vec<Box<dyn Authenticator>> = vec![Box::new(X509), Box::new(Tokens)];
+    let authenticator = Arc::new(Union { methods, anonymous: Anonymous::everywhere() });
+    Deciders { authenticator, authorizer: Arc::new(Rules), front_proxy: None }
+}
+
 impl Running {
     pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
@@ -153,21 +160,31 @@ impl Running {
 
     /// Started as `change` wants it.
     pub(crate) async fn with(change: impl FnOnce(&mut Server)) -> Self {
-        Self::of(Schema::builtin(), Chain { plugins: Vec::new() }, change).await
+        Self::of(Schema::builtin(), Chain { plugins: Vec::new() }, known, change).await
     }
 
     /// With these admission plugins.
     pub(crate) async fn admitting(admission: Chain) -> Self {
-        Self::of(Schema::builtin(), admission, |_| {}).await
+        Self::of(Schema::builtin(), admission, known, |_| {}).await
     }
 
     /// Serves what a `--runtime-config` switches on.
     pub(crate) async fn serving(runtime_config: &str) -> Self {
         let schema = Schema::serving(runtime_config).expect("it can be served");
-        Self::of(Box::leak(Box::new(schema)), Chain { plugins: Vec::new() }, |_| {}).await
+        Self::of(Box::leak(Box::new(schema)), Chain { plugins: Vec::new() }, known, |_| {}).await
     }
 
-    async fn of(schema: &'static Schema, admission: Chain, change: impl FnOnce(&mut Server)) -> Self {
+    /// `make` is given the registry and a directory to write to.
+    pub(crate) async fn start_with(make: impl FnOnce(&Arc<Registry>, &Path) -> Deciders) -> Self {
+        Self::of(Schema::builtin(), Chain { plugins: Vec::new() }, make, |_| {}).await
+    }
+
+    async fn of(
+        schema: &'static Schema,
+        admission: Chain,
+        make: impl FnOnce(&Arc<Registry>, &Path) -> Deciders,
+        change: impl FnOnce(&mut Server),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = MemStore::new();
         let registry = registry_serving(schema, dir.path(), store.clone(), admission).await;
@@ -188,11 +205,13 @@ impl Running {
         let (own, admin, kubelet) =
             (issue("server", "", true), issue("admin", "system:masters", false), issue("kubelet", "", true));
         let ca_file = write(dir.path(), "ca.crt", ca.certificate_pem());
+        let Deciders { authenticator, authorizer, front_proxy } = make(&registry, dir.path());
         let config = ServerConfig {
             listen: "127.0.0.1:0".parse().expect("an address"),
             certificate: write(dir.path(), "server.crt", &own.certificate_pem),
             key: write(dir.path(), "server.key", &own.key_pem),
             client_ca: ca_file.clone(),
+            front_proxy,
             kubelet_client_certificate: write(dir.path(), "client.crt", &admin.certificate_pem),
             kubelet_client_key: write(dir.path(), "client.key", &admin.key_pem),
             kubelet_ca: ca_file.clone(),
@@ -204,8 +223,8 @@ impl Running {
         let mut server = Server {
             config,
             registry: registry.clone(),
-            authenticator: Arc::new(Union { methods: vec![Box::new(X509), Box::new(Tokens)], anonymous: true }),
-            authorizer: Arc::new(Rules),
+            authenticator,
+            authorizer,
             audit: None,
             flow: api_http::FlowConfig::default(),
             ready_checks: vec![Box::new(Check)],

@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod certificates;
 mod claim;
+pub mod cluster_role_aggregation;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
@@ -43,6 +44,7 @@ pub fn all(settings: &Settings) -> Vec<Box<dyn Controller>> {
         Box::new(node_lifecycle::NodeLifecycleController),
         Box::new(node_eviction::NodeEvictionController),
         Box::new(taint_eviction::TaintEvictionController),
+        Box::new(cluster_role_aggregation::ClusterRoleAggregationController),
         Box::new(pod_gc::PodGarbageCollector { terminated_pods: pod_gc::TERMINATED_PODS }),
         Box::new(certificates::CsrApprovingController),
         Box::new(certificates::CsrSigningController),
