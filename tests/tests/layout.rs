@@ -144,7 +144,7 @@ fn third_party_crates_stay_where_they_belong() {
             "tonic",
             &["kontiki-proto", "store-node", "store-etcd", "store-sim", "kubelet-cri", "kontiki", "system-tests"],
         ),
-        ("hyper", &["api-http", "kubelet-agent", "kontiki", "chaos"]),
+        ("hyper", &["api-http", "api-auth", "kubelet-agent", "kontiki", "chaos"]),
     ];
     let pure = [
         "store-core",

@@ -139,7 +139,7 @@ impl Registry {
     async fn ensure_all(&self, objects: Vec<Value>) -> Result<()> {
         let work: Vec<_> = objects
             .into_iter()
-            .map(|wanted| async move { self.ensure(&wanted, &|old| rbac::reconcile(old, &wanted)).await })
+            .map(|wanted| async move { self.ensure(&wanted, &|old| reconciled(old, &wanted)).await })
             .collect();
         // All are tried: one that is refused must not keep the others away.
         let done: Vec<Result<()>> = futures::stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
@@ -203,6 +203,14 @@ impl Registry {
             Err(error) if error.reason == Reason::NotFound => Ok(()),
             other => other.map(|_| ()),
         }
+    }
+}
+
+/// What there is, and what it lacks of what every cluster has.
+fn reconciled(old: &Value, wanted: &Value) -> Value {
+    match object::str_at(wanted, "apiVersion").starts_with(FLOW_CONTROL) {
+        true => api_flow::revise(old, wanted),
+        false => rbac::reconcile(old, wanted),
     }
 }
 
