@@ -9,23 +9,25 @@ dir=${1:?the directory of the archive}
 self=$(realpath "$0")
 cd "$(dirname "$self")/.."
 
-# The root of a locked crate's sources; cargo gets them where they are missing.
+made_of="$(grep -A1 '^name = "librocksdb-sys"' Cargo.lock) $(sha256sum <"$self")"
+mkdir -p "$dir"
+exec 9>"$dir/lock"
+flock 9
+if [ "$(cat "$dir/made-of" 2>/dev/null)" = "$made_of" ]; then exit 0; fi
+
+echo "rocksdb: getting the sources" >&2
+host=$(rustc -vV | sed -n 's/^host: //p')
+packages=$(cargo metadata --quiet --locked --format-version 1 --filter-platform "$host" | tr ',' '\n')
+# The root of a locked crate's sources.
 sources() {
   sed -n "s|.*\"manifest_path\":\"\([^\"]*/$1-[0-9][^\"]*\)/Cargo.toml\".*|\1|p" <<<"$packages" | head -1
 }
-packages=$(cargo metadata --locked --format-version 1 | tr ',' '\n')
 crate=$(sources librocksdb-sys)
 lz4=$(sources lz4-sys)/liblz4/lib
 if [ ! -f "$crate/rocksdb_lib_sources.txt" ] || [ ! -f "$lz4/lz4.h" ]; then
   echo "rocksdb: the sources are not where they were in older versions of the crates: look at this script" >&2
   exit 1
 fi
-
-made_of="$(basename "$crate") $(sha256sum <"$self")"
-mkdir -p "$dir"
-exec 9>"$dir/lock"
-flock 9
-if [ "$(cat "$dir/made-of" 2>/dev/null)" = "$made_of" ]; then exit 0; fi
 
 work=$dir/units
 rm -rf "$work" "$dir/made-of"

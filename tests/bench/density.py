@@ -1,45 +1,14 @@
 """Makes the Deployment of density.sh, waits for it, and prints what it took. Only Python's standard library."""
 
-import base64
-import json
 import os
 import re
-import ssl
 import sys
-import tempfile
 import time
-import urllib.request
+
+from client import Api, resident
 
 NAME = "density"
 PATH = "/apis/apps/v1/namespaces/default/deployments"
-
-
-def kubeconfig(path):
-    """Server, CA, certificate and key of a kubeconfig that kontiki wrote."""
-    text = open(path).read()
-    field = lambda name: re.search(name + r": \"?([^\s\"]+)", text).group(1)
-    decoded = lambda name: base64.b64decode(field(name + "-data"))
-    return field("server"), decoded("certificate-authority"), decoded("client-certificate"), decoded("client-key")
-
-
-class Api:
-    def __init__(self, path):
-        self.server, ca, certificate, key = kubeconfig(path)
-        self.context = ssl.create_default_context(cadata=ca.decode())
-        with tempfile.NamedTemporaryFile() as pair:
-            pair.write(certificate + b"\n" + key)
-            pair.flush()
-            self.context.load_cert_chain(pair.name)
-
-    def call(self, method, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.server + path, data=data, method=method)
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, context=self.context, timeout=60) as answer:
-            return answer.read().decode()
-
-    def json(self, method, path, body=None):
-        return json.loads(self.call(method, path, body))
 
 
 def deployment(replicas):
@@ -70,7 +39,7 @@ def latencies(apis):
     pattern = re.compile(r'apiserver_request_duration_seconds_bucket\{([^}]*)\} (\S+)')
     counts = {}
     for api in apis:
-        for labels, count in pattern.findall(api.call("GET", "/metrics")):
+        for labels, count in pattern.findall(api.call("GET", "/metrics", accept="text/plain").decode()):
             labels = dict(re.findall(r'(\w+)="([^"]*)"', labels))
             bound = float(labels["le"].replace("+Inf", "inf"))
             verb = counts.setdefault(labels.get("verb", ""), {})
@@ -81,11 +50,6 @@ def latencies(apis):
         if verb not in ("WATCH", "CONNECT") and ordered[-1][1] > 0:
             found[verb] = (int(ordered[-1][1]), quantile(ordered, 0.5), quantile(ordered, 0.99))
     return found
-
-
-def resident(pid):
-    pages = int(open(f"/proc/{pid}/statm").read().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main():
