@@ -244,7 +244,8 @@ impl Kubectl {
         err
     }
 
-    fn fed(&self, arguments: &[&str], input: &str) -> (ExitStatus, String, String) {
+    /// With something on standard input; how it ended, and both outputs.
+    pub fn fed(&self, arguments: &[&str], input: &str) -> (ExitStatus, String, String) {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
