@@ -21,7 +21,7 @@ const WEBHOOK_CACHE: Duration = Duration::seconds(120);
 #[command(next_help_heading = "Authentication and authorization")]
 pub(crate) struct Access {
     /// AuthenticationConfiguration (apiserver.config.k8s.io): issuers of ID tokens, and where strangers may come in;
-    /// read again when it changes. CEL expressions are refused
+    /// read again when it changes
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) authentication_config: Option<PathBuf>,
@@ -106,7 +106,7 @@ pub(crate) struct Access {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) oidc_required_claim: Vec<String>,
     /// AuthorizationConfiguration (apiserver.config.k8s.io): who is asked, in which order; Node and RBAC by default;
-    /// read again when it changes. Match conditions are refused
+    /// read again when it changes
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) authorization_config: Option<PathBuf>,

@@ -5,6 +5,7 @@
 
 pub mod authn;
 pub mod authz;
+mod cel;
 pub mod config;
 pub mod outbound;
 mod replies;

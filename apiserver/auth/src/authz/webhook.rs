@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::{Authorizer, AuthzAttributes, Decision, Incomplete};
+use crate::cel::Expression;
 use crate::config::authorization::Webhook as Config;
 use crate::config::{ConfigError, kubeconfig};
 use crate::outbound::{Outbound, OutboundError};
@@ -35,6 +36,8 @@ pub struct Webhook {
     url: String,
     bearer: Option<String>,
     api_version: String,
+    /// All must hold, or it is not asked.
+    conditions: Vec<Expression>,
     authorized_ttl: Duration,
     unauthorized_ttl: Duration,
     denies_on_failure: bool,
@@ -46,6 +49,7 @@ impl Webhook {
     pub fn new(name: &str, config: &Config) -> Result<Self, ConfigError> {
         let file = config.kubeconfig().ok_or_else(|| ConfigError::Invalid("kubeConfigFile is missing".to_owned()))?;
         let target = kubeconfig::load(file)?;
+        let conditions = config.match_conditions().map(Expression::compile).collect::<Result<_, _>>();
         let client = Outbound::new(&target.trust, config.timeout.0, MAX_BYTES);
         let client = client.map_err(|error| ConfigError::Invalid(format!("{}: {error}", file.display())))?;
         Ok(Self {
@@ -54,6 +58,7 @@ impl Webhook {
             url: target.url,
             bearer: target.bearer,
             api_version: format!("authorization.k8s.io/{}", config.subject_access_review_version),
+            conditions: conditions.map_err(ConfigError::Invalid)?,
             authorized_ttl: config.authorized_ttl().0,
             unauthorized_ttl: config.unauthorized_ttl().0,
             denies_on_failure: config.denies_on_failure(),
@@ -142,6 +147,42 @@ fn read(status: &Value) -> Decision {
     }
 }
 
+/// Whether every condition holds. One that does not counts more than one that cannot be evaluated.
+fn matches(conditions: &[Expression], asked: &AuthzAttributes) -> Result<bool, String> {
+    if conditions.is_empty() {
+        return Ok(true);
+    }
+    let (request, mut failed) = (request(asked), Vec::new());
+    for condition in conditions {
+        match condition.holds("request", &request) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(why) => failed.push(why),
+        }
+    }
+    if failed.is_empty() { Ok(true) } else { Err(failed.join(", ")) }
+}
+
+/// The request as conditions see it: every text and list is there, also where it is empty.
+fn request(asked: &AuthzAttributes) -> Value {
+    let user = &asked.user;
+    let mut seen = json!({"user": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra});
+    if !asked.resource_request {
+        seen["nonResourceAttributes"] = json!({"path": asked.path, "verb": asked.verb});
+        return seen;
+    }
+    let mut attributes = json!({"namespace": asked.namespace, "verb": asked.verb, "group": asked.group,
+        "version": asked.version, "resource": asked.resource, "subresource": asked.subresource, "name": asked.name});
+    let sent = resource(asked);
+    for field in ["fieldSelector", "labelSelector"] {
+        if let Some(selector) = sent.get(field) {
+            attributes[field] = selector.clone();
+        }
+    }
+    seen["resourceAttributes"] = attributes;
+    seen
+}
+
 /// `spec` of the review; what is empty is left out, as upstream's types do.
 fn spec(asked: &AuthzAttributes) -> Value {
     let mut spec = user(&asked.user);
@@ -220,6 +261,15 @@ fn is_short(asked: &AuthzAttributes) -> bool {
 #[async_trait]
 impl Authorizer for Webhook {
     async fn authorize(&self, attributes: &AuthzAttributes) -> Decision {
+        match matches(&self.conditions, attributes) {
+            Ok(true) => {}
+            Ok(false) => return Decision::no_opinion(),
+            Err(error) if self.denies_on_failure => return Decision::Failed { error, denied: true },
+            Err(error) => {
+                tracing::error!(error, webhook = self.name, "a match condition failed, the webhook is not asked");
+                return Decision::Failed { error, denied: false };
+            }
+        }
         let spec = spec(attributes);
         let key: Key = Sha256::digest(spec.to_string()).into();
         if let Some(decision) = self.kept.get(&key, Instant::now()) {
@@ -288,6 +338,38 @@ mod tests {
         );
         let path = AuthzAttributes { verb: "get".into(), path: "/x".into(), ..AuthzAttributes::default() };
         assert_eq!(spec(&path), json!({"nonResourceAttributes": {"path": "/x", "verb": "get"}}));
+    }
+
+    #[test]
+    fn who_is_not_asked() {
+        let conditions = |texts: &[&str]| -> Vec<Expression> {
+            texts.iter().map(|text| Expression::compile(text).expect("good")).collect()
+        };
+        let pods = AuthzAttributes {
+            user: UserInfo { name: "ann".into(), groups: vec!["dev".into()], ..UserInfo::default() },
+            verb: "list".into(),
+            resource_request: true,
+            resource: "pods".into(),
+            namespace: "team".into(),
+            ..AuthzAttributes::default()
+        };
+        let path = AuthzAttributes { verb: "get".into(), path: "/x".into(), ..AuthzAttributes::default() };
+        let resource = "has(request.resourceAttributes)";
+        for (texts, asked, wanted) in [
+            (&[][..], &pods, Some(true)),
+            (&[resource], &pods, Some(true)),
+            (&[resource], &path, Some(false)),
+            (&[resource, "request.resourceAttributes.namespace != 'kube-system'"], &pods, Some(true)),
+            (&[resource, "request.resourceAttributes.namespace == 'kube-system'"], &pods, Some(false)),
+            (&["!('system:serviceaccounts:kube-system' in request.groups)"], &pods, Some(true)),
+            (&["request.nonResourceAttributes.path == '/x'"], &path, Some(true)),
+            (&["request.nonResourceAttributes.path == '/x'"], &pods, None),
+            (&["request.nonResourceAttributes.path == '/x'", "request.user != 'ann'"], &pods, Some(false)),
+            (&["request.resourceAttributes.name == ''"], &pods, Some(true)),
+            (&["request.user"], &pods, None),
+        ] {
+            assert_eq!(matches(&conditions(texts), asked).ok(), wanted, "{texts:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api_machinery::{ErrorList, Path};
 use serde::Deserialize;
 
-use super::{ConfigError, no_cel, read, settle};
+use super::{ConfigError, check_expression, read, settle};
 use crate::outbound;
 
 const VERSIONS: &[&str] =
@@ -40,7 +40,7 @@ pub struct JwtAuthenticator {
     pub issuer: Issuer,
     pub claim_validation_rules: Vec<ClaimValidationRule>,
     pub claim_mappings: ClaimMappings,
-    user_validation_rules: Vec<UserValidationRule>,
+    pub user_validation_rules: Vec<UserValidationRule>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -62,8 +62,8 @@ pub struct Issuer {
 pub struct ClaimValidationRule {
     pub claim: String,
     pub required_value: String,
-    expression: Option<String>,
-    message: String,
+    pub expression: Option<String>,
+    pub message: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -72,7 +72,7 @@ pub struct ClaimMappings {
     pub username: PrefixedClaim,
     pub groups: PrefixedClaim,
     pub uid: Claim,
-    extra: Vec<ExtraMapping>,
+    pub extra: Vec<ExtraMapping>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -80,28 +80,28 @@ pub struct ClaimMappings {
 pub struct PrefixedClaim {
     pub claim: String,
     pub prefix: Option<String>,
-    expression: Option<String>,
+    pub expression: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Claim {
     pub claim: String,
-    expression: Option<String>,
+    pub expression: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct ExtraMapping {
-    key: String,
-    value_expression: Option<String>,
+pub struct ExtraMapping {
+    pub key: String,
+    pub value_expression: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct UserValidationRule {
-    expression: Option<String>,
-    message: String,
+pub struct UserValidationRule {
+    pub expression: Option<String>,
+    pub message: String,
 }
 
 /// The `--oidc-*` flags: one issuer.
@@ -196,12 +196,30 @@ impl JwtAuthenticator {
         self.issuer.validate(own_issuer, &path.child("issuer"), errors);
         self.validate_rules(&path.child("claimValidationRules"), errors);
         self.claim_mappings.validate(&path.child("claimMappings"), errors);
+        self.validate_email(&path.child("claimMappings").child("username").child("expression"), errors);
         for (index, rule) in self.user_validation_rules.iter().enumerate() {
             let path = path.child("userValidationRules").index(index).child("expression");
             match rule.expression.as_deref().unwrap_or("") {
                 "" => errors.required(&path, ""),
-                _ => no_cel(rule.expression.as_ref(), &path, errors),
+                _ => check_expression(rule.expression.as_ref(), &path, errors),
             }
+        }
+    }
+
+    /// Whoever has not shown that an address is theirs must not be known by it.
+    fn validate_email(&self, path: &Path, errors: &mut ErrorList) {
+        const VERIFIED: &str = "claims.email_verified";
+        let of_name = self.claim_mappings.username.expression.as_deref().unwrap_or("");
+        if !of_name.replace(VERIFIED, "").contains("claims.email") {
+            return;
+        }
+        let extra = self.claim_mappings.extra.iter().filter_map(|one| one.value_expression.as_deref());
+        let rules = self.claim_validation_rules.iter().filter_map(|rule| rule.expression.as_deref());
+        if !extra.chain(rules).chain([of_name]).any(|text| text.contains(VERIFIED)) {
+            let detail = "claims.email_verified must be used in claimMappings.username.expression or \
+                          claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email \
+                          is used in claimMappings.username.expression";
+            errors.invalid(path, &of_name.into(), detail);
         }
     }
 
@@ -215,7 +233,7 @@ impl JwtAuthenticator {
                     errors.invalid(&path, &rule.claim.as_str().into(), "claim and expression can't both be set");
                 }
                 (true, true) => errors.required(&path, "claim or expression is required"),
-                (true, false) => no_cel(rule.expression.as_ref(), &path.child("expression"), errors),
+                (true, false) => check_expression(rule.expression.as_ref(), &path.child("expression"), errors),
                 (false, true) if !rule.message.is_empty() => {
                     let detail = "may not be specified when claim is set";
                     errors.invalid(&path.child("message"), &rule.message.as_str().into(), detail);
@@ -311,7 +329,7 @@ impl ClaimMappings {
         let expression = self.uid.expression.as_deref().unwrap_or("");
         match (self.uid.claim.is_empty(), expression.is_empty()) {
             (false, false) => errors.invalid(&uid, &"".into(), "claim and expression can't both be set"),
-            _ => no_cel(self.uid.expression.as_ref(), &uid.child("expression"), errors),
+            _ => check_expression(self.uid.expression.as_ref(), &uid.child("expression"), errors),
         }
         for (index, mapping) in self.extra.iter().enumerate() {
             let path = path.child("extra").index(index);
@@ -320,7 +338,7 @@ impl ClaimMappings {
             }
             match mapping.value_expression.as_deref().unwrap_or("") {
                 "" => errors.required(&path.child("valueExpression"), ""),
-                _ => no_cel(mapping.value_expression.as_ref(), &path.child("valueExpression"), errors),
+                _ => check_expression(mapping.value_expression.as_ref(), &path.child("valueExpression"), errors),
             }
         }
     }
@@ -332,7 +350,11 @@ impl PrefixedClaim {
         match (self.claim.is_empty(), expression.is_empty()) {
             (false, false) => errors.invalid(path, &"".into(), "claim and expression can't both be set"),
             (true, true) if required => errors.required(path, "claim or expression is required"),
-            (true, false) => no_cel(self.expression.as_ref(), &path.child("expression"), errors),
+            (true, false) if self.prefix.is_some() => {
+                let prefix = self.prefix.as_deref().unwrap_or("");
+                errors.invalid(&path.child("prefix"), &prefix.into(), "prefix can't be set when expression is set");
+            }
+            (true, false) => check_expression(self.expression.as_ref(), &path.child("expression"), errors),
             (false, true) if self.prefix.is_none() => {
                 let detail =
                     "prefix is required when claim is set. It can be set to an empty string to disable prefixing";

@@ -6,7 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 use api_machinery::{ErrorList, Path, names};
 use serde::Deserialize;
 
-use super::{ConfigError, Duration, no_cel, read, settle};
+use super::{ConfigError, Duration, check_expression, read, settle};
 
 const VERSIONS: &[&str] =
     &["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1", "apiserver.config.k8s.io/v1alpha1"];
@@ -76,6 +76,10 @@ impl Webhook {
     /// Whether nobody else is asked when it fails.
     pub fn denies_on_failure(&self) -> bool {
         self.failure_policy == "Deny"
+    }
+    /// What must hold of a request that it is asked about.
+    pub fn match_conditions(&self) -> impl Iterator<Item = &str> {
+        self.match_conditions.iter().filter_map(|condition| condition.expression.as_deref())
     }
     pub fn kubeconfig(&self) -> Option<&FilePath> {
         self.connection_info.kube_config_file.as_deref()
@@ -186,7 +190,7 @@ impl Webhook {
             let path = path.child("matchConditions").index(index).child("expression");
             match condition.expression.as_deref().unwrap_or("") {
                 "" => errors.required(&path, ""),
-                _ => no_cel(condition.expression.as_ref(), &path, errors),
+                _ => check_expression(condition.expression.as_ref(), &path, errors),
             }
         }
     }

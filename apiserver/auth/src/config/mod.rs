@@ -1,5 +1,4 @@
-//! The structured configuration files of authentication and authorization, in upstream's formats. What needs CEL is
-//! refused, with the name of the field: this server has none.
+//! The structured configuration files of authentication and authorization, in upstream's formats.
 
 pub mod authentication;
 pub mod authorization;
@@ -11,6 +10,8 @@ pub use duration::Duration;
 use api_machinery::{ErrorList, Path, Value};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+
+use crate::cel::Expression;
 
 /// A file larger than this is refused (bytes).
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -53,9 +54,10 @@ fn settle(errors: &ErrorList) -> Result<(), ConfigError> {
     if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors.message())) }
 }
 
-/// Refuses an expression that somebody has written.
-fn no_cel(expression: Option<&String>, path: &Path, errors: &mut ErrorList) {
-    if expression.is_some_and(|expression| !expression.is_empty()) {
-        errors.forbidden(path, "CEL expressions are not supported by this server");
+/// Refuses an expression that cannot be read; an empty one is none.
+fn check_expression(expression: Option<&String>, path: &Path, errors: &mut ErrorList) {
+    let written = expression.filter(|expression| !expression.is_empty());
+    if let Some((text, why)) = written.and_then(|text| Some((text, Expression::compile(text).err()?))) {
+        errors.invalid(path, &text.as_str().into(), &why);
     }
 }

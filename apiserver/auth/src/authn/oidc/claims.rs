@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use api_machinery::{UserInfo, Value};
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::Claims;
+use crate::cel::Expression;
 use crate::config::authentication::{JwtAuthenticator, PrefixedClaim};
 
 /// `aud` is one audience or several; one of the wanted must be among them.
@@ -47,16 +49,82 @@ pub(super) fn check_times(claims: &Claims, now: Timestamp, early_seconds: i64) -
     }
 }
 
+/// What a configuration says by expressions.
+pub(super) struct Expressions {
+    name: Option<Expression>,
+    groups: Option<Expression>,
+    uid: Option<Expression>,
+    /// Key and values.
+    extra: Vec<(String, Expression)>,
+    claim_rules: Vec<Rule>,
+    user_rules: Vec<Rule>,
+}
+
+struct Rule {
+    expression: Expression,
+    /// Empty: its text says enough.
+    message: String,
+}
+
+impl Rule {
+    fn check(&self, name: &str, value: &Value) -> Result<(), String> {
+        match self.expression.holds(name, value)? {
+            true => Ok(()),
+            false if self.message.is_empty() => {
+                Err(format!("validation expression '{}' failed", self.expression.text()))
+            }
+            false => Err(format!("validation expression '{}' failed: {}", self.expression.text(), self.message)),
+        }
+    }
+}
+
+impl Expressions {
+    pub(super) fn compile(config: &JwtAuthenticator) -> Result<Self, String> {
+        let one = |text: &Option<String>| {
+            let written = text.as_deref().filter(|text| !text.is_empty());
+            written.map(Expression::compile).transpose()
+        };
+        let rule = |text: &Option<String>, message: &String| {
+            Ok::<_, String>(one(text)?.map(|expression| Rule { expression, message: message.clone() }))
+        };
+        let mapping = &config.claim_mappings;
+        let extra =
+            mapping.extra.iter().map(|extra| Ok(one(&extra.value_expression)?.map(|it| (extra.key.clone(), it))));
+        let claim_rules = config.claim_validation_rules.iter().map(|it| rule(&it.expression, &it.message));
+        let user_rules = config.user_validation_rules.iter().map(|it| rule(&it.expression, &it.message));
+        Ok(Self {
+            name: one(&mapping.username.expression)?,
+            groups: one(&mapping.groups.expression)?,
+            uid: one(&mapping.uid.expression)?,
+            extra: extra.filter_map(Result::transpose).collect::<Result<_, String>>()?,
+            claim_rules: claim_rules.filter_map(Result::transpose).collect::<Result<_, String>>()?,
+            user_rules: user_rules.filter_map(Result::transpose).collect::<Result<_, String>>()?,
+        })
+    }
+}
+
 /// The user that claims name, when every rule holds.
-pub(super) fn user(config: &JwtAuthenticator, claims: &Claims) -> Result<UserInfo, String> {
-    let mapping = &config.claim_mappings;
-    let name = username(&mapping.username, claims)?;
-    let groups = groups(&mapping.groups, claims)?;
-    let uid = match mapping.uid.claim.as_str() {
-        "" => String::new(),
-        claim => text(claims, claim)?.to_owned(),
+pub(super) fn user(config: &JwtAuthenticator, by: &Expressions, claims: &Claims) -> Result<UserInfo, String> {
+    const CLAIMS: &str = "claims";
+    let (mapping, all) = (&config.claim_mappings, Value::Object(claims.clone()));
+    let name = match &by.name {
+        Some(expression) => expression.string(CLAIMS, &all)?,
+        None => username(&mapping.username, claims)?,
     };
-    for rule in &config.claim_validation_rules {
+    if name.is_empty() {
+        return Err("the username is empty".to_owned());
+    }
+    let groups = match &by.groups {
+        Some(expression) => expression.strings(CLAIMS, &all)?,
+        None => groups(&mapping.groups, claims)?,
+    };
+    let uid = match (&by.uid, mapping.uid.claim.as_str()) {
+        (Some(expression), _) => expression.string(CLAIMS, &all)?,
+        (None, "") => String::new(),
+        (None, claim) => text(claims, claim)?.to_owned(),
+    };
+    by.claim_rules.iter().try_for_each(|rule| rule.check(CLAIMS, &all))?;
+    for rule in config.claim_validation_rules.iter().filter(|rule| !rule.claim.is_empty()) {
         if !claims.contains_key(&rule.claim) {
             return Err(format!("required claim {} not present in ID token", rule.claim));
         }
@@ -68,6 +136,14 @@ pub(super) fn user(config: &JwtAuthenticator, claims: &Claims) -> Result<UserInf
     if let Some(id) = claims.get("jti").and_then(Value::as_str).filter(|id| !id.is_empty()) {
         extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("JTI={id}")]);
     }
+    for (key, expression) in &by.extra {
+        let values = expression.strings(CLAIMS, &all)?;
+        if !values.is_empty() {
+            extra.insert(key.clone(), values);
+        }
+    }
+    let seen = json!({"username": name, "uid": uid, "groups": groups, "extra": extra});
+    by.user_rules.iter().try_for_each(|rule| rule.check("user", &seen))?;
     Ok(UserInfo { name, uid, groups, extra })
 }
 
@@ -104,8 +180,6 @@ fn groups(mapping: &PrefixedClaim, claims: &Claims) -> Result<Vec<String>, Strin
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::config::authentication::AuthenticationConfiguration;
 
@@ -115,6 +189,10 @@ mod tests {
         );
         let config = AuthenticationConfiguration::parse(&text, "").expect("a configuration");
         config.jwt.into_iter().next().expect("an issuer")
+    }
+
+    fn user(config: &JwtAuthenticator, claims: &Claims) -> Result<UserInfo, String> {
+        super::user(config, &Expressions::compile(config).expect("good expressions"), claims)
     }
 
     fn claims(value: Value) -> Claims {
@@ -158,6 +236,41 @@ mod tests {
                 own["email_verified"] = verified;
             }
             assert_eq!(user(&email, &claims(own.clone())).is_ok(), good, "{own}");
+        }
+    }
+
+    #[test]
+    fn who_expressions_name() {
+        let config = config(
+            r#"  claimValidationRules: [{expression: 'claims.exp - claims.nbf <= 3600', message: too long}]
+  claimMappings:
+    username: {expression: '"o:" + claims.sub'}
+    groups: {expression: 'claims.roles.split(",")'}
+    uid: {expression: 'claims.ids[0]'}
+    extra: [{key: acme.com/team, valueExpression: 'claims.team'}, {key: acme.com/none, valueExpression: '""'}]
+  userValidationRules: [{expression: '!user.username.startsWith("o:system:")', message: reserved}, {expression: 'user.groups.all(g, g != "root")'}]
+"#,
+        );
+        let good = json!({"sub": "ann", "roles": "a,b", "ids": ["u"], "team": ["x", "y"], "exp": 2000, "nbf": 1000});
+        let found = user(&config, &claims(good.clone())).expect("a user");
+        assert_eq!((found.name.as_str(), found.uid.as_str()), ("o:ann", "u"));
+        assert_eq!(found.groups, ["a", "b"]);
+        assert_eq!(
+            found.extra.into_iter().collect::<Vec<_>>(),
+            [("acme.com/team".into(), vec!["x".into(), "y".into()])]
+        );
+        for (field, value, why) in [
+            ("exp", json!(9000), "validation expression 'claims.exp - claims.nbf <= 3600' failed: too long"),
+            ("sub", json!("system:root"), "failed: reserved"),
+            ("roles", json!("a,root"), r#"validation expression 'user.groups.all(g, g != "root")' failed"#),
+            ("sub", json!(7), "cannot be evaluated"),
+            ("ids", json!([]), "cannot be evaluated"),
+            ("team", json!(7), "must be a string or a list of strings"),
+        ] {
+            let mut changed = good.clone();
+            changed[field] = value;
+            let refused = user(&config, &claims(changed)).expect_err(why);
+            assert!(refused.contains(why), "{refused}");
         }
     }
 

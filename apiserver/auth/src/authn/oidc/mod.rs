@@ -47,6 +47,7 @@ type Claims = Map<String, Value>;
 
 struct Issuer {
     config: JwtAuthenticator,
+    expressions: claims::Expressions,
     algorithms: Vec<Algorithm>,
     keys: Keys,
     /// In metrics, where a URL would be too long and say too much.
@@ -65,8 +66,11 @@ impl Issuer {
         let trust = Trust { ca, ..Trust::default() };
         let client = Outbound::new(&trust, TIMEOUT, MAX_BYTES);
         let client = client.map_err(|error| ConfigError::Invalid(format!("{}: {error}", config.issuer.url)))?;
+        let expressions = claims::Expressions::compile(config);
+        let expressions = expressions.map_err(|why| ConfigError::Invalid(format!("{}: {why}", config.issuer.url)))?;
         Ok(Self {
             config: config.clone(),
+            expressions,
             algorithms: algorithms.to_vec(),
             keys: Keys::new(client, &config.issuer),
             hash: format!("sha256:{}", hex::encode(Sha256::digest(&config.issuer.url))),
@@ -83,7 +87,7 @@ impl Issuer {
         claims::check_audience(&untrusted.map_err(|_| "malformed jwt".to_owned())?, &self.config.issuer.audiences)?;
         let claims = self.signed(token, header.kid.as_deref(), header.alg).await?;
         claims::check_times(&claims, now, EARLY_SECONDS)?;
-        claims::user(&self.config, &claims)
+        claims::user(&self.config, &self.expressions, &claims)
     }
 
     /// The claims of a token that a key of the issuer signed. Keys are fetched again when none has.

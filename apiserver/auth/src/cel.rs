@@ -1,0 +1,133 @@
+//! Expressions of CEL in configuration files: over the claims of a token, the user they make, or a request.
+//!
+//! There is no type checker: what upstream refuses when it reads a file because of its type, as a rule that is no
+//! boolean, is refused here when it is evaluated.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api_machinery::Value;
+use kube_cel::KubeCelExt;
+use kube_cel::cel::{self, Context, Program};
+
+/// Bytes of one expression.
+const MAX_BYTES: usize = 10 << 10;
+
+pub(crate) struct Expression {
+    text: String,
+    program: Program,
+}
+
+impl Expression {
+    /// Why not, when it cannot be read.
+    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_BYTES {
+            return Err(format!("must be no more than {MAX_BYTES} bytes long"));
+        }
+        let program = Program::compile(text).map_err(|error| format!("compilation failed: {error}"))?;
+        Ok(Self { text: text.to_owned(), program })
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// With this one variable.
+    fn evaluate(&self, name: &str, value: &Value) -> Result<cel::Value, String> {
+        let mut context = Context::default().with_all();
+        context.add_variable_from_value(name, of_json(value));
+        self.program.execute(&context).map_err(|error| format!("{:?} cannot be evaluated: {error}", self.text))
+    }
+
+    pub(crate) fn holds(&self, name: &str, value: &Value) -> Result<bool, String> {
+        match self.evaluate(name, value)? {
+            cel::Value::Bool(holds) => Ok(holds),
+            other => Err(format!("{:?} must be a boolean, not {}", self.text, other.type_of())),
+        }
+    }
+
+    pub(crate) fn string(&self, name: &str, value: &Value) -> Result<String, String> {
+        match self.evaluate(name, value)? {
+            cel::Value::String(text) => Ok(text.to_string()),
+            other => Err(format!("{:?} must be a string, not {}", self.text, other.type_of())),
+        }
+    }
+
+    /// A string, a list of them, or nothing: what is empty is left out.
+    pub(crate) fn strings(&self, name: &str, value: &Value) -> Result<Vec<String>, String> {
+        let unfit = |other: &cel::Value| {
+            format!("{:?} must be a string or a list of strings, not {}", self.text, other.type_of())
+        };
+        let mut all = match self.evaluate(name, value)? {
+            cel::Value::Null => Vec::new(),
+            cel::Value::String(text) => vec![text.to_string()],
+            cel::Value::List(list) => {
+                let one = |value: &cel::Value| match value {
+                    cel::Value::String(text) => Ok(text.to_string()),
+                    other => Err(unfit(other)),
+                };
+                list.iter().map(one).collect::<Result<_, String>>()?
+            }
+            other => return Err(unfit(&other)),
+        };
+        all.retain(|text| !text.is_empty());
+        Ok(all)
+    }
+}
+
+/// Numbers without a fraction are integers.
+fn of_json(value: &Value) -> cel::Value {
+    match value {
+        Value::Null => cel::Value::Null,
+        Value::Bool(value) => cel::Value::Bool(*value),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => cel::Value::Int(whole),
+            (None, Some(real)) => cel::Value::Float(real),
+            (None, None) => cel::Value::Null,
+        },
+        Value::String(text) => cel::Value::String(Arc::new(text.clone())),
+        Value::Array(list) => cel::Value::List(Arc::new(list.iter().map(of_json).collect())),
+        Value::Object(map) => {
+            let fields: HashMap<String, cel::Value> =
+                map.iter().map(|(name, value)| (name.clone(), of_json(value))).collect();
+            fields.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn claims_are_looked_at() {
+        let claims = json!({"sub": "ann", "groups": ["dev", "", "ops"], "exp": 2000, "nbf": 1000, "half": 0.5,
+            "email": "ann@example.com", "email_verified": true, "nested": {"hd": "x"}});
+        let holds = |text: &str| Expression::compile(text).and_then(|one| one.holds("claims", &claims));
+        for (text, wanted) in [
+            ("claims.nested.hd == 'x'", true),
+            ("claims.exp - claims.nbf <= 86400", true),
+            ("claims.half < 0.6", true),
+            ("'dev' in claims.groups", true),
+            ("claims.groups.exists(one, one == 'root')", false),
+            ("has(claims.missing)", false),
+            ("claims.?missing.orValue('none') == 'none'", true),
+            ("claims.email.endsWith('@example.com') && claims.email_verified", true),
+            ("claims.sub.upperAscii() == 'ANN'", true),
+        ] {
+            assert_eq!(holds(text), Ok(wanted), "{text}");
+        }
+        for text in ["claims.missing == 'x'", "claims.sub", "nobody.sub == 'ann'", "claims.sub ==", ""] {
+            assert!(holds(text).is_err(), "{text}");
+        }
+        let strings = |text: &str| Expression::compile(text).and_then(|one| one.strings("claims", &claims));
+        assert_eq!(strings("claims.groups"), Ok(vec!["dev".to_owned(), "ops".to_owned()]));
+        assert_eq!(strings("claims.sub"), Ok(vec!["ann".to_owned()]));
+        assert_eq!(strings("''"), Ok(Vec::new()));
+        assert!(strings("claims.exp").is_err() && strings("[1]").is_err());
+        let string = Expression::compile("'o:' + claims.sub").and_then(|one| one.string("claims", &claims));
+        assert_eq!(string, Ok("o:ann".to_owned()));
+    }
+}
