@@ -104,7 +104,9 @@ def watch_list(bench, clients):
     def one():
         api = Api(f"{bench.directory}/admin-1.kubeconfig")
         answer = api.open("GET", f"{PODS}?{query}&labelSelector=half%3Done&timeoutSeconds=60", accept=PROTOBUF + ";stream=watch")
-        while b"k8s.io/initial-events-end" not in (read := answer.read1(1 << 20)):
+        # What ends them may begin in one piece and end in the next.
+        mark, last = b"k8s.io/initial-events-end", b""
+        while mark not in (last := last[-len(mark) :] + (read := answer.read1(1 << 20))):
             if not read:
                 raise SystemExit("a watch ended before its initial events")
         api.connection.close()
