@@ -5,7 +5,6 @@
 
 pub mod authn;
 pub mod authz;
-mod cel;
 pub mod config;
 pub mod outbound;
 mod replies;

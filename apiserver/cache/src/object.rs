@@ -1,6 +1,7 @@
 //! One version of one object: its bytes, what is read of them at once, and what is made of them on demand.
 
 use std::any::{Any, TypeId};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_codec::protobuf::Encoded;
@@ -14,6 +15,12 @@ use store_api::Revision;
 
 use crate::index::Index;
 
+/// Bytes of protobuf that all objects of this process keep for lists.
+const KEPT_FOR_LISTS: usize = 64 << 20;
+
+/// How many of them are kept.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
 /// One version of one object.
 ///
 /// Its bytes are a few KiB; what is made of them is many times that. So what is made is kept only while the
@@ -25,6 +32,8 @@ pub struct Object {
     pub json: Bytes,
     index: OnceLock<Index>,
     forms: Mutex<Forms>,
+    /// In protobuf.
+    listed: AtomicBool,
 }
 
 /// What was made of the bytes and is kept.
@@ -38,15 +47,36 @@ enum Forms {
 struct Made {
     value: Option<Arc<Value>>,
     protobuf: Option<Option<Encoded>>,
+    /// Of those, the ones that count among all that is kept for lists.
+    counted: Counted,
     /// By type; `None` where the bytes do not fit it.
     typed: Vec<(TypeId, Option<Arc<dyn Any + Send + Sync>>)>,
     /// Values of selectable fields.
     fields: Vec<(Box<str>, Arc<str>)>,
 }
 
+/// A part of [`KEPT_FOR_LISTS`], given back when it is dropped.
+#[derive(Default)]
+struct Counted(usize);
+
+impl Counted {
+    /// `None` when that many more are too many.
+    fn take(bytes: usize) -> Option<Self> {
+        let more = |kept: usize| kept.checked_add(bytes).filter(|kept| *kept <= KEPT_FOR_LISTS);
+        KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(bytes))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
 impl Object {
     pub fn new(key: ObjectKey, revision: Revision, json: Bytes) -> Self {
-        Self { key, revision, json, index: OnceLock::new(), forms: Mutex::new(Forms::Kept(None)) }
+        let (index, forms) = (OnceLock::new(), Mutex::new(Forms::Kept(None)));
+        Self { key, revision, json, index, forms, listed: AtomicBool::new(false) }
     }
 
     /// The object from its stored bytes. `None` when they are not JSON of an object at all.
@@ -115,13 +145,26 @@ impl Object {
         })
     }
 
-    /// The same, encoded for this caller unless it is kept already: for lists, which go to one.
+    /// The same for lists, which go to one: kept from the second on, as long as all that is kept for them is not too
+    /// much.
     pub fn protobuf_once(&self) -> Option<Encoded> {
         let kept = match &*self.forms.lock() {
             Forms::Kept(Some(made)) => made.protobuf.clone(),
             _ => None,
         };
-        kept.unwrap_or_else(|| self.encode(None))
+        if let Some(kept) = kept {
+            return kept;
+        }
+        let encoded = self.encode(None)?;
+        if self.listed.swap(true, Ordering::Relaxed)
+            && let Some(counted) = Counted::take(encoded.envelope.len())
+        {
+            self.keep(|made| {
+                made.protobuf = Some(Some(encoded.clone()));
+                made.counted = counted;
+            });
+        }
+        Some(encoded)
     }
 
     fn encode(&self, value: Option<&Value>) -> Option<Encoded> {
@@ -238,6 +281,10 @@ mod tests {
         object.protobuf_once();
         object.metadata();
         assert!(!object.holds_forms(), "one reader's forms are not kept");
+        let kept = KEPT.load(Ordering::Relaxed);
+        let encoded = object.protobuf_once().expect("protobuf has pods");
+        assert!(object.holds_forms(), "those of the second are");
+        assert_eq!(KEPT.load(Ordering::Relaxed), kept + encoded.envelope.len());
         let (value, typed) = (object.kept_value(), object.typed::<Value>().expect("fits"));
         assert!(Arc::ptr_eq(&value, &object.value()) && Arc::ptr_eq(&typed, &object.typed().expect("fits")));
         assert_eq!(object.typed::<u64>(), None);
@@ -245,6 +292,8 @@ mod tests {
         assert_eq!(object.protobuf(), object.protobuf_once());
         object.seal();
         assert!(!object.holds_forms());
+        assert_eq!(KEPT.load(Ordering::Relaxed), kept);
+        assert!(Counted::take(KEPT_FOR_LISTS + 1).is_none());
         assert_eq!((&*object.kept_value(), &*phase(&object)), (&*value, "Running"));
         assert!(object.typed::<Value>().is_some() && object.protobuf().is_some() && !object.holds_forms());
         assert_eq!(object.metadata()["name"], "p");

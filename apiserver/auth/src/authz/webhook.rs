@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use api_cel::Expression;
 use api_machinery::{UserInfo, Value, fields, labels, object};
 use async_trait::async_trait;
 use metrics::{counter, histogram};
@@ -10,7 +11,6 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::{Authorizer, AuthzAttributes, Decision, Incomplete};
-use crate::cel::Expression;
 use crate::config::authorization::Webhook as Config;
 use crate::config::{ConfigError, kubeconfig};
 use crate::outbound::{Outbound, OutboundError};

@@ -7,11 +7,10 @@ pub mod kubeconfig;
 
 pub use duration::Duration;
 
+use api_cel::Expression;
 use api_machinery::{ErrorList, Path, Value};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-
-use crate::cel::Expression;
 
 /// A file larger than this is refused (bytes).
 pub const MAX_FILE_BYTES: usize = 1 << 20;

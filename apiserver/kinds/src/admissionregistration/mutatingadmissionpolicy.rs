@@ -1,12 +1,13 @@
 //! MutatingAdmissionPolicy.
 
+use api_cel::Expected;
 use api_machinery::{ErrorList, GroupResource, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::Kind;
 use crate::at::At;
-use crate::list::admissionregistration_validatingadmissionpolicy::validate_variables;
+use crate::list::admissionregistration_validatingadmissionpolicy::{declared, validate_variables};
 use crate::list::{admissionregistration_policy_cells as policy_cells, admissionregistration_rules as rules};
 
 pub(crate) struct MutatingAdmissionPolicy;
@@ -39,14 +40,15 @@ impl Kind for MutatingAdmissionPolicy {
         rules::validate_failure_policy(&spec.field("failurePolicy"), errors);
         rules::validate_param_kind(&spec.field("paramKind"), errors);
         validate_constraints(&spec.field("matchConstraints"), errors);
-        rules::validate_match_conditions(&spec.field("matchConditions"), errors);
-        validate_variables(&spec.field("variables"), errors);
+        let declared = declared(&spec);
+        rules::validate_match_conditions(&spec.field("matchConditions"), &declared, errors);
+        validate_variables(&spec.field("variables"), &declared, errors);
         let mutations = spec.field("mutations");
         if mutations.is_empty() {
             mutations.required(errors, "mutations must contain at least one item");
         }
         for mutation in mutations.items() {
-            validate_mutation(&mutation, errors);
+            validate_mutation(&mutation, &declared, errors);
         }
         spec.field("reinvocationPolicy").need_one_of(errors, &["IfNeeded", "Never"]);
     }
@@ -73,7 +75,7 @@ fn validate_constraints(constraints: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn validate_mutation(mutation: &At<'_>, errors: &mut ErrorList) {
+fn validate_mutation(mutation: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
     let kind = mutation.field("patchType");
     let (wanted, other) = match kind.str() {
         "" => return kind.required(errors, ""),
@@ -83,7 +85,7 @@ fn validate_mutation(mutation: &At<'_>, errors: &mut ErrorList) {
     };
     let (wanted, left_out) = (mutation.field(wanted), mutation.field(other));
     if wanted.present() {
-        rules::need_expression(&wanted.field("expression"), "", errors);
+        rules::check_expression(&wanted.field("expression"), "", (declared, Expected::Anything), errors);
     } else {
         wanted.required(errors, &format!("must be specified when patchType is {}", kind.str()));
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use std::collections::BTreeMap;
 
+use api_cel::{Expected, Expression};
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, child};
@@ -75,15 +76,18 @@ fn validate_resources(list: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// Named expressions. What they say is compiled where they are run.
-pub(crate) fn validate_match_conditions(list: &At<'_>, errors: &mut ErrorList) {
+/// What expressions of webhooks and policies may speak of.
+pub(crate) const DECLARED: &[&str] = &["authorizer", "object", "oldObject", "request"];
+
+/// Named expressions. `declared`: what they may speak of.
+pub(crate) fn validate_match_conditions(list: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
     if list.list().len() > MAX_MATCH_CONDITIONS {
         list.too_many(errors, MAX_MATCH_CONDITIONS);
     }
     let mut seen = HashSet::new();
     for condition in list.items() {
         let name = condition.field("name");
-        need_expression(&condition.field("expression"), "", errors);
+        check_expression(&condition.field("expression"), "", (declared, Expected::Bool), errors);
         if name.need(errors) {
             name.format(errors, names::qualified_name);
             if !seen.insert(object::str_at(condition.value, "name")) {
@@ -96,6 +100,23 @@ pub(crate) fn validate_match_conditions(list: &At<'_>, errors: &mut ErrorList) {
 pub(crate) fn need_expression(expression: &At<'_>, detail: &str, errors: &mut ErrorList) {
     if expression.str().trim().is_empty() {
         expression.required(errors, detail);
+    }
+}
+
+/// Refuses one that is missing, and one that cannot mean what it should.
+pub(crate) fn check_expression(
+    expression: &At<'_>,
+    detail: &str,
+    (declared, expected): (&[&str], Expected),
+    errors: &mut ErrorList,
+) {
+    match expression.str().trim() {
+        "" => expression.required(errors, detail),
+        text => {
+            if let Err(why) = Expression::checked(text, declared, expected) {
+                expression.invalid(errors, &why);
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use api_cel::Expected;
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -74,8 +75,9 @@ impl Kind for ValidatingAdmissionPolicy {
                 resource_rules.required(errors, "");
             }
         }
-        rules::validate_match_conditions(&spec.field("matchConditions"), errors);
-        validate_variables(&spec.field("variables"), errors);
+        let declared = declared(&spec);
+        rules::validate_match_conditions(&spec.field("matchConditions"), &declared, errors);
+        validate_variables(&spec.field("variables"), &declared, errors);
         let (validations, annotations) = (spec.field("validations"), spec.field("auditAnnotations"));
         if validations.is_empty() && annotations.is_empty() {
             let detail = "validations or auditAnnotations must contain at least one item";
@@ -83,9 +85,9 @@ impl Kind for ValidatingAdmissionPolicy {
             annotations.required(errors, detail);
         }
         for validation in validations.items() {
-            validate_validation(&validation, errors);
+            validate_validation(&validation, &declared, errors);
         }
-        validate_annotations(&annotations, object::name(object), errors);
+        validate_annotations(&annotations, object::name(object), &declared, errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -101,8 +103,14 @@ impl Kind for ValidatingAdmissionPolicy {
     }
 }
 
+/// What the expressions of a policy may speak of. Also of mutating policies.
+pub(crate) fn declared(spec: &At<'_>) -> Vec<&'static str> {
+    let params = spec.field("paramKind").present().then_some("params");
+    rules::DECLARED.iter().copied().chain(["namespaceObject", "variables"]).chain(params).collect()
+}
+
 /// Also of mutating policies.
-pub(crate) fn validate_variables(variables: &At<'_>, errors: &mut ErrorList) {
+pub(crate) fn validate_variables(variables: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
     for variable in variables.items() {
         let name = variable.field("name");
         if name.str().trim().is_empty() {
@@ -110,17 +118,22 @@ pub(crate) fn validate_variables(variables: &At<'_>, errors: &mut ErrorList) {
         } else if !crate::formats::c_identifier(name.str()) || RESERVED.contains(&name.str()) {
             name.invalid(errors, "must be a valid CEL identifier");
         }
-        rules::need_expression(&variable.field("expression"), "expression is not specified", errors);
+        let (expression, wanted) = (variable.field("expression"), (declared, Expected::Anything));
+        rules::check_expression(&expression, "expression is not specified", wanted, errors);
     }
 }
 
-fn validate_validation(validation: &At<'_>, errors: &mut ErrorList) {
-    rules::need_expression(&validation.field("expression"), "expression is not specified", errors);
+fn validate_validation(validation: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
+    let (expression, wanted) = (validation.field("expression"), (declared, Expected::Bool));
+    rules::check_expression(&expression, "expression is not specified", wanted, errors);
     let (message, of_expression) = (validation.field("message"), validation.field("messageExpression"));
     for text in [&of_expression, &message] {
         if !text.is_empty() && text.str().trim().is_empty() {
             text.invalid(errors, "must be non-empty if specified");
         }
+    }
+    if !of_expression.str().trim().is_empty() {
+        rules::check_expression(&of_expression, "", (declared, Expected::String), errors);
     }
     if message.str().trim().contains(['\n', '\r']) {
         message.invalid(errors, "must not contain line breaks");
@@ -128,13 +141,13 @@ fn validate_validation(validation: &At<'_>, errors: &mut ErrorList) {
     validation.field("reason").one_of_if_present(errors, &REASONS);
 }
 
-fn validate_annotations(annotations: &At<'_>, policy: &str, errors: &mut ErrorList) {
+fn validate_annotations(annotations: &At<'_>, policy: &str, declared: &[&str], errors: &mut ErrorList) {
     if annotations.list().len() > MAX_AUDIT_ANNOTATIONS {
         annotations.invalid(errors, &format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations"));
     }
     let mut seen = HashSet::new();
     for annotation in annotations.items() {
-        validate_annotation(&annotation, policy, errors);
+        validate_annotation(&annotation, policy, declared, errors);
         if !seen.insert(object::str_at(annotation.value, "key")) {
             annotation.field("key").duplicate(errors);
         }
@@ -142,7 +155,7 @@ fn validate_annotations(annotations: &At<'_>, policy: &str, errors: &mut ErrorLi
 }
 
 /// The name of the policy is the prefix of the key in the audit log.
-fn validate_annotation(annotation: &At<'_>, policy: &str, errors: &mut ErrorList) {
+fn validate_annotation(annotation: &At<'_>, policy: &str, declared: &[&str], errors: &mut ErrorList) {
     let (key, value) = (annotation.field("key"), annotation.field("valueExpression"));
     if policy.is_empty() {
         key.invalid(errors, "requires metadata.name be non-empty");
@@ -152,7 +165,8 @@ fn validate_annotation(annotation: &At<'_>, policy: &str, errors: &mut ErrorList
             errors.invalid(&key.path(), &Value::from(full.as_str()), &message);
         }
     }
-    rules::need_expression(&value, "valueExpression is not specified", errors);
+    let wanted = (declared, Expected::StringOrNull);
+    rules::check_expression(&value, "valueExpression is not specified", wanted, errors);
     if value.str().trim().len() > MAX_VALUE_EXPRESSION {
         value.required(errors, &format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length"));
     }

@@ -48,7 +48,7 @@ fn validate_webhook(webhook: &At<'_>, mutating: bool, errors: &mut ErrorList) {
         webhook.field("reinvocationPolicy").one_of_if_present(errors, &["IfNeeded", "Never"]);
     }
     validate_client(&webhook.field("clientConfig"), errors);
-    rules::validate_match_conditions(&webhook.field("matchConditions"), errors);
+    rules::validate_match_conditions(&webhook.field("matchConditions"), rules::DECLARED, errors);
 }
 
 fn validate_effects(effects: &At<'_>, errors: &mut ErrorList) {

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use api_cel::{Expected, Expression};
 use api_machinery::{ErrorList, Value};
 
 use crate::at::{At, child, is_empty};
@@ -223,7 +224,14 @@ fn validate_map_keys(schema: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// What the expressions say is compiled where they are run.
+/// Of a rule that is there: it speaks of a value and what that was before.
+fn check(text: &At<'_>, expected: Expected, errors: &mut ErrorList) {
+    let written = Some(text.str().trim()).filter(|text| !text.is_empty());
+    if let Some(Err(why)) = written.map(|text| Expression::checked(text, &["oldSelf", "self"], expected)) {
+        text.invalid(errors, &why);
+    }
+}
+
 fn validate_rule(rule: &At<'_>, errors: &mut ErrorList) {
     const REASONS: [&str; 4] =
         ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
@@ -238,10 +246,12 @@ fn validate_rule(rule: &At<'_>, errors: &mut ErrorList) {
     } else if has_breaks(text.str().trim()) && message.is_empty() {
         message.required(errors, "message must be specified if rule contains line breaks");
     }
+    check(&text, Expected::Bool, errors);
     let expression = rule.field("messageExpression");
     if !expression.is_empty() && expression.str().trim().is_empty() {
         expression.required(errors, "messageExpression must be non-empty if specified");
     }
+    check(&expression, Expected::String, errors);
     rule.field("reason").one_of_if_present(errors, &REASONS);
     if !path.is_empty() && path.str().trim().is_empty() {
         path.invalid(errors, "must be non-empty if specified");

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use api_cel::{Expected, Expression};
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{ABOVE_ZERO, At, child};
@@ -191,6 +192,8 @@ pub(crate) fn validate_selectors(selectors: &At<'_>, errors: &mut ErrorList) {
             expression.too_long(errors, MAX_EXPRESSION);
         } else if expression.str().trim().is_empty() {
             expression.required(errors, "");
+        } else if let Err(why) = Expression::checked(expression.str(), &["device"], Expected::Bool) {
+            expression.invalid(errors, &why);
         }
     }
 }

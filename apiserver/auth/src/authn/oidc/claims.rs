@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use api_cel::Expression;
 use api_machinery::{UserInfo, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::Claims;
-use crate::cel::Expression;
 use crate::config::authentication::{JwtAuthenticator, PrefixedClaim};
 
 /// `aud` is one audience or several; one of the wanted must be among them.

@@ -1,7 +1,9 @@
-//! Expressions of CEL in configuration files: over the claims of a token, the user they make, or a request.
+//! Expressions of CEL, in configuration files and in objects.
 //!
-//! There is no type checker: what upstream refuses when it reads a file because of its type, as a rule that is no
-//! boolean, is refused here when it is evaluated.
+//! There is no type checker: of what upstream refuses for its type when it is read, only what is certain is refused
+//! here ([`check`](Expression::checked)); the rest when it is evaluated.
+
+mod check;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +15,23 @@ use kube_cel::cel::{self, Context, Program};
 /// Bytes of one expression.
 const MAX_BYTES: usize = 10 << 10;
 
-pub(crate) struct Expression {
+/// What an expression should come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Anything,
+    Bool,
+    String,
+    StringOrNull,
+}
+
+pub struct Expression {
     text: String,
     program: Program,
 }
 
 impl Expression {
     /// Why not, when it cannot be read.
-    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, String> {
         if text.len() > MAX_BYTES {
             return Err(format!("must be no more than {MAX_BYTES} bytes long"));
         }
@@ -28,7 +39,14 @@ impl Expression {
         Ok(Self { text: text.to_owned(), program })
     }
 
-    pub(crate) fn text(&self) -> &str {
+    /// The same, with these names and such a result.
+    pub fn checked(text: &str, declared: &[&str], expected: Expected) -> Result<Self, String> {
+        let compiled = Self::compile(text)?;
+        check::check(compiled.program.expression(), declared, expected)?;
+        Ok(compiled)
+    }
+
+    pub fn text(&self) -> &str {
         &self.text
     }
 
@@ -39,14 +57,14 @@ impl Expression {
         self.program.execute(&context).map_err(|error| format!("{:?} cannot be evaluated: {error}", self.text))
     }
 
-    pub(crate) fn holds(&self, name: &str, value: &Value) -> Result<bool, String> {
+    pub fn holds(&self, name: &str, value: &Value) -> Result<bool, String> {
         match self.evaluate(name, value)? {
             cel::Value::Bool(holds) => Ok(holds),
             other => Err(format!("{:?} must be a boolean, not {}", self.text, other.type_of())),
         }
     }
 
-    pub(crate) fn string(&self, name: &str, value: &Value) -> Result<String, String> {
+    pub fn string(&self, name: &str, value: &Value) -> Result<String, String> {
         match self.evaluate(name, value)? {
             cel::Value::String(text) => Ok(text.to_string()),
             other => Err(format!("{:?} must be a string, not {}", self.text, other.type_of())),
@@ -54,7 +72,7 @@ impl Expression {
     }
 
     /// A string, a list of them, or nothing: what is empty is left out.
-    pub(crate) fn strings(&self, name: &str, value: &Value) -> Result<Vec<String>, String> {
+    pub fn strings(&self, name: &str, value: &Value) -> Result<Vec<String>, String> {
         let unfit = |other: &cel::Value| {
             format!("{:?} must be a string or a list of strings, not {}", self.text, other.type_of())
         };
@@ -100,6 +118,41 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_certainly_wrong_is_refused_unevaluated() {
+        use Expected::{Anything, Bool, String, StringOrNull};
+        let why = |text: &str, expected| Expression::checked(text, &["object", "request"], expected).err();
+        for (text, expected) in [
+            ("object.spec.replicas <= 5", Bool),
+            ("object.spec.containers.all(c, c.name != '' && has(c.image))", Bool),
+            ("object.x.map(one, one + 1).exists(two, two in request.y)", Bool),
+            ("type(object.x) == string", Bool),
+            ("object.x", Bool),
+            ("math.greatest(object.x, 1) > 2", Bool),
+            ("quantity(object.x).isLessThan(quantity('1Gi'))", Bool),
+            ("'a' + 'b'", String),
+            ("'a' + object.x", String),
+            ("null", StringOrNull),
+            ("1 + 1", Anything),
+        ] {
+            assert_eq!(why(text, expected), None, "{text}");
+        }
+        for (text, expected, wanted) in [
+            ("x(", Bool, "compilation failed"),
+            ("1", Bool, "must evaluate to bool"),
+            ("1 + 1", Bool, "must evaluate to bool"),
+            ("[true]", Bool, "must evaluate to bool"),
+            ("object.x == 1", String, "must evaluate to string"),
+            ("null", String, "must evaluate to string"),
+            ("params.x == 1", Bool, "undeclared reference to 'params'"),
+            ("object.x.all(c, d == c)", Bool, "undeclared reference to 'd'"),
+            ("object.x.all(c, true) && c", Bool, "undeclared reference to 'c'"),
+        ] {
+            let found = why(text, expected).unwrap_or_default();
+            assert!(found.contains(wanted), "{text}: {found:?}");
+        }
+    }
 
     #[test]
     fn claims_are_looked_at() {
