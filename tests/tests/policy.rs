@@ -164,7 +164,9 @@ impl Walk {
                 rules += 1;
                 for group in list(&rule["apiGroups"]) {
                     for resource in list(&rule["resources"]) {
-                        let wanted = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+                        let (of, sub) = resource.split_once('/').unwrap_or((&resource, ""));
+                        let of = if group.is_empty() { of.to_owned() } else { format!("{of}.{group}") };
+                        let wanted = if sub.is_empty() { of } else { format!("{of}/{sub}") };
                         assert!(firsts.contains(&wanted.as_str()), "{}: {wanted} is not in\n{shown}", name(role));
                     }
                 }

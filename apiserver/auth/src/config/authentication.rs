@@ -424,18 +424,18 @@ mod tests {
             good
             good
             anonymous.conditions: Invalid value: ["/livez"]: enabled should be set to true when conditions are defined
-            jwt[0].userValidationRules[0].expression: Forbidden: CEL expressions are not supported by this server
-            jwt[0].claimValidationRules[0].expression: Forbidden: CEL expressions are not supported by this server
+            good
+            good
             [jwt[0].claimValidationRules[1].claim: Duplicate value: "a", jwt[0].claimValidationRules[2]: Required value: claim or expression is required]
             [jwt[0].issuer.url: Invalid value: "http://u:p@a/?q#f": URL scheme must be https, jwt[0].issuer.url: Invalid value: "http://u:p@a/?q#f": URL must not contain a username or password, jwt[0].issuer.url: Invalid value: "http://u:p@a/?q#f": URL must not contain a query, jwt[0].issuer.url: Invalid value: "http://u:p@a/?q#f": URL must not contain a fragment]
             [jwt[0].issuer.url: Invalid value: "https://own": URL must not overlap with disallowed issuers: [https://own], jwt[0].issuer.audiences: Required value: at least one jwt[0].issuer.audiences is required]
             [jwt[0].issuer.discoveryURL: Invalid value: "https://a/": discoveryURL must be different from URL, jwt[0].issuer.audienceMatchPolicy: Invalid value: "": audienceMatchPolicy must be MatchAny for multiple audiences]
             jwt[0].issuer.audiences[1]: Duplicate value: "k"
             [jwt[0].issuer.audienceMatchPolicy: Invalid value: "MatchAll": audienceMatchPolicy must be empty or MatchAny for single audience, jwt[0].issuer.certificateAuthority: Invalid value: "<omitted>": data does not contain any valid RSA or ECDSA certificates]
-            jwt[0].claimMappings.username.expression: Forbidden: CEL expressions are not supported by this server
+            good
             jwt[0].claimMappings.username.prefix: Required value: prefix is required when claim is set. It can be set to an empty string to disable prefixing
-            jwt[0].claimMappings.extra[0].valueExpression: Forbidden: CEL expressions are not supported by this server
-            [jwt[0].claimMappings.groups.expression: Forbidden: CEL expressions are not supported by this server, jwt[0].claimMappings.uid.expression: Forbidden: CEL expressions are not supported by this server]
+            good
+            good
             unknown field `jwts`, expected `jwt` or `anonymous`
         "#]].assert_eq(&out);
     }

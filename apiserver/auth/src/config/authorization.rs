@@ -283,7 +283,7 @@ mod tests {
             authorizers[0].webhook: Invalid value: "non-null": may only be specified when type=Webhook
             [authorizers[0].timeout: Invalid value: "31s": must be > 0s and <= 30s, authorizers[0].authorizedTTL: Required value, authorizers[0].subjectAccessReviewVersion: Required value, authorizers[0].failurePolicy: Required value, authorizers[0].connectionInfo.kubeConfigFile: Invalid value: "x": must be an absolute path]
             invalid duration "-1s": write 30s, 2m or 1h30m
-            [authorizers[0].matchConditionSubjectAccessReviewVersion: Required value: required if match conditions are specified, authorizers[0].matchConditions[0].expression: Forbidden: CEL expressions are not supported by this server]
+            authorizers[0].matchConditionSubjectAccessReviewVersion: Required value: required if match conditions are specified
             authorizers[0].matchConditionSubjectAccessReviewVersion: Unsupported value: "v1beta1": supported values: "v1"
             unknown field `retries`, expected one of `authorizedTTL`, `cacheAuthorizedRequests`, `unauthorizedTTL`, `cacheUnauthorizedRequests`, `timeout`, `subjectAccessReviewVersion`, `matchConditionSubjectAccessReviewVersion`, `failurePolicy`, `connectionInfo`, `matchConditions`
         "#]].assert_eq(&out);
