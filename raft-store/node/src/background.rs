@@ -34,9 +34,6 @@ const GARBAGE_IDLE: Duration = Duration::from_secs(5);
 const METRICS_TICK: Duration = Duration::from_secs(1);
 /// Looking up the files' sizes walks directories.
 const DISK_TICK: Duration = Duration::from_secs(10);
-/// How often to look whether raft still runs. Every entry changes its metrics several times: whoever waits for that is
-/// woken for each.
-const RUNNING_TICK: Duration = Duration::from_millis(100);
 /// How often to look for a membership change that was left half-way.
 const MEMBERSHIP_TICK: Duration = Duration::from_secs(1);
 
@@ -188,7 +185,7 @@ async fn publish_metrics(replica: Arc<Replica>) {
 }
 
 async fn stop_when_failed(replica: Arc<Replica>) {
-    let metrics = replica.raft.metrics();
+    let mut metrics = replica.raft.metrics();
     loop {
         let state = metrics.borrow_watched().running_state.clone();
         match state {
@@ -196,7 +193,9 @@ async fn stop_when_failed(replica: Arc<Replica>) {
             Err(Fatal::Stopped) => return,
             Err(fatal) => die(&format!("raft: {fatal}")),
         }
-        tokio::time::sleep(RUNNING_TICK).await;
+        if metrics.changed().await.is_err() {
+            return;
+        }
     }
 }
 
