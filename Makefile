@@ -41,6 +41,7 @@ fix:
 
 bench: build
 	tests/bench/density.sh
+	tests/bench/api.sh
 
 # Faults of every kind against real processes for a quarter of an hour, as root, and one table of what came of it.
 # Options for it: make chaos CHAOS="--minutes 3 --faults kill-leader,cut-leader --seed 7"
