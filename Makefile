@@ -48,4 +48,4 @@ bench: build
 chaos:
 	@deploy/setup.sh test
 	@$(MAKE) --no-print-directory build
-	$(dir $(BIN))chaos run --out $(or $(CARGO_TARGET_DIR),target)/chaos $(CHAOS)
+	$(dir $(BIN))chaos run --out $(TARGET)/chaos $(CHAOS)

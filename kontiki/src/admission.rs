@@ -14,29 +14,21 @@ use crate::Failure;
 const KIND: &str = "AdmissionConfiguration";
 const API_VERSION: &str = "apiserver.config.k8s.io/v1";
 
-/// Flags, upstream's names.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct AdmissionArgs {
-    /// Admission plugins to run besides those that are on by default; their order does not matter
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    enable_admission_plugins: Vec<String>,
-    /// Admission plugins not to run although they are on by default
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    disable_admission_plugins: Vec<String>,
-    /// Configuration of admission plugins (kind: AdmissionConfiguration)
-    #[arg(long, value_name = "FILE")]
-    admission_control_config_file: Option<PathBuf>,
-}
-
-/// `admission` of a server's configuration file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// `admission` of a server's configuration file, and flags under upstream's names.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Admission {
-    #[serde(default)]
+    /// Admission plugins to run besides those that are on by default; their order does not matter
+    #[arg(long = "enable-admission-plugins", value_name = "NAMES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     enable_plugins: Vec<String>,
-    #[serde(default)]
+    /// Admission plugins not to run although they are on by default
+    #[arg(long = "disable-admission-plugins", value_name = "NAMES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     disable_plugins: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Configuration of admission plugins (kind: AdmissionConfiguration)
+    #[arg(long = "admission-control-config-file", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     config_file: Option<PathBuf>,
 }
 
@@ -63,16 +55,6 @@ struct PluginConfiguration {
 impl Admission {
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
-    }
-
-    /// What flags say goes before what the file says.
-    pub(crate) fn or_flags(self, args: &AdmissionArgs) -> Self {
-        let names = |flag: &Vec<String>, own: Vec<String>| if flag.is_empty() { own } else { flag.clone() };
-        Self {
-            enable_plugins: names(&args.enable_admission_plugins, self.enable_plugins),
-            disable_plugins: names(&args.disable_admission_plugins, self.disable_plugins),
-            config_file: args.admission_control_config_file.clone().or(self.config_file),
-        }
     }
 
     /// With a file name that means the same to a process in another directory.
@@ -112,21 +94,32 @@ fn plugins(file: &Path) -> Result<BTreeMap<String, Value>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use serde_json::json;
 
     use super::*;
+    use crate::overlay;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        admission: Admission,
+    }
+
+    fn flags(line: &str) -> Admission {
+        Cli::try_parse_from(std::iter::once("x").chain(line.split_whitespace())).expect("good flags").admission
+    }
 
     #[test]
     fn flags_go_before_the_file() {
         let file = Admission { enable_plugins: vec!["AlwaysPullImages".into()], ..Admission::default() };
-        let flags = AdmissionArgs { disable_admission_plugins: vec!["PodSecurity".into()], ..AdmissionArgs::default() };
-        let settings = file.clone().or_flags(&flags).settings().expect("settings");
-        assert_eq!(
-            (settings.enable, settings.disable),
-            (vec!["AlwaysPullImages".to_owned()], vec!["PodSecurity".to_owned()])
-        );
-        let flags = AdmissionArgs { enable_admission_plugins: vec!["Nosuch".into()], ..AdmissionArgs::default() };
-        let refused = file.or_flags(&flags).settings().expect_err("refused");
+        let over = |line: &str| overlay::over(&flags(line), &file).expect("merges");
+        assert_eq!(over(""), file);
+        let settings = over("--disable-admission-plugins=PodSecurity,EventRateLimit").settings().expect("settings");
+        assert_eq!(settings.enable, ["AlwaysPullImages"]);
+        assert_eq!(settings.disable, ["PodSecurity", "EventRateLimit"]);
+        assert_eq!(over("--admission-control-config-file=a.yaml").config_file, Some("a.yaml".into()));
+        let refused = over("--enable-admission-plugins=Nosuch").settings().expect_err("refused");
         assert_eq!(refused.to_string(), "enable-admission-plugins plugin \"Nosuch\" is unknown");
     }
 

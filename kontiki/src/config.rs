@@ -52,6 +52,9 @@ pub(crate) struct ServerConfiguration {
     /// Versions that are served besides the stable ones, as upstream's `--runtime-config`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) runtime_config: String,
+    /// Features that are not as they are by default, as upstream's `--feature-gates`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) feature_gates: String,
     /// Where this replica is: a data centre, a rack.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) zone: String,
@@ -131,6 +134,7 @@ impl ServerConfiguration {
             encryption_provider_config: None,
             encryption_provider_config_automatic_reload: false,
             runtime_config: String::new(),
+            feature_gates: String::new(),
             zone: String::new(),
             leader_zones: Vec::new(),
             admission: Admission::default(),

@@ -1,6 +1,7 @@
 //! `kontiki token`: bootstrap tokens for servers and agents to join with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use pki::join::JoinToken;
@@ -10,6 +11,10 @@ use crate::Failure;
 use crate::client::Client;
 use crate::kubeconfig::Kubeconfig;
 use crate::server;
+
+/// How long a server that has only just started is waited for.
+const READY_PATIENCE: Duration = Duration::from_secs(5);
+const READY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Make join tokens.
 #[derive(Args, Debug)]
@@ -57,6 +62,8 @@ pub(crate) async fn run(args: TokenArgs) -> Result<(), Failure> {
 /// A new token for these groups, made through one server.
 pub(crate) async fn create(kubeconfig: &Path, server: &str, groups: &str, hours: i64) -> Result<JoinToken, Failure> {
     let kubeconfig = Kubeconfig::read(kubeconfig)?;
+    let client = Client::new(&kubeconfig)?.at(server);
+    wait_until_ready(&client).await?;
     let token = JoinToken::generate(&pki::authority::public_key_hash(&kubeconfig.ca_pem)?);
     let expiration = crate::now() + jiff::SignedDuration::from_hours(hours);
     let secret = json!({
@@ -68,6 +75,20 @@ pub(crate) async fn create(kubeconfig: &Path, server: &str, groups: &str, hours:
             "usage-bootstrap-authentication": "true", "usage-bootstrap-signing": "true", "description": "kontiki token create",
         },
     });
-    Client::new(&kubeconfig)?.at(server).post("/api/v1/namespaces/kube-system/secrets", &secret).await?.ok()?;
+    client.post("/api/v1/namespaces/kube-system/secrets", &secret).await?.ok()?;
     Ok(token)
+}
+
+/// Before a cluster's first objects are there, a token is good for nothing: what its groups may do is among them.
+async fn wait_until_ready(client: &Client) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + READY_PATIENCE;
+    loop {
+        match client.get("/readyz").await?.ok() {
+            Ok(_) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() > deadline => {
+                return Err(format!("the server is not ready yet, try again in a moment: {error}").into());
+            }
+            Err(_) => tokio::time::sleep(READY_PAUSE).await,
+        }
+    }
 }

@@ -23,22 +23,24 @@ class Failed(Exception):
 
 
 class Api:
-    """One connection, kept open."""
+    """One connection, kept open; by the kubeconfig's certificate, or by a token instead."""
 
-    def __init__(self, path):
+    def __init__(self, path, token=None):
         server, ca, certificate, key = kubeconfig(path)
         context = ssl.create_default_context(cadata=ca.decode())
-        with tempfile.NamedTemporaryFile() as pair:
-            pair.write(certificate + b"\n" + key)
-            pair.flush()
-            context.load_cert_chain(pair.name)
+        self.credentials = {"Authorization": f"Bearer {token}"} if token else {}
+        if not token:
+            with tempfile.NamedTemporaryFile() as pair:
+                pair.write(certificate + b"\n" + key)
+                pair.flush()
+                context.load_cert_chain(pair.name)
         address = urlsplit(server)
         self.connection = http.client.HTTPSConnection(address.hostname, address.port, context=context, timeout=60)
 
     def open(self, method, path, body=None, kind="application/json", accept="application/json"):
         """The answer, its body not read yet."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        self.connection.request(method, path, data, {"Content-Type": kind, "Accept": accept})
+        self.connection.request(method, path, data, {"Content-Type": kind, "Accept": accept, **self.credentials})
         answer = self.connection.getresponse()
         if answer.status >= 300:
             raise Failed(f"{method} {path}: {answer.status} {answer.read().decode(errors='replace')}")

@@ -2,6 +2,8 @@
 //!
 //! The binary is `KONTIKI_BIN`, or `kontiki` beside the test's own target directory.
 
+pub mod client;
+pub mod issuer;
 pub mod servers;
 pub mod store;
 

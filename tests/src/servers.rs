@@ -1,31 +1,33 @@
 //! `kontiki server` and `kontiki agent` processes for a test, each with a directory of its own, started and stopped one
 //! by one.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pki::authority::Authority;
 use serde_json::Value;
 
+use crate::client::{Client, Identity};
 use crate::{binary, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const TOKEN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that says what it says into a file; ended when dropped.
-struct Running {
+pub struct Running {
     process: Child,
     log: PathBuf,
 }
 
 impl Running {
-    fn start(command: &mut Command, log: PathBuf) -> Self {
+    pub fn start(command: &mut Command, log: PathBuf) -> Self {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
         let command = command.stdin(Stdio::null()).stdout(file.try_clone().expect("a log")).stderr(file);
-        Self { process: command.spawn().expect("kontiki starts"), log }
+        Self { process: command.spawn().expect("it starts"), log }
     }
 }
 
@@ -140,6 +142,17 @@ impl Server {
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("admin.kubeconfig")
+    }
+
+    /// The cluster's CA, with its key: it signs clients, nodes and kubelets' serving certificates.
+    pub fn authority(&self) -> Authority {
+        let read = |name: &str| std::fs::read_to_string(self.dir.join("pki").join(name)).expect("the CA's file");
+        Authority::from_pem(&read("ca.crt"), &read("ca.key")).expect("the cluster's CA")
+    }
+
+    /// Without credentials when there is no identity.
+    pub fn client(&self, identity: Option<&Identity>) -> Client {
+        Client::new((Ipv4Addr::LOCALHOST, self.api_port).into(), &self.dir.join("pki/ca.crt"), identity)
     }
 
     /// Until this one says that there are so many replicas, and all of them answer and are well.

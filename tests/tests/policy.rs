@@ -1,87 +1,16 @@
 //! The tasks of Kubernetes' documentation about who may do what, with kubectl on a real server.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rcgen::{CertificateParams, DnType, KeyPair, PublicKeyData};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
+use system_tests::issuer::{AUDIENCE, Issuer};
 use system_tests::servers::Server;
 use system_tests::{Kubectl, eventually};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Somebody who signs ID tokens, with a discovery document and a key over HTTPS.
-struct Issuer {
-    url: String,
-    ca_file: PathBuf,
-    key: EcdsaKeyPair,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Issuer {
-    fn start(dir: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let tls_key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
-        let certificate = params.self_signed(&tls_key).expect("a certificate");
-        let ca_file = dir.join("issuer.crt");
-        std::fs::write(&ca_file, certificate.pem()).expect("written");
-        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(tls_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let tls = tls.expect("versions").with_no_client_auth();
-        let tls = tls.with_single_cert(vec![certificate.der().clone()], der).expect("a certificate and its key");
-
-        let pair = KeyPair::generate().expect("a key");
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der()).expect("a key");
-        // An uncompressed point: 4, 32 bytes x, 32 bytes y.
-        let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&pair.der_bytes()[range]);
-        let key_set = json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "one",
-            "x": part(1..33), "y": part(33..65)}]});
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
-        let url = format!("https://{}", listener.local_addr().expect("bound"));
-        let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
-        runtime.spawn(serve(listener, tokio_rustls::TlsAcceptor::from(Arc::new(tls)), discovery, key_set));
-        Self { url, ca_file, key, _runtime: runtime }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a token must be good while the test runs")]
-    fn token(&self, subject: &str, groups: &[&str]) -> String {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-        let claims = json!({"iss": self.url, "aud": "kubernetes", "sub": subject, "groups": groups,
-            "iat": now, "exp": now + 600});
-        let head = json!({"alg": "ES256", "typ": "JWT", "kid": "one"});
-        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(head), part(claims));
-        let signature = self.key.sign(&SystemRandom::new(), signed.as_bytes()).expect("signed");
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-}
-
-/// One request a connection.
-async fn serve(listener: tokio::net::TcpListener, tls: tokio_rustls::TlsAcceptor, discovery: Value, keys: Value) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let Ok(mut stream) = tls.accept(stream).await else { continue };
-        let mut request = vec![0; 4096];
-        let length = stream.read(&mut request).await.unwrap_or(0);
-        let body = match request[..length].starts_with(b"GET /keys ") {
-            true => keys.to_string(),
-            false => discovery.to_string(),
-        };
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", body.len());
-        // The other side may have heard enough.
-        let _ = stream.write_all(format!("{head}connection: close\r\n\r\n{body}").as_bytes()).await;
-        let _ = stream.shutdown().await;
-    }
-}
 
 struct Walk {
     server: Server,
@@ -100,7 +29,7 @@ impl Walk {
             "--oidc-issuer-url",
             &issuer.url,
             "--oidc-client-id",
-            "kubernetes",
+            AUDIENCE,
             "--oidc-ca-file",
             &issuer.ca_file.display().to_string(),
             "--oidc-username-prefix",

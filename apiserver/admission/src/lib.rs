@@ -10,6 +10,7 @@ mod notes;
 mod order;
 mod pod_security;
 mod rights;
+mod secrets;
 mod settings;
 mod signers;
 #[cfg(test)]

@@ -91,8 +91,10 @@ pub struct WebhookOptions {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Empty: no audit.
+    /// Empty: what is in `policy`.
     pub policy_file: PathBuf,
+    /// The text of a policy for where there is no file; without either there is no audit.
+    pub policy: Option<&'static str>,
     pub log: LogOptions,
     pub webhook: WebhookOptions,
 }
@@ -157,7 +159,12 @@ impl Default for WebhookOptions {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy_file: PathBuf::new(), log: LogOptions::default(), webhook: WebhookOptions::default() }
+        Self {
+            policy_file: PathBuf::new(),
+            policy: None,
+            log: LogOptions::default(),
+            webhook: WebhookOptions::default(),
+        }
     }
 }
 
@@ -306,10 +313,13 @@ impl WebhookOptions {
 }
 
 impl Options {
-    /// Whether anything would be recorded; upstream ignores backends without a policy, and a policy without backends.
-    pub fn enabled(&self) -> bool {
-        let somewhere = !self.log.path.is_empty() || !self.webhook.config_file.as_os_str().is_empty();
-        somewhere && !self.policy_file.as_os_str().is_empty()
+    /// Upstream ignores backends without a policy, and a policy without backends.
+    fn somewhere(&self) -> bool {
+        !self.log.path.is_empty() || !self.webhook.config_file.as_os_str().is_empty()
+    }
+
+    fn has_policy(&self) -> bool {
+        !self.policy_file.as_os_str().is_empty() || self.policy.is_some()
     }
 
     /// Reads the policy, checks everything that is in use, and starts the backends. `Ok(None)`: no audit. Must be
@@ -320,14 +330,14 @@ impl Options {
         now: Now,
     ) -> Result<Option<Auditor>, String> {
         self.check()?;
-        if self.policy_file.as_os_str().is_empty() {
-            if !self.log.path.is_empty() || !self.webhook.config_file.as_os_str().is_empty() {
+        if !self.has_policy() {
+            if self.somewhere() {
                 tracing::warn!("no audit policy file is given: nothing will be recorded");
             }
             return Ok(None);
         }
-        let policy = self.policy()?;
-        if !self.enabled() {
+        let policy = self.read_policy()?;
+        if !self.somewhere() {
             return Ok(None);
         }
         let mut backends = Vec::new();
@@ -341,10 +351,15 @@ impl Options {
         Ok(Some(Auditor { policy, backends, now }))
     }
 
-    fn policy(&self) -> Result<Policy, String> {
+    fn read_policy(&self) -> Result<Policy, String> {
         let file = self.policy_file.display();
-        let (policy, warnings) = Policy::load(&self.policy_file)
-            .map_err(|error| format!("loading audit policy file: {error}: from file {file}"))?;
+        let (policy, warnings) = match self.policy {
+            Some(text) if self.policy_file.as_os_str().is_empty() => {
+                Policy::read(text).map_err(|error| format!("the default audit policy: {error}"))?
+            }
+            _ => Policy::load(&self.policy_file)
+                .map_err(|error| format!("loading audit policy file: {error}: from file {file}"))?,
+        };
         for warning in warnings {
             tracing::warn!(%file, warning, "the audit policy contains errors");
         }
@@ -420,6 +435,8 @@ mod tests {
         let mut options = Options::default();
         options.log.path = folder.path().join("audit.log").display().to_string();
         assert!(options.start(no_webhook, now).expect("starts").is_none());
+        options.policy = Some("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None}]\n");
+        assert!(options.start(no_webhook, now).expect("starts").is_some(), "the policy for where there is no file");
         options.policy_file = folder.path().join("policy.yaml");
         let missing = options.start(no_webhook, now).err().expect("is missing");
         assert!(missing.starts_with("loading audit policy file: failed to read file path"), "{missing}");

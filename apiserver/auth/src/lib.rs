@@ -8,6 +8,7 @@ pub mod authz;
 pub mod config;
 pub mod outbound;
 mod replies;
+mod reviews;
 
 use std::sync::Arc;
 

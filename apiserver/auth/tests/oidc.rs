@@ -1,18 +1,16 @@
 //! ID tokens of an issuer that is there: a discovery document and a key set over HTTPS, and all that can be wrong with
 //! them.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::{self, Elsewhere, Reply, json as reply};
 use api_auth::authn::oidc::{ALGORITHMS, Oidc};
 use api_auth::authn::{Authenticator, Credentials};
 use api_auth::config::authentication::{AuthenticationConfiguration, JwtAuthenticator};
 use api_machinery::UserInfo;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{Elsewhere, Reply, json as reply};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use pki::authority::{Authority, Request};
 use serde_json::{Value, json};

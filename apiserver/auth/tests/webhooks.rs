@@ -1,18 +1,16 @@
 //! Somebody else who knows tokens, and somebody else who decides.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::common::{Elsewhere, Reply, json as reply};
 use api_auth::authn::webhook::{TokenWebhook, Version};
 use api_auth::authn::{Audiences, Authenticator, Credentials};
 use api_auth::authz::webhook::Webhook;
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_auth::config::authorization::AuthorizationConfiguration;
 use api_machinery::UserInfo;
-use common::{Elsewhere, Reply, json as reply};
 use serde_json::{Value, json};
 
 fn list(texts: &[&str]) -> Vec<String> {
@@ -42,6 +40,7 @@ async fn tokens_that_somebody_else_knows() {
             Some("good") => json!({"authenticated": true, "user": {"username": "ann", "groups": ["dev"]}}),
             Some("vault") => json!({"authenticated": true, "user": {"username": "ann"}, "audiences": ["vault"]}),
             Some("broken") => return Some(reply("{")),
+            Some("unfit") => return Some(reply(json!({"kind": "Status", "status": "Success"}))),
             _ => json!({"authenticated": false, "error": "who is that"}),
         };
         Some(reply(json!({"apiVersion": review["apiVersion"], "kind": "TokenReview", "status": status})))
@@ -71,6 +70,7 @@ async fn tokens_that_somebody_else_knows() {
     let reviewed = hook.review("vault", Audiences { wanted: &wanted, own: &own }).await.expect("an answer");
     assert_eq!(reviewed.map(|(user, fitting)| (user.name, fitting)), Some(("ann".to_owned(), list(&["vault"]))));
     assert_eq!(who(&hook, "broken").await, Err(401));
+    assert_eq!(who(&hook, "unfit").await, Err(401));
     // One that is busy is asked again; nothing is kept where that is off.
     let hook = load(Duration::ZERO);
     failures.store(1, Ordering::SeqCst);

@@ -112,9 +112,7 @@ fn decode_all(kvs: &[KeyValue]) -> Decoded {
 
 /// One object from the store, with what selectors and indexes ask of it. What is not an object is not shown, but said.
 fn decode(names: &mut Names, key: &[u8], revision: Revision, value: &[u8]) -> Option<Arc<Object>> {
-    let parsed = std::str::from_utf8(key).ok().and_then(ObjectKey::from_store_key);
-    let parsed = parsed.map(|key| ObjectKey { resource: names.shared(key.resource), ..key });
-    let object = parsed.and_then(|key| Object::from_stored(key, revision, value));
+    let object = parsed(names, key).and_then(|key| Object::from_stored(key, revision, value));
     let Some(object) = object else {
         tracing::error!(key = %String::from_utf8_lossy(key), revision, "the store holds what is not an object");
         metrics::counter!("kontiki_cache_undecodable_total").increment(1);
@@ -124,18 +122,23 @@ fn decode(names: &mut Names, key: &[u8], revision: Revision, value: &[u8]) -> Op
     Some(Arc::new(object))
 }
 
+fn parsed(names: &mut Names, key: &[u8]) -> Option<ObjectKey> {
+    let key = std::str::from_utf8(key).ok().and_then(ObjectKey::from_store_key)?;
+    Some(ObjectKey { resource: names.shared(key.resource), ..key })
+}
+
 /// The changes of a batch, by resource. `Deleted` objects are the last state with the deletion's revision.
 fn changes(names: &mut Names, events: Vec<Event>) -> HashMap<GroupResource, Vec<Change>> {
     let mut all: HashMap<GroupResource, Vec<Change>> = HashMap::new();
     for event in events {
-        let (object, change): (_, fn(Arc<Object>) -> Change) = match event {
-            Event::Put { kv, .. } => (decode(names, &kv.key, kv.mod_revision, &kv.value), Change::Put),
-            Event::Delete { kv, previous } => {
-                (decode(names, &kv.key, kv.mod_revision, &previous.value), Change::Delete)
-            }
+        let (kv, value, change): (_, _, fn(Arc<Object>) -> Change) = match &event {
+            Event::Put { kv, .. } => (kv, &kv.value, Change::Put),
+            Event::Delete { kv, previous } => (kv, &previous.value, Change::Delete),
         };
-        if let Some(object) = object {
-            all.entry(object.key.resource.clone()).or_default().push(change(object));
+        let change = decode(names, &kv.key, kv.mod_revision, value).map(change);
+        let lost = || Some(Change::Lost(parsed(names, &kv.key)?, kv.mod_revision));
+        if let Some(change) = change.or_else(lost) {
+            all.entry(change.key().resource.clone()).or_default().push(change);
         }
     }
     all

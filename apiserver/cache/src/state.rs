@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_machinery::ObjectKey;
 use store_api::Revision;
 use tokio::time::Instant;
 
@@ -29,6 +30,17 @@ pub(crate) enum Change {
     Put(Arc<Object>),
     /// The last state, with the revision of the deletion.
     Delete(Arc<Object>),
+    /// What is there since this revision cannot be read, or what was there when it was deleted.
+    Lost(ObjectKey, Revision),
+}
+
+impl Change {
+    pub(crate) fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Put(object) | Self::Delete(object) => &object.key,
+            Self::Lost(key, _) => key,
+        }
+    }
 }
 
 struct Entry {
@@ -76,7 +88,11 @@ pub(crate) struct Found {
 }
 
 fn suffix(object: &Object) -> Box<str> {
-    format!("{}/{}", object.key.namespace, object.key.name).into()
+    suffix_of(&object.key)
+}
+
+fn suffix_of(key: &ObjectKey) -> Box<str> {
+    format!("{}/{}", key.namespace, key.name).into()
 }
 
 impl State {
@@ -123,17 +139,19 @@ impl State {
         self.by_node.get(node).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Shows one change and remembers it as an event. Deleting what is not there is no event.
+    /// Shows one change and remembers it as an event. Deleting what is not there is no event. What cannot be read any
+    /// more is gone for whoever looks here: what was there before must not be taken for what is there now.
     pub(crate) fn apply(&mut self, change: Change, now: Instant) {
-        let (Change::Put(object) | Change::Delete(object)) = &change;
-        let key = suffix(object);
+        let key = suffix_of(change.key());
         let event = match change {
-            Change::Put(object) => self.put(&key, object),
-            Change::Delete(object) => match self.remove(&key, object) {
-                Some(event) => event,
-                None => return,
-            },
+            Change::Put(object) => Some(self.put(&key, object)),
+            Change::Delete(object) => self.remove(&key, object),
+            Change::Lost(_, revision) => {
+                let last = self.objects.get(&key).map(|shown| Arc::new(shown.at_revision(revision)));
+                last.and_then(|last| self.remove(&key, last))
+            }
         };
+        let Some(event) = event else { return };
         self.newest = event.revision;
         self.topics.note(&event, &key, self.end_seq());
         let entry = Entry::new(event, now);
@@ -340,6 +358,22 @@ mod tests {
         let (_, with_forms) = held(&long);
         assert!((1..=RECENT_EVENTS + 1).contains(&with_forms), "{with_forms} of {}", long.window_len());
         assert!(long.get("default", "p").expect("there").holds_forms(), "what is current keeps its forms");
+    }
+
+    #[test]
+    fn what_cannot_be_read_any_more_is_not_shown_as_it_was() {
+        let (mut state, now) = (State::new(0), Instant::now());
+        let lost = |name: &str, revision| Change::Lost(pod(name, "n", 1).key.clone(), revision);
+        state.apply(Change::Put(pod("p", "n", 1)), now);
+        state.apply(lost("p", 2), now);
+        assert!(state.get("default", "p").is_none() && state.on_node("n").is_empty());
+        state.apply(lost("p", 3), now);
+        state.apply(lost("q", 4), now);
+        state.apply(Change::Put(pod("p", "n", 5)), now);
+        let found = state.read(&Topic::All, state.seek(0).expect("kept"), |_| true).expect("kept");
+        let told: Vec<_> =
+            found.events.iter().map(|event| (event.kind, event.revision, event.object.revision)).collect();
+        assert_eq!(told, [(EventKind::Added, 1, 1), (EventKind::Deleted, 2, 2), (EventKind::Added, 5, 5)]);
     }
 
     #[test]

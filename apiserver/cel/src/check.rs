@@ -67,6 +67,23 @@ fn undeclared(expression: &IdedExpr, declared: &[&str], local: &mut Vec<String>)
     }
 }
 
+/// Whether operations are within each other more than so often.
+pub(crate) fn is_deeper(expression: &IdedExpr, most: usize) -> bool {
+    let Some(most) = most.checked_sub(1) else { return true };
+    let of = |one: &IdedExpr| is_deeper(one, most);
+    match &expression.expr {
+        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => false,
+        Expr::Select(select) => of(&select.operand),
+        Expr::Call(CallExpr { target, args, .. }) => target.as_deref().into_iter().chain(args).any(of),
+        Expr::List(list) => list.elements.iter().any(of),
+        Expr::Map(map) => entries(&map.entries).any(of),
+        Expr::Struct(made) => entries(&made.entries).any(of),
+        Expr::Comprehension(one) => {
+            [&one.iter_range, &one.accu_init, &one.loop_cond, &one.loop_step, &one.result].into_iter().any(of)
+        }
+    }
+}
+
 fn is_namespace(name: &str) -> bool {
     matches!(name, "math" | "sets" | "base64" | "optional" | "cidr" | "ip" | "format" | "jsonpatch" | "strings")
 }

@@ -19,6 +19,8 @@ pub enum PatchKind {
 pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
 /// All `copy` operations of a JSON patch together may add so many bytes, as upstream.
 pub const MAX_JSON_PATCH_COPIED_BYTES: usize = 3 * 1024 * 1024;
+/// And so much memory, which many small maps fill with little JSON: beyond upstream, whose copies are text.
+const MAX_JSON_PATCH_COPIED_MEMORY: usize = 32 * 1024 * 1024;
 
 /// Applies a patch to a current object; upstream's errors (400 malformed, 422 that does not apply, 413 too many).
 /// The result is not yet conformed: the caller does that, as for any body.
@@ -60,7 +62,7 @@ fn json(patch: &Value, current: &Value) -> Result<Value, ApiError> {
     // An operation that cannot be read is found while applying upstream, so it is no 400.
     let Patch(operations) = serde_json::from_value(patch.clone()).map_err(|_| does_not_apply())?;
     let mut object = current.clone();
-    let mut copied = 0;
+    let mut copied = Copied::default();
     for operation in &operations {
         let source = match operation {
             PatchOperation::Add(add) => Some(&add.value),
@@ -75,15 +77,62 @@ fn json(patch: &Value, current: &Value) -> Result<Value, ApiError> {
             return Err(does_not_apply());
         }
         if let (PatchOperation::Copy(_), Some(source)) = (operation, source) {
-            copied += source.to_string().len();
-            if copied > MAX_JSON_PATCH_COPIED_BYTES {
-                return Err(does_not_apply());
-            }
+            copied.add(source)?;
         }
         // The object is ours: one that stays half patched after an error is dropped.
         json_patch::patch_unsafe(&mut object, std::slice::from_ref(operation)).map_err(|_| does_not_apply())?;
     }
     Ok(object)
+}
+
+/// What all `copy` operations so far have come to.
+#[derive(Default)]
+struct Copied {
+    /// Of JSON.
+    bytes: usize,
+    memory: usize,
+}
+
+impl Copied {
+    fn add(&mut self, value: &Value) -> Result<(), ApiError> {
+        serde_json::to_writer(&mut *self, value).map_err(|_| does_not_apply())?;
+        self.count(value)
+    }
+
+    fn count(&mut self, value: &Value) -> Result<(), ApiError> {
+        // A map has room for eleven members from its first on, and a text is at least one small piece of memory.
+        const MAP: usize = 640;
+        const TEXT: usize = 16;
+        self.memory += size_of::<Value>();
+        match value {
+            Value::String(text) => self.memory += text.len().max(TEXT),
+            Value::Array(items) => items.iter().try_for_each(|item| self.count(item))?,
+            Value::Object(map) => {
+                self.memory += MAP;
+                for (key, value) in map {
+                    self.memory += size_of::<String>() + key.len().max(TEXT);
+                    self.count(value)?;
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+        if self.memory > MAX_JSON_PATCH_COPIED_MEMORY { Err(does_not_apply()) } else { Ok(()) }
+    }
+}
+
+/// Counts what would be written, until it is too much.
+impl std::io::Write for Copied {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.bytes += bytes.len();
+        if self.bytes > MAX_JSON_PATCH_COPIED_BYTES {
+            return Err(std::io::ErrorKind::QuotaExceeded.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What strict decoding finds in the operations of a JSON patch: members that no operation has.

@@ -17,8 +17,9 @@ use crate::transformers::{Transformers, Unreadable};
 
 /// Seals what is written and opens what is read, by the configuration in force.
 ///
-/// A single read of a value that does not open fails; in lists and watches it stays as it is stored, so that one
-/// such value does not take all others along. The cache shows no object for it, and says so.
+/// A single read of a value that does not open fails; in lists and watches nothing is left of it, so that one such
+/// value does not take all others along: also not of one that was never sealed, and could be read as it is. The cache
+/// shows no object for it, and says so.
 pub struct SealedStore {
     inner: DynStore,
     transformers: Arc<ArcSwap<Transformers>>,
@@ -112,7 +113,7 @@ fn open(transformers: &Transformers, kv: &mut KeyValue) -> Result<(), Unreadable
     Ok(())
 }
 
-/// Leaves what does not open as it is.
+/// Leaves nothing of what does not open.
 fn open_if_possible(transformers: &Transformers, kv: &mut KeyValue) {
     // Read without values.
     if kv.value.is_empty() {
@@ -121,6 +122,7 @@ fn open_if_possible(transformers: &Transformers, kv: &mut KeyValue) {
     if let Err(error) = open(transformers, kv) {
         metrics::counter!("kontiki_encryption_unreadable_total").increment(1);
         tracing::error!(%error, "a stored value cannot be read");
+        kv.value = Bytes::new();
     }
 }
 
@@ -293,14 +295,15 @@ mod tests {
         let below = MemStore::new().into_dyn();
         let store = SealedStore::new(below.clone(), secrets_under(&["aesgcm/0"]));
         store.txn(Txn::put(KEY, PLAIN)).await.expect("written");
-        // Somebody moves sealed bytes to another key.
+        // Somebody moves sealed bytes to another key, and writes some without a seal.
         let other = "/registry/core/secrets/default/b";
         below.txn(Txn::put(other, raw(&below, KEY).await)).await.expect("written");
+        below.txn(Txn::put("/registry/core/secrets/default/c", PLAIN)).await.expect("written");
         let error = store.get(other.as_bytes(), ReadAt::Local).await.expect_err("unreadable").to_string();
         assert!(error.contains("unable to transform key \"/registry/core/secrets/default/b\""), "{error}");
         let all = store.range(RangeRequest::prefix(b"/registry/core/secrets/", ReadAt::Local)).await.expect("read");
         assert_eq!(all.kvs[0].value, PLAIN);
-        assert!(all.kvs[1].value.starts_with(b"k8s:enc:"), "left as it is, which is no object");
+        assert!(all.kvs.len() == 3 && all.kvs[1..].iter().all(|kv| kv.value.is_empty()), "nothing is left of them");
     }
 
     #[tokio::test]

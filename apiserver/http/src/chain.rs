@@ -8,10 +8,11 @@ use std::time::Instant;
 use api_auth::authn::Credentials;
 use api_machinery::error::Result;
 use api_machinery::{ApiError, Reason, UserInfo};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{self, Trail};
@@ -60,6 +61,10 @@ pub(crate) struct Call {
     pub labels: Labels,
     /// Where it is audited.
     pub trail: Option<Arc<Trail>>,
+    /// Where it is worked on.
+    pub room: Room,
+    /// So that the bodies of all calls do not take all memory: see [`crate::body`].
+    pub _weight: Option<OwnedSemaphorePermit>,
     pub request: Request<Incoming>,
 }
 
@@ -89,8 +94,12 @@ struct Seen {
 const MAX_AUDIT_ID_BYTES: usize = 64;
 
 /// Answers any request; refusals become `Status` objects.
-pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, request: Request<Incoming>) -> Response {
+pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, mut request: Request<Incoming>) -> Response {
     let started = Instant::now();
+    if !state.compresses {
+        // Nobody is told off for asking: what is not compressed is always acceptable.
+        request.headers_mut().remove(ACCEPT_ENCODING);
+    }
     let head = request.method() == Method::HEAD;
     let audit_id = audit_id(&state, request.headers());
     let query = Query::parse(request.uri().query()).unwrap_or_default();
@@ -146,13 +155,13 @@ async fn answer(
     let deadline = options::deadline(&query);
     let may_take = *deadline.as_ref().unwrap_or(&options::REQUEST_TIMEOUT);
     let asked = Asked { info: &info, user: &user, query: &query, deadline: may_take };
-    let _room = enter(state, &asked, seen).await?;
+    let room = enter(state, &asked, &mut seen.classified).await?;
     authorize::request(authorizer, &user, &info, seen.trail.as_deref()).await?;
     seen.deprecated = deprecated::warning(&info);
 
     let long_running = info.is_long_running();
     let deadline = deadline?;
-    let call = Call { path, query, info, user, labels, trail: seen.trail.clone(), request };
+    let call = Call { path, query, info, user, labels, trail: seen.trail.clone(), room, _weight: None, request };
     let answer = dispatch(state.clone(), call);
     if long_running {
         return answer.await;
@@ -160,20 +169,31 @@ async fn answer(
     tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
-/// A place to work in, until the answer is ready; sending it is not counted.
-enum Room {
+/// A place to work in, until the answer is ready, also when nobody waits for it any more; sending it is not counted.
+pub(crate) enum Room {
     Seat { _seat: Option<Seat> },
     Bound { _seat: inflight::Seat },
 }
 
+impl Room {
+    /// Nobody waits for it.
+    pub(crate) const OUTSIDE: Self = Self::Seat { _seat: None };
+}
+
 /// Waits for room: with priority and fairness, or for one of two bounds without it.
-async fn enter(state: &State, asked: &Asked<'_>, seen: &mut Seen) -> Result<Room> {
+async fn enter(state: &State, asked: &Asked<'_>, told: &mut Option<Classified>) -> Result<Room> {
     let Some(flow) = &state.flow else {
-        return Ok(Room::Bound { _seat: state.inflight.seat(asked.info, asked.user)? });
+        return state.inflight.seat(asked.info, asked.user).map(|seat| Room::Bound { _seat: seat });
     };
     let (entered, classified) = flow.enter(state, asked).await;
-    seen.classified = classified;
-    Ok(Room::Seat { _seat: entered? })
+    *told = classified;
+    entered.map(|seat| Room::Seat { _seat: seat })
+}
+
+/// The same for a request that gave its place to others while its body was on its way.
+pub(crate) async fn enter_again(state: &State, info: &RequestInfo, user: &UserInfo, query: &Query) -> Result<Room> {
+    let asked = Asked { info, user, query, deadline: options::deadline(query)? };
+    enter(state, &asked, &mut None).await
 }
 
 /// Who asks; opens audit, also for those of whom nobody knows.

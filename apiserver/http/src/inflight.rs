@@ -1,6 +1,7 @@
 //! A bound on requests in flight, where priority and fairness is off (`--enable-priority-and-fairness=false`):
-//! upstream's `--max-requests-inflight` and `--max-mutating-requests-inflight`. What keeps the cluster alive is not counted: administrators, leases, node
-//! heartbeats and health checks; nor are watches and streams, which would fill the bound by waiting.
+//! upstream's `--max-requests-inflight` and `--max-mutating-requests-inflight`. What keeps the cluster alive is not
+//! counted: administrators, leases, node heartbeats and health checks; nor are watches and streams, which would fill
+//! the bound by waiting.
 
 use std::sync::Arc;
 
@@ -98,7 +99,8 @@ mod tests {
     fn a54_the_bound_refuses_but_not_everyone() {
         let shown = Arc::new(Shown::default());
         let max = 5;
-        let mut inflight = InFlight::new(&FlowConfig { enabled: false, max_reads: 1, max_writes: max });
+        let mut inflight =
+            InFlight::new(&FlowConfig { enabled: false, max_reads: 1, max_writes: max, ..Default::default() });
         inflight.writes.taken = Gauge::from_arc(shown.clone());
         let info = |verb: &str, group: &str, resource: &str| RequestInfo {
             is_resource: true,

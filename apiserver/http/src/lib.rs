@@ -82,6 +82,9 @@ pub struct Server {
     /// `None`: nothing is audited.
     pub audit: Option<Arc<Auditor>>,
     pub flow: FlowConfig,
+    /// Serves the connections of everybody but nodes and the control plane: those have the caller's runtime, with the
+    /// store and the leases, for themselves, however much is asked on these.
+    pub crowd: tokio::runtime::Handle,
     pub ready_checks: Vec<Box<dyn HealthCheck>>,
     pub live_checks: Vec<Box<dyn HealthCheck>>,
     /// The text of `/metrics`.

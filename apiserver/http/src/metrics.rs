@@ -6,7 +6,7 @@ use std::time::Duration;
 use api_auth::authz::Decision;
 use api_machinery::UserInfo;
 use api_registry::Registry;
-use api_schema::{Resource, Schema};
+use api_schema::{FeatureGates, Resource, Schema};
 use metrics::{counter, gauge, histogram};
 
 use crate::audit::Trail;
@@ -236,6 +236,13 @@ pub(crate) fn authorized(decision: &Decision, took: Duration) {
 pub(crate) fn build_info() {
     let labels = [("major", MAJOR), ("minor", MINOR), ("git_version", GIT_VERSION), ("compiler", "rustc")];
     gauge!("kubernetes_build_info", &labels).set(1.0);
+}
+
+/// Which features are on.
+pub(crate) fn features(gates: &FeatureGates) {
+    for (name, stage, on) in gates.all() {
+        gauge!("kubernetes_feature_enabled", "name" => name, "stage" => stage).set(f64::from(u8::from(on)));
+    }
 }
 
 /// Upstream's name of the one cluster that it stores in.

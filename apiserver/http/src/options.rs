@@ -7,7 +7,7 @@ use api_codec::decode::FieldValidation;
 use api_machinery::error::Result;
 use api_machinery::fields::FieldSelector;
 use api_machinery::labels::Selector;
-use api_machinery::{ApiError, ErrorList, GroupKind, Path, Value};
+use api_machinery::{ApiError, ErrorList, GroupKind, Path, Value, duration};
 use api_registry::{DeleteOptions, ListOptions, VersionMatch};
 
 use crate::query::Query;
@@ -73,18 +73,24 @@ pub(crate) fn resource_version(text: &str) -> Result<Option<u64>> {
     })
 }
 
+/// How a watch may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watch {
+    /// With what there is: the feature gate WatchList.
+    pub(crate) may_list: bool,
+}
+
 /// Options of a list, a watch (`watch`) or a deletecollection.
-pub(crate) fn list_parameters(query: &Query, watch: bool) -> Result<ListParameters> {
+pub(crate) fn list_parameters(query: &Query, watch: Option<Watch>) -> Result<ListParameters> {
     let label_selector = Selector::parse(query.text("labelSelector")).map_err(ApiError::bad_request)?;
     let field_selector = FieldSelector::parse(query.text("fieldSelector")).map_err(ApiError::bad_request)?;
     let limit = query.integer("limit")?.unwrap_or(0);
     let seconds = query.integer("timeoutSeconds")?.filter(|seconds| *seconds > 0);
     let send_initial_events = query.optional_flag("sendInitialEvents");
     let mut errors = ErrorList::new();
-    if watch {
-        check_watch(query, send_initial_events, &mut errors);
-    } else {
-        check_list(query, send_initial_events, &mut errors);
+    match watch {
+        Some(watch) => check_watch(query, send_initial_events, watch, &mut errors),
+        None => check_list(query, send_initial_events, &mut errors),
     }
     invalid("ListOptions", errors)?;
     let version_match = match query.text("resourceVersionMatch") {
@@ -129,11 +135,16 @@ fn check_list(query: &Query, send_initial_events: Option<bool>, errors: &mut Err
     }
 }
 
-fn check_watch(query: &Query, send_initial_events: Option<bool>, errors: &mut ErrorList) {
+fn check_watch(query: &Query, send_initial_events: Option<bool>, watch: Watch, errors: &mut ErrorList) {
     let field = Path::new(MATCH);
     let wanted = query.text(MATCH);
     if send_initial_events.is_some() && wanted != "NotOlderThan" {
         errors.forbidden(&field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if send_initial_events.is_some() && !watch.may_list {
+        let field = Path::new("sendInitialEvents");
+        errors
+            .forbidden(&field, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled");
     }
     if wanted.is_empty() {
         return;
@@ -223,7 +234,7 @@ pub(crate) fn write_parameters(query: &Query, write: Write) -> Result<WriteParam
 pub(crate) fn deadline(query: &Query) -> Result<Duration> {
     match query.text("timeout") {
         "" => Ok(REQUEST_TIMEOUT),
-        text => match go_duration(text) {
+        text => match duration::parse(text) {
             Some(Duration::ZERO) => Ok(REQUEST_TIMEOUT),
             Some(duration) => Ok(duration.min(REQUEST_TIMEOUT)),
             None => Err(ApiError::bad_request(format!(
@@ -231,33 +242,6 @@ pub(crate) fn deadline(query: &Query) -> Result<Duration> {
             ))),
         },
     }
-}
-
-/// Reads `1h2m3.5s`; negative durations and missing units are `None`.
-fn go_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut seconds = 0.0_f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let after = &rest[digits..];
-        let unit = after.find(|char: char| char.is_ascii_digit() || char == '.').unwrap_or(after.len());
-        let scale = match &after[..unit] {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number * scale;
-        rest = &after[unit..];
-    }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 /// Options of a delete.
@@ -387,7 +371,7 @@ mod tests {
             "sendInitialEvents=true",
             "limit=5&resourceVersion=0",
         ] {
-            note(&format!("list {text}"), list_parameters(&query(text), false).err());
+            note(&format!("list {text}"), list_parameters(&query(text), None).err());
         }
         for text in [
             "sendInitialEvents=true",
@@ -395,7 +379,7 @@ mod tests {
             "resourceVersionMatch=Exact&sendInitialEvents=true",
             "resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=1",
         ] {
-            note(&format!("watch {text}"), list_parameters(&query(text), true).err());
+            note(&format!("watch {text}"), list_parameters(&query(text), Some(Watch { may_list: true })).err());
         }
         for text in ["dryRun=Some", "fieldValidation=Loose", "fieldManager=a%07", "dryRun=All&fieldValidation=Strict"] {
             note(&format!("write {text}"), write_parameters(&query(text), Write::Create).err());
@@ -470,7 +454,7 @@ mod tests {
 
     #[test]
     fn read_parameters() {
-        let read = list_parameters(&query("limit=500&resourceVersion=7&timeoutSeconds=30&continue=c"), false);
+        let read = list_parameters(&query("limit=500&resourceVersion=7&timeoutSeconds=30&continue=c"), None);
         let read = read.expect("good");
         assert_eq!((read.list.limit, read.list.resource_version), (500, Some(7)));
         assert_eq!((read.timeout, read.list.continue_token.as_str()), (Some(Duration::from_secs(30)), "c"));

@@ -9,7 +9,7 @@ use api_machinery::labels::{self, Selector};
 use api_machinery::{ApiError, UserInfo};
 use http::Method;
 
-use crate::path::RequestPath;
+use crate::path::{RequestPath, percent_decode};
 use crate::query::Query;
 
 /// A request as data.
@@ -25,6 +25,8 @@ pub(crate) struct RequestInfo {
     pub namespace: String,
     pub resource: String,
     pub subresource: String,
+    /// Whether the resource stands behind a namespace in the path.
+    pub in_namespace: bool,
     /// Also set by a `metadata.name=` field selector, which authorization may then use.
     pub name: String,
     /// Whether the name is part of the path.
@@ -33,6 +35,8 @@ pub(crate) struct RequestInfo {
     pub extra_segments: usize,
     /// `/watch/` came before the resource, as before Kubernetes 1.11.
     pub watch_prefix: bool,
+    /// Whether it runs something in a pod, or reaches into one.
+    pub runs: bool,
     pub path: String,
     /// Of a list, watch or deletecollection; none where a selector cannot be read.
     pub field_selector: Vec<fields::Term>,
@@ -41,6 +45,9 @@ pub(crate) struct RequestInfo {
 
 /// The only segments after a namespace's name that are subresources of it and not resources in it.
 const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+
+/// What the paths begin with by which a kubelet runs something in a pod.
+const KUBELET_RUNS: [&str; 5] = ["exec", "attach", "portForward", "run", "cri"];
 
 fn verb_of(method: &Method) -> &'static str {
     match *method {
@@ -73,6 +80,7 @@ impl RequestInfo {
         info.version = parts[0].clone();
         info.read_resource(method, &parts[1..])?;
         info.refine_verb(query);
+        info.runs = info.is_running(path.proxy_tail.as_deref().unwrap_or(""));
         Ok(info)
     }
 
@@ -93,6 +101,7 @@ impl RequestInfo {
             self.namespace = parts[1].clone();
             if parts.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&parts[2].as_str()) {
                 parts = &parts[2..];
+                self.in_namespace = true;
             }
         }
         self.resource = parts[0].clone();
@@ -141,6 +150,19 @@ impl RequestInfo {
                 && matches!(self.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy"))
     }
 
+    /// `tail`: what follows `/proxy`, as it came.
+    fn is_running(&self, tail: &str) -> bool {
+        match (self.group.as_str(), self.resource.as_str(), self.subresource.as_str()) {
+            ("", "pods", "exec" | "attach" | "portforward") => true,
+            ("", "nodes", "proxy") => {
+                let tail = percent_decode(tail).unwrap_or_default();
+                let first = tail.trim_start_matches('/').split('/').next().unwrap_or("");
+                KUBELET_RUNS.contains(&first)
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn is_mutating(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch" | "head")
     }
@@ -184,6 +206,34 @@ mod tests {
                 "{} {}/{} ns={} {}/{} name={}",
                 info.verb, info.group, info.version, info.namespace, info.resource, info.subresource, info.name
             ),
+        }
+    }
+
+    #[test]
+    fn a19_what_runs_something_in_a_pod() {
+        let runs = |target: &str| {
+            let path = RequestPath::parse(target).expect("a good path");
+            RequestInfo::new(&Method::GET, &path, &Query::default()).expect("a good request").runs
+        };
+        for target in [
+            "/api/v1/namespaces/a/pods/p/exec",
+            "/api/v1/namespaces/a/pods/p/portforward",
+            "/api/v1/nodes/n/proxy/exec/a/p/c",
+            "/api/v1/nodes/n:10250/proxy//attach/a/p/c",
+            "/api/v1/nodes/n/proxy/%65xec/a/p/c",
+            "/api/v1/nodes/n/proxy/exec%2Fa%2Fp%2Fc",
+            "/api/v1/nodes/n/proxy/run/a/p/c",
+        ] {
+            assert!(runs(target), "{target}");
+        }
+        for target in [
+            "/api/v1/namespaces/a/pods/p/log",
+            "/api/v1/nodes/n/proxy",
+            "/api/v1/nodes/n/proxy/metrics/exec",
+            "/api/v1/nodes/n/proxy/execs",
+            "/api/v1/namespaces/a/pods/p/proxy/exec",
+        ] {
+            assert!(!runs(target), "{target}");
         }
     }
 

@@ -8,7 +8,8 @@ use api_codec::table::IncludeObject;
 use api_machinery::error::Result;
 use api_machinery::fields::FieldSelector;
 use api_machinery::{ApiError, Value, object};
-use api_registry::{Authority, Body, RequestInfo as Caller, Target, WatchOptions, Written};
+use api_registry::{Authority, Body, RequestInfo as Caller, Target, WatchOptions, Written, aside};
+use api_schema::gate;
 use http::HeaderMap;
 use http::header::USER_AGENT;
 use serde_json::json;
@@ -128,7 +129,7 @@ fn stored_fields(served: &Served, selector: FieldSelector) -> Result<FieldSelect
 
 async fn list(state: &Arc<State>, served: Served, call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::List)?;
-    let mut parameters = options::list_parameters(&call.query, false)?;
+    let mut parameters = options::list_parameters(&call.query, None)?;
     parameters.list.field_selector = stored_fields(&served, parameters.list.field_selector)?;
     let list = state.server.registry.list(&target(&served, &call, encoder.output.shape), parameters.list).await?;
     Ok(list_answer(encoder, list).await)
@@ -148,7 +149,8 @@ async fn list_answer(encoder: Encoder, list: api_registry::List) -> Response {
 
 async fn watch_resource(state: &Arc<State>, served: Served, call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::Watch)?;
-    let parameters = options::list_parameters(&call.query, true)?;
+    let may_list = state.server.registry.schema.gates().enabled(gate::WATCH_LIST);
+    let parameters = options::list_parameters(&call.query, Some(options::Watch { may_list }))?;
     let mut fields = stored_fields(&served, parameters.list.field_selector)?;
     if call.info.named_in_path {
         // `/watch/.../NAME`
@@ -213,10 +215,9 @@ fn written_answer(encoder: &Encoder, written: &Written, dry_run: bool) -> Respon
 }
 
 /// The body of a create or update, for the registry to decode.
-async fn object_body(call: &mut Call) -> Result<Body> {
+async fn object_body(state: &State, call: &mut Call) -> Result<Body> {
     let format = negotiate::body_format(call.headers())?;
-    let headers = call.request.headers().clone();
-    let bytes = body::read(&headers, call.request.body_mut()).await?;
+    let bytes = body::of_call(state, call).await?;
     if let Some(trail) = &call.trail {
         trail.sent_object(format, &bytes);
     }
@@ -261,7 +262,7 @@ async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let parameters = options::write_parameters(&call.query, Write::Create)?;
     let caller = caller(state, &call, &parameters)?;
-    let body = object_body(&mut call).await?;
+    let body = object_body(state, &mut call).await?;
     let written = match legacy_binding(state, &served, &call, &body)? {
         Some((pods, name)) => {
             let target =
@@ -295,7 +296,7 @@ async fn update(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
     let parameters = options::write_parameters(&call.query, Write::Update)?;
     let caller = caller(state, &call, &parameters)?;
-    let body = object_body(&mut call).await?;
+    let body = object_body(state, &mut call).await?;
     let written = state.server.registry.update(&caller, &target(&served, &call, Shape::Object), body).await?;
     Ok(written_answer(&encoder, &written, parameters.dry_run))
 }
@@ -306,8 +307,7 @@ async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> R
     let write = if patch == PatchBody::Apply { Write::Apply } else { Write::Patch };
     let parameters = options::write_parameters(&call.query, write)?;
     let caller = caller(state, &call, &parameters)?;
-    let headers = call.request.headers().clone();
-    let bytes = body::read(&headers, call.request.body_mut()).await?;
+    let bytes = body::of_call(state, &mut call).await?;
     if let Some(trail) = &call.trail {
         trail.sent_body(if patch == PatchBody::Apply { Format::Yaml } else { Format::Json }, &bytes);
     }
@@ -325,17 +325,16 @@ async fn patch_resource(state: &Arc<State>, served: Served, mut call: Call) -> R
 }
 
 /// `DeleteOptions` of the body, if there is one.
-async fn delete_body(call: &mut Call) -> Result<Option<Value>> {
-    let headers = call.request.headers().clone();
-    let bytes = body::read(&headers, call.request.body_mut()).await?;
+async fn delete_body(state: &State, call: &mut Call) -> Result<Option<Value>> {
+    let bytes = body::of_call(state, call).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
-    let format = negotiate::body_format(&headers)?;
+    let format = negotiate::body_format(call.headers())?;
     if let Some(trail) = &call.trail {
         trail.sent_body(format, &bytes);
     }
-    Ok(Some(decode::parse(format, &bytes)?.value))
+    Ok(Some(aside::on_bytes(bytes.len(), || decode::parse(format, &bytes))?.value))
 }
 
 fn delete_parameters(call: &Call, dry_run: bool) -> WriteParameters {
@@ -345,7 +344,7 @@ fn delete_parameters(call: &Call, dry_run: bool) -> WriteParameters {
 
 async fn delete(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::Objects)?;
-    let body = delete_body(&mut call).await?;
+    let body = delete_body(state, &mut call).await?;
     let DeleteParameters { options, dry_run, waits } = options::delete_options(&call.query, body.as_ref())?;
     let caller = caller(state, &call, &delete_parameters(&call, dry_run))?;
     let written = state.server.registry.delete(&caller, &target(&served, &call, Shape::Object), options).await?;
@@ -358,9 +357,9 @@ async fn delete(state: &Arc<State>, served: Served, mut call: Call) -> Result<Re
 
 async fn delete_collection(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let encoder = encoder(state, served, &call, Endpoint::List)?;
-    let mut parameters = options::list_parameters(&call.query, false)?;
+    let mut parameters = options::list_parameters(&call.query, None)?;
     parameters.list.field_selector = stored_fields(&served, parameters.list.field_selector)?;
-    let body = delete_body(&mut call).await?;
+    let body = delete_body(state, &mut call).await?;
     let DeleteParameters { options, dry_run, .. } = options::delete_options(&call.query, body.as_ref())?;
     let caller = caller(state, &call, &delete_parameters(&call, dry_run))?;
     let target = target(&served, &call, encoder.output.shape);

@@ -8,6 +8,7 @@ use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_machinery::error::Result;
 use api_machinery::object::str_at;
 use api_machinery::{ApiError, UserInfo, Value, object};
+use api_registry::aside;
 use serde_json::{Map, json};
 
 use crate::chain::{Call, add_warnings};
@@ -39,12 +40,12 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
     let output = review_output(&call)?;
     let parameters = options::write_parameters(&call.query, Write::Create)?;
     let format = negotiate::body_format(call.headers())?;
-    let headers = call.request.headers().clone();
-    let bytes = body::read(&headers, call.request.body_mut()).await?;
+    let bytes = body::of_call(state, &mut call).await?;
     if let Some(trail) = &call.trail {
         trail.sent_object(format, &bytes);
     }
-    let (mut review, warnings) = conformed(state, &served, format, &bytes, parameters.field_validation)?;
+    let read = || conformed(state, &served, format, &bytes, parameters.field_validation);
+    let (mut review, warnings) = aside::on_bytes(bytes.len(), read)?;
     let Some(map) = review.as_object_mut() else { return Err(ApiError::bad_request("the body is not an object")) };
     map.insert("apiVersion".to_owned(), served.resource.gv.to_string().into());
     map.insert("kind".to_owned(), served.resource.kind.as_str().into());

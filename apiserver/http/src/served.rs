@@ -54,10 +54,9 @@ impl Served {
 
 /// Cluster-scoped objects have no namespaced path, and namespaced ones are named only inside a namespace.
 fn check_scope(resource: &Resource, info: &RequestInfo) -> Result<()> {
-    let is_namespace = resource.plural == "namespaces" && resource.gv.group.is_empty();
     let wrong = match resource.namespaced {
         true => info.namespace.is_empty() && info.named_in_path,
-        false => !info.namespace.is_empty() && !is_namespace,
+        false => info.in_namespace,
     };
     if wrong { Err(ApiError::no_such_path()) } else { Ok(()) }
 }

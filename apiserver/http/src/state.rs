@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use api_schema::gate;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,15 +16,21 @@ use crate::flow::FlowControl;
 use crate::inflight::InFlight;
 use crate::openapi::OpenApi;
 use crate::slis::Slis;
-use crate::{Server, ServerConfig, metrics};
+use crate::{Server, ServerConfig, body, metrics};
 
 pub(crate) struct State {
     pub server: Server,
+    /// Whether anything is: the feature gate APIResponseCompression.
+    pub compresses: bool,
     pub discovery: Discovery,
     pub openapi: OpenApi,
     /// `None`: only the two bounds of `inflight`.
     pub flow: Option<Arc<FlowControl>>,
     pub inflight: InFlight,
+    /// Bytes of bodies that may be worked on.
+    pub bodies: Arc<Semaphore>,
+    /// Bodies that may be on their way without a seat: as many as there are seats.
+    pub slow_bodies: Semaphore,
     pub slis: Slis,
     pub backends: Backends,
     pub ids: Ids,
@@ -42,10 +50,14 @@ impl State {
         let schema = server.registry.schema;
         let backends = Backends::new(&server.config)?;
         metrics::build_info();
+        metrics::features(schema.gates());
         Ok(Arc::new(Self {
+            compresses: schema.gates().enabled(gate::API_RESPONSE_COMPRESSION),
             discovery: Discovery::new(schema, advertised(&server.config)),
             openapi: OpenApi::new(schema),
             inflight: InFlight::new(&server.flow),
+            bodies: Arc::new(Semaphore::new(body::AT_WORK_BYTES)),
+            slow_bodies: Semaphore::new(server.flow.max_reads + server.flow.max_writes),
             flow: server.flow.enabled.then(|| FlowControl::new(&server.flow, server.registry.config.clock.now())),
             slis: Slis::default(),
             backends,

@@ -1,5 +1,6 @@
 //! Watch answers: one line of JSON or one frame of protobuf per event, built by concatenating ready bytes.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use api_codec::decode::Format;
@@ -19,6 +20,44 @@ use crate::served::Encoder;
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// A frame is sent when it has grown to this (bytes); smaller ones go out at the end of each batch.
 const FRAME_BYTES: usize = 64 * 1024;
+/// Objects beyond this are sent from where they are: a thousand clients that do not read keep one copy, not each its own.
+const SHARED_BYTES: usize = 16 * 1024;
+
+/// What is to be sent, in order.
+#[derive(Default)]
+struct Frames {
+    ready: VecDeque<Bytes>,
+    open: BytesMut,
+    bytes: usize,
+}
+
+impl Frames {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.open.put_slice(bytes);
+    }
+
+    fn put_object(&mut self, object: Bytes) {
+        if object.len() <= SHARED_BYTES {
+            return self.put(&object);
+        }
+        self.bytes += object.len();
+        self.close();
+        self.ready.push_back(object);
+    }
+
+    /// Nothing more is added to the last frame. Its buffer goes with it: who waits for the next event keeps none.
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.ready.push_back(std::mem::take(&mut self.open).freeze());
+        }
+    }
+
+    fn in_one(mut self) -> Bytes {
+        self.close();
+        Vec::from(self.ready).concat().into()
+    }
+}
 
 /// Writes events; a table's columns come with its first event only, as upstream.
 pub(crate) struct EventEncoder {
@@ -32,14 +71,14 @@ impl EventEncoder {
     }
 
     /// Appends `{"type":T,"object":O}\n`, or the same in protobuf.
-    pub(crate) fn write(&mut self, item: &WatchItem, out: &mut BytesMut) {
+    fn write(&mut self, item: &WatchItem, out: &mut Frames) {
         let (name, object): (&str, Bytes) = match item {
             WatchItem::Added(object) => ("ADDED", self.object(object)),
             WatchItem::Modified(object) => ("MODIFIED", self.object(object)),
             WatchItem::Deleted(object) => ("DELETED", self.object(object)),
             WatchItem::Bookmark { revision, initial_end } => ("BOOKMARK", self.bookmark(*revision, *initial_end)),
         };
-        frame(self.encoder.output.format, name, &object, out);
+        event(self.encoder.output.format, name, object, out);
     }
 
     fn object(&mut self, object: &api_cache::Object) -> Bytes {
@@ -73,23 +112,23 @@ impl EventEncoder {
     }
 }
 
-fn frame(format: Format, name: &str, object: &[u8], out: &mut BytesMut) {
+fn event(format: Format, name: &str, object: Bytes, out: &mut Frames) {
     if format == Format::Protobuf {
-        out.put_slice(&protobuf::watch_frame(name, object));
-        return;
+        out.put(&protobuf::watch_head(name, object.len()));
+        return out.put_object(object);
     }
-    out.put_slice(b"{\"type\":\"");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\",\"object\":");
-    out.put_slice(object);
-    out.put_slice(b"}\n");
+    out.put(b"{\"type\":\"");
+    out.put(name.as_bytes());
+    out.put(b"\",\"object\":");
+    out.put_object(object);
+    out.put(b"}\n");
 }
 
 /// The last event of a watch that failed.
 fn error_frame(encoder: &Encoder, error: &ApiError) -> Bytes {
-    let mut out = BytesMut::new();
-    frame(encoder.output.format, "ERROR", &encoder.ready(&error.to_status()), &mut out);
-    out.freeze()
+    let mut out = Frames::default();
+    event(encoder.output.format, "ERROR", encoder.ready(&error.to_status()), &mut out);
+    out.in_one()
 }
 
 /// An open watch on its way to a client.
@@ -97,6 +136,7 @@ pub(crate) struct Watch {
     handle: WatchHandle,
     encoder: EventEncoder,
     pending: std::vec::IntoIter<WatchItem>,
+    frames: Frames,
     stop: CancellationToken,
     meter: WatchMeter,
     ended: bool,
@@ -105,7 +145,8 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(handle: WatchHandle, encoder: Encoder, stop: CancellationToken, meter: WatchMeter) -> Self {
         let encoder = EventEncoder::new(encoder);
-        Self { handle, encoder, pending: Vec::new().into_iter(), stop, meter, ended: false }
+        let (pending, frames) = (Vec::new().into_iter(), Frames::default());
+        Self { handle, encoder, pending, frames, stop, meter, ended: false }
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -133,26 +174,30 @@ impl Watch {
         }
     }
 
-    fn write(&mut self, out: &mut BytesMut) {
+    fn write(&mut self) {
         if let Some(item) = self.pending.next() {
-            let before = out.len();
-            self.encoder.write(&item, out);
-            self.meter.event(out.len() - before);
+            let before = self.frames.bytes;
+            self.encoder.write(&item, &mut self.frames);
+            self.meter.event(self.frames.bytes - before);
         }
     }
 
-    /// The next frame, of one event or more; `None` is the clean end.
+    /// The next frame: one event or more, or a part of a large one; `None` is the clean end.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(frame) = self.frames.ready.pop_front() {
+            return Some(frame);
+        }
         match self.fill().await {
             Ok(false) => return None,
             Ok(true) => {}
             Err(last) => return Some(last),
         }
-        let mut out = BytesMut::new();
-        while out.len() < FRAME_BYTES && self.pending.len() > 0 {
-            self.write(&mut out);
+        while self.frames.bytes < FRAME_BYTES && self.pending.len() > 0 {
+            self.write();
         }
-        Some(out.freeze())
+        self.frames.close();
+        self.frames.bytes = 0;
+        self.frames.ready.pop_front()
     }
 
     /// The same of one event. Cancel-safe.
@@ -162,9 +207,8 @@ impl Watch {
             Ok(true) => {}
             Err(last) => return Some(last),
         }
-        let mut out = BytesMut::new();
-        self.write(&mut out);
-        Some(out.freeze())
+        self.write();
+        Some(std::mem::take(&mut self.frames).in_one())
     }
 }
 

@@ -54,58 +54,6 @@ async fn a12_paths_have_one_form() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a13_namespaces_of_dots() {
-    let server = Running::start().await;
-    for namespace in ["%2e%2e", "%2e", "..", "."] {
-        for rest in ["pods", "pods/x", "secrets"] {
-            let target = format!("/api/v1/namespaces/{namespace}/{rest}");
-            let code = code_of(&server, &target, "reader").await;
-            assert!(matches!(code, 301 | 307 | 308 | 400 | 403 | 404), "{code}: {target}");
-        }
-    }
-    let answer = server.admin.get("/api/v1/namespaces/%2e%2e/pods").await;
-    assert!(matches!(answer.code, 400 | 404), "{}", answer.status());
-    let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ".."}});
-    assert_eq!(server.admin.post("/api/v1/namespaces", &body).await.code, 422);
-}
-
-/// Names of resources, namespaces and objects that begin alike are told apart.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a15_kinds_with_a_common_prefix() {
-    const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
-    const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
-    const LONGER: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default2/roles";
-    let server = Running::start().await;
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default2"}});
-    assert_eq!(server.admin.post("/api/v1/namespaces", &namespace).await.code, 201);
-    let role = json!({"metadata": {"name": "r"}});
-    let binding = json!({"metadata": {"name": "b"}, "subjects": [],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}});
-    for (target, body) in [(ROLES, &role), (LONGER, &role), (BINDINGS, &binding)] {
-        let made = server.admin.post(target, body).await;
-        assert_eq!(made.code, 201, "{}", made.text());
-    }
-    let count = async |target: &str| -> usize {
-        let list = server.admin.get(target).await.json();
-        list["items"].as_array().map_or(0, Vec::len)
-    };
-    for (target, expected) in [
-        (ROLES, 1),
-        (LONGER, 1),
-        (BINDINGS, 1),
-        ("/apis/rbac.authorization.k8s.io/v1/roles", 2),
-        ("/apis/rbac.authorization.k8s.io/v1/rolebindings", 1),
-        ("/apis/rbac.authorization.k8s.io/v1/clusterroles", 0),
-    ] {
-        assert_eq!(count(target).await, expected, "{target}");
-        assert_eq!(count(&format!("{target}?limit=500")).await, expected, "{target}, from the store");
-        let watch = format!("{target}?watch=1&timeoutSeconds=1");
-        let events = server.admin.get(&watch).await.text();
-        assert_eq!(events.lines().count(), expected, "{watch}: {events}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a49_bombs_and_depth() {
     let server = Running::start().await;
     let mut bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n".to_owned();

@@ -17,16 +17,31 @@ const PAGES: &str = "/debug/api_priority_and_fairness";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Seats of all levels together.
-const SEATS: FlowConfig = FlowConfig { enabled: true, max_reads: 6, max_writes: 4 };
+const SEATS: FlowConfig = FlowConfig { enabled: true, max_reads: 6, max_writes: 4, body_patience: PATIENCE };
+/// A body that does not come holds its seat for as long as a test takes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A server with the objects that every cluster has, and a level of one seat and three places for `storm`.
 async fn start() -> Running {
-    let running = Running::with(|server| server.flow = SEATS).await;
+    start_with(SEATS).await
+}
+
+async fn start_with(flow: FlowConfig) -> Running {
+    let running = Running::with(|server| server.flow = flow).await;
     running.registry.keep_flow_control().await.expect("the objects are made");
     running.admin.post(LEVELS, &level("storm")).await;
     assert_eq!(running.admin.post(SCHEMAS, &schema("storm", "storm")).await.code, 201);
     until(&running, "its own level", |rows| rows.iter().any(|row| row.starts_with("storm 0 true false 0 0"))).await;
-    running
+    let made = running.admin.get(&format!("{SCHEMAS}/storm")).await.json();
+    for _ in 0..1000 {
+        let list =
+            running.stranger().with("/api/v1/namespaces/default/pods", &[("authorization", "Bearer storm")]).await;
+        if made["metadata"]["uid"] == list.header("x-kubernetes-pf-flowschema-uid") {
+            return running;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the schema is not in force");
 }
 
 fn level(name: &str) -> Value {
@@ -142,6 +157,35 @@ async fn who_waits_is_served() {
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
 }
 
+/// A slow body has no seat while it is on its way, and one when it is there.
+#[tokio::test]
+async fn slow_bodies_keep_nobody_waiting() {
+    let running = start_with(FlowConfig { body_patience: Duration::from_millis(300), ..SEATS }).await;
+    let calm = |rows: &[String]| rows.iter().any(|row| row.starts_with("storm 0 true false 0 0 "));
+    let slowly = async || {
+        let stream = unfinished(&running).await;
+        storm_is(&running, 0, 1).await;
+        until(&running, "its seat is given back", calm).await;
+        stream
+    };
+    let mut slow = vec![slowly().await];
+    let bearer = [("authorization", "Bearer storm")];
+    let answer = running.stranger().with("/api/v1/namespaces/default/pods", &bearer).await;
+    assert_eq!(answer.code, 200, "{}", answer.text());
+    let mut first = slow.remove(0);
+    first.write_all(format!("}}{}", " ".repeat(998)).as_bytes()).await.expect("writes");
+    let mut words = vec![0; 12];
+    first.read_exact(&mut words).await.expect("an answer");
+    assert_eq!(words, b"HTTP/1.1 422", "what came at last is looked at");
+    // The bound on those without a seat is the number of seats.
+    for _ in 0..SEATS.max_reads + SEATS.max_writes {
+        slow.push(slowly().await);
+    }
+    let mut further = unfinished(&running).await;
+    further.read_exact(&mut words).await.expect("an answer");
+    assert_eq!(words, b"HTTP/1.1 429");
+}
+
 #[tokio::test]
 async fn answers_say_how_a_request_was_classified() {
     let running = start().await;
@@ -232,7 +276,7 @@ async fn the_objects_of_every_cluster_are_kept() {
 
 #[tokio::test]
 async fn without_it_there_are_two_bounds() {
-    let off = FlowConfig { enabled: false, max_reads: 1, max_writes: 1 };
+    let off = FlowConfig { enabled: false, max_reads: 1, max_writes: 1, body_patience: PATIENCE };
     let running = Running::with(|server| server.flow = off).await;
     let _held = unfinished(&running).await;
     let bearer = [("authorization", "Bearer storm"), JSON];

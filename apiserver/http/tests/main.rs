@@ -4,13 +4,13 @@
 mod api;
 mod apply;
 mod attacks;
-mod attacks_on_access;
 mod audit;
 mod bad_input;
 mod cases;
 mod common;
 mod flow;
 mod fuzz;
+mod gates;
 mod kubectl;
 mod list_table;
 mod protobuf;

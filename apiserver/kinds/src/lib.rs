@@ -38,22 +38,19 @@ pub trait Kind: Send + Sync {
     fn default(&self, _object: &mut Value) {}
 
     /// Before create: drop what clients may not set (status), set what the server owns.
-    /// Default: `status` is dropped when the resource has a status subresource, and in pod templates what is switched off.
+    /// Default: `status` is dropped when the resource has a status subresource.
     fn prepare_create(&self, object: &mut Value, has_status: bool) {
         if has_status && let Some(map) = object.as_object_mut() {
             map.remove("status");
         }
-        list::core_pod_gates::drop_disabled_in_templates(object, &Value::Null);
     }
 
     /// Before update through the main resource: keep what may not change silently.
-    /// Default: `status` stays as it was when the resource has a status subresource, and pod templates get nothing that is
-    /// switched off.
+    /// Default: `status` stays as it was when the resource has a status subresource.
     fn prepare_update(&self, object: &mut Value, old: &Value, has_status: bool) {
         if has_status {
             keep_field(object, old, "status");
         }
-        list::core_pod_gates::drop_disabled_in_templates(object, old);
     }
 
     /// Before update through `/status`. Default: everything but `status` (and some metadata, done by the registry) stays.

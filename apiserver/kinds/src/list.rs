@@ -108,8 +108,6 @@ pub(crate) mod core_pod_annotations;
 pub(crate) mod core_pod_cells;
 #[path = "core/pod_default.rs"]
 pub(crate) mod core_pod_default;
-#[path = "core/pod_gates.rs"]
-pub(crate) mod core_pod_gates;
 #[path = "core/pod_resize.rs"]
 pub(crate) mod core_pod_resize;
 #[path = "core/pod_resources.rs"]

@@ -119,6 +119,7 @@ impl Target {
             let name = meta::generated_name(object::generate_name(value), "bcdfg");
             object::meta_mut(value).insert("name".to_owned(), name.into());
         }
+        Schema::builtin().drop_disabled(self.resource, value, &Value::Null);
         self.kind.prepare_create(value, self.has_status());
         let mut errors = ErrorList::new();
         // Reviews have no metadata to speak of.
@@ -135,6 +136,7 @@ impl Target {
         let type_id = self.resource.type_id.expect("a resource with cases has a type");
         let mut new = apply(schema, type_id, PatchKind::Strategic, patch, old)?;
         self.decode(&mut new)?;
+        schema.drop_disabled(self.resource, &mut new, old);
         self.kind.prepare_update(&mut new, old, self.has_status());
         let mut errors = ErrorList::new();
         meta::validate_update(&new, old, &mut errors);

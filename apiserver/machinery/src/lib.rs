@@ -4,6 +4,7 @@
 //! An object is a [`serde_json::Value`] while it is worked on and bytes while it is kept.
 
 pub mod certificates;
+pub mod duration;
 pub mod error;
 pub mod fields;
 pub mod invalid;

@@ -177,6 +177,7 @@ impl Registry {
         // Before the hooks: pods of a job are found by its uid.
         metadata::set_uid(value, &ids::uid());
         scope.kind.default(value);
+        self.schema.drop_disabled(scope.resource, value, &Value::Null);
         scope.kind.prepare_create(value, scope.has_status());
         requester::record(scope, value);
         self.complete(scope.resource, value);

@@ -6,7 +6,7 @@
 
 mod allocate;
 mod apply;
-mod aside;
+pub mod aside;
 mod binding;
 mod body;
 mod bootstrap;
@@ -46,7 +46,7 @@ mod witness;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use api_admission::{Chain, Notes};
+use api_admission::{Chain, Notes, Operation};
 use api_cache::{Cache, Object};
 use api_codec::decode::{FieldValidation, Format};
 use api_codec::patch::PatchKind;
@@ -360,6 +360,15 @@ impl Registry {
         noting(self.told(info, "patch", target, done).await, &notes)
     }
 
+    /// Admits what connects to somebody else: exec, attach, portforward and proxies.
+    pub async fn connect(&self, info: &RequestInfo, target: &Target<'_>) -> Result<()> {
+        let notes = info.notes();
+        let scope = self.scope(info, target, &notes);
+        let attributes = scope.attributes(Operation::Connect, target.name, None);
+        self.admission.admit(&attributes, None, self).await?;
+        self.admission.validate(&attributes, None, self).await
+    }
+
     pub async fn delete(&self, info: &RequestInfo, target: &Target<'_>, options: DeleteOptions) -> Result<Written> {
         let notes = info.notes();
         let scope = self.scope(info, target, &notes);
@@ -400,6 +409,11 @@ impl Registry {
             return self.list_components(target, options).await;
         }
         self.list_objects(target, options).await
+    }
+
+    /// Whether a resource has nothing in a namespace, not even what a list leaves out because it cannot be read.
+    pub async fn is_empty(&self, target: &Target<'_>) -> Result<bool> {
+        self.has_none_stored(target).await
     }
 
     pub async fn watch(self: &Arc<Self>, target: &Target<'_>, options: WatchOptions) -> Result<WatchHandle> {

@@ -10,6 +10,9 @@ use api_schema::{Schema, TypeId};
 use crate::body::{self, Incoming};
 use crate::{Body, aside};
 
+/// Of an object that is refused, so much is shown.
+const MAX_SHOWN_BYTES: usize = 64 * 1024;
+
 pub(crate) struct Patch {
     kind: PatchKind,
     patch: Value,
@@ -52,16 +55,19 @@ impl Patch {
         body::claim_type(&mut value, expected)?;
         match decode::check(schema, type_id, &mut value, self.findings.clone(), validation) {
             Ok(checked) => Ok(Incoming { value, warnings: checked.warnings }),
-            Err(why) => Err(self.refused(&patched()?, &why)),
+            Err(why) => Err(self.refused(expected, &patched()?, &why)),
         }
     }
 
-    /// 422, showing what upstream's decoder had in its hands.
-    fn refused(&self, patched: &Value, why: &str) -> ApiError {
-        let shown = match self.kind {
+    /// 422, showing what upstream's decoder had in its hands; but of secrets, which upstream shows, too: refusals are
+    /// written into logs.
+    fn refused(&self, expected: &GroupVersionKind, patched: &Value, why: &str) -> ApiError {
+        let mut shown = match self.kind {
+            _ if expected.group.is_empty() && &*expected.kind == "Secret" => "<secret contents redacted>".to_owned(),
             PatchKind::Json | PatchKind::Merge => patched.to_string(),
             PatchKind::Strategic => go_text::plain(&self.patch),
         };
+        shown.truncate(shown.floor_char_boundary(MAX_SHOWN_BYTES));
         let mut errors = ErrorList::new();
         errors.invalid(&Path::new("patch"), &shown.into(), why);
         ApiError::invalid(&GroupKind { group: "".into(), kind: "".into() }, "", errors)

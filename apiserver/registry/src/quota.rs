@@ -159,15 +159,14 @@ impl Registry {
         spending: &mut Spending<'_>,
         found: Vec<Option<KeyValue>>,
     ) -> Result<bool, ApiError> {
-        let (mut changed, mut gone) = (false, false);
+        let mut changed = false;
         for ((key, revision, _), kv) in spending.raised.iter().zip(found) {
             let current = Current::from_kv(kv)?;
             changed |= current.revision != *revision;
-            gone |= current.object.is_none();
             spending.turn.learn(&key.name, current.object.map(|value| (current.revision, value)));
         }
-        if gone {
-            // The cache still shows it.
+        if changed {
+            // The cache may still show it as it was, and a turn that nobody else waits for forgets what it learned.
             self.refresh().await?;
         }
         Ok(changed)

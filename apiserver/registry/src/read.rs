@@ -117,6 +117,14 @@ impl Registry {
         Ok(reply.kv.and_then(|kv| Object::from_stored(key.clone(), kv.mod_revision, &kv.value)).map(Arc::new))
     }
 
+    /// Whether nothing is stored in a namespace: also nothing that cannot be read, which no list shows.
+    pub(crate) async fn has_none_stored(&self, target: &Target<'_>) -> Result<bool, ApiError> {
+        let prefix = format!("{}{}/", ObjectKey::resource_prefix(&target.resource.storage), target.namespace);
+        let all = RangeRequest::prefix(prefix.as_bytes(), ReadAt::Linearizable);
+        let first = RangeRequest { limit: 1, keys_only: true, count: false, ..all };
+        Ok(self.store.range(first).await.map_err(from_store)?.kvs.is_empty())
+    }
+
     pub(crate) async fn list_objects(&self, target: &Target<'_>, options: ListOptions) -> Result<List, ApiError> {
         let source = source(&options)?;
         let kind = api_kinds::of(&target.resource.storage);

@@ -224,6 +224,7 @@ impl Registry {
     /// Everything the server decides in an update.
     fn prepare_changed(&self, scope: &Scope<'_>, part: Part, value: &mut Value, old: &Value) {
         let managers = ownership::take_managers(value);
+        self.schema.drop_disabled(scope.resource, value, old);
         part.restrict(scope.kind, value, old, scope.has_status(), scope.now);
         metadata::keep_system_fields(value, old);
         ownership::put_managers(value, managers);

@@ -75,6 +75,21 @@ async fn a_thousand_creates_at_once_never_exceed_a_quota() {
     assert_eq!(used(&h, "maps").await, json!({"configmaps": "100"}));
 }
 
+/// The cache is behind what was just written, and the lost write is not the client's fault.
+#[tokio::test]
+async fn a_quota_that_was_just_changed_is_spent() {
+    let h = Harness::admitting().await;
+    prepare(&h).await;
+    limit(&h, "maps", json!({"hard": {"configmaps": "20"}}), json!({"configmaps": "0"})).await;
+    for index in 0..20 {
+        let mut quota = h.get(QUOTAS, "q/maps").await.expect("there").as_ref().clone();
+        quota["metadata"]["labels"] = json!({"changed": index.to_string()});
+        h.update(QUOTAS, "q/maps", quota).await.expect("changed");
+        assert_eq!(refusal(h.create(MAPS, "q/", map(&format!("m{index}"))).await), "ok");
+    }
+    assert_eq!(used(&h, "maps").await, json!({"configmaps": "20"}));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_spend_the_same_quota() {
     let store = MemStore::new();

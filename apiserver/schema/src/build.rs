@@ -6,18 +6,18 @@ use api_machinery::{GroupResource, GroupVersion, GroupVersionKind};
 
 use crate::runtime_config::RuntimeConfig;
 use crate::{
-    Enum, Field, Group, Holder, ListType, PatchStrategy, PrintColumn, Resource, Schema, Shape, Strategy, Subresource,
-    Type, TypeId, facts,
+    Enum, FeatureGates, Field, Group, Holder, ListType, PatchStrategy, PrintColumn, Resource, Schema, Shape, Strategy,
+    Subresource, Type, TypeId, facts, gate, gated,
 };
 
 /// A line's columns; what is missing or `-` is `None`.
-struct Line<'a>(Vec<&'a str>);
+pub(crate) struct Line<'a>(Vec<&'a str>);
 
 impl<'a> Line<'a> {
-    fn get(&self, index: usize) -> Option<&'a str> {
+    pub(crate) fn get(&self, index: usize) -> Option<&'a str> {
         self.0.get(index).copied().filter(|text| *text != "-" && !text.is_empty())
     }
-    fn text(&self, index: usize) -> &'a str {
+    pub(crate) fn text(&self, index: usize) -> &'a str {
         self.get(index).unwrap_or("")
     }
     fn list(&self, index: usize) -> Vec<String> {
@@ -33,7 +33,7 @@ fn group_name(text: &str) -> &str {
     if text == "core" { "" } else { text }
 }
 
-fn lines(table: &str) -> impl Iterator<Item = Line<'_>> {
+pub(crate) fn lines(table: &str) -> impl Iterator<Item = Line<'_>> {
     table.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(|line| Line(line.split('\t').collect()))
 }
 
@@ -252,6 +252,9 @@ fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Reso
     let kind_gv = group_version(line.text(5));
     let gvk = GroupVersionKind { group: kind_gv.group, version: kind_gv.version, kind: line.text(4).into() };
     let storage_gv = line.get(10).map_or_else(|| gv.clone(), group_version);
+    let type_id = by_gvk.get(&gvk).copied();
+    let stored =
+        GroupVersionKind { group: storage_gv.group.clone(), version: storage_gv.version.clone(), kind: gvk.kind };
     Resource {
         plural: line.text(2).to_owned(),
         singular: line.text(3).to_owned(),
@@ -261,7 +264,8 @@ fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Reso
         short_names: line.list(8),
         categories: line.list(9),
         subresources: Vec::new(),
-        type_id: by_gvk.get(&gvk).copied(),
+        type_id,
+        stored_type_id: by_gvk.get(&stored).copied().or(type_id),
         storage_version_hash: line.text(11).to_owned(),
         storage: GroupResource::new(&storage_gv.group, line.text(2)),
         storage_gv,
@@ -315,15 +319,21 @@ fn per_resource<T>(table: &str, read: impl Fn(&Line<'_>) -> T) -> HashMap<GroupR
     map
 }
 
-pub(crate) fn serving(config: &RuntimeConfig) -> Schema {
+pub(crate) fn serving(config: &RuntimeConfig, gates: FeatureGates) -> Schema {
     let raw = Types::read();
-    let types = raw.build();
+    let mut types = raw.build();
+    if !gates.enabled(gate::OPENAPI_ENUMS) {
+        types.iter_mut().flat_map(|one| &mut one.fields).for_each(|field| field.enum_values.clear());
+    }
     let by_gvk: HashMap<_, _> = types
         .iter()
         .enumerate()
         .flat_map(|(index, one)| one.gvks.iter().map(move |gvk| (gvk.clone(), TypeId(index as u32))))
         .collect();
-    let resources = resources(&by_gvk, config);
+    let mut resources = resources(&by_gvk, config);
+    if !gates.enabled(gate::STORAGE_VERSION_HASH) {
+        resources.iter_mut().for_each(|one| one.storage_version_hash.clear());
+    }
     let path = |one: &Resource| (one.gv.group.to_string(), one.gv.version.to_string(), one.plural.clone());
     let by_path = resources.iter().enumerate().map(|(index, one)| (path(one), index)).collect();
     let mut defaults: HashMap<TypeId, crate::DefaultRules> = HashMap::new();
@@ -336,6 +346,8 @@ pub(crate) fn serving(config: &RuntimeConfig) -> Schema {
     });
     Schema {
         by_name: raw.ids.clone(),
+        gated: gated::of_kinds(&types, &gates),
+        gates,
         types,
         by_gvk,
         groups: groups(&resources),

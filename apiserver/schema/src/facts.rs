@@ -47,6 +47,9 @@ pub const TYPES: &[(&str, &str)] = &[
 pub(crate) const RESOURCES: &str = include_str!("../facts/resources.tsv");
 /// Resources in versions that are off by default.
 pub(crate) const OFF: &str = include_str!("../facts/off.tsv");
+pub(crate) const FEATURE_GATES: &str = include_str!("../facts/featuregates.tsv");
+/// Fields that belong to a gate.
+pub(crate) const GATED_FIELDS: &str = include_str!("../facts/gatedfields.tsv");
 pub(crate) const GROUPS: &str = include_str!("../facts/groups.tsv");
 pub(crate) const FIELD_SELECTORS: &str = include_str!("../facts/fieldselectors.tsv");
 pub(crate) const STRATEGIES: &str = include_str!("../facts/strategies.tsv");

@@ -13,9 +13,12 @@ use api_machinery::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, Va
 mod build;
 pub mod defaults;
 pub mod facts;
+mod gated;
+mod gates;
 mod runtime_config;
 
 pub use defaults::DefaultRules;
+pub use gates::{FeatureGates, gate};
 pub use runtime_config::RuntimeConfig;
 
 /// Index of a [`Type`] in its [`Schema`].
@@ -37,6 +40,8 @@ pub struct Schema {
     columns: HashMap<GroupResource, Vec<PrintColumn>>,
     enums: HashMap<String, Enum>,
     defaults: HashMap<TypeId, DefaultRules>,
+    gates: FeatureGates,
+    gated: gated::GatedKinds,
 }
 
 /// A message: `core.v1.PodSpec`.
@@ -80,7 +85,7 @@ pub struct Field {
     pub shape: Shape,
     pub required: bool,
     pub omit_empty: bool,
-    /// Closed enum: only these values.
+    /// Closed enum: only these values; empty also where OpenAPI is not to show them.
     pub enum_values: Vec<String>,
     /// Strategic merge patch.
     pub patch: PatchStrategy,
@@ -162,6 +167,8 @@ pub struct Resource {
     pub storage: GroupResource,
     /// Version the stored bytes are in.
     pub storage_gv: GroupVersion,
+    /// The type of the kind in that version.
+    pub stored_type_id: Option<TypeId>,
 }
 
 #[derive(Clone, Debug)]
@@ -241,15 +248,27 @@ impl Schema {
     /// The facts of Kubernetes v1.36, parsed on first use. What is off by default upstream is not here.
     pub fn builtin() -> &'static Schema {
         static BUILTIN: OnceLock<Schema> = OnceLock::new();
-        BUILTIN.get_or_init(|| build::serving(&RuntimeConfig::default()))
+        BUILTIN.get_or_init(|| build::serving(&RuntimeConfig::default(), FeatureGates::default()))
     }
-    /// [`Schema::builtin`] with the versions that upstream's `--runtime-config` switches on.
+    /// [`Schema::builtin`] with the versions that upstream's `--runtime-config` and the features that its
+    /// `--feature-gates` switch on or off.
     ///
     /// # Errors
-    /// As [`RuntimeConfig::parse`].
-    pub fn serving(runtime_config: &str) -> Result<Schema, String> {
+    /// As [`RuntimeConfig::parse`] and [`FeatureGates::parse`].
+    pub fn serving(runtime_config: &str, feature_gates: &str) -> Result<Schema, String> {
         let config = RuntimeConfig::parse(runtime_config, &build::known_versions())?;
-        Ok(build::serving(&config))
+        Ok(build::serving(&config, FeatureGates::parse(feature_gates)?))
+    }
+    /// Which features are on.
+    pub fn gates(&self) -> &FeatureGates {
+        &self.gates
+    }
+    /// Drops from an object, in the version it is stored in, the fields whose gates are off; those of gates that `old`
+    /// has fields of stay.
+    pub fn drop_disabled(&self, resource: &Resource, object: &mut Value, old: &Value) {
+        if let Some(gated) = resource.stored_type_id.and_then(|id| self.gated.get(&id)) {
+            gated.drop_from(object, old);
+        }
     }
     pub fn get(&self, id: TypeId) -> &Type {
         &self.types[id.0 as usize]

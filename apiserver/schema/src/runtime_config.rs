@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_switched_on_is_served() {
         let on = |text: &str| {
-            let schema = Schema::serving(text).expect(text);
+            let schema = Schema::serving(text, "").expect(text);
             let versions = |group: &str| -> Vec<String> {
                 let group = schema.groups().iter().find(|one| one.name == group).expect("a group");
                 group.versions.clone()
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(on("api/beta,networking.k8s.io/v1beta1=false"), {
             (vec!["v1".to_owned()], vec!["v1".to_owned(), "v1beta1".to_owned()])
         });
-        let schema = Schema::serving("storage.k8s.io/v1beta1").expect("known");
+        let schema = Schema::serving("storage.k8s.io/v1beta1", "").expect("known");
         let served = schema.resource("storage.k8s.io", "v1beta1", "volumeattributesclasses").expect("it is served");
         assert_eq!(served.storage_gv.to_string(), "storage.k8s.io/v1");
         assert_eq!(&*schema.preferred(&served.storage).expect("stored").gv.version, "v1");
@@ -138,7 +138,7 @@ mod tests {
             ("api/ga=false", "cannot switch off api/ga"),
             ("resource.k8s.io/v1alpha3", "cannot switch on resource.k8s.io/v1alpha3"),
         ] {
-            let refused = Schema::serving(text).expect_err(text);
+            let refused = Schema::serving(text, "").expect_err(text);
             assert!(refused.contains(why), "{refused}");
         }
         assert_eq!(RuntimeConfig::parse("", &[]), Ok(RuntimeConfig::default()));

@@ -231,8 +231,7 @@ impl Client {
 
     async fn require_none(&self, resource: &Resource, namespace: &str) -> Result<()> {
         let place = ApiTarget { resource, namespace, name: "", subresource: "" };
-        let list = self.registry.list(&place, ListOptions { limit: 1, ..ListOptions::default() }).await?;
-        if list.objects.is_empty() {
+        if self.registry.is_empty(&place).await? {
             return Ok(());
         }
         let what = resource.group_resource();

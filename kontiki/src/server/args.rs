@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::audit::args::AuditConfiguration;
-use super::flow::FlowConfiguration;
-use crate::admission::AdmissionArgs;
+use crate::api_flags::ApiFlags;
 
 /// Run a control-plane replica: store, API server, controllers and scheduler in one process.
 #[derive(Args, Debug)]
@@ -60,21 +58,6 @@ pub(crate) struct ServerArgs {
     /// see, and may change, everything in the store
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) etcd_listen: Option<std::net::SocketAddr>,
-    /// Encrypt in the store what this EncryptionConfiguration says (the same on every replica)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) encryption_provider_config: Option<PathBuf>,
-    /// Read that file again whenever it changes
-    #[arg(long, requires = "encryption_provider_config")]
-    pub(crate) encryption_provider_config_automatic_reload: bool,
-    /// Versions to serve besides the stable ones, as upstream's flag: api/beta=true,networking.k8s.io/v1beta1=true
-    #[arg(long, value_name = "VERSIONS")]
-    pub(crate) runtime_config: Option<String>,
     #[command(flatten)]
-    pub(crate) admission: AdmissionArgs,
-    #[command(flatten)]
-    pub(crate) audit: AuditConfiguration,
-    #[command(flatten)]
-    pub(crate) flow_control: FlowConfiguration,
-    #[command(flatten)]
-    pub(crate) access: crate::access::Access,
+    pub(crate) api: ApiFlags,
 }

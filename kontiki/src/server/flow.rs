@@ -34,6 +34,7 @@ impl FlowConfiguration {
             enabled: self.enable_priority_and_fairness.unwrap_or(default.enabled),
             max_reads: self.max_requests_inflight.unwrap_or(default.max_reads),
             max_writes: self.max_mutating_requests_inflight.unwrap_or(default.max_writes),
+            ..default
         };
         if config.max_reads + config.max_writes == 0 {
             let text = "--max-requests-inflight and --max-mutating-requests-inflight must not both be 0";

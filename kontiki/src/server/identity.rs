@@ -137,6 +137,8 @@ impl Identity {
 
 pub(crate) const SERVER: &str = "apiserver";
 pub(crate) const KUBELET_CLIENT: &str = "apiserver-kubelet-client";
+/// Who API servers are to kubelets.
+pub(crate) const KUBELET_CLIENT_USER: &str = "kube-apiserver-kubelet-client";
 pub(crate) const PEER: &str = "peer";
 /// What etcd's clients are shown, and what one of them shows.
 pub(crate) const ETCD: &str = "etcd";
@@ -167,7 +169,7 @@ fn leaves(config: &ServerConfiguration) -> Result<Vec<Leaf>, Failure> {
         ..Request::default()
     };
     let kubelet = Request {
-        common_name: "kube-apiserver-kubelet-client".into(),
+        common_name: KUBELET_CLIENT_USER.into(),
         organizations: vec!["kubeadm:cluster-admins".into()],
         client: true,
         days: LEAF_DAYS,

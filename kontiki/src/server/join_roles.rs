@@ -1,5 +1,6 @@
 //! RBAC for joining and for nodes: who may call what below `/kontiki/v1/`, and what kubeadm sets up for kubelets that
-//! join by TLS bootstrap: reading `cluster-info`, making requests, having them approved.
+//! join by TLS bootstrap: reading `cluster-info`, making requests, having them approved. Standard kubelets ask here
+//! whether the API server itself may call them.
 
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ fn objects() -> Vec<(&'static str, Value)> {
             "clusterrolebindings",
             bootstrap_binding("kubeadm:node-autoapprove-certificate-rotation", SELF_NODE_CLIENT, &["system:nodes"]),
         ),
+        ("clusterrolebindings", kubelet_api_binding()),
     ]
 }
 
@@ -61,6 +63,14 @@ fn bootstrap_binding(name: &str, role: &str, groups: &[&str]) -> Value {
         groups.iter().map(|group| json!({"apiGroup": GROUP, "kind": "Group", "name": group})).collect();
     json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": name},
         "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": role}, "subjects": subjects})
+}
+
+/// What API servers may do at kubelets, and no more: in kubeadm's clusters they are admins.
+fn kubelet_api_binding() -> Value {
+    json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ClusterRoleBinding",
+        "metadata": {"name": "kontiki:kubelet-api-admin"},
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": "system:kubelet-api-admin"},
+        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": super::identity::KUBELET_CLIENT_USER}]})
 }
 
 fn cluster_info_role() -> Value {

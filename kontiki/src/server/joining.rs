@@ -158,17 +158,11 @@ mod tests {
             api_port: 6443,
             peer_port: 6444,
             etcd_listen: None,
-            encryption_provider_config: None,
-            encryption_provider_config_automatic_reload: false,
-            runtime_config: None,
             learner: false,
             replace: None,
             zone: None,
             leader_zones: Vec::new(),
-            admission: Default::default(),
-            audit: Default::default(),
-            flow_control: Default::default(),
-            access: crate::access::Access::default(),
+            api: Default::default(),
         }
     }
 

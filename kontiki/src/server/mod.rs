@@ -8,6 +8,7 @@ mod certificates;
 mod client_certificates;
 mod cluster_info;
 mod controllers;
+mod crowd;
 mod encryption;
 mod endpoints;
 mod etcd;
@@ -32,16 +33,17 @@ use std::time::Duration;
 use api_auth::authz::rbac::Rbac;
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
+use api_schema::gate;
 use store_api::{DynStore, Member};
 use store_node::{Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ServerConfiguration;
-use crate::overlay;
 use crate::prometheus::{self, Metrics};
 use crate::{Failure, raft};
 pub(crate) use admin::{AGENTS, SERVERS};
 use args::ServerArgs;
+use crowd::Crowd;
 use health::Flag;
 use identity::Identity;
 
@@ -66,15 +68,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let metrics = prometheus::install()?;
     let (mut config, joining) = setup::prepare(&args).await?;
     config.etcd_listen = args.etcd_listen.or(config.etcd_listen);
-    config.encryption_provider_config = args.encryption_provider_config.or(config.encryption_provider_config);
-    config.encryption_provider_config_automatic_reload |= args.encryption_provider_config_automatic_reload;
-    config.runtime_config = args.runtime_config.unwrap_or(config.runtime_config);
-    config.admission = config.admission.or_flags(&args.admission);
-    // Before anything is started: a name that is not known ends here.
-    config.admission.settings()?;
-    config.audit = overlay::over(&args.audit, &config.audit)?;
-    config.flow_control = overlay::over(&args.flow_control, &config.flow_control)?;
-    config.access = overlay::over(&args.access, &config.access)?.absolute()?;
+    args.api.over(&mut config)?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     let data_dir = config.data_dir.clone();
@@ -107,7 +101,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     // Before anything else: what is wrong with a policy is said at once.
     let auditor = audit::start(&config)?;
-    config.flow_control.config()?;
+    let flow = config.flow_control.config()?;
     let identity = certificates::ensure(&config, crate::now())?;
     let renewed = config.clone();
     tokio::spawn(identity::keep_fresh(move |now| certificates::ensure(&renewed, now), stop.clone()));
@@ -139,8 +133,9 @@ async fn serve(
     let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
     let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed, stop: stop.clone() };
-    let mut server = http_server(admin, &identity, &registry, deciders, bootstrapped, metrics)?;
-    server.audit = auditor;
+    let crowd = Crowd::start()?;
+    let working = Working { flow, crowd: crowd.handle(), audit: auditor, bootstrapped, metrics };
+    let server = http_server(admin, &identity, &registry, deciders, working);
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
     stop.cancel();
@@ -208,9 +203,12 @@ fn member(initial: &crate::config::InitialMember) -> Member {
 }
 
 /// What is served, for as long as the process runs.
-fn schema(runtime_config: &str) -> Result<&'static api_schema::Schema, Failure> {
+fn schema(config: &ServerConfiguration) -> Result<&'static api_schema::Schema, Failure> {
     static SERVED: std::sync::OnceLock<api_schema::Schema> = std::sync::OnceLock::new();
-    let served = api_schema::Schema::serving(runtime_config)?;
+    let served = api_schema::Schema::serving(&config.runtime_config, &config.feature_gates)?;
+    for warning in &served.gates().warnings {
+        tracing::warn!("{warning}");
+    }
     Ok(SERVED.get_or_init(|| served))
 }
 
@@ -228,8 +226,12 @@ async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result
         clock: Arc::new(WallClock),
         tokens: Arc::new(tokens),
     };
-    let admission = api_admission::Chain::new(&config.admission.settings()?)?;
-    Ok(Registry::new(schema(&config.runtime_config)?, store, cache, admission, registry))
+    let schema = schema(config)?;
+    let mut admission = api_admission::Chain::new(&config.admission.settings()?)?;
+    if !schema.gates().enabled(gate::POD_TOPOLOGY_LABELS_ADMISSION) {
+        admission.plugins.retain(|plugin| plugin.name() != "PodTopologyLabels");
+    }
+    Ok(Registry::new(schema, store, cache, admission, registry))
 }
 
 /// Makes what every cluster has. Any replica may do it; what is there already stays.
@@ -249,18 +251,27 @@ async fn bootstrap(registry: Arc<Registry>, config: ServerConfiguration, done: F
     }
 }
 
+/// What works beside the registry in the HTTP face.
+struct Working {
+    flow: api_http::FlowConfig,
+    crowd: tokio::runtime::Handle,
+    audit: Option<Arc<api_audit::Auditor>>,
+    bootstrapped: Flag,
+    metrics: Metrics,
+}
+
 fn http_server(
     admin: admin::Admin,
     identity: &Identity,
     registry: &Arc<Registry>,
     deciders: access::Deciders,
-    bootstrapped: Flag,
-    metrics: Metrics,
-) -> Result<api_http::Server, Failure> {
+    working: Working,
+) -> api_http::Server {
+    let Working { flow, crowd, audit, bootstrapped, metrics } = working;
     let config = &admin.config;
     let store: DynStore = admin.store.clone();
     let status = source(config, identity, &admin.store);
-    Ok(api_http::Server {
+    api_http::Server {
         config: api_http::ServerConfig {
             listen: config.api.listen,
             certificate: identity.certificate(identity::SERVER),
@@ -275,12 +286,13 @@ fn http_server(
         registry: registry.clone(),
         authenticator: deciders.authenticator,
         authorizer: deciders.authorizer,
-        audit: None,
-        flow: config.flow_control.config()?,
+        audit,
+        flow,
+        crowd,
         ready_checks: health::ready(&registry.cache, &store, &bootstrapped),
         live_checks: health::live(&registry.cache),
         metrics: Arc::new(move || metrics.render()),
         status: Arc::new(move || status.json()),
         admin: Some(Arc::new(admin)),
-    })
+    }
 }

@@ -15,9 +15,8 @@ use pki::authority::{Authority, Request};
 
 use super::shape::Shape;
 use crate::Failure;
-use crate::access::Access;
-use crate::admission::Admission;
 use crate::agent::real;
+use crate::api_flags::ApiFlags;
 use crate::config::{
     self, API_VERSION, AgentConfiguration, Endpoint, InitialMember, NodeConfiguration, RuntimeKind, ServerConfiguration,
 };
@@ -95,7 +94,7 @@ impl Layout {
     }
 
     /// Configuration of every replica and kubeconfigs for the admin.
-    pub(super) fn write_servers(&self, admission: &Admission, access: &Access) -> Result<(), Failure> {
+    pub(super) fn write_servers(&self, flags: &ApiFlags) -> Result<(), Failure> {
         let members: Vec<InitialMember> = self
             .replicas()
             .map(|number| InitialMember {
@@ -117,8 +116,8 @@ impl Layout {
                 (config.id, config.cluster_id) = (made.id, made.cluster_id);
                 config.initial_members = made.initial_members;
             }
-            config.admission = admission.clone();
-            config.access = access.clone();
+            flags.over(&mut config)?;
+            config.audit = config.audit.of_replica(number);
             config::write(&self.server_file(number), &config)?;
             let name = format!("admin-{number}.kubeconfig");
             write_admin(&self.authorities.cluster, &self.api_url(number), &self.dir.join(name))?;

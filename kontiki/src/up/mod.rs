@@ -25,7 +25,7 @@ use clap::{Args, ValueEnum};
 use tokio::sync::Mutex;
 
 use crate::Failure;
-use crate::admission::{Admission, AdmissionArgs};
+use crate::api_flags::ApiFlags;
 use crate::kubeconfig::Kubeconfig;
 pub(crate) use children::end_with_parent;
 use children::{Children, Program};
@@ -67,9 +67,7 @@ pub(crate) struct UpArgs {
     #[arg(long)]
     no_sample: bool,
     #[command(flatten)]
-    admission: AdmissionArgs,
-    #[command(flatten)]
-    access: crate::access::Access,
+    api: ApiFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,15 +108,14 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
 
 /// Everything before the first process. What an earlier run left is ended first: it has the ports.
 async fn prepare(args: &UpArgs, dir: &Path) -> Result<(Layout, Nodes), Failure> {
-    let admission = Admission::default().or_flags(&args.admission).absolute()?;
-    admission.settings()?;
+    args.api.check()?;
     earlier::end(dir).await;
     let shape = Shape::decide(args.replicas, args.port_base, Shape::of(dir)?)?;
     let layout = Layout::new(dir, shape)?;
     leave(&layout).await;
     let nodes = choose_nodes(args, &layout)?;
     ports::probe(&layout.ports(nodes.real.is_some()), "--port-base")?;
-    layout.write_servers(&admission, &args.access.clone().absolute()?)?;
+    layout.write_servers(&args.api)?;
     say("  certificates and configuration are in place");
     Ok((layout, nodes))
 }

@@ -298,8 +298,10 @@ fn seccomp_profile(
     Ok(match wished.map(|w| (w.type_.as_str(), w.localhost_profile.as_deref())) {
         _ if privileged => profile(ProfileType::Unconfined, ""),
         Some(("RuntimeDefault", _)) => profile(ProfileType::RuntimeDefault, ""),
-        Some(("Localhost", Some(file))) => profile(ProfileType::Localhost, &dir.join(file).display().to_string()),
-        Some(("Localhost", None)) => {
+        Some(("Localhost", Some(file))) if !file.is_empty() => {
+            profile(ProfileType::Localhost, &dir.join(file).display().to_string())
+        }
+        Some(("Localhost", _)) => {
             return Err("localhostProfile must be set if seccompProfile type is Localhost.".into());
         }
         _ => profile(ProfileType::Unconfined, ""),
@@ -368,5 +370,7 @@ mod tests {
         let wished = api::SeccompProfile { type_: "Localhost".into(), localhost_profile: Some("a/b.json".into()) };
         let profile = seccomp_profile(Path::new("/root-dir/seccomp"), false, Some(&wished)).expect("a profile");
         assert_eq!(profile.localhost_ref, "/root-dir/seccomp/a/b.json");
+        let nameless = api::SeccompProfile { localhost_profile: Some(String::new()), ..wished };
+        assert!(seccomp_profile(Path::new("/root-dir/seccomp"), false, Some(&nameless)).is_err());
     }
 }

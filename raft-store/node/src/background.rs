@@ -185,17 +185,13 @@ async fn publish_metrics(replica: Arc<Replica>) {
 }
 
 async fn stop_when_failed(replica: Arc<Replica>) {
-    let mut metrics = replica.raft.metrics();
-    loop {
-        let state = metrics.borrow_watched().running_state.clone();
-        match state {
-            Ok(()) => {}
-            Err(Fatal::Stopped) => return,
-            Err(fatal) => die(&format!("raft: {fatal}")),
-        }
-        if metrics.changed().await.is_err() {
-            return;
-        }
+    // They end with raft; all its metrics would wake this at every entry.
+    let mut rare = replica.raft.server_metrics();
+    while rare.changed().await.is_ok() {}
+    let state = replica.raft.metrics().borrow_watched().running_state.clone();
+    match state {
+        Ok(()) | Err(Fatal::Stopped) => {}
+        Err(fatal) => die(&format!("raft: {fatal}")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! openraft glue: one replica of the store.
 //!
 //! A write enters at any replica ([`propose`]), is forwarded to the leader when that is another
-//! ([`forward`]), gets into the log ([`log_store`]) of a quorum ([`peer`]), is applied in groups
+//! ([`forward`]), waits for company ([`gate`]), gets into the log ([`log_store`]) of a quorum ([`peer`]), is applied in groups
 //! ([`state_machine`]), is published to watchers ([`watch`]) and answered. A linearizable read asks for
 //! a read index ([`read_index`]), waits until it is applied ([`applied`]) and reads here.
 //!
@@ -22,6 +22,7 @@ mod errors;
 mod exchange;
 mod fence;
 mod forward;
+mod gate;
 mod history;
 mod identity;
 mod inspect;

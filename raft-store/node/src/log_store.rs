@@ -49,6 +49,7 @@ pub(crate) struct LogStore {
 struct Shared {
     log: Arc<RaftLog>,
     memory: parking_lot::Mutex<Memory>,
+    committed: writer::Committed,
     /// Until it is written, before the first promise.
     witness: parking_lot::Mutex<Option<Witness>>,
     space: Arc<Space>,
@@ -64,13 +65,14 @@ impl LogStore {
         space: Arc<Space>,
     ) -> Result<Self, StoreError> {
         let memory = memory::load(&log)?;
+        let committed = writer::Committed::default();
         let jobs = match disk {
-            None => writer::Handle::spawn(log.clone(), QUEUED_JOBS)?,
-            Some(disk) => writer::Handle::simulated(log.clone(), QUEUED_JOBS, disk),
+            None => writer::Handle::spawn(log.clone(), committed.clone(), QUEUED_JOBS)?,
+            Some(disk) => writer::Handle::simulated(log.clone(), committed.clone(), QUEUED_JOBS, disk),
         };
         let jobs = Arc::new(jobs);
         let (memory, witness) = (parking_lot::Mutex::new(memory), parking_lot::Mutex::new(witness));
-        let store = Self { shared: Arc::new(Shared { log, memory, witness, space }), jobs };
+        let store = Self { shared: Arc::new(Shared { log, memory, committed, witness, space }), jobs };
         if !store.is_pristine() {
             store.shared.testify().map_err(broken("what lies beside the data directory"))?;
         }
@@ -278,11 +280,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        match committed {
-            Some(committed) => self.submit(Job::Committed { log_id: codec::log_id_to_bytes(&committed) }).await?,
-            None => return Ok(()),
+        if let Some(committed) = committed {
+            *self.shared.committed.lock() = Some(committed);
+            self.shared.memory.lock().set_committed(Some(committed));
         }
-        self.shared.memory.lock().set_committed(committed);
         Ok(())
     }
 

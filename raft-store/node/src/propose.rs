@@ -4,17 +4,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::errors::{ClientWriteError, RaftError};
 use store_api::{MAX_TXN_BYTES, NodeId, StoreError};
 use store_core::{Command, Reply};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answers::Expected;
-use crate::codec;
 use crate::forward::Forwarded;
 use crate::replica::{PROPOSALS_KIB, Replica};
-use crate::types::LogCommand;
+use crate::{codec, gate};
 
 /// Until a write is given up.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(7);
@@ -106,13 +104,7 @@ impl Replica {
         if let Err(error) = self.room_for(command) {
             return Attempt::Failed(error);
         }
-        match timeout_at(deadline, self.raft.client_write(LogCommand(bytes))).await {
-            Ok(Ok(response)) => Attempt::Applied { index: response.log_id.index(), reply: Some(response.data.0) },
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => Attempt::NotLeader(to.leader_id),
-            Ok(Err(RaftError::APIError(error))) => Attempt::Unknown(error.to_string()),
-            Ok(Err(RaftError::Fatal(error))) => Attempt::Unknown(error.to_string()),
-            Err(_) => Attempt::Unknown("no quorum confirmed the write in time".into()),
-        }
+        gate::enter(&self.gate, &self.raft, bytes, deadline).await
     }
 
     /// Sends to the leader, together with other writes that wait.

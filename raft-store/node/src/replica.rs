@@ -15,6 +15,7 @@ use crate::NodeConfig;
 use crate::contact::Contact;
 use crate::exchange::Said;
 use crate::forward::Forwarded;
+use crate::gate::Gate;
 use crate::identity::Identity;
 use crate::log_store::LogStore;
 use crate::peer::{Peer, Peers};
@@ -43,6 +44,7 @@ pub(crate) struct Replica {
     pub(crate) barrier: mpsc::Sender<Reader>,
     pub(crate) forwards: mpsc::Sender<Forwarded>,
     pub(crate) proposals: Arc<Semaphore>,
+    pub(crate) gate: Arc<Gate>,
     /// Of requests that arrive without an id, and of nobody else.
     pub(crate) client: u128,
     pub(crate) requests: AtomicU64,

@@ -70,6 +70,7 @@ pub(crate) async fn start(config: NodeConfig, world: Arc<dyn World>) -> Result<A
         barrier,
         forwards,
         proposals: Arc::new(Semaphore::new(PROPOSALS_KIB)),
+        gate: Arc::default(),
         client,
         requests: AtomicU64::new(1),
         disk_bytes: AtomicU64::new(0),

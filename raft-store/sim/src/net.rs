@@ -187,8 +187,12 @@ impl Net {
         self.weather.delay + self.rng.number(0..self.weather.jitter.max(1))
     }
 
-    /// Sends one item of a call.
+    /// Sends one item of a call. Nothing once an end of it is gone: the order in which a process's tasks are dropped
+    /// is tokio's, by numbers that it gives tasks of all runs, and must not be seen.
     fn put(&mut self, id: u64, way: Way, item: Item) {
+        if self.calls.get(&id).is_none_or(|call| call.gone) {
+            return;
+        }
         let flight = self.fly();
         let breaks = self.weather.breaking > 0 && self.rng.number(0..400) < self.weather.breaking;
         let (now, cut) = (self.now, &self.weather.cut);

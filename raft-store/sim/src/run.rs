@@ -157,8 +157,8 @@ impl Run {
         process::begin(rng.fork());
         let shared = Shared::new(Net::new(rng.fork(), options.plant));
         let truth = Truth::new(options.plant)?;
-        let (hosts, shadows) = (BTreeMap::new(), BTreeMap::new());
-        let view = View { now: 0, hosts, shadows, truth, skewed: false };
+        let (hosts, shadows, lost) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let view = View { now: 0, hosts, shadows, lost, truth, skewed: false };
         let history = rng.once_in(2).then(|| Duration::from_millis(rng.number(1_500..6_000)));
         let settings = Settings { snapshot_entries: rng.number(16..200), history, reserve_bytes: 1 << 20 };
         let (nemesis, clients) = (Nemesis::new(rng.fork()), rng.number(2..6));

@@ -85,6 +85,8 @@ pub(crate) struct View {
     pub(crate) now: u64,
     pub(crate) hosts: BTreeMap<NodeId, HostView>,
     pub(crate) shadows: BTreeMap<NodeId, Shadow>,
+    /// What was on disks when they were wiped.
+    pub(crate) lost: BTreeMap<NodeId, Shadow>,
     pub(crate) truth: Truth,
     /// Some clock ran faster than the others.
     pub(crate) skewed: bool,
@@ -103,7 +105,8 @@ impl View {
                 self.shadows.entry(*host).or_default().restart(last);
             }
             Fact::Wiped { host } => {
-                self.shadows.remove(host);
+                let log = self.shadows.remove(host);
+                self.lost.extend(log.map(|log| (*host, log)));
             }
             _ => {}
         }

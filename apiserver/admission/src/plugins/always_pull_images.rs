@@ -11,6 +11,8 @@ pub(crate) struct AlwaysPullImages;
 
 const ALWAYS: &str = "Always";
 const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+/// The subresource that adds these to a pod; upstream does not look at it.
+const EPHEMERAL: &str = "ephemeralcontainers";
 
 #[async_trait]
 impl Plugin for AlwaysPullImages {
@@ -26,9 +28,13 @@ impl Plugin for AlwaysPullImages {
         let Some(pod) = object.filter(|pod| concerns(attributes, pod)) else { return Ok(()) };
         for list in LISTS {
             let containers = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
-            for container in containers.into_iter().flatten().filter(|container| container.is_object()) {
+            let containers = containers.into_iter().flatten().filter(|container| container.is_object());
+            for container in containers.filter(|container| is_written(attributes, list, container)) {
                 container["imagePullPolicy"] = ALWAYS.into();
             }
+        }
+        if !attributes.subresource.is_empty() {
+            return Ok(());
         }
         let volumes = pod["spec"].get_mut("volumes").and_then(Value::as_array_mut);
         let images = volumes.into_iter().flatten().filter_map(|volume| volume.get_mut("image"));
@@ -44,7 +50,7 @@ impl Plugin for AlwaysPullImages {
         _view: &dyn View,
     ) -> Result<(), ApiError> {
         let Some(pod) = object.filter(|pod| concerns(attributes, pod)) else { return Ok(()) };
-        let errors = others(pod);
+        let errors = others(attributes, pod);
         if errors.is_empty() {
             return Ok(());
         }
@@ -54,7 +60,8 @@ impl Plugin for AlwaysPullImages {
 
 /// A pod with an image that it did not have before.
 fn concerns(attributes: &Attributes<'_>, pod: &Value) -> bool {
-    if !attributes.writes("", "pods") {
+    let debugs = attributes.is_any_of("", "pods") && attributes.subresource == EPHEMERAL;
+    if !debugs && !attributes.writes("", "pods") {
         return false;
     }
     let Some(old) = attributes.old else { return true };
@@ -67,8 +74,15 @@ fn images(pod: &Value) -> impl Iterator<Item = &str> {
     containers.map(|container| object::str_at(container, "image"))
 }
 
+/// Through a subresource only ephemeral containers come, and those that are there stay as they are.
+fn is_written(attributes: &Attributes<'_>, list: &str, container: &Value) -> bool {
+    let same = |old: &Value| object::str_at(old, "name") == object::str_at(container, "name");
+    let before = attributes.old.map_or(&[][..], |old| lookup::items(old, "spec.ephemeralContainers"));
+    attributes.subresource.is_empty() || (list == LISTS[2] && !before.iter().any(same))
+}
+
 /// What is pulled otherwise.
-fn others(pod: &Value) -> ErrorList {
+fn others(attributes: &Attributes<'_>, pod: &Value) -> ErrorList {
     let (spec, mut errors) = (Path::new("spec"), ErrorList::new());
     let mut check = |at: Path, policy: &str| {
         if policy != ALWAYS {
@@ -76,12 +90,14 @@ fn others(pod: &Value) -> ErrorList {
         }
     };
     for list in LISTS {
-        for (index, container) in lookup::items(&pod["spec"], list).iter().enumerate() {
+        let containers = lookup::items(&pod["spec"], list).iter().enumerate();
+        for (index, container) in containers.filter(|(_, container)| is_written(attributes, list, container)) {
             let at = spec.child(list).index(index).child("imagePullPolicy");
             check(at, object::str_at(container, "imagePullPolicy"));
         }
     }
-    for (index, volume) in lookup::items(&pod["spec"], "volumes").iter().enumerate() {
+    let volumes = lookup::items(&pod["spec"], "volumes").iter().enumerate();
+    for (index, volume) in volumes.filter(|_| attributes.subresource.is_empty()) {
         if let Some(image) = volume.get("image").filter(|image| image.is_object()) {
             let at = spec.child("volumes").index(index).child("image").child("pullPolicy");
             check(at, object::str_at(image, "pullPolicy"));

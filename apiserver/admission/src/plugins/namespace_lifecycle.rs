@@ -29,7 +29,8 @@ impl Plugin for NamespaceLifecycle {
             return check_immortal(attributes);
         }
         let review = attributes.is_any_of("authorization.k8s.io", "localsubjectaccessreviews");
-        if attributes.namespace.is_empty() || attributes.operation == Operation::Delete || review {
+        let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
+        if attributes.namespace.is_empty() || !writes || review {
             return Ok(());
         }
         let namespace = lookup::namespace(attributes, view).await?;

@@ -1,10 +1,11 @@
-//! ServiceAccount: every pod runs as an account that exists, and gets a token of it.
+//! ServiceAccount: every pod runs as an account that exists, gets a token of it, and names no Secrets that the account
+//! keeps it from.
 
 use api_machinery::{ApiError, Value, object};
 use async_trait::async_trait;
 use serde_json::json;
 
-use crate::{Attributes, Operation, Plugin, View, lookup};
+use crate::{Attributes, Operation, Plugin, View, lookup, secrets};
 
 pub(crate) struct ServiceAccount;
 
@@ -53,15 +54,30 @@ impl Plugin for ServiceAccount {
         object: Option<&Value>,
         view: &dyn View,
     ) -> Result<(), ApiError> {
-        let Some(pod) = object.filter(|_| attributes.creates("", "pods")) else { return Ok(()) };
-        if object::annotation(pod, MIRROR).is_some() {
-            return check_mirror(attributes, pod);
+        let Some(pod) = object.filter(|_| attributes.is_any_of("", "pods")) else { return Ok(()) };
+        match (attributes.operation, attributes.subresource) {
+            (Operation::Create, "") if object::annotation(pod, MIRROR).is_some() => check_mirror(attributes, pod),
+            (Operation::Create, "") | (Operation::Update, "ephemeralcontainers") => {
+                let account = account_of(attributes, pod, view).await?;
+                check_secrets(attributes, pod, &account)
+            }
+            _ => Ok(()),
         }
-        if attributes.operation == Operation::Create {
-            account_of(attributes, pod, view).await?;
-        }
-        Ok(())
     }
+}
+
+/// Of an account that limits its pods. Those of a pod that is there already were looked at when it was made.
+fn check_secrets(attributes: &Attributes<'_>, pod: &Value, account: &Value) -> Result<(), ApiError> {
+    if !secrets::are_limited(account) {
+        return Ok(());
+    }
+    let refused = match attributes.operation {
+        Operation::Create => {
+            secrets::refused(&secrets::of_pod(pod), account).or_else(|| secrets::refused_for_images(pod, account))
+        }
+        _ => secrets::refused(&secrets::of_ephemeral(pod), account),
+    };
+    refused.map_or(Ok(()), |why| Err(attributes.forbidden(Some(pod), &why)))
 }
 
 async fn account_of(
@@ -70,6 +86,10 @@ async fn account_of(
     view: &dyn View,
 ) -> Result<std::sync::Arc<Value>, ApiError> {
     let name = object::str_at(pod, "spec.serviceAccountName");
+    if name.is_empty() {
+        let why = format!("no service account specified for pod {}/{}", attributes.namespace, object::name(pod));
+        return Err(attributes.forbidden(Some(pod), &why));
+    }
     let found = lookup::get(view, "", "serviceaccounts", attributes.namespace, name).await?;
     found.ok_or_else(|| {
         let namespace = attributes.namespace;
@@ -84,41 +104,35 @@ fn check_mirror(attributes: &Attributes<'_>, pod: &Value) -> Result<(), ApiError
     if !object::str_at(pod, "spec.serviceAccountName").is_empty() {
         return refuse("a mirror pod may not reference service accounts");
     }
-    if refers_to(pod, &["secretRef", "secretKeyRef"], "secret") {
+    if !secrets::of_pod(pod).is_empty() || !lookup::items(pod, "spec.imagePullSecrets").is_empty() {
         return refuse("a mirror pod may not reference secrets");
     }
-    if refers_to(pod, &["configMapRef", "configMapKeyRef"], "configMap") {
+    if names_config_maps(pod) {
         return refuse("a mirror pod may not reference configmaps");
     }
-    let volumes = object::at(pod, "spec.volumes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let token = |source: &Value| source.get("serviceAccountToken").is_some_and(Value::is_object);
-    if volumes.iter().flat_map(projected_sources).any(token) {
+    if lookup::items(pod, "spec.volumes").iter().flat_map(projected_sources).any(token) {
         return refuse("a mirror pod may not use ServiceAccountToken volume projections");
     }
     Ok(())
 }
 
 fn projected_sources(volume: &Value) -> &[Value] {
-    object::at(volume, "projected.sources").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    lookup::items(volume, "projected.sources")
 }
 
-/// Whether environment or volumes name a Secret or ConfigMap.
-fn refers_to(pod: &Value, in_env: &[&str], in_volumes: &str) -> bool {
-    let array =
-        |value: &Value, path: &str| object::at(value, path).and_then(Value::as_array).cloned().unwrap_or_default();
-    let set = |value: &Value, field: &str| value.get(field).is_some_and(Value::is_object);
-    let by_volume = array(pod, "spec.volumes").iter().any(|volume| {
-        set(volume, in_volumes) || projected_sources(volume).iter().any(|source| set(source, in_volumes))
+/// Whether environment or volumes name one.
+fn names_config_maps(pod: &Value) -> bool {
+    let set = |value: &Value, path: &str| object::at(value, path).is_some_and(Value::is_object);
+    let by_volume = lookup::items(pod, "spec.volumes").iter().any(|volume| {
+        set(volume, "configMap") || projected_sources(volume).iter().any(|source| set(source, "configMap"))
     });
-    let containers = ["spec.containers", "spec.initContainers"].map(|list| array(pod, list)).concat();
-    let by_env = containers.iter().any(|container| {
-        array(container, "envFrom").iter().any(|one| in_env.iter().any(|field| set(one, field)))
-            || array(container, "env")
-                .iter()
-                .filter_map(|one| one.get("valueFrom"))
-                .any(|from| in_env.iter().any(|field| set(from, field)))
-    });
-    by_volume || by_env
+    let lists = ["spec.initContainers", "spec.containers", "spec.ephemeralContainers"];
+    by_volume
+        || lists.into_iter().flat_map(|list| lookup::items(pod, list)).any(|container| {
+            lookup::items(container, "envFrom").iter().any(|one| set(one, "configMapRef"))
+                || lookup::items(container, "env").iter().any(|one| set(one, "valueFrom.configMapKeyRef"))
+        })
 }
 
 /// The pod decides, then its account, then yes.

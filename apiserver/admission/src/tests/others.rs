@@ -313,3 +313,59 @@ fn services_and_namespaces_under_plugins_that_are_off_by_default() {
     assert_eq!(create.refusal(&view, "m", Some(map)), "404 namespaces \"new\" not found", "this view does not show it");
     assert_eq!(*view.made.lock().expect("whole"), ["new"]);
 }
+
+#[test]
+fn an_account_may_limit_what_secrets_its_pods_name() {
+    let account = json!({"metadata": {"name": "a", "namespace": "t",
+        "annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}},
+        "secrets": [{"name": "own"}], "imagePullSecrets": [{"name": "pull"}]});
+    let view = Fake::ready().with("serviceaccounts", account);
+    let of = |mut spec: Value| {
+        spec["serviceAccountName"] = "a".into();
+        refused_pod(&view, spec)
+    };
+    let with_env = |list: &str, field: &str, source: Value| {
+        let mut spec = json!({"containers": [{"name": "c", "image": "i"}]});
+        spec[list] = json!([{"name": "d", "image": "i", field: [source]}]);
+        spec
+    };
+    let volume = |source: Value| json!({"volumes": [source]});
+    let key = |name: &str| json!({"name": "E", "valueFrom": {"secretKeyRef": {"name": name, "key": "k"}}});
+    let told = [
+        of(json!({})),
+        of(volume(json!({"name": "v", "secret": {"secretName": "own"}}))),
+        of(volume(json!({"name": "v", "secret": {"secretName": "other"}}))),
+        of(volume(json!({"name": "v", "projected": {"sources": [{"secret": {"name": "other"}}]}}))),
+        of(volume(json!({"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "other"}}}))),
+        of(with_env("containers", "env", key("own"))),
+        of(with_env("containers", "env", key("other"))),
+        of(with_env("initContainers", "env", key("other"))),
+        of(with_env("initContainers", "envFrom", json!({"secretRef": {"name": "other"}}))),
+        of(json!({"imagePullSecrets": [{"name": "pull"}]})),
+        of(json!({"imagePullSecrets": [{"name": "pull"}, {"name": "other"}]})),
+        refused_pod(&view, volume(json!({"name": "v", "secret": {"secretName": "other"}}))),
+    ];
+    let debug = |name: &str| {
+        let mut update = request(Operation::Update, "", "pods", "t");
+        let before = pod(json!({"serviceAccountName": "a"}));
+        (update.subresource, update.old) = ("ephemeralcontainers", Some(before));
+        let container = json!([{"name": "e", "image": "i", "envFrom": [{"secretRef": {"name": name}}]}]);
+        update.refusal(&view, "p", Some(pod(json!({"serviceAccountName": "a", "ephemeralContainers": container}))))
+    };
+    expect![[r#"
+        admitted
+        admitted
+        403 pods "p" is forbidden: volume with secret.secretName="other" is not allowed because service account a does not reference that secret
+        403 pods "p" is forbidden: volume with secret.secretName="other" is not allowed because service account a does not reference that secret
+        403 pods "p" is forbidden: volume with secret.secretName="other" is not allowed because service account a does not reference that secret
+        admitted
+        403 pods "p" is forbidden: container d with envVar E referencing secret.secretName="other" is not allowed because service account a does not reference that secret
+        403 pods "p" is forbidden: init container d with envVar E referencing secret.secretName="other" is not allowed because service account a does not reference that secret
+        403 pods "p" is forbidden: init container d with envFrom referencing secret.secretName="other" is not allowed because service account a does not reference that secret
+        admitted
+        403 pods "p" is forbidden: imagePullSecrets[1].name="other" is not allowed because service account a does not reference that imagePullSecret
+        admitted
+        admitted
+        403 pods "p" is forbidden: ephemeral container e with envFrom referencing secret.secretName="other" is not allowed because service account a does not reference that secret
+    "#]].assert_eq(&(told.into_iter().chain([debug("own"), debug("other")]).collect::<Vec<_>>().join("\n") + "\n"));
+}

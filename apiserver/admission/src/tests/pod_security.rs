@@ -71,7 +71,8 @@ fn pod_security_looks_at_everything() {
     // Ephemeral containers come by a subresource.
     let mut debug = request(Operation::Update, "", "pods", "t");
     (debug.subresource, debug.old) = ("ephemeralcontainers", Some(pod(json!({}))));
-    let told = debug.refusal(&view, "p", Some(pod(json!({"ephemeralContainers": bad}))));
+    let debugged = pod(json!({"serviceAccountName": "default", "ephemeralContainers": bad}));
+    let told = debug.refusal(&view, "p", Some(debugged));
     assert!(told.contains("violates PodSecurity \"baseline:latest\": privileged"), "{told}");
     // What does not change what matters is let through: the pod is there already.
     let old = pod(json!({"hostNetwork": true}));

@@ -2,39 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use api_cel::Expression;
+use api_cel::{Expression, Subject};
 use api_machinery::{UserInfo, Value, fields, labels, object};
 use async_trait::async_trait;
 use metrics::{counter, histogram};
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use super::{Authorizer, AuthzAttributes, Decision, Incomplete};
+use crate::config::ConfigError;
 use crate::config::authorization::Webhook as Config;
-use crate::config::{ConfigError, kubeconfig};
-use crate::outbound::{Outbound, OutboundError};
+use crate::outbound::OutboundError;
 use crate::replies::{Key, Replies};
+use crate::reviews::Reviews;
 
-/// Tries, at most; the pause before the second, growing by a half.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(500);
 /// Of all tries together: no request waits longer to be decided.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of an answer.
-const MAX_BYTES: usize = 1 << 20;
 /// Answers kept, at most, twice over: 8192 as upstream.
 const MAX_KEPT: usize = 4096;
 /// Requests whose words are longer than this are not kept (bytes), as upstream.
 const MAX_KEPT_WORDS: usize = 10_000;
-/// Reviews under way at once; more wait.
-const AT_ONCE: usize = 64;
 
 pub struct Webhook {
     name: String,
-    client: Outbound,
-    url: String,
-    bearer: Option<String>,
+    reviews: Reviews,
     api_version: String,
     /// All must hold, or it is not asked.
     conditions: Vec<Expression>,
@@ -42,28 +33,22 @@ pub struct Webhook {
     unauthorized_ttl: Duration,
     denies_on_failure: bool,
     kept: Replies<Decision>,
-    permits: Semaphore,
 }
 
 impl Webhook {
     pub fn new(name: &str, config: &Config) -> Result<Self, ConfigError> {
         let file = config.kubeconfig().ok_or_else(|| ConfigError::Invalid("kubeConfigFile is missing".to_owned()))?;
-        let target = kubeconfig::load(file)?;
+        let reviews = Reviews::load(file, config.timeout.0)?;
         let conditions = config.match_conditions().map(Expression::compile).collect::<Result<_, _>>();
-        let client = Outbound::new(&target.trust, config.timeout.0, MAX_BYTES);
-        let client = client.map_err(|error| ConfigError::Invalid(format!("{}: {error}", file.display())))?;
         Ok(Self {
             name: name.to_owned(),
-            client,
-            url: target.url,
-            bearer: target.bearer,
+            reviews,
             api_version: format!("authorization.k8s.io/{}", config.subject_access_review_version),
             conditions: conditions.map_err(ConfigError::Invalid)?,
             authorized_ttl: config.authorized_ttl().0,
             unauthorized_ttl: config.unauthorized_ttl().0,
             denies_on_failure: config.denies_on_failure(),
             kept: Replies::new(MAX_KEPT),
-            permits: Semaphore::new(AT_ONCE),
         })
     }
 
@@ -77,30 +62,7 @@ impl Webhook {
         }
         let review = json!({"apiVersion": self.api_version, "kind": "SubjectAccessReview",
             "metadata": {"creationTimestamp": null}, "spec": spec, "status": {"allowed": false}});
-        let mut pause = PAUSE;
-        for _ in 1..TRIES {
-            match self.post(&review).await {
-                Err(error) if error.is_worth_a_retry() => {}
-                done => return done,
-            }
-            tokio::time::sleep(pause).await;
-            pause = pause * 3 / 2;
-        }
-        self.post(&review).await
-    }
-
-    async fn post(&self, review: &Value) -> Result<Value, OutboundError> {
-        // Never closed.
-        let _permit = self.permits.acquire().await;
-        let started = Instant::now();
-        let answer = self.client.post(&self.url, self.bearer.as_deref(), review).await.and_then(|body| {
-            let read: Result<Value, _> = serde_json::from_slice(&body);
-            let fits = |answer: &Value| answer["kind"] == "SubjectAccessReview" && answer["status"].is_object();
-            let unfit = || OutboundError::Config(format!("{} answered no SubjectAccessReview", self.url));
-            read.ok().filter(fits).ok_or_else(unfit)
-        });
-        self.count(&answer, started.elapsed());
-        answer
+        self.reviews.post(&review, TIMEOUT, |answer, took| self.count(answer, took)).await
     }
 
     fn count(&self, answer: &Result<Value, OutboundError>, took: Duration) {
@@ -152,9 +114,9 @@ fn matches(conditions: &[Expression], asked: &AuthzAttributes) -> Result<bool, S
     if conditions.is_empty() {
         return Ok(true);
     }
-    let (request, mut failed) = (request(asked), Vec::new());
+    let (subject, mut failed) = (Subject::new("request", &request(asked)), Vec::new());
     for condition in conditions {
-        match condition.holds("request", &request) {
+        match condition.holds(&subject) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(why) => failed.push(why),
@@ -275,9 +237,7 @@ impl Authorizer for Webhook {
         if let Some(decision) = self.kept.get(&key, Instant::now()) {
             return decision;
         }
-        let asked = tokio::time::timeout(TIMEOUT, self.ask(spec)).await;
-        let late = || OutboundError::Timeout { url: self.url.clone(), seconds: TIMEOUT.as_secs() };
-        match asked.unwrap_or_else(|_| Err(late())) {
+        match self.ask(spec).await {
             Err(error) => self.failed(&error),
             Ok(answer) => {
                 let decision = read(&answer["status"]);

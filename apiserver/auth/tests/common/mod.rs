@@ -1,5 +1,4 @@
 //! Somebody else's HTTPS server on loopback, which answers what a test wants and notes what it was asked.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -137,17 +137,17 @@ fn push_field(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// One event of a watch: `event` (`ADDED`, ...) and an object in its envelope. The event itself is in no envelope, and
-/// framed by its length in four bytes, big end first.
-pub fn watch_frame(event: &str, object: &[u8]) -> Vec<u8> {
+/// What goes before an object of so many bytes in its envelope, as one event of a watch: `event` is `ADDED`, .... The
+/// event itself is in no envelope, and framed by its length in four bytes, big end first.
+pub fn watch_head(event: &str, object: usize) -> Vec<u8> {
     // WatchEvent { type = 1, object = 2: RawExtension { raw = 1 } }
-    let mut extension = Vec::with_capacity(object.len() + 8);
-    push_field(&mut extension, 1, object);
-    let mut out = Vec::with_capacity(extension.len() + event.len() + 16);
-    out.extend_from_slice(&[0; 4]);
+    let mut raw = Vec::with_capacity(8);
+    push_head(&mut raw, 1, object);
+    let mut out = vec![0; 4];
     push_field(&mut out, 1, event.as_bytes());
-    push_field(&mut out, 2, &extension);
-    let length = (out.len() - 4) as u32;
+    push_head(&mut out, 2, raw.len() + object);
+    out.extend_from_slice(&raw);
+    let length = (out.len() - 4 + object) as u32;
     out[..4].copy_from_slice(&length.to_be_bytes());
     out
 }

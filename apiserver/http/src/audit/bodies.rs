@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api_codec::decode::{self, Format};
 use api_codec::protobuf;
 use api_machinery::Value;
+use api_registry::aside;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -45,7 +46,7 @@ pub(super) async fn read(response: Response) -> (Response, Option<Value>) {
         }
     };
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let object = decoded(text(CONTENT_TYPE), text(CONTENT_ENCODING), &bytes);
+    let object = aside::on_bytes(bytes.len(), || decoded(text(CONTENT_TYPE), text(CONTENT_ENCODING), &bytes));
     (Response::from_parts(head, full(bytes)), object)
 }
 

@@ -71,7 +71,7 @@ fn begin(state: &State, peer: &Peer, head: &Head<'_>, user: Option<&UserInfo>) -
     let decision = auditor.policy.decide(&asked);
     meter::level(decision.level);
     let record = Record::open(decision, &asked, described(head, peer.address))?;
-    Some(Trail::new(auditor.clone(), record, state.trails.token(), head.info.is_long_running()))
+    Some(Trail::new(auditor.clone(), record, state.trails.token(), head.info))
 }
 
 /// Opens the trail of a request and records that it was received. 500 where that must be recorded and cannot be.

@@ -12,6 +12,7 @@ use api_auth::authz::Decision;
 use api_codec::decode::{self, Format};
 use api_machinery::error::Result;
 use api_machinery::{ApiError, UserInfo, Value};
+use api_registry::aside;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use parking_lot::Mutex;
@@ -19,6 +20,7 @@ use serde_json::json;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::bodies::{self, Wrote};
+use crate::request_info::RequestInfo;
 use crate::respond::Response;
 
 /// What upstream records of a request whose end nobody saw.
@@ -29,6 +31,8 @@ pub(crate) struct Trail {
     record: Mutex<Record>,
     /// Of a request that becomes a stream.
     long_running: bool,
+    /// What is answered to other requests is no object, and not recorded, as upstream.
+    is_resource: bool,
     ended: AtomicBool,
     panicked: AtomicBool,
     /// The server waits for trails when it stops.
@@ -36,9 +40,10 @@ pub(crate) struct Trail {
 }
 
 impl Trail {
-    pub(super) fn new(auditor: Arc<Auditor>, record: Record, open: TaskTrackerToken, long_running: bool) -> Arc<Self> {
+    pub(super) fn new(auditor: Arc<Auditor>, record: Record, open: TaskTrackerToken, info: &RequestInfo) -> Arc<Self> {
         let (ended, panicked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { auditor, record: Mutex::new(record), long_running, ended, panicked, open })
+        let (long_running, is_resource) = (info.is_long_running(), info.is_resource);
+        Arc::new(Self { auditor, record: Mutex::new(record), long_running, is_resource, ended, panicked, open })
     }
 
     /// Makes the record of a stage and hands it over. `false`: it must be kept and is not.
@@ -93,10 +98,11 @@ impl Trail {
 
     /// The object of a create or update as it was sent. What cannot be read is refused by whoever decodes it next.
     pub(crate) fn sent_object(&self, format: Format, bytes: &[u8]) {
-        let object = match self.level() >= Level::Request || format != Format::Json {
+        let whole = self.level() >= Level::Request || format != Format::Json;
+        let object = aside::on_bytes(bytes.len(), || match whole {
             true => decode::parse(format, bytes).ok().map(|parsed| parsed.value),
             false => bodies::metadata(bytes),
-        };
+        });
         if let Some(object) = object {
             self.record.lock().request_object(object);
         }
@@ -107,9 +113,11 @@ impl Trail {
         if self.level() < Level::Request || bytes.is_empty() {
             return;
         }
-        if let Ok(parsed) = decode::parse(format, bytes) {
-            self.record.lock().request_body(&parsed.value);
-        }
+        aside::on_bytes(bytes.len(), || {
+            if let Ok(parsed) = decode::parse(format, bytes) {
+                self.record.lock().request_body(&parsed.value);
+            }
+        });
     }
 
     /// Takes down what is answered. A body that is recorded is read as a whole and sent as it was.
@@ -144,7 +152,7 @@ impl Trail {
             None => ResponseStatus::code(code),
         };
         self.record.lock().status(status);
-        if self.level() < Level::RequestResponse || self.long_running {
+        if self.level() < Level::RequestResponse || self.long_running || !self.is_resource {
             return response;
         }
         let (response, object) = bodies::read(response).await;

@@ -288,7 +288,7 @@ pub(crate) async fn tunnel(
     }
     let switched = answer.headers().get(UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !switched.eq_ignore_ascii_case(protocol) {
-        return Err(bad_gateway(&address.to_string(), "it switched to another protocol"));
+        return Ok(closing(&bad_gateway(&address.to_string(), "it switched to another protocol")));
     }
     let mut response = http::Response::new(respond::full(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -323,7 +323,12 @@ async fn refused(answer: http::Response<Incoming>) -> Response {
         400..=599 => ApiError::new(code, reason_of(code), text),
         _ => ApiError::new(502, Reason::Unknown, format!("the backend answered {code} to an upgrade request")),
     };
-    let mut response = respond::error(&Output::default(), &error);
+    closing(&error)
+}
+
+/// What comes behind an upgrade that failed may not be a request: the end of the client's connection.
+fn closing(error: &ApiError) -> Response {
+    let mut response = respond::error(&Output::default(), error);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -47,7 +47,8 @@ fn refusal(code: u16, text: String, pod: &Value) -> ApiError {
             ApiError::new(404, backend::reason_of(404), if text.is_empty() { message } else { text })
         }
         300..=399 => ApiError::new(502, backend::reason_of(502), "the kubelet answered with a redirect"),
-        _ => ApiError::new(code, backend::reason_of(code), text),
+        _ if (400..600).contains(&code) => ApiError::new(code, backend::reason_of(code), text),
+        _ => ApiError::new(502, backend::reason_of(502), format!("the kubelet answered {code}")),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use api_machinery::error::Result;
 use api_machinery::{ApiError, GroupResource, ObjectKey, Value};
-use api_registry::Target;
+use api_registry::{Authority, RequestInfo as Caller, Target};
 
 use crate::chain::Call;
 use crate::request_info::RequestInfo;
@@ -29,12 +29,26 @@ pub(crate) fn is_connect(info: &RequestInfo) -> bool {
 }
 
 pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response> {
+    admit(state, &call).await?;
     match (call.info.resource.as_str(), call.info.subresource.as_str()) {
         ("pods", "log") => log::respond(state, call).await,
         ("pods", "exec" | "attach" | "portforward") => streams::respond(state, call).await,
         ("nodes" | "pods" | "services", "proxy") => proxy::respond(state, call).await,
         _ => Err(method_not_allowed()),
     }
+}
+
+/// As upstream: reading a log is no connection.
+async fn admit(state: &State, call: &Call) -> Result<()> {
+    let (registry, info) = (&state.server.registry, &call.info);
+    if info.subresource == "log" {
+        return Ok(());
+    }
+    let resource = registry.schema.resource("", "v1", &info.resource).ok_or_else(ApiError::no_such_path)?;
+    let authority = Some(Authority(state.server.authorizer.clone()));
+    let caller = Caller { user: call.user.clone(), authority, ..Caller::default() };
+    let target = Target { resource, namespace: &info.namespace, name: &info.name, subresource: &info.subresource };
+    registry.connect(&caller, &target).await
 }
 
 /// The pod of a request, as it is now.

@@ -49,6 +49,9 @@ pub(crate) async fn respond(state: &Arc<State>, call: Call) -> Result<Response> 
     if answer.status().is_redirection() && transport == Transport::Kubelet {
         return Err(ApiError::new(502, Reason::Unknown, "the kubelet answered with a redirect"));
     }
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ApiError::new(502, Reason::Unknown, "the backend switched to a protocol that nobody asked for"));
+    }
     let (mut head, body) = answer.into_parts();
     headers::strip_hop_by_hop(&mut head.headers);
     rewrite_location(&mut head.headers, &base);

@@ -38,12 +38,15 @@ pub struct FlowConfig {
     /// Together the seats of all priority levels.
     pub max_reads: usize,
     pub max_writes: usize,
+    /// A body that is on its way for longer than this gives its seat to others until it is there. (Upstream's waits in
+    /// its seat, so that slow clients can take all of a level.)
+    pub body_patience: Duration,
 }
 
 impl Default for FlowConfig {
-    /// Upstream's.
+    /// Upstream's numbers.
     fn default() -> Self {
-        Self { enabled: true, max_reads: 400, max_writes: 200 }
+        Self { enabled: true, max_reads: 400, max_writes: 200, body_patience: Duration::from_millis(250) }
     }
 }
 

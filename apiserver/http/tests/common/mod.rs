@@ -9,7 +9,7 @@ use api_auth::authn::x509::X509;
 use api_auth::authn::{Anonymous, Authenticator, Credentials, Union};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_cache::{Cache, CacheConfig};
-use api_http::{FrontProxyConfig, HealthCheck, Server, ServerConfig};
+use api_http::{HealthCheck, Server, ServerConfig};
 use api_machinery::{ApiError, UserInfo};
 use api_registry::{Body, Clock, Registry, RegistryConfig, RequestInfo as Caller, Target};
 use api_schema::Schema;
@@ -139,20 +139,6 @@ async fn make_namespace(registry: &Registry) {
     created.expect("the namespace is made");
 }
 
-/// Who is who and who may do what.
-pub(crate) struct Deciders {
-    pub authenticator: Arc<dyn Authenticator>,
-    pub authorizer: Arc<dyn Authorizer>,
-    pub front_proxy: Option<FrontProxyConfig>,
-}
-
-/// Those of the tests that are about something else.
-fn known(_: &Arc<Registry>, _: &Path) -> Deciders {
-    let methods: Vec<Box<dyn Authenticator>> = vec![Box::new(X509), Box::new(Tokens)];
-    let authenticator = Arc::new(Union { methods, anonymous: Anonymous::everywhere() });
-    Deciders { authenticator, authorizer: Arc::new(Rules), front_proxy: None }
-}
-
 impl Running {
     pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
@@ -160,31 +146,26 @@ impl Running {
 
     /// Started as `change` wants it.
     pub(crate) async fn with(change: impl FnOnce(&mut Server)) -> Self {
-        Self::of(Schema::builtin(), Chain { plugins: Vec::new() }, known, change).await
+        Self::of(Schema::builtin(), Chain { plugins: Vec::new() }, change).await
     }
 
     /// With these admission plugins.
     pub(crate) async fn admitting(admission: Chain) -> Self {
-        Self::of(Schema::builtin(), admission, known, |_| {}).await
+        Self::of(Schema::builtin(), admission, |_| {}).await
     }
 
     /// Serves what a `--runtime-config` switches on.
     pub(crate) async fn serving(runtime_config: &str) -> Self {
-        let schema = Schema::serving(runtime_config).expect("it can be served");
-        Self::of(Box::leak(Box::new(schema)), Chain { plugins: Vec::new() }, known, |_| {}).await
+        Self::featuring(runtime_config, "").await
     }
 
-    /// `make` is given the registry and a directory to write to.
-    pub(crate) async fn start_with(make: impl FnOnce(&Arc<Registry>, &Path) -> Deciders) -> Self {
-        Self::of(Schema::builtin(), Chain { plugins: Vec::new() }, make, |_| {}).await
+    /// The same, with what `--feature-gates` switches.
+    pub(crate) async fn featuring(runtime_config: &str, feature_gates: &str) -> Self {
+        let schema = Schema::serving(runtime_config, feature_gates).expect("it can be served");
+        Self::of(Box::leak(Box::new(schema)), Chain { plugins: Vec::new() }, |_| {}).await
     }
 
-    async fn of(
-        schema: &'static Schema,
-        admission: Chain,
-        make: impl FnOnce(&Arc<Registry>, &Path) -> Deciders,
-        change: impl FnOnce(&mut Server),
-    ) -> Self {
+    async fn of(schema: &'static Schema, admission: Chain, change: impl FnOnce(&mut Server)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = MemStore::new();
         let registry = registry_serving(schema, dir.path(), store.clone(), admission).await;
@@ -205,13 +186,13 @@ impl Running {
         let (own, admin, kubelet) =
             (issue("server", "", true), issue("admin", "system:masters", false), issue("kubelet", "", true));
         let ca_file = write(dir.path(), "ca.crt", ca.certificate_pem());
-        let Deciders { authenticator, authorizer, front_proxy } = make(&registry, dir.path());
+        let methods: Vec<Box<dyn Authenticator>> = vec![Box::new(X509), Box::new(Tokens)];
         let config = ServerConfig {
             listen: "127.0.0.1:0".parse().expect("an address"),
             certificate: write(dir.path(), "server.crt", &own.certificate_pem),
             key: write(dir.path(), "server.key", &own.key_pem),
             client_ca: ca_file.clone(),
-            front_proxy,
+            front_proxy: None,
             kubelet_client_certificate: write(dir.path(), "client.crt", &admin.certificate_pem),
             kubelet_client_key: write(dir.path(), "client.key", &admin.key_pem),
             kubelet_ca: ca_file.clone(),
@@ -223,10 +204,11 @@ impl Running {
         let mut server = Server {
             config,
             registry: registry.clone(),
-            authenticator,
-            authorizer,
+            authenticator: Arc::new(Union { methods, anonymous: Anonymous::everywhere() }),
+            authorizer: Arc::new(Rules),
             audit: None,
             flow: api_http::FlowConfig::default(),
+            crowd: tokio::runtime::Handle::current(),
             ready_checks: vec![Box::new(Check)],
             live_checks: vec![Box::new(Check)],
             metrics: Arc::new(|| "up 1\n".to_owned()),

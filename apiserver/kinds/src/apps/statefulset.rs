@@ -37,16 +37,6 @@ impl Kind for StatefulSet {
             object["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = 0.into();
         }
     }
-    fn prepare_create(&self, object: &mut Value, _has_status: bool) {
-        if let Some(map) = object.as_object_mut() {
-            map.remove("status");
-        }
-        drop_disabled(object, &Value::Null);
-    }
-    fn prepare_update(&self, object: &mut Value, old: &Value, _has_status: bool) {
-        crate::keep_field(object, old, "status");
-        drop_disabled(object, old);
-    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
@@ -110,16 +100,6 @@ impl Kind for StatefulSet {
     }
     fn scale(&self) -> Option<ScalePaths> {
         Some(workload::SCALE)
-    }
-}
-
-/// MaxUnavailableStatefulSet is off; what is stored stays.
-fn drop_disabled(object: &mut Value, old: &Value) {
-    let kept = !child(old, "spec.updateStrategy.rollingUpdate.maxUnavailable").is_null();
-    if let Some(rolling) = object.pointer_mut("/spec/updateStrategy/rollingUpdate").and_then(Value::as_object_mut)
-        && !kept
-    {
-        rolling.remove("maxUnavailable");
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 use crate::at::{At, child, is_empty};
 use crate::list::{
     apps_workload as workload, batch_job_spec as job_spec, batch_job_status as job_status,
-    batch_job_update as job_update, core_pod_gates as pod_gates,
+    batch_job_update as job_update,
 };
 use crate::{Kind, cells, selectors};
 
@@ -39,7 +39,6 @@ impl Kind for Job {
         if let Some(map) = object.as_object_mut() {
             map.remove("status");
         }
-        pod_gates::drop_disabled_in_templates(object, &Value::Null);
         generate_selector(object);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::Kind;
 use crate::at::{At, child, same};
 use crate::list::{
-    core_affinity, core_pod_annotations, core_pod_cells, core_pod_default, core_pod_gates, core_pod_resize,
-    core_pod_spec, core_pod_status, core_pod_update, core_qos,
+    core_affinity, core_pod_annotations, core_pod_cells, core_pod_default, core_pod_resize, core_pod_spec,
+    core_pod_status, core_pod_update, core_qos,
 };
 
 pub(crate) struct Pod;
@@ -28,7 +28,6 @@ impl Kind for Pod {
         }
     }
     fn prepare_create(&self, object: &mut Value, _has_status: bool) {
-        core_pod_gates::drop_disabled(&mut object["spec"], &Value::Null);
         core_affinity::merge_label_keys(object);
         let class = core_qos::class(child(object, "spec"));
         object["status"] = json!({"phase": "Pending", "qosClass": class});
@@ -44,11 +43,6 @@ impl Kind for Pod {
         if object::resource_version(object).is_empty() {
             validate_new(&root, errors);
         }
-    }
-    /// As stored, with what the gates allow.
-    fn prepare_update(&self, object: &mut Value, old: &Value, _has_status: bool) {
-        crate::keep_field(object, old, "status");
-        core_pod_gates::drop_disabled(&mut object["spec"], child(old, "spec"));
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         core_pod_update::validate(object, old, errors);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, IMMUTABLE, child, is_empty};
+use crate::list::core_pod_update;
 use crate::{cells, formats};
 
 /// Largest user or group id.
@@ -37,6 +38,7 @@ pub(crate) fn prepare(object: &mut Value, old: &Value) {
 pub(crate) fn validate(object: &Value, old: &Value, errors: &mut ErrorList) {
     let root = At::root(object);
     let (spec, status) = (root.field("spec"), root.field("status"));
+    core_pod_update::validate_annotations(&root, old, errors);
     for condition in status.field("conditions").items() {
         condition.field("observedGeneration").at_least(errors, 0, NOT_NEGATIVE);
         let kind = condition.field("type");

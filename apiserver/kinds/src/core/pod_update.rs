@@ -43,7 +43,7 @@ pub(crate) fn validate(object: &Value, old: &Value, errors: &mut ErrorList) {
 }
 
 /// Those that are read when a pod starts stay; all are looked at once more, as upstream does.
-fn validate_annotations(root: &At<'_>, old: &Value, errors: &mut ErrorList) {
+pub(crate) fn validate_annotations(root: &At<'_>, old: &Value, errors: &mut ErrorList) {
     let notes = root.field("metadata.annotations");
     let before = child(old, "metadata.annotations");
     let fixed = |key: &str| match key {

@@ -4,20 +4,30 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api_audit::options::{BatchOptions, LogOptions, Options, TruncateOptions, WebhookOptions};
+use api_machinery::duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 
-/// What is absent has upstream's default.
+/// What is recorded where no policy is named.
+const DEFAULT_POLICY: &str = include_str!("../../../../deploy/audit-policy.yaml");
+/// The log where none is named, in the data directory: at most ten files of 100 MB beside the one in use, a month long.
+const DEFAULT_LOG: &str = "audit/audit.log";
+const DEFAULT_LOG_DAYS: i64 = 30;
+const DEFAULT_LOG_FILES: i64 = 10;
+
+/// What is absent has upstream's default, but that there is a log and a policy.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[command(next_help_heading = "Audit")]
 pub(crate) struct AuditConfiguration {
-    /// Policy that says which requests are recorded, and how much of them (audit.k8s.io/v1); without one nothing is
+    /// Policy that says which requests are recorded, and how much of them (audit.k8s.io/v1); by default metadata of
+    /// all but heartbeats, health checks and what components read
     #[arg(long = "audit-policy-file", value_name = "FILE")]
     pub(crate) policy_file: Option<PathBuf>,
-    /// File that records are written to, one a line; - is standard output
+    /// File that records are written to, one a line; - is standard output, "" nowhere
+    /// [DATA-DIR/audit/audit.log, at most ten files of 100 MB and 30 days]
     #[arg(long = "audit-log-path", value_name = "FILE")]
     pub(crate) log_path: Option<String>,
     /// Days that old log files are kept; 0: without end [366]
@@ -122,8 +132,7 @@ fn set<T: Clone>(own: &mut T, said: Option<&T>) {
 /// `30s`, `1m30s`, as Go writes durations.
 fn wait(own: &mut Duration, flag: &str, said: Option<&String>) -> Result<(), Failure> {
     let Some(text) = said else { return Ok(()) };
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    *own = parsed.ok_or_else(|| format!("--{flag}: {text:?} is no duration (like 30s)"))?;
+    *own = duration::parse(text).ok_or_else(|| format!("--{flag}: {text:?} is no duration (like 30s)"))?;
     Ok(())
 }
 
@@ -132,11 +141,42 @@ impl AuditConfiguration {
         *self == Self::default()
     }
 
+    /// Files by their whole path: another process, in another directory, opens them.
+    pub(crate) fn absolute(mut self) -> Result<Self, Failure> {
+        for file in [&mut self.policy_file, &mut self.webhook_config_file].into_iter().flatten() {
+            *file = std::path::absolute(&*file)?;
+        }
+        if let Some(path) = self.log_path.as_mut().filter(|path| !matches!(path.as_str(), "" | "-")) {
+            *path = std::path::absolute(&*path)?.display().to_string();
+        }
+        Ok(self)
+    }
+
+    /// For one of several replicas on a machine: a log of its own, `audit-2.log` of `audit.log`.
+    pub(crate) fn of_replica(mut self, number: u16) -> Self {
+        if let Some(path) = self.log_path.as_mut().filter(|path| !matches!(path.as_str(), "" | "-")) {
+            let file = Path::new(&*path);
+            let part = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+            let ending = part(file.extension()).map(|ending| format!(".{ending}"));
+            let name =
+                part(file.file_stem()).into_iter().chain([format!("-{number}")]).chain(ending).collect::<String>();
+            *path = file.with_file_name(name).display().to_string();
+        }
+        self
+    }
+
     /// Records that the webhook has not taken when the server ends wait in the data directory.
     pub(crate) fn options(&self, data_dir: &Path) -> Result<Options, Failure> {
         let pending = Some(data_dir.join("audit-webhook.pending"));
-        let mut options =
-            Options { webhook: WebhookOptions { pending, ..WebhookOptions::default() }, ..Options::default() };
+        let mut options = Options {
+            policy: Some(DEFAULT_POLICY),
+            webhook: WebhookOptions { pending, ..WebhookOptions::default() },
+            ..Options::default()
+        };
+        if self.log_path.is_none() {
+            options.log.path = data_dir.join(DEFAULT_LOG).display().to_string();
+            (options.log.max_age, options.log.max_backup) = (DEFAULT_LOG_DAYS, DEFAULT_LOG_FILES);
+        }
         set(&mut options.policy_file, self.policy_file.as_ref());
         self.log(&mut options.log)?;
         self.webhook(&mut options.webhook)?;
@@ -189,14 +229,24 @@ impl AuditConfiguration {
 
 #[cfg(test)]
 mod tests {
+    use api_audit::policy::Policy;
+
     use super::*;
 
     #[test]
+    fn the_default_policy_is_good() {
+        let (_, warnings) = Policy::read(DEFAULT_POLICY).expect("a policy");
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
     fn what_is_not_said_has_upstreams_default() {
-        let options = AuditConfiguration::default().options(Path::new("/d")).expect("good");
+        let said = AuditConfiguration { log_path: Some("/l".into()), ..AuditConfiguration::default() };
+        let options = said.options(Path::new("/d")).expect("good");
         let pending = Some(PathBuf::from("/d/audit-webhook.pending"));
         let webhook = WebhookOptions { pending, ..WebhookOptions::default() };
-        assert_eq!(options, Options { webhook, ..Options::default() });
+        let log = LogOptions { path: "/l".into(), ..LogOptions::default() };
+        assert_eq!(options, Options { policy: Some(DEFAULT_POLICY), log, webhook, ..Options::default() });
         let said = AuditConfiguration {
             log_path: Some("-".into()),
             log_maxsize: Some(7),
@@ -208,6 +258,16 @@ mod tests {
         assert_eq!((options.log.path.as_str(), options.log.max_size), ("-", 7));
         assert_eq!(options.webhook.batch.max_wait, Duration::from_secs(90));
         assert_eq!(options.webhook.batch.mode, "blocking");
+        let options = AuditConfiguration::default().options(Path::new("/d")).expect("good");
+        let LogOptions { path, max_age, max_backup, max_size, .. } = options.log;
+        assert_eq!((path.as_str(), max_age, max_backup, max_size), ("/d/audit/audit.log", 30, 10, 100));
+        let third = |path: &str| {
+            let said = AuditConfiguration { log_path: Some(path.into()), ..AuditConfiguration::default() };
+            said.of_replica(3).log_path
+        };
+        for (path, wanted) in [("/l/audit.log", "/l/audit-3.log"), ("/l/a", "/l/a-3"), ("", ""), ("-", "-")] {
+            assert_eq!(third(path).as_deref(), Some(wanted));
+        }
         for bad in ["x", "-5s", "5"] {
             let said = AuditConfiguration { log_batch_max_wait: Some(bad.into()), ..AuditConfiguration::default() };
             let error = said.options(Path::new("/d")).expect_err("is no duration").to_string();

@@ -7,6 +7,7 @@ mod webhook;
 use std::sync::Arc;
 
 use api_audit::Auditor;
+use api_audit::options::LogOptions;
 pub(super) use inside::Inside;
 
 use crate::Failure;
@@ -16,5 +17,18 @@ use crate::config::ServerConfiguration;
 pub(super) fn start(config: &ServerConfiguration) -> Result<Option<Arc<Auditor>>, Failure> {
     let options = config.audit.options(&config.data_dir)?;
     let post = |path: &std::path::Path| webhook::read(path).map_err(|error| error.to_string());
-    Ok(options.start(post, crate::now)?.map(Arc::new))
+    let auditor = options.start(post, crate::now)?.map(Arc::new);
+    let LogOptions { path, max_age, max_backup, max_size, .. } = &options.log;
+    match auditor.is_some() {
+        true => tracing::info!(
+            log = path,
+            max_age_days = max_age,
+            max_backup,
+            max_size_megabytes = max_size,
+            webhook = %options.webhook.config_file.display(),
+            "requests are recorded"
+        ),
+        false => tracing::warn!("requests are not recorded: there is no audit log"),
+    }
+    Ok(auditor)
 }

@@ -73,6 +73,8 @@ impl Wish {
             _ => "get",
         };
         let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
+        // A WebSocket is opened with GET: to run something is `create` by any method, where upstream lets `get` do.
+        let verb = if matches!(first, "exec" | "attach" | "portForward") { "create" } else { verb };
         let subresources: &[&str] = match first {
             "stats" => &["stats"],
             "metrics" => &["metrics"],
@@ -176,6 +178,8 @@ mod tests {
             (Method::GET, "/stats/summary", "get", &["stats"]),
             (Method::GET, "/pods", "get", &["pods", "proxy"]),
             (Method::POST, "/exec/n/p/c", "create", &["proxy"]),
+            (Method::GET, "/exec/n/p/c", "create", &["proxy"]),
+            (Method::GET, "//attach/n/p/c", "create", &["proxy"]),
             (Method::GET, "/metricsfoo", "get", &["proxy"]),
         ];
         for (method, path, verb, subresources) in cases {

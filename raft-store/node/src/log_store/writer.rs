@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use openraft::storage::IOFlushed;
+use parking_lot::Mutex;
 use store_api::StoreError;
 use store_engine::RaftLog;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::codec;
 use crate::errors::{broken, die};
-use crate::types::TypeConfig;
+use crate::types::{LogId, TypeConfig};
 use crate::world::{LogDisk, LogEvent};
 
 /// Bytes that share one fsync at most.
@@ -20,18 +22,21 @@ const GROUP_BYTES: usize = 16 << 20;
 pub(super) type Done = oneshot::Sender<Result<(), io::Error>>;
 type Written = Box<dyn FnOnce(u64) + Send>;
 
+/// The newest log id that is known to be committed and not written yet: it goes with entries, behind those it names.
+/// Nobody wakes the thread for it.
+pub(super) type Committed = Arc<Mutex<Option<LogId>>>;
+
 /// One write, in the order of openraft.
 pub(super) enum Job {
     Append { entries: Vec<(u64, Bytes)>, callback: IOFlushed<TypeConfig>, written: Written },
     Vote { vote: Bytes, done: Done },
-    Committed { log_id: Bytes },
     Truncate { from: u64, done: Done },
     Purge { to: u64, last_purged: Bytes },
 }
 
 impl Job {
     fn waits_for_company(&self) -> bool {
-        matches!(self, Self::Append { .. } | Self::Committed { .. })
+        matches!(self, Self::Append { .. })
     }
 }
 
@@ -44,19 +49,19 @@ pub(super) struct Handle {
 
 impl Handle {
     /// Starts the thread; at most `queued` jobs wait for it.
-    pub(super) fn spawn(log: Arc<RaftLog>, queued: usize) -> Result<Self, StoreError> {
+    pub(super) fn spawn(log: Arc<RaftLog>, committed: Committed, queued: usize) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(queued);
         let thread = std::thread::Builder::new()
             .name("raft-log".into())
-            .spawn(move || Writer { log, group: Group::default(), disk: None }.run(queue))
+            .spawn(move || Writer { log, committed, group: Group::default(), disk: None }.run(queue))
             .map_err(broken("cannot start the log's writer thread"))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// A task in place of the thread, on a disk that takes its time in the simulation's way.
-    pub(super) fn simulated(log: Arc<RaftLog>, queued: usize, disk: Arc<dyn LogDisk>) -> Self {
+    pub(super) fn simulated(log: Arc<RaftLog>, committed: Committed, queued: usize, disk: Arc<dyn LogDisk>) -> Self {
         let (jobs, queue) = mpsc::channel(queued);
-        let writer = Writer { log, group: Group::default(), disk: Some(disk.clone()) };
+        let writer = Writer { log, committed, group: Group::default(), disk: Some(disk.clone()) };
         tokio::spawn(writer.run_simulated(queue, disk));
         Self { jobs: Some(jobs), thread: None }
     }
@@ -83,14 +88,13 @@ impl Drop for Handle {
 #[derive(Default)]
 struct Group {
     entries: Vec<(u64, Bytes)>,
-    /// The last committed log id: written behind the entries, since it may name one of them.
-    committed: Option<Bytes>,
     bytes: usize,
     callbacks: Vec<(IOFlushed<TypeConfig>, Option<u64>, Written)>,
 }
 
 struct Writer {
     log: Arc<RaftLog>,
+    committed: Committed,
     group: Group,
     /// Only where it is simulated.
     disk: Option<Arc<dyn LogDisk>>,
@@ -106,6 +110,21 @@ impl Writer {
                 self.take(job);
             }
             self.flush();
+        }
+        self.end();
+    }
+
+    /// What is left is what nobody wrote anything behind.
+    fn end(&self) {
+        if let Some((_, last)) = self.log.bounds() {
+            must(self.save_committed(last), "what is committed");
+        }
+    }
+
+    fn save_committed(&self, last: u64) -> Result<(), StoreError> {
+        match self.committed.lock().take_if(|committed| committed.index() <= last) {
+            Some(committed) => self.log.save_committed(&codec::log_id_to_bytes(&committed)),
+            None => Ok(()),
         }
     }
 
@@ -123,6 +142,7 @@ impl Writer {
             }
             self.flush_simulated(&*disk).await;
         }
+        self.end();
     }
 
     async fn flush_simulated(&mut self, disk: &dyn LogDisk) {
@@ -167,7 +187,6 @@ impl Writer {
                 must(self.log.purge(to, &last_purged), "a purge of the log");
                 self.tell(LogEvent::Purged(to));
             }
-            Job::Committed { log_id } => self.group.committed = Some(log_id),
         }
     }
 
@@ -209,10 +228,7 @@ impl Writer {
     fn append(&self, group: &Group) -> Result<(), StoreError> {
         self.log.append(&group.entries)?;
         self.tell(LogEvent::Appended(&group.entries));
-        match &group.committed {
-            Some(committed) => self.log.save_committed(committed),
-            None => Ok(()),
-        }
+        group.entries.last().map_or(Ok(()), |(last, _)| self.save_committed(*last))
     }
 }
 
@@ -236,15 +252,23 @@ mod tests {
     fn what_is_committed_is_written_behind_the_entries_it_names() {
         let dir = tempfile::tempdir().expect("a directory");
         let log = Arc::new(RaftLog::open(dir.path()).expect("a log"));
-        let mut writer = Writer { log: log.clone(), group: Group::default(), disk: None };
-        let (entries, callback) = (vec![(0, Bytes::from("entry"))], IOFlushed::noop());
-        writer.take(Job::Append { entries, callback, written: Box::new(|_| {}) });
-        writer.take(Job::Committed { log_id: Bytes::from("first") });
+        let committed = Committed::default();
+        let mut writer = Writer { log: log.clone(), committed: committed.clone(), group: Group::default(), disk: None };
+        let id = |index| codec::log_id_from_proto(kontiki_proto::log::LogId { term: 1, node: 1, index });
+        let written = |index| Ok(Some(codec::log_id_to_bytes(&id(index))));
+        let mut append = |index| {
+            let (entries, callback) = (vec![(index, Bytes::from("entry"))], IOFlushed::noop());
+            writer.take(Job::Append { entries, callback, written: Box::new(|_| {}) });
+            writer.flush();
+        };
+        *committed.lock() = Some(id(0));
         assert_eq!((log.bounds(), log.committed()), (None, Ok(None)));
-        writer.flush();
-        assert_eq!((log.bounds(), log.committed()), (Some((0, 0)), Ok(Some(Bytes::from("first")))));
-        writer.take(Job::Committed { log_id: Bytes::from("second") });
-        writer.flush();
-        assert_eq!(log.committed(), Ok(Some(Bytes::from("second"))), "also without company");
+        append(0);
+        assert_eq!((log.bounds(), log.committed()), (Some((0, 0)), written(0)));
+        *committed.lock() = Some(id(2));
+        append(1);
+        assert_eq!(log.committed(), written(0), "what it names is not written yet");
+        append(2);
+        assert_eq!(log.committed(), written(2));
     }
 }

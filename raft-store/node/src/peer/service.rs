@@ -91,8 +91,11 @@ impl PeerService {
         let not_member_since = self.not_member_since(caller.id);
         let request = codec::vote_request_from_proto(request.into_inner()).map_err(bad_request)?;
         let removed = self.replica.effects.removed.load().contains(&caller.id);
-        if removed || !self.may_vote(&request) {
-            tracing::warn!(candidate = %request.vote, removed, "no vote: one of us is not the member it was");
+        // Who leads knows all members, and hands over to one of them. Nobody else raises its term, or that of those who
+        // follow it.
+        let stranger = not_member_since.is_some() && (request.leadership_transfer || self.replica.leads());
+        if removed || stranger || !self.may_vote(&request) {
+            tracing::warn!(candidate = %request.vote, removed, stranger, "no vote: one of us is not the member it was");
             let own = self.replica.metrics().vote;
             return Ok(Response::new(codec::vote_response_to_proto(
                 &VoteResponse::new(own, None, false),

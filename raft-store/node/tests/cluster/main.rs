@@ -3,6 +3,7 @@
 mod admin;
 mod anew;
 mod conformance;
+mod crowds;
 mod disks;
 mod failures;
 mod members;

@@ -1,8 +1,9 @@
 //! What the claims of an ID token mean. Pure.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
-use api_cel::Expression;
+use api_cel::{Expression, Subject};
 use api_machinery::{UserInfo, Value};
 use jiff::Timestamp;
 use serde_json::json;
@@ -67,8 +68,8 @@ struct Rule {
 }
 
 impl Rule {
-    fn check(&self, name: &str, value: &Value) -> Result<(), String> {
-        match self.expression.holds(name, value)? {
+    fn check(&self, subject: &Subject) -> Result<(), String> {
+        match self.expression.holds(subject)? {
             true => Ok(()),
             false if self.message.is_empty() => {
                 Err(format!("validation expression '{}' failed", self.expression.text()))
@@ -105,25 +106,25 @@ impl Expressions {
 
 /// The user that claims name, when every rule holds.
 pub(super) fn user(config: &JwtAuthenticator, by: &Expressions, claims: &Claims) -> Result<UserInfo, String> {
-    const CLAIMS: &str = "claims";
-    let (mapping, all) = (&config.claim_mappings, Value::Object(claims.clone()));
+    let mapping = &config.claim_mappings;
+    let subject = LazyCell::new(|| Subject::of("claims", claims));
     let name = match &by.name {
-        Some(expression) => expression.string(CLAIMS, &all)?,
+        Some(expression) => expression.string(&subject)?,
         None => username(&mapping.username, claims)?,
     };
     if name.is_empty() {
         return Err("the username is empty".to_owned());
     }
     let groups = match &by.groups {
-        Some(expression) => expression.strings(CLAIMS, &all)?,
+        Some(expression) => expression.strings(&subject)?,
         None => groups(&mapping.groups, claims)?,
     };
     let uid = match (&by.uid, mapping.uid.claim.as_str()) {
-        (Some(expression), _) => expression.string(CLAIMS, &all)?,
+        (Some(expression), _) => expression.string(&subject)?,
         (None, "") => String::new(),
         (None, claim) => text(claims, claim)?.to_owned(),
     };
-    by.claim_rules.iter().try_for_each(|rule| rule.check(CLAIMS, &all))?;
+    by.claim_rules.iter().try_for_each(|rule| rule.check(&subject))?;
     for rule in config.claim_validation_rules.iter().filter(|rule| !rule.claim.is_empty()) {
         if !claims.contains_key(&rule.claim) {
             return Err(format!("required claim {} not present in ID token", rule.claim));
@@ -137,13 +138,16 @@ pub(super) fn user(config: &JwtAuthenticator, by: &Expressions, claims: &Claims)
         extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("JTI={id}")]);
     }
     for (key, expression) in &by.extra {
-        let values = expression.strings(CLAIMS, &all)?;
+        let values = expression.strings(&subject)?;
         if !values.is_empty() {
             extra.insert(key.clone(), values);
         }
     }
-    let seen = json!({"username": name, "uid": uid, "groups": groups, "extra": extra});
-    by.user_rules.iter().try_for_each(|rule| rule.check("user", &seen))?;
+    if !by.user_rules.is_empty() {
+        let seen = json!({"username": name, "uid": uid, "groups": groups, "extra": extra});
+        let subject = Subject::new("user", &seen);
+        by.user_rules.iter().try_for_each(|rule| rule.check(&subject))?;
+    }
     Ok(UserInfo { name, uid, groups, extra })
 }
 

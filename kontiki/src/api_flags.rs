@@ -1,0 +1,67 @@
+//! Flags of the API server under upstream's names: for `kontiki server`, and for every replica of `kontiki up`.
+
+use std::path::PathBuf;
+
+use api_schema::FeatureGates;
+use clap::Args;
+
+use crate::access::Access;
+use crate::admission::Admission;
+use crate::config::ServerConfiguration;
+use crate::server::audit::args::AuditConfiguration;
+use crate::server::flow::FlowConfiguration;
+use crate::{Failure, overlay};
+
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ApiFlags {
+    /// Encrypt in the store what this EncryptionConfiguration says (the same on every replica)
+    #[arg(long, value_name = "FILE")]
+    encryption_provider_config: Option<PathBuf>,
+    /// Read that file again whenever it changes
+    #[arg(long, requires = "encryption_provider_config")]
+    encryption_provider_config_automatic_reload: bool,
+    /// Versions to serve besides the stable ones, as upstream's flag: api/beta=true,networking.k8s.io/v1beta1=true
+    #[arg(long, value_name = "VERSIONS")]
+    runtime_config: Option<String>,
+    /// Features to switch on or off, as upstream's flag: WatchList=false,AllBeta=true
+    #[arg(long, value_name = "GATES")]
+    feature_gates: Option<String>,
+    #[command(flatten)]
+    admission: Admission,
+    #[command(flatten)]
+    audit: AuditConfiguration,
+    #[command(flatten)]
+    flow_control: FlowConfiguration,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl ApiFlags {
+    /// What can be told to be wrong before anything is touched.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let gates = self.feature_gates.as_deref().unwrap_or_default();
+        FeatureGates::parse(gates).map_err(|why| format!("--feature-gates: {why}"))?;
+        self.admission.settings().map(drop)
+    }
+
+    /// What is said on the command line goes before what the file says, and means the same to a process in another
+    /// directory.
+    pub(crate) fn over(&self, config: &mut ServerConfiguration) -> Result<(), Failure> {
+        if let Some(file) = &self.encryption_provider_config {
+            config.encryption_provider_config = Some(std::path::absolute(file)?);
+        }
+        config.encryption_provider_config_automatic_reload |= self.encryption_provider_config_automatic_reload;
+        if let Some(versions) = &self.runtime_config {
+            config.runtime_config.clone_from(versions);
+        }
+        if let Some(gates) = &self.feature_gates {
+            config.feature_gates.clone_from(gates);
+        }
+        config.admission = overlay::over(&self.admission, &config.admission)?.absolute()?;
+        config.admission.settings()?;
+        config.audit = overlay::over(&self.audit, &config.audit)?.absolute()?;
+        config.flow_control = overlay::over(&self.flow_control, &config.flow_control)?;
+        config.access = overlay::over(&self.access, &config.access)?.absolute()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Writes enter the log together. A batch costs flushes, messages and wakings, however much is in it: while some are
+//! under way, the writes that come meanwhile wait, and are the next one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::propose::{Attempt, WRITE_TIMEOUT};
+use crate::replica::Raft;
+use crate::types::{LogCommand, TypeConfig};
+
+/// Batches under way. While one waits for its quorum the next one's bytes are on their way.
+const UNDER_WAY: usize = 2;
+/// Writes of one batch at most.
+const BATCH_WRITES: usize = 1_024;
+/// Bytes of one batch at most, unless one write is larger.
+const BATCH_BYTES: usize = 4 << 20;
+
+type Refusal = ClientWriteError<TypeConfig>;
+
+#[derive(Default)]
+pub(crate) struct Gate(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    writes: VecDeque<Write>,
+    under_way: usize,
+}
+
+struct Write {
+    command: Bytes,
+    answer: oneshot::Sender<Attempt>,
+}
+
+/// A place under way. Whoever has it and leaves passes it on to those who wait.
+struct Slot {
+    gate: Arc<Gate>,
+    raft: Raft,
+}
+
+enum Entrance {
+    Now(Slot),
+    Later(oneshot::Receiver<Attempt>),
+}
+
+/// Proposes a command of this replica, which leads as far as it knows.
+pub(crate) async fn enter(gate: &Arc<Gate>, raft: &Raft, command: Bytes, deadline: Instant) -> Attempt {
+    let late = || Attempt::Unknown("no quorum confirmed the write in time".into());
+    match gate.arrive(raft, &command) {
+        Entrance::Now(_slot) => match timeout_at(deadline, raft.client_write(LogCommand(command))).await {
+            Ok(Ok(response)) => Attempt::Applied { index: response.log_id.index(), reply: Some(response.data.0) },
+            Ok(Err(RaftError::APIError(refusal))) => refused(refusal),
+            Ok(Err(RaftError::Fatal(fatal))) => failed(&fatal),
+            Err(_) => late(),
+        },
+        Entrance::Later(answer) => match timeout_at(deadline, answer).await {
+            Ok(Ok(attempt)) => attempt,
+            Ok(Err(_)) => Attempt::Unknown("this replica is stopping".into()),
+            Err(_) => late(),
+        },
+    }
+}
+
+fn refused(refusal: Refusal) -> Attempt {
+    match refusal {
+        ClientWriteError::ForwardToLeader(to) => Attempt::NotLeader(to.leader_id),
+        other => Attempt::Unknown(other.to_string()),
+    }
+}
+
+fn failed(fatal: &Fatal<TypeConfig>) -> Attempt {
+    Attempt::Unknown(fatal.to_string())
+}
+
+impl Gate {
+    fn arrive(self: &Arc<Self>, raft: &Raft, command: &Bytes) -> Entrance {
+        let mut waiting = self.0.lock();
+        if waiting.under_way < UNDER_WAY {
+            waiting.under_way += 1;
+            return Entrance::Now(Slot { gate: self.clone(), raft: raft.clone() });
+        }
+        let (answer, later) = oneshot::channel();
+        waiting.writes.push_back(Write { command: command.clone(), answer });
+        Entrance::Later(later)
+    }
+
+    /// Those who wait, as many as one batch takes, into the place of a batch that is through. Where nobody waits the
+    /// place is free.
+    fn next(&self) -> Option<Vec<Write>> {
+        let mut waiting = self.0.lock();
+        let batch = waiting.batch();
+        if batch.is_empty() {
+            waiting.under_way -= 1;
+            return None;
+        }
+        Some(batch)
+    }
+}
+
+impl Waiting {
+    /// Who has given up is left out.
+    fn batch(&mut self) -> Vec<Write> {
+        let (mut batch, mut bytes) = (Vec::with_capacity(self.writes.len().min(BATCH_WRITES)), 0);
+        while let Some(write) = self.writes.pop_front_if(|write| {
+            batch.is_empty() || batch.len() < BATCH_WRITES && bytes + write.command.len() <= BATCH_BYTES
+        }) {
+            if !write.answer.is_closed() {
+                bytes += write.command.len();
+                batch.push(write);
+            }
+        }
+        batch
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(batch) = self.gate.next() else { return };
+        let slot = Self { gate: self.gate.clone(), raft: self.raft.clone() };
+        // A runtime that ends drops the task at once: with the batch, so that this ends, too.
+        match Handle::try_current() {
+            Ok(handle) => drop(handle.spawn(pass(slot, batch))),
+            Err(_) => drop(batch),
+        }
+    }
+}
+
+async fn pass(slot: Slot, batch: Vec<Write>) {
+    propose(&slot.raft, batch).await;
+    // Whoever waits now is let in when the slot is dropped.
+    drop(slot);
+}
+
+async fn propose(raft: &Raft, batch: Vec<Write>) {
+    // Nobody waits for longer, whoever has come last.
+    let deadline = Instant::now() + WRITE_TIMEOUT;
+    let (commands, answers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|write| (LogCommand(write.command), write.answer)).unzip();
+    let mut outcomes = match timeout_at(deadline, raft.client_write_many(commands)).await {
+        Ok(Ok(outcomes)) => outcomes,
+        Ok(Err(fatal)) => return answers.into_iter().for_each(|answer| drop(answer.send(failed(&fatal)))),
+        // Their own deadlines tell them.
+        Err(_) => return,
+    };
+    for answer in answers {
+        let attempt = match timeout_at(deadline, outcomes.next()).await {
+            Ok(Some(Ok(Ok(written)))) => {
+                Attempt::Applied { index: written.log_id.index(), reply: Some(written.response.0) }
+            }
+            Ok(Some(Ok(Err(refusal)))) => refused(refusal),
+            Ok(Some(Err(fatal))) => failed(&fatal),
+            Ok(None) => Attempt::Unknown("this replica is stopping".into()),
+            Err(_) => return,
+        };
+        // Who does not wait any more is told nothing.
+        answer.send(attempt).ok();
+    }
+}
