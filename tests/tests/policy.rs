@@ -188,14 +188,17 @@ impl Walk {
                 "spec": {"containers": [{"name": "c", "image": "nginx", "resources": {
                     "limits": {"memory": "800Mi", "cpu": "800m"}, "requests": {"memory": memory, "cpu": "400m"}}}]}})
         };
+        let quota = ["get", "resourcequota", "mem-cpu-demo", "-n", "quota-mem-cpu-example"];
+        let used = || self.json(&quota)["status"]["used"].clone();
+        // Until its controller has counted it, a quota limits nothing, and what is made then is counted later.
+        eventually("the quota is counted", PATIENCE, || used().is_object().then_some(()));
         eventually("the first pod fits", PATIENCE, || {
             let made = self.kubectl.fed(&["apply", "-f", "-"], &pod("quota-mem-cpu-demo", "600Mi").to_string());
             made.0.success().then_some(())
         });
-        let quota = ["get", "resourcequota", "mem-cpu-demo", "-n", "quota-mem-cpu-example"];
-        let used = self.json(&quota)["status"]["used"].clone();
+        // Written with the pod.
         assert_eq!(
-            used,
+            used(),
             json!({"requests.cpu": "400m", "requests.memory": "600Mi", "limits.cpu": "800m", "limits.memory": "800Mi"})
         );
         let second = pod("quota-mem-cpu-demo-2", "700Mi").to_string();
