@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use api_schema::FeatureGates;
+use api_schema::Schema;
 use clap::Args;
 
 use crate::access::Access;
@@ -14,6 +14,9 @@ use crate::{Failure, overlay};
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ApiFlags {
+    /// Whether containers may be privileged (upstream's default is false; network and storage plugins need them)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    allow_privileged: Option<bool>,
     /// Encrypt in the store what this EncryptionConfiguration says (the same on every replica)
     #[arg(long, value_name = "FILE")]
     encryption_provider_config: Option<PathBuf>,
@@ -39,14 +42,15 @@ pub(crate) struct ApiFlags {
 impl ApiFlags {
     /// What can be told to be wrong before anything is touched.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        let gates = self.feature_gates.as_deref().unwrap_or_default();
-        FeatureGates::parse(gates).map_err(|why| format!("--feature-gates: {why}"))?;
+        let said = |flag: &Option<String>| flag.clone().unwrap_or_default();
+        Schema::check(&said(&self.runtime_config), &said(&self.feature_gates))?;
         self.admission.settings().map(drop)
     }
 
     /// What is said on the command line goes before what the file says, and means the same to a process in another
     /// directory.
     pub(crate) fn over(&self, config: &mut ServerConfiguration) -> Result<(), Failure> {
+        config.allow_privileged = self.allow_privileged.unwrap_or(config.allow_privileged);
         if let Some(file) = &self.encryption_provider_config {
             config.encryption_provider_config = Some(std::path::absolute(file)?);
         }

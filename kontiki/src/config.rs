@@ -37,6 +37,9 @@ pub(crate) struct ServerConfiguration {
     /// First and last.
     #[serde(default = "node_ports")]
     pub(crate) node_ports: (u16, u16),
+    /// Whether containers may be privileged: network and storage plugins are.
+    #[serde(default = "yes")]
+    pub(crate) allow_privileged: bool,
     /// Seconds of history kept for watches and reads at a revision.
     #[serde(default = "history_seconds")]
     pub(crate) history_seconds: u64,
@@ -100,6 +103,9 @@ fn service_cidr() -> String {
 fn node_ports() -> (u16, u16) {
     (30000, 32767)
 }
+fn yes() -> bool {
+    true
+}
 fn history_seconds() -> u64 {
     // Twice what an informer may be away between two bookmarks, and upstream's compaction interval.
     300
@@ -129,6 +135,7 @@ impl ServerConfiguration {
             initial_members: Vec::new(),
             service_cidr: service_cidr(),
             node_ports: node_ports(),
+            allow_privileged: yes(),
             history_seconds: history_seconds(),
             etcd_listen: None,
             encryption_provider_config: None,

@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use api_machinery::{ApiError, GroupResource, UserInfo, Value};
-use api_schema::Resource;
+use api_schema::{FeatureGates, Resource};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use metrics::Meter;
@@ -167,9 +167,10 @@ impl Chain {
     pub fn standard() -> Self {
         Self { plugins: settings::standard() }
     }
-    /// The plugins that are wanted, in upstream's order. The error says what is wrong, in upstream's words.
-    pub fn new(settings: &Settings) -> Result<Self, String> {
-        settings.plugins().map(|plugins| Self { plugins })
+    /// The plugins that are wanted and whose features are on, in upstream's order. The error says what is wrong, in
+    /// upstream's words.
+    pub fn new(settings: &Settings, gates: &FeatureGates) -> Result<Self, String> {
+        settings.plugins(gates).map(|plugins| Self { plugins })
     }
     /// Whether new objects need a namespace that is there to stay. A plugin sees what its replica shows, which may
     /// be old: who writes the object compares the namespace in the same transaction.

@@ -1,6 +1,7 @@
 //! The plugins in the order they run. Order is meaning: a plugin sees what those before it changed.
 
 use api_machinery::Value;
+use api_schema::gate;
 
 use crate::Plugin;
 
@@ -82,16 +83,24 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Without being asked for.
     pub(crate) on: bool,
+    /// The feature gate without which it does not run.
+    pub(crate) gate: Option<&'static str>,
     /// With its configuration; null where there is none. The error says what is wrong with that.
     pub(crate) make: fn(&Value) -> Result<Box<dyn Plugin>, String>,
 }
 
 const fn on(name: &'static str, make: fn(&Value) -> Result<Box<dyn Plugin>, String>) -> Entry {
-    Entry { name, on: true, make }
+    Entry { name, on: true, gate: None, make }
 }
 
 const fn off(name: &'static str, make: fn(&Value) -> Result<Box<dyn Plugin>, String>) -> Entry {
-    Entry { name, on: false, make }
+    Entry { name, on: false, gate: None, make }
+}
+
+impl Entry {
+    const fn gated(self, gate: &'static str) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
 }
 
 /// Upstream's order. NodeRestriction is off upstream by default, and turned on by every installer.
@@ -137,7 +146,8 @@ pub(crate) const ALL: &[Entry] = &[
     }),
     on("DefaultIngressClass", |_| Ok(Box::new(default_ingress_class::DefaultIngressClass))),
     off("DenyServiceExternalIPs", |_| Ok(Box::new(deny_service_external_ips::DenyServiceExternalIPs))),
-    on("PodTopologyLabels", |_| Ok(Box::new(pod_topology_labels::PodTopologyLabels))),
+    on("PodTopologyLabels", |_| Ok(Box::new(pod_topology_labels::PodTopologyLabels)))
+        .gated(gate::POD_TOPOLOGY_LABELS_ADMISSION),
     on("PodGroupWorkloadExists", |_| Ok(Box::new(pod_group_workload_exists::PodGroupWorkloadExists))),
     on("NodeDeclaredFeatureValidator", |_| Ok(Box::new(node_declared_feature_validator::NodeDeclaredFeatureValidator))),
     on("JobValidation", |_| Ok(Box::new(job_validation::JobValidation))),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api_machinery::Value;
+use api_schema::FeatureGates;
 
 use crate::Plugin;
 use crate::order::{ALL, Entry};
@@ -37,11 +38,12 @@ impl Settings {
         Err(format!("[{both}] in enable-admission-plugins and disable-admission-plugins overlapped"))
     }
 
-    pub(crate) fn plugins(&self) -> Result<Vec<Box<dyn Plugin>>, String> {
+    pub(crate) fn plugins(&self, gates: &FeatureGates) -> Result<Vec<Box<dyn Plugin>>, String> {
         self.check()?;
         let named = |names: &[String], entry: &Entry| names.iter().any(|name| name == entry.name);
         let wanted =
             ALL.iter().filter(|entry| named(&self.enable, entry) || (entry.on && !named(&self.disable, entry)));
+        let wanted = wanted.filter(|entry| entry.gate.is_none_or(|gate| gates.enabled(gate)));
         let make = |entry: &Entry| {
             let configuration = self.configuration.get(entry.name).unwrap_or(&Value::Null);
             (entry.make)(configuration).map_err(|why| format!("couldn't init admission plugin {:?}: {why}", entry.name))
@@ -53,5 +55,5 @@ impl Settings {
 /// What is on by default.
 pub(crate) fn standard() -> Vec<Box<dyn Plugin>> {
     // Without a configuration nothing can be wrong with one.
-    Settings::default().plugins().expect("plugins that are on by default need no configuration")
+    Settings::default().plugins(&FeatureGates::default()).expect("plugins that are on by default need no configuration")
 }

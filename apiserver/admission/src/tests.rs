@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use api_machinery::{ApiError, GroupResource, GroupVersion, UserInfo, Value, object};
-use api_schema::Resource;
+use api_schema::{FeatureGates, Resource};
 use async_trait::async_trait;
 use expect_test::expect;
 use jiff::Timestamp;
@@ -167,7 +167,7 @@ impl Request<'_> {
             rights: self.may.as_ref().map(|may| may as &dyn Rights),
             notes: &self.notes,
         };
-        let chain = Chain::new(&self.settings).expect("plugins");
+        let chain = Chain::new(&self.settings, &FeatureGates::default()).expect("plugins");
         let mut object = object;
         now(chain.admit(&attributes, object.as_mut(), view))?;
         now(chain.validate(&attributes, object.as_ref(), view))?;
@@ -201,7 +201,7 @@ fn refused_pod(view: &Fake, spec: Value) -> String {
 #[test]
 fn order() {
     let names = |settings: &Settings| -> String {
-        let chain = Chain::new(settings).expect("plugins");
+        let chain = Chain::new(settings, &FeatureGates::default()).expect("plugins");
         chain.plugins.iter().map(|plugin| format!("{}\n", plugin.name())).collect()
     };
     expect![[r#"
@@ -285,7 +285,7 @@ fn what_is_wanted() {
     let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let refused = |enable: &[&str], disable: &[&str]| {
         let settings = Settings { enable: text(enable), disable: text(disable), ..Settings::default() };
-        Chain::new(&settings).err()
+        Chain::new(&settings, &FeatureGates::default()).err()
     };
     assert_eq!(refused(&["Nosuch"], &[]).as_deref(), Some("enable-admission-plugins plugin \"Nosuch\" is unknown"));
     assert_eq!(refused(&[], &["Nosuch"]).as_deref(), Some("disable-admission-plugins plugin \"Nosuch\" is unknown"));
@@ -298,8 +298,12 @@ fn what_is_wanted() {
         Some("couldn't init admission plugin \"EventRateLimit\": limits: Invalid value: null: must not be empty")
     );
     let settings = Settings { disable: text(&["NamespaceLifecycle"]), ..Settings::default() };
-    let chain = Chain::new(&settings).expect("plugins");
+    let chain = Chain::new(&settings, &FeatureGates::default()).expect("plugins");
     assert!(!chain.guards_namespaces());
+    assert_eq!(chain.plugins.len() + 1, Chain::standard().plugins.len());
+    let gates = FeatureGates::parse("PodTopologyLabelsAdmission=false").expect("gates");
+    let chain = Chain::new(&Settings::default(), &gates).expect("plugins");
+    assert!(chain.plugins.iter().all(|plugin| plugin.name() != "PodTopologyLabels"));
     assert_eq!(chain.plugins.len() + 1, Chain::standard().plugins.len());
 }
 

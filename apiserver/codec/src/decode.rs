@@ -335,6 +335,7 @@ fn stays(field: &Field, value: &Value) -> bool {
 /// Whether Go leaves the field out when it writes this value.
 fn left_out(field: &Field, value: &Value) -> bool {
     field.omit_empty
+        && !field.told_empty
         && match (field.holder, value) {
             (Holder::Pointer, _) => false,
             (Holder::Collection, Value::Array(list)) => list.is_empty(),

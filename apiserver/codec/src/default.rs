@@ -212,11 +212,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a field counts as missing: for what Go holds by value or in a collection, zero is missing.
+/// Whether a field counts as missing: for what Go holds by value or in a collection, zero is missing, unless an empty
+/// list says something.
 fn is_unset(one: Option<&Type>, field: &str, map: &Map<String, Value>) -> bool {
     let Some(value) = map.get(field) else { return true };
     match one.and_then(|one| one.field(field)) {
-        Some(Field { holder: Holder::Value | Holder::Collection, .. }) => is_zero(value),
+        Some(Field { holder: Holder::Value | Holder::Collection, told_empty: false, .. }) => is_zero(value),
         _ => value.is_null(),
     }
 }

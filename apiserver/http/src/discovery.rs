@@ -211,6 +211,15 @@ pub(crate) fn version() -> Value {
     })
 }
 
+/// Without the leading `v`.
+pub(crate) fn binary_version() -> &'static str {
+    GIT_VERSION.trim_start_matches('v')
+}
+
+pub(crate) fn emulated_version() -> String {
+    format!("{MAJOR}.{MINOR}")
+}
+
 /// Go's name of this machine's architecture.
 fn goarch() -> &'static str {
     match std::env::consts::ARCH {

@@ -32,6 +32,7 @@ mod slis;
 mod state;
 mod watch;
 mod websocket;
+mod zpages;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub struct ServerConfig {
     pub kubelet_ca: PathBuf,
     /// `https://...` written to discovery (`serverAddressByClientCIDRs`).
     pub advertise_url: String,
+    /// What `/flagz` shows, by name. Nothing secret.
+    pub flags: Vec<(String, String)>,
 }
 
 /// Upstream's `--requestheader-*`.

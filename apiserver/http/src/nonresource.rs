@@ -15,7 +15,7 @@ use crate::negotiate::{self, Endpoint};
 use crate::respond::{self, JSON, Response};
 use crate::served::method_not_allowed;
 use crate::state::State;
-use crate::{flow, health, metrics};
+use crate::{flow, health, metrics, zpages};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Where `kontiki` adds to the API.
@@ -65,6 +65,7 @@ fn read(state: &State, call: &Call, path: &str) -> Result<Response> {
         }
         "/.well-known/openid-configuration" => Ok(public(respond::bytes(200, JSON, openid(state).to_string()))),
         "/api" | "/apis" => discovery_root(state, call, path),
+        _ if zpages::paths(state).any(|page| page == path) => zpages::respond(state, call, path),
         _ if path.starts_with(flow::PAGES) => {
             let page = state.flow.as_ref().and_then(|control| control.page(&path[flow::PAGES.len()..], &call.query));
             Ok(respond::text(200, page.ok_or_else(ApiError::no_such_path)?))
@@ -161,6 +162,7 @@ fn paths(state: &State) -> Vec<String> {
         "/version",
     ];
     let mut all: Vec<String> = fixed.iter().map(|path| (*path).to_owned()).collect();
+    all.extend(zpages::paths(state).map(str::to_owned));
     all.extend(state.discovery.paths().map(str::to_owned));
     for (endpoint, checks) in [
         ("readyz", &state.server.ready_checks),

@@ -34,6 +34,7 @@ pub(crate) struct State {
     pub slis: Slis,
     pub backends: Backends,
     pub ids: Ids,
+    pub started: Timestamp,
     /// Cancelled when the server is to stop: /readyz fails and watches end.
     pub stop: CancellationToken,
     /// Connections and upgraded streams, waited for when the server stops.
@@ -62,6 +63,7 @@ impl State {
             slis: Slis::default(),
             backends,
             ids: Ids::default(),
+            started: server.registry.config.clock.now(),
             stop,
             tasks: TaskTracker::new(),
             trails: TaskTracker::new(),

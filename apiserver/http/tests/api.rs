@@ -465,6 +465,20 @@ async fn discovery_and_health() {
         slis.contains("kubernetes_healthchecks_total{name=\"etcd\",status=\"success\",type=\"livez\"} 1\n"),
         "{slis}"
     );
+    let page = admin.get("/statusz").await;
+    assert!(page.header("content-type").starts_with("text/plain") && page.text().contains("Up: 0 hr 00 min "));
+    assert!(admin.get("/flagz").await.text().ends_with("\n\nallowPrivileged=false\n"));
+    let accept = |kind: &str| format!("application/json;v=v1beta1;g=config.k8s.io;as={kind}");
+    let page = admin.with("/flagz", &[("accept", &accept("Flagz"))]).await.json();
+    assert_eq!(
+        page,
+        json!({"kind": "Flagz", "apiVersion": "config.k8s.io/v1beta1",
+        "metadata": {"name": "kube-apiserver"}, "flags": {"allowPrivileged": "false"}})
+    );
+    let page = admin.with("/statusz", &[("accept", &accept("Statusz"))]).await.json();
+    assert_eq!((&page["kind"], &page["emulationVersion"]), (&json!("Statusz"), &json!("1.36")));
+    assert_eq!(admin.with("/statusz", &[("accept", "application/json")]).await.code, 406);
+    assert_eq!(admin.post("/statusz", &json!({})).await.code, 405);
     assert_eq!(admin.get("/livez/other").await.code, 404);
     assert_eq!(admin.get("/configz").await.code, 404);
     assert_eq!(admin.get("/metrics").await.text(), "up 1\n");

@@ -7,7 +7,7 @@ use crate::common::Running;
 const SCALERS: &str = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const SETS: &str = "/apis/apps/v1/namespaces/default/statefulsets";
-const OFF: &str = "APIResponseCompression=false,HPAConfigurableTolerance=false,HostnameOverride=false,\
+const OFF: &str = "APIResponseCompression=false,ComponentFlagz=false,ComponentStatusz=false,HPAConfigurableTolerance=false,HostnameOverride=false,\
                    OpenAPIEnums=false,StorageVersionHash=false,WatchList=false";
 
 /// What a client sees of each gate.
@@ -36,7 +36,9 @@ async fn seen(server: &Running) -> Value {
     let pod = json!({"metadata": {"name": "p"}, "spec": {"hostnameOverride": "h",
                      "containers": [{"name": "c", "image": "registry.example/x:1"}]}});
     let pod = admin.post(&format!("{PODS}?dryRun=All"), &pod).await.json();
+    let pages = [admin.get("/statusz").await.code, admin.get("/flagz").await.code];
     json!({
+        "pages": pages,
         "compression": compressed.header("content-encoding"),
         "enums": policy.get("enum").is_some(),
         "hash": maps.is_some_and(|map| map.get("storageVersionHash").is_some()),
@@ -50,7 +52,7 @@ async fn seen(server: &Running) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_on_is_there() {
     let server = Running::start().await;
-    let expected = json!({"compression": "gzip", "enums": true, "hash": true, "watch": [200, "{\"k8s.io/initial-events-end\":\"true\"}"],
+    let expected = json!({"pages": [200, 200], "compression": "gzip", "enums": true, "hash": true, "watch": [200, "{\"k8s.io/initial-events-end\":\"true\"}"],
         "tolerance": "200m", "window": 30, "hostname": "h"});
     assert_eq!(seen(&server).await, expected);
 }
@@ -60,7 +62,7 @@ async fn what_is_off_is_not() {
     let server = Running::featuring("", OFF).await;
     let refused = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden \
                    for watch unless the WatchList feature gate is enabled";
-    let expected = json!({"compression": "", "enums": false, "hash": false, "watch": [422, refused],
+    let expected = json!({"pages": [404, 404], "compression": "", "enums": false, "hash": false, "watch": [422, refused],
         "tolerance": null, "window": 30, "hostname": null});
     assert_eq!(seen(&server).await, expected);
 }

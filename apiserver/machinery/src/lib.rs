@@ -17,6 +17,7 @@ pub mod quantity;
 pub mod quota;
 pub mod quote;
 pub mod resource;
+pub mod templates;
 pub mod time;
 pub mod user;
 

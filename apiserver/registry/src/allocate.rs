@@ -72,7 +72,7 @@ fn missing(service: &Value) -> Missing {
     let wanted = kind != "LoadBalancer"
         || object::at(service, "spec.allocateLoadBalancerNodePorts").and_then(Value::as_bool) != Some(false);
     let mut missing = Missing {
-        ip: kind != "ExternalName" && unset("spec.clusterIP"),
+        ip: kind != "ExternalName" && unset("spec.clusterIP") && !asks_by_list(service),
         health_check: kind == "LoadBalancer"
             && object::str_at(service, "spec.externalTrafficPolicy") == "Local"
             && port_number(object::at(service, "spec.healthCheckNodePort")).is_none(),
@@ -84,6 +84,11 @@ fn missing(service: &Value) -> Missing {
             lacking.filter(|(_, port)| port_number(port.get("nodePort")).is_none()).map(|(index, _)| index).collect();
     }
     missing
+}
+
+/// Without `clusterIP` that is refused by the kind's rules, which are to see it.
+fn asks_by_list(service: &Value) -> bool {
+    object::at(service, "spec.clusterIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty())
 }
 
 /// An address range and how it is written.
@@ -305,6 +310,8 @@ mod tests {
         let of = |spec: Value| missing(&json!({"spec": spec}));
         assert!(of(json!({"type": "ClusterIP"})).ip);
         assert!(!of(json!({"type": "ClusterIP", "clusterIP": "None"})).ip);
+        assert!(!of(json!({"type": "ClusterIP", "clusterIPs": ["10.96.0.8"]})).ip);
+        assert!(of(json!({"type": "ClusterIP", "clusterIPs": []})).ip);
         assert_eq!(of(json!({"type": "ExternalName"})), Missing::default());
         let node_port = of(json!({"type": "NodePort", "clusterIP": "x", "ports": [{"nodePort": 30000}, {}]}));
         assert_eq!(node_port.ports, [1]);

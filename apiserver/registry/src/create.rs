@@ -10,7 +10,9 @@ use crate::commit::{Change, Outcome, unchanged};
 use crate::namespace_guard::Guard;
 use crate::ownership::{self, Heavy};
 use crate::scope::Scope;
-use crate::{Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, quota, requester};
+use crate::{
+    Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, privileged, quota, requester,
+};
 
 /// Names are generated anew at most so often, as upstream.
 const NAME_TRIES: usize = 8;
@@ -90,6 +92,20 @@ impl Registry {
         }
     }
 
+    /// By the rules of the version that was asked for: those of `events.k8s.io` are stricter than those of the
+    /// core Events that they are stored as.
+    fn check_new(&self, scope: &Scope<'_>, name: &str, value: &Value) -> Result<(), ApiError> {
+        let mut errors = ErrorList::new();
+        aside::on_value(value, || {
+            api_kinds::meta::validate(scope.kind, value, scope.resource.namespaced, &mut errors);
+            api_kinds::of(&scope.resource.group_resource()).validate(value, &mut errors);
+            if !self.config.allow_privileged {
+                privileged::refuse(&scope.resource.storage, value, &mut errors);
+            }
+        });
+        scope.invalid(name, errors)
+    }
+
     async fn try_create(
         &self,
         scope: &Scope<'_>,
@@ -105,7 +121,7 @@ impl Registry {
         let asked = claims::held(&scope.resource.storage, &value);
         self.allocate(&scope.resource.storage, &mut value, scope.info.dry_run).await?;
         let name = object::name(&value).to_owned();
-        validate(scope, &name, &value)?;
+        self.check_new(scope, &name, &value)?;
         self.admission.validate(&scope.attributes(Operation::Create, &name, None), Some(&value), self).await?;
         let key = scope.key(&name);
         let spending = self.spend(scope, Operation::Create, &name, None, &value).await?;
@@ -197,17 +213,6 @@ impl Registry {
             warnings,
         })))
     }
-}
-
-/// By the rules of the version that was asked for: those of `events.k8s.io` are stricter than those of the
-/// core Events that they are stored as.
-fn validate(scope: &Scope<'_>, name: &str, value: &Value) -> Result<(), ApiError> {
-    let mut errors = ErrorList::new();
-    aside::on_value(value, || {
-        api_kinds::meta::validate(scope.kind, value, scope.resource.namespaced, &mut errors);
-        api_kinds::of(&scope.resource.group_resource()).validate(value, &mut errors);
-    });
-    scope.invalid(name, errors)
 }
 
 fn created(scope: &Scope<'_>, mut value: Value, revision: store_api::Revision) -> Written {

@@ -30,6 +30,7 @@ mod ownership;
 mod parts;
 mod patch;
 mod policy_rule;
+mod privileged;
 mod quota;
 mod read;
 mod requester;
@@ -228,6 +229,8 @@ pub struct RegistryConfig {
     pub service_cidr: String,
     /// `30000-32767`
     pub node_ports: std::ops::RangeInclusive<u16>,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
     pub clock: Arc<dyn Clock>,
     /// Issues and checks ServiceAccount tokens.
     pub tokens: Arc<pki::tokens::TokenIssuer>,

@@ -16,7 +16,7 @@ use crate::ownership::{self, Heavy};
 use crate::parts::Part;
 use crate::patch::Patch;
 use crate::scope::Scope;
-use crate::{Body, Registry, Written, aside, body, claims, convert};
+use crate::{Body, Registry, Written, aside, body, claims, convert, privileged};
 
 /// Lost races of one request, at most. Every one of them means that another write won.
 const TRIES: usize = 512;
@@ -118,7 +118,7 @@ impl Registry {
         let before = claims::held(storage, old);
         let asked = claims::held(storage, value);
         self.allocate_change(storage, value, &before, scope.info.dry_run).await?;
-        validate(scope, part, value, old)?;
+        self.check_changed(scope, part, value, old)?;
         self.admission.validate(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
         proposal.warnings.extend(scope.kind.warnings(value));
         let ends = metadata::ends_deletion(value, old, storage);
@@ -244,6 +244,23 @@ impl Registry {
         }
     }
 
+    fn check_changed(&self, scope: &Scope<'_>, part: Part, value: &Value, old: &Value) -> Result<(), ApiError> {
+        let mut errors = ErrorList::new();
+        aside::on_value(value, || {
+            let path = Path::new("metadata");
+            meta::validate_object_meta_update(value, old, &path, &mut errors);
+            // Most kinds look at metadata once more than every object's update does, so what is wrong is said twice.
+            if !errors.is_empty() && !sees_metadata_once(&scope.resource.storage) {
+                meta::validate_object_meta_update(value, old, &path, &mut errors);
+            }
+            part.validate(scope.kind, value, old, &mut errors);
+            if !self.config.allow_privileged && !matches!(part, Part::Status | Part::Approval) {
+                privileged::refuse(&scope.resource.storage, value, &mut errors);
+            }
+        });
+        scope.invalid(scope.name, errors)
+    }
+
     fn propose(&self, scope: &Scope<'_>, desired: &Desired<'_>, old: &Value) -> Result<Proposal, ApiError> {
         match desired {
             Desired::Replace(value) => Ok(Proposal { value: value.clone(), warnings: Vec::new() }),
@@ -301,20 +318,6 @@ fn sees_metadata_once(resource: &GroupResource) -> bool {
         ["discovery.k8s.io", "flowcontrol.apiserver.k8s.io", "policy", "admissionregistration.k8s.io"];
     GROUPS.contains(&&*resource.group)
         || (&*resource.group == "storage.k8s.io" && ["volumeattachments", "csinodes"].contains(&&*resource.resource))
-}
-
-fn validate(scope: &Scope<'_>, part: Part, value: &Value, old: &Value) -> Result<(), ApiError> {
-    let mut errors = ErrorList::new();
-    aside::on_value(value, || {
-        let path = Path::new("metadata");
-        meta::validate_object_meta_update(value, old, &path, &mut errors);
-        // Most kinds look at metadata once more than every object's update does, so what is wrong is said twice.
-        if !errors.is_empty() && !sees_metadata_once(&scope.resource.storage) {
-            meta::validate_object_meta_update(value, old, &path, &mut errors);
-        }
-        part.validate(scope.kind, value, old, &mut errors);
-    });
-    scope.invalid(scope.name, errors)
 }
 
 fn written(scope: &Scope<'_>, proposal: Proposal, revision: Revision) -> Written {

@@ -47,6 +47,22 @@ async fn addresses_and_ports_come_and_go_with_the_service() {
 }
 
 #[tokio::test]
+async fn addresses_as_a_list_alone_are_refused() {
+    let h = Harness::new().await;
+    let alone = |ips: Value| service("a", json!({"clusterIPs": ips}));
+    let refused = refusal(h.create(SERVICES, "default/", alone(json!(["10.96.0.8"]))).await);
+    assert_eq!(
+        refused,
+        r#"422 Invalid: Service "a" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.8"]: must be empty when `clusterIP` is not specified"#
+    );
+    let two = refusal(h.create(SERVICES, "default/", alone(json!(["10.96.0.8", "10.96.0.9"]))).await);
+    assert!(two.contains("must be empty") && two.contains("no more than one IP for each IP family"), "{two}");
+    assert_eq!(claims(&h).await, [""; 0]);
+    let both = json!({"clusterIP": "10.96.0.8", "clusterIPs": ["10.96.0.8"]});
+    h.create(SERVICES, "default/", service("a", both)).await.expect("created");
+}
+
+#[tokio::test]
 async fn what_is_asked_for_is_given_or_refused() {
     let h = Harness::new().await;
     let mine = json!({"type": "NodePort", "clusterIP": "10.96.0.10", "ports": [{"port": 80, "nodePort": 30001}]});

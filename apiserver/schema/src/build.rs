@@ -121,6 +121,7 @@ impl<'a> Types<'a> {
             shape: self.shape(ftype),
             required: flags[1] == b'R',
             omit_empty: flags[2] != b'k',
+            told_empty: flags[2] == b'e',
             enum_values: line.list(5),
             patch: PatchStrategy {
                 merge: strategy("merge"),

@@ -8,6 +8,8 @@ use crate::facts;
 /// Gates that this program looks at when it serves. What fields they have is in `facts/gatedfields.tsv`.
 pub mod gate {
     pub const API_RESPONSE_COMPRESSION: &str = "APIResponseCompression";
+    pub const COMPONENT_FLAGZ: &str = "ComponentFlagz";
+    pub const COMPONENT_STATUSZ: &str = "ComponentStatusz";
     pub const OPENAPI_ENUMS: &str = "OpenAPIEnums";
     pub const POD_TOPOLOGY_LABELS_ADMISSION: &str = "PodTopologyLabelsAdmission";
     pub const STORAGE_VERSION_HASH: &str = "StorageVersionHash";
@@ -15,8 +17,10 @@ pub mod gate {
 }
 
 /// Gates that may be set to what is not their default because code asks for them.
-const ASKED_FOR: [&str; 5] = [
+const ASKED_FOR: [&str; 7] = [
     gate::API_RESPONSE_COMPRESSION,
+    gate::COMPONENT_FLAGZ,
+    gate::COMPONENT_STATUSZ,
     gate::OPENAPI_ENUMS,
     gate::POD_TOPOLOGY_LABELS_ADMISSION,
     gate::STORAGE_VERSION_HASH,

@@ -85,6 +85,8 @@ pub struct Field {
     pub shape: Shape,
     pub required: bool,
     pub omit_empty: bool,
+    /// An empty list is not an absent one: no default takes its place.
+    pub told_empty: bool,
     /// Closed enum: only these values; empty also where OpenAPI is not to show them.
     pub enum_values: Vec<String>,
     /// Strategic merge patch.
@@ -258,6 +260,12 @@ impl Schema {
     pub fn serving(runtime_config: &str, feature_gates: &str) -> Result<Schema, String> {
         let config = RuntimeConfig::parse(runtime_config, &build::known_versions())?;
         Ok(build::serving(&config, FeatureGates::parse(feature_gates)?))
+    }
+    /// What is wrong with one of the two, named as a flag.
+    pub fn check(runtime_config: &str, feature_gates: &str) -> Result<(), String> {
+        let config = RuntimeConfig::parse(runtime_config, &build::known_versions());
+        config.map_err(|why| format!("--runtime-config: {why}"))?;
+        FeatureGates::parse(feature_gates).map(drop).map_err(|why| format!("--feature-gates: {why}"))
     }
     /// Which features are on.
     pub fn gates(&self) -> &FeatureGates {

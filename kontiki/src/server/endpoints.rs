@@ -128,6 +128,7 @@ mod tests {
         let config = RegistryConfig {
             service_cidr: "10.96.0.0/16".to_owned(),
             node_ports: 30000..=32767,
+            allow_privileged: true,
             clock: Arc::new(Noon),
             tokens: Arc::new(tokens),
         };

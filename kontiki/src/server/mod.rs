@@ -12,6 +12,7 @@ mod crowd;
 mod encryption;
 mod endpoints;
 mod etcd;
+mod flags;
 pub(crate) mod flow;
 pub(crate) mod heal;
 mod health;
@@ -33,7 +34,6 @@ use std::time::Duration;
 use api_auth::authz::rbac::Rbac;
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
-use api_schema::gate;
 use store_api::{DynStore, Member};
 use store_node::{Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
@@ -134,7 +134,8 @@ async fn serve(
     etcd::start(&config, &identity, &raft, &stop).await?;
     let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed, stop: stop.clone() };
     let crowd = Crowd::start()?;
-    let working = Working { flow, crowd: crowd.handle(), audit: auditor, bootstrapped, metrics };
+    let flags = flags::of(&config)?;
+    let working = Working { flags, flow, crowd: crowd.handle(), audit: auditor, bootstrapped, metrics };
     let server = http_server(admin, &identity, &registry, deciders, working);
     tracing::info!(id = config.id, cluster = config.cluster_id, listen = %config.api.listen, "replica is up");
     server.serve_on(listener, stop.clone()).await?;
@@ -223,14 +224,12 @@ async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result
     let registry = RegistryConfig {
         service_cidr: config.service_cidr.clone(),
         node_ports: config.node_ports.0..=config.node_ports.1,
+        allow_privileged: config.allow_privileged,
         clock: Arc::new(WallClock),
         tokens: Arc::new(tokens),
     };
     let schema = schema(config)?;
-    let mut admission = api_admission::Chain::new(&config.admission.settings()?)?;
-    if !schema.gates().enabled(gate::POD_TOPOLOGY_LABELS_ADMISSION) {
-        admission.plugins.retain(|plugin| plugin.name() != "PodTopologyLabels");
-    }
+    let admission = api_admission::Chain::new(&config.admission.settings()?, schema.gates())?;
     Ok(Registry::new(schema, store, cache, admission, registry))
 }
 
@@ -253,6 +252,7 @@ async fn bootstrap(registry: Arc<Registry>, config: ServerConfiguration, done: F
 
 /// What works beside the registry in the HTTP face.
 struct Working {
+    flags: Vec<(String, String)>,
     flow: api_http::FlowConfig,
     crowd: tokio::runtime::Handle,
     audit: Option<Arc<api_audit::Auditor>>,
@@ -267,7 +267,7 @@ fn http_server(
     deciders: access::Deciders,
     working: Working,
 ) -> api_http::Server {
-    let Working { flow, crowd, audit, bootstrapped, metrics } = working;
+    let Working { flags, flow, crowd, audit, bootstrapped, metrics } = working;
     let config = &admin.config;
     let store: DynStore = admin.store.clone();
     let status = source(config, identity, &admin.store);
@@ -282,6 +282,7 @@ fn http_server(
             kubelet_client_key: identity.key(identity::KUBELET_CLIENT),
             kubelet_ca: config.pki_dir.join("ca.crt"),
             advertise_url: format!("https://{}", config.api.advertise),
+            flags,
         },
         registry: registry.clone(),
         authenticator: deciders.authenticator,

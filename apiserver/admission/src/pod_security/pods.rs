@@ -1,6 +1,6 @@
 //! The pod in an object: itself, or the template of a workload.
 
-use api_machinery::{GroupResource, Value, object};
+use api_machinery::{GroupResource, Value, object, templates};
 
 /// A pod or a template of pods.
 #[derive(Clone, Copy)]
@@ -61,16 +61,10 @@ pub(crate) fn security<'a>(holder: &'a Value, path: &str) -> Option<&'a Value> {
 
 /// The pod that objects of this resource hold. `None`: such objects hold none.
 pub(crate) fn pod_of<'a>(resource: &GroupResource, value: &'a Value) -> Option<Pod<'a>> {
-    let path = match (&*resource.group, &*resource.resource) {
-        ("", "pods") => return Some(Pod::of(value)),
-        ("", "podtemplates") => "template",
-        ("", "replicationcontrollers")
-        | ("apps", "replicasets" | "deployments" | "statefulsets" | "daemonsets")
-        | ("batch", "jobs") => "spec.template",
-        ("batch", "cronjobs") => "spec.jobTemplate.spec.template",
-        _ => return None,
-    };
-    object::at(value, path).filter(|template| template.is_object()).map(Pod::of)
+    match templates::path_of_pod(resource)? {
+        "" => Some(Pod::of(value)),
+        path => object::at(value, path).filter(|template| template.is_object()).map(Pod::of),
+    }
 }
 
 /// Whether an update changed what may change of a pod and matters here: images, and containers that came.

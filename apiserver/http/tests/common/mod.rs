@@ -125,6 +125,8 @@ async fn registry_serving(schema: &'static Schema, dir: &Path, store: MemStore, 
     let config = RegistryConfig {
         service_cidr: "10.96.0.0/16".to_owned(),
         node_ports: 30000..=32767,
+        // Upstream's default.
+        allow_privileged: false,
         clock: Arc::new(Now),
         tokens: Arc::new(tokens),
     };
@@ -197,6 +199,7 @@ impl Running {
             kubelet_client_key: write(dir.path(), "client.key", &admin.key_pem),
             kubelet_ca: ca_file.clone(),
             advertise_url: "https://10.0.0.1:6443".to_owned(),
+            flags: vec![("allowPrivileged".to_owned(), "false".to_owned())],
         };
         let listener = TcpListener::bind(config.listen).await.expect("a free port");
         let address = listener.local_addr().expect("bound");

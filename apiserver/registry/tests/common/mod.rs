@@ -78,6 +78,7 @@ impl Harness {
         let config = RegistryConfig {
             service_cidr: "10.96.0.0/16".to_owned(),
             node_ports: 30000..=32767,
+            allow_privileged: true,
             clock: clock.clone(),
             tokens: Arc::new(tokens),
         };

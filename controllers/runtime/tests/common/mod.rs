@@ -63,6 +63,7 @@ async fn registry_over(store: &DynStore, keys: &tempfile::TempDir) -> Arc<Regist
     let config = RegistryConfig {
         service_cidr: "10.96.0.0/16".to_owned(),
         node_ports: 30000..=32767,
+        allow_privileged: true,
         clock: Arc::new(WallClock),
         tokens: Arc::new(tokens),
     };
