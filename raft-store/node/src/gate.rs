@@ -1,8 +1,10 @@
 //! Writes enter the log together. A batch costs flushes, messages and wakings, however much is in it: while some are
-//! under way, the writes that come meanwhile wait, and are the next one.
+//! under way, the writes that come meanwhile wait, and are the next one. Where the others are far away, more are under
+//! way at once, so that nobody waits for more than a few milliseconds before the way itself.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -16,8 +18,12 @@ use crate::propose::{Attempt, WRITE_TIMEOUT};
 use crate::replica::Raft;
 use crate::types::{LogCommand, TypeConfig};
 
-/// Batches under way. While one waits for its quorum the next one's bytes are on their way.
+/// Batches under way at least. While one waits for its quorum the next one's bytes are on their way.
 const UNDER_WAY: usize = 2;
+/// And at most.
+const UNDER_WAY_FAR: usize = 128;
+/// A round trip that takes so long makes room for one more.
+const ROOM_EVERY: Duration = Duration::from_millis(2);
 /// Writes of one batch at most.
 const BATCH_WRITES: usize = 1_024;
 /// Bytes of one batch at most, unless one write is larger.
@@ -50,10 +56,22 @@ enum Entrance {
     Later(oneshot::Receiver<Attempt>),
 }
 
-/// Proposes a command of this replica, which leads as far as it knows.
-pub(crate) async fn enter(gate: &Arc<Gate>, raft: &Raft, command: Bytes, deadline: Instant) -> Attempt {
+/// How many batches may be under way where a round trip takes so long.
+fn places(round_trip: Duration) -> usize {
+    let more = usize::try_from(round_trip.as_micros() / ROOM_EVERY.as_micros()).unwrap_or(UNDER_WAY_FAR);
+    (UNDER_WAY + more).min(UNDER_WAY_FAR)
+}
+
+/// Proposes a command of this replica, which leads as far as it knows, and knows how long a round trip takes.
+pub(crate) async fn enter(
+    gate: &Arc<Gate>,
+    raft: &Raft,
+    command: Bytes,
+    deadline: Instant,
+    round_trip: Duration,
+) -> Attempt {
     let late = || Attempt::Unknown("no quorum confirmed the write in time".into());
-    match gate.arrive(raft, &command) {
+    match gate.arrive(raft, &command, places(round_trip)) {
         Entrance::Now(_slot) => match timeout_at(deadline, raft.client_write(LogCommand(command))).await {
             Ok(Ok(response)) => Attempt::Applied { index: response.log_id.index(), reply: Some(response.data.0) },
             Ok(Err(RaftError::APIError(refusal))) => refused(refusal),
@@ -80,9 +98,9 @@ fn failed(fatal: &Fatal<TypeConfig>) -> Attempt {
 }
 
 impl Gate {
-    fn arrive(self: &Arc<Self>, raft: &Raft, command: &Bytes) -> Entrance {
+    fn arrive(self: &Arc<Self>, raft: &Raft, command: &Bytes, places: usize) -> Entrance {
         let mut waiting = self.0.lock();
-        if waiting.under_way < UNDER_WAY {
+        if waiting.under_way < places {
             waiting.under_way += 1;
             return Entrance::Now(Slot { gate: self.clone(), raft: raft.clone() });
         }
@@ -161,5 +179,18 @@ async fn propose(raft: &Raft, batch: Vec<Write>) {
         };
         // Who does not wait any more is told nothing.
         answer.send(attempt).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_makes_room() {
+        let of =
+            |millis: &[u64]| millis.iter().map(|millis| places(Duration::from_millis(*millis))).collect::<Vec<_>>();
+        assert_eq!(of(&[0, 1, 2, 60, 180, 10_000]), [2, 2, 3, 32, 92, 128]);
+        assert_eq!(places(Duration::MAX), 128);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,22 +28,28 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// The round trips measured last.
 #[derive(Default)]
-pub(crate) struct Timing(Mutex<VecDeque<Duration>>);
+pub(crate) struct Timing {
+    recent: Mutex<VecDeque<Duration>>,
+    /// What a slow one of them takes, in microseconds.
+    slow: AtomicU64,
+}
 
 impl Timing {
     pub(crate) fn measured(&self, round_trip: Duration) {
-        let mut recent = self.0.lock();
+        let mut recent = self.recent.lock();
         if recent.len() >= REMEMBERED {
             recent.pop_front();
         }
         recent.push_back(round_trip);
+        let mut sorted: Vec<Duration> = recent.iter().copied().collect();
+        sorted.sort_unstable();
+        let slow = sorted.get(sorted.len() * PERCENT / 100).copied().unwrap_or_default();
+        self.slow.store(u64::try_from(slow.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// What a slow one takes.
-    fn slow(&self) -> Duration {
-        let mut recent: Vec<Duration> = self.0.lock().iter().copied().collect();
-        recent.sort_unstable();
-        recent.get(recent.len() * PERCENT / 100).copied().unwrap_or_default()
+    pub(crate) fn slow(&self) -> Duration {
+        Duration::from_micros(self.slow.load(Ordering::Relaxed))
     }
 
     /// Silence of the leader after which an election may begin.

@@ -302,3 +302,41 @@ async fn distance_is_no_failure() {
     put(&cluster.store(2), "k", "w").await;
     assert_eq!(get(&cluster.store(3), "k", ReadAt::Linearizable).await, Ok(Some("w".into())));
 }
+
+/// Many write all the time, and each of them waits for one round trip: not for those that are on their way already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_writes_to_far_replicas_waits_for_one_round_trip() {
+    const WRITERS: usize = 16;
+    const WRITES: usize = 8;
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.store(cluster.leader().await);
+    for (one, other) in [(1, 2), (1, 3), (2, 3)] {
+        cluster.links.delay(one, other, FAR);
+    }
+    let round_trip = 2 * FAR;
+    // It learns how far they are.
+    tokio::time::sleep(CALM).await;
+    let writer = |n: usize| {
+        let leader = leader.clone();
+        tokio::spawn(async move {
+            // Not all at once: one after the other comes while others are on their way.
+            tokio::time::sleep(round_trip * u32::try_from(n).expect("few") / u32::try_from(WRITERS).expect("few"))
+                .await;
+            let mut took = Vec::new();
+            for _ in 0..WRITES {
+                let begun = Instant::now();
+                put(&leader, &format!("w{n}"), "v").await;
+                took.push(begun.elapsed());
+            }
+            took
+        })
+    };
+    let writers: Vec<_> = (0..WRITERS).map(writer).collect();
+    let mut took = Vec::new();
+    for writer in writers {
+        took.extend(writer.await.expect("no panic"));
+    }
+    took.sort_unstable();
+    let median = took[took.len() / 2];
+    assert!(median < round_trip * 13 / 10, "a write takes {median:?}, a round trip {round_trip:?}");
+}
