@@ -9,7 +9,7 @@ packages=(g++ make libclang-dev containerd runc containernetworking-plugins ipta
 if [ "$purpose" = test ]; then
   # protoc: the etcd client of the tests compiles its contracts with it. The last three: namespaces, slow and
   # failing disks, clocks that jump.
-  packages+=(python3-venv jq protobuf-compiler libprotobuf-dev iproute2 strace faketime)
+  packages+=(python3-venv jq protobuf-compiler libprotobuf-dev iproute2 strace)
 fi
 
 command -v cargo >/dev/null || { echo "setup: Rust is missing: install it from https://rustup.rs, then run this again" >&2; exit 1; }

@@ -15,13 +15,10 @@ use crate::Failure;
 pub(super) const PROGRAM: &str = "/usr/bin/kontiki";
 /// Keeps a network namespace by doing nothing.
 pub(super) const SLEEP: &str = "/usr/bin/sleep";
-/// Libraries that faults preload, where installed.
-const PRELOADED: [&str; 1] = [crate::faults::clock::LIBRARY];
 
 /// Makes `name:tag` from files of this machine, without any other image; `dir` is for files on the way.
 pub(super) async fn make(docker: &Docker, kontiki: &Path, dir: &Path, name: &str, tag: &str) -> Result<(), Failure> {
     let mut files = BTreeSet::from([PathBuf::from(SLEEP)]);
-    files.extend(PRELOADED.iter().map(PathBuf::from).filter(|path| path.is_file()));
     let mut libraries = libraries(kontiki).await?;
     for file in &files {
         libraries.extend(self::libraries(file).await?);

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::{Dice, Fault, Injected};
 use crate::Failure;
-use crate::cluster::{Cluster, START_PATIENCE};
+use crate::cluster::{Cluster, START_PATIENCE, command};
 
-/// Debian's.
-pub const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// Compiled on this machine and preloaded.
+const SOURCE: &str = include_str!("clock.c");
+const COMPILER: &str = "cc";
 /// Seconds that the clock is wrong by. Back by minutes only: certificates are as young as the run, and valid from
 /// five minutes before they were made.
 const JUMPS: [i64; 4] = [3_600, -240, 7_200, -120];
@@ -56,15 +57,20 @@ fn file(cluster: &Cluster, number: usize) -> PathBuf {
     cluster.replica(number).disk.mount().join("clock")
 }
 
-/// `words`: what the library adds to the time, in its own language. It must not find half of them.
-fn set(file: &Path, words: &str) -> Result<(), Failure> {
+/// Seconds that are added to the time, and how fast it runs. The library must not find half of that.
+fn set(file: &Path, offset: i64, speed: i64) -> Result<(), Failure> {
     let new = file.with_extension("new");
-    std::fs::write(&new, format!("{words}\n"))?;
+    std::fs::write(&new, format!("{offset:+} {speed}\n"))?;
     Ok(std::fs::rename(new, file)?)
 }
 
-fn seconds(offset: i64) -> String {
-    format!("{offset:+}")
+/// Beside the file: a replica in a container sees it there, too.
+async fn compile(file: &Path) -> Result<PathBuf, Failure> {
+    let (source, library) = (file.with_extension("c"), file.with_extension("so"));
+    std::fs::write(&source, SOURCE)?;
+    let path = |path: &Path| path.display().to_string();
+    command::run(COMPILER, &["-shared", "-fPIC", "-O2", "-o", &path(&library), &path(&source)]).await?;
+    Ok(library)
 }
 
 #[async_trait]
@@ -78,7 +84,7 @@ impl Fault for Clock {
     }
 
     async fn lacks(&self, _cluster: &Cluster) -> Option<String> {
-        (!Path::new(LIBRARY).is_file()).then(|| "libfaketime is not installed".to_owned())
+        (!command::there_is(COMPILER)).then(|| "there is no C compiler".to_owned())
     }
 
     fn hold(&self) -> Duration {
@@ -91,9 +97,10 @@ impl Fault for Clock {
         self.next = rand::Rng::random_range(dice, 0..JUMPS.len());
         self.offset = JUMPS[self.next];
         let clock = file(cluster, self.number);
-        set(&clock, &seconds(0))?;
+        set(&clock, 0, 1)?;
+        let library = compile(&clock).await?;
         cluster.stop(self.number).await?;
-        cluster.restart(self.number, environment(&clock)).await?;
+        cluster.restart(self.number, environment(&library, &clock)).await?;
         cluster.level(cluster.replicas().len(), START_PATIENCE).await?;
         let at = Instant::now();
         let what = match self.manner {
@@ -102,8 +109,8 @@ impl Fault for Clock {
             Manner::Strobe => format!("replica {} by {} s, and then others", self.number, self.offset),
         };
         match self.manner {
-            Manner::Drift => set(&clock, &format!("+0 x{SPEED}"))?,
-            Manner::Jump | Manner::Strobe => set(&clock, &seconds(self.offset))?,
+            Manner::Drift => set(&clock, 0, SPEED)?,
+            Manner::Jump | Manner::Strobe => set(&clock, self.offset, 1)?,
         }
         Ok(Injected { what, at, leader_lost: None })
     }
@@ -118,23 +125,17 @@ impl Fault for Clock {
     }
 
     async fn heal(&mut self, cluster: &Cluster) -> Result<(), Failure> {
-        set(&file(cluster, self.number), &seconds(0))?;
+        set(&file(cluster, self.number), 0, 1)?;
         tokio::time::sleep(NOTICED).await;
         cluster.stop(self.number).await?;
         cluster.restart(self.number, Vec::new()).await
     }
 }
 
-fn environment(clock: &Path) -> Vec<(String, String)> {
-    let environment = [
-        ("LD_PRELOAD", LIBRARY.to_owned()),
-        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
-        ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-        // Only the wall clock is wrong: the kernel's other clocks never are.
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ];
-    environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+fn environment(library: &Path, clock: &Path) -> Vec<(String, String)> {
+    [("LD_PRELOAD", library), ("CHAOS_CLOCK", clock)]
+        .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+        .into()
 }
 
 impl Clock {
@@ -151,7 +152,7 @@ impl Clock {
         self.is_wrong_by(cluster, self.offset).await?;
         for _ in 0..STROBES {
             self.next = (self.next + 1) % JUMPS.len();
-            set(&file(cluster, self.number), &seconds(JUMPS[self.next]))?;
+            set(&file(cluster, self.number), JUMPS[self.next], 1)?;
             tokio::time::sleep(STROBE).await;
         }
         tokio::time::sleep(NOTICED).await;

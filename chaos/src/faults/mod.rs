@@ -1,7 +1,7 @@
 //! What is done to a cluster. One fault, one file; each proves that it bites before anything counts.
 
 mod behind;
-pub mod clock;
+mod clock;
 mod cut_clients;
 mod dead_disk;
 mod detour;
