@@ -76,6 +76,34 @@ class Bench:
         wall = time.monotonic() - started
         self.report(name, count, max(self.used() - before - self.idle * wall, 0.0), taken)
 
+    def measure_crowd(self, name, count, clients, operation):
+        """`count` operations of each of `clients`, all at once, each on a connection of its own."""
+        apis = [Api(f"{self.directory}/admin-1.kubeconfig") for _ in range(clients)]
+        for api in apis:
+            api.call("GET", "/version")
+        self.rest()
+        taken, failed = [], []
+
+        def one(client):
+            try:
+                for number in range(count):
+                    began = time.monotonic()
+                    operation(apis[client], client, number)
+                    taken.append(time.monotonic() - began)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=one, args=(client,)) for client in range(clients)]
+        before, started = self.used(), time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        wall = time.monotonic() - started
+        self.report(name, count * clients, max(self.used() - before - self.idle * wall, 0.0), taken)
+
     def report(self, name, count, used, taken):
         taken = sorted(taken)
         cost, upstream = used / count * 1000, UPSTREAM.get(name)
@@ -147,6 +175,21 @@ def main():
         kept[0] = api.json("PUT", f"{LEASES}/bench", kept[0])
 
     bench.measure("renew a lease", count, renew)
+
+    crowd, each = 50, max(count // 10, 1)
+    leases = [api.json("POST", LEASES, {**lease, "metadata": {"name": f"crowd-{client}"}}) for client in range(crowd)]
+
+    def renew_own(api, client, i):
+        leases[client]["spec"]["renewTime"] = f"2026-01-01T00:00:01.{i:06}Z"
+        leases[client] = api.json("PUT", f"{LEASES}/crowd-{client}", leases[client])
+
+    bench.measure_crowd("renew a lease, 50 clients", each, crowd, renew_own)
+
+    def create_and_delete(api, client, i):
+        api.call("POST", PODS, pod(f"crowd-{client}-{i}", 5))
+        api.call("DELETE", f"{PODS}/crowd-{client}-{i}?gracePeriodSeconds=0")
+
+    bench.measure_crowd("make and delete, 50 clients", each, crowd, create_and_delete)
     bench.measure("get it from the cache", count, lambda i: api.call("GET", f"{PODS}/small-{i}?resourceVersion=0"))
     for i in range(count):
         api.call("DELETE", f"{PODS}/small-{i}?gracePeriodSeconds=0")

@@ -2,8 +2,9 @@
 # api.sh [OPERATIONS]: what the API's operations cost three replicas in processor time, and how long they take.
 #
 # Starts `kontiki up` without nodes, makes pods of 5 and 10 KB, and measures each operation OPERATIONS (500) times from
-# one client, large lists less often; the replicas' idle use is taken off. Beside it stands what an upstream API server
-# with its etcd needed on a machine of two cores (3 replicas each; processor time of both together).
+# one client, large lists less often, and writes of fifty clients at once; the replicas' idle use is taken off. Beside it
+# stands what an upstream API server with its etcd needed on a machine of two cores for one client (3 replicas each;
+# processor time of both together).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 kontiki=${KONTIKI_BIN:-$(realpath "${CARGO_TARGET_DIR:-target}")/release/kontiki}

@@ -52,12 +52,14 @@ impl Store {
 
     /// kill -9 of everything, and a start on the same data: returns when its replicas run, not when they answer.
     pub fn start_again(&mut self) {
-        // The replicas end with the process that started them.
+        // The replicas end with the process that started them; the next one waits for those that it finds.
+        let before = self.pid("replica-3");
         self.up.kill().and_then(|()| self.up.wait()).expect("it can be killed");
-        std::fs::remove_file(self.dir.join("pids")).expect("the list of what ran");
         self.up = spawn(&self.dir, &[]).0;
         let deadline = Instant::now() + READY_PATIENCE;
-        while self.pid("replica-3").is_none() {
+        while self.pid("replica-3").is_none_or(|pid| Some(pid) == before) {
+            let ended = self.up.try_wait().expect("it can be waited for");
+            assert!(ended.is_none(), "the store did not start again: {ended:?}");
             assert!(Instant::now() < deadline, "the replicas were not started again");
             std::thread::sleep(Duration::from_millis(5));
         }

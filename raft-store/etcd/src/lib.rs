@@ -11,6 +11,7 @@ mod auth;
 mod cluster;
 mod errors;
 mod face;
+mod gathered;
 mod kv;
 mod lease;
 mod limits;

@@ -29,6 +29,7 @@ use tower::util::MapResponseLayer;
 use crate::auth::AuthService;
 use crate::cluster::ClusterService;
 use crate::face::Face;
+use crate::gathered::Gathered;
 use crate::kv::KvService;
 use crate::lease::LeaseService;
 use crate::limits::{
@@ -121,7 +122,7 @@ async fn reload(tls: Arc<ClientTls>) {
 
 /// A connection whose client has shown its certificate.
 struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: Gathered<TlsStream<TcpStream>>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -147,16 +148,6 @@ impl AsyncWrite for Connection {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }
 
 async fn accept(listener: TcpListener, tls: Arc<ClientTls>, accepted: mpsc::Sender<io::Result<Connection>>) {
@@ -173,7 +164,10 @@ async fn accept(listener: TcpListener, tls: Arc<ClientTls>, accepted: mpsc::Send
         let (tls, accepted) = (tls.clone(), accepted.clone());
         tokio::spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, handshake(stream, &tls)).await {
-                Ok(Ok(stream)) => drop(accepted.send(Ok(Connection { stream, _slot: slot })).await),
+                Ok(Ok(stream)) => {
+                    let connection = Connection { stream: Gathered::new(stream), _slot: slot };
+                    drop(accepted.send(Ok(connection)).await);
+                }
                 Ok(Err(error)) => tracing::debug!(%from, %error, "a client was refused"),
                 Err(_) => tracing::debug!(%from, "a client was refused: no handshake in time"),
             }
