@@ -42,8 +42,8 @@ pub(crate) struct ApiFlags {
 impl ApiFlags {
     /// What can be told to be wrong before anything is touched.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        let said = |flag: &Option<String>| flag.clone().unwrap_or_default();
-        Schema::check(&said(&self.runtime_config), &said(&self.feature_gates))?;
+        let (versions, gates) = (self.runtime_config.as_deref(), self.feature_gates.as_deref());
+        Schema::check(versions.unwrap_or_default(), gates.unwrap_or_default())?;
         self.admission.settings().map(drop)
     }
 

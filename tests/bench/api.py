@@ -3,8 +3,8 @@
 import json
 import os
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from client import Api, pids, processor, resident
 
@@ -48,6 +48,20 @@ def pod(name, kilobytes, node=None):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
+def timed(taken, count, operation):
+    for number in range(count):
+        began = time.monotonic()
+        operation(number)
+        taken.append(time.monotonic() - began)
+
+
+def at_once(clients, work):
+    """The first failure of any of them is raised."""
+    with ThreadPoolExecutor(clients) as pool:
+        for done in [pool.submit(work, client) for client in range(clients)]:
+            done.result()
+
+
 class Bench:
     def __init__(self, directory):
         self.directory = directory
@@ -66,43 +80,25 @@ class Bench:
         self.idle = (self.used() - before) / seconds
 
     def measure(self, name, count, operation):
-        self.rest()
         taken = []
-        before, started = self.used(), time.monotonic()
-        for number in range(count):
-            began = time.monotonic()
-            operation(number)
-            taken.append(time.monotonic() - began)
-        wall = time.monotonic() - started
-        self.report(name, count, max(self.used() - before - self.idle * wall, 0.0), taken)
+        self.cost(name, taken, lambda: timed(taken, count, operation))
 
     def measure_crowd(self, name, count, clients, operation):
         """`count` operations of each of `clients`, all at once, each on a connection of its own."""
         apis = [Api(f"{self.directory}/admin-1.kubeconfig") for _ in range(clients)]
         for api in apis:
             api.call("GET", "/version")
+        taken = []
+        one = lambda client: timed(taken, count, lambda number: operation(apis[client], client, number))
+        self.cost(name, taken, lambda: at_once(clients, one))
+
+    def cost(self, name, taken, work):
+        """What work costs that adds to `taken` how long each of its operations took."""
         self.rest()
-        taken, failed = [], []
-
-        def one(client):
-            try:
-                for number in range(count):
-                    began = time.monotonic()
-                    operation(apis[client], client, number)
-                    taken.append(time.monotonic() - began)
-            except Exception as error:
-                failed.append(error)
-
-        threads = [threading.Thread(target=one, args=(client,)) for client in range(clients)]
         before, started = self.used(), time.monotonic()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
+        work()
         wall = time.monotonic() - started
-        self.report(name, count * clients, max(self.used() - before - self.idle * wall, 0.0), taken)
+        self.report(name, len(taken), max(self.used() - before - self.idle * wall, 0.0), taken)
 
     def report(self, name, count, used, taken):
         taken = sorted(taken)
@@ -129,7 +125,7 @@ def watch_list(bench, clients):
     """Each client has all pods when the bookmark comes that ends them."""
     query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
 
-    def one():
+    def one(_client):
         api = Api(f"{bench.directory}/admin-1.kubeconfig")
         answer = api.open("GET", f"{PODS}?{query}&labelSelector=half%3Done&timeoutSeconds=60", accept=PROTOBUF + ";stream=watch")
         # What ends them may begin in one piece and end in the next.
@@ -139,11 +135,7 @@ def watch_list(bench, clients):
                 raise SystemExit("a watch ended before its initial events")
         api.connection.close()
 
-    threads = [threading.Thread(target=one) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(clients, one)
 
 
 def main():

@@ -3,6 +3,7 @@
 
 use api_machinery::error::Result;
 use api_machinery::{ApiError, Value};
+use api_schema::gate;
 use jiff::{SpanRound, Timestamp, Unit};
 use serde_json::json;
 
@@ -11,13 +12,12 @@ use crate::discovery;
 use crate::negotiate::{self, Clause};
 use crate::respond::{self, JSON, Response};
 use crate::state::State;
-use api_schema::gate;
 
 const COMPONENT: &str = "kube-apiserver";
 const GROUP: &str = "config.k8s.io";
 const VERSIONS: [&str; 2] = ["v1alpha1", "v1beta1"];
 /// Paths that a person looking at a process may want next.
-const PATHS: [&str; 7] = ["/healthz", "/livez", "/metrics", "/metrics/slis", "/readyz", "/version", "/flagz"];
+const PATHS: [&str; 6] = ["/healthz", "/livez", "/metrics", "/metrics/slis", "/readyz", "/version"];
 const WARNING: &str = "Warning: This endpoint is not meant to be machine parseable, has no formatting compatibility \
                        guarantees and is for debugging purposes only.";
 
@@ -35,7 +35,7 @@ pub(crate) fn respond(state: &State, call: &Call, path: &str) -> Result<Response
         let flags = &state.server.config.flags;
         return answer(&accepted, "Flagz", || flags_text(flags), || flags_fields(flags));
     }
-    let others = PATHS.into_iter().filter(|path| *path != "/flagz" || paths(state).any(|page| page == *path));
+    let others = PATHS.into_iter().chain(paths(state).filter(|page| *page != path));
     let status = Status { started: state.started, now: state.now(), paths: others.collect() };
     answer(&accepted, "Statusz", || status.text(), || status.fields())
 }
@@ -51,9 +51,8 @@ fn answer(
         match form(clause, kind) {
             Some(Form::Text) => return Ok(respond::text(200, text())),
             Some(Form::Object(version)) => {
-                let head = json!({"kind": kind, "apiVersion": format!("{GROUP}/{version}"),
+                let mut object = json!({"kind": kind, "apiVersion": format!("{GROUP}/{version}"),
                     "metadata": {"name": COMPONENT}});
-                let mut object = head;
                 if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields()) {
                     object.extend(fields);
                 }

@@ -10,9 +10,7 @@ use crate::commit::{Change, Outcome, unchanged};
 use crate::namespace_guard::Guard;
 use crate::ownership::{self, Heavy};
 use crate::scope::Scope;
-use crate::{
-    Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, privileged, quota, requester,
-};
+use crate::{Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, quota, requester};
 
 /// Names are generated anew at most so often, as upstream.
 const NAME_TRIES: usize = 8;
@@ -99,9 +97,7 @@ impl Registry {
         aside::on_value(value, || {
             api_kinds::meta::validate(scope.kind, value, scope.resource.namespaced, &mut errors);
             api_kinds::of(&scope.resource.group_resource()).validate(value, &mut errors);
-            if !self.config.allow_privileged {
-                privileged::refuse(&scope.resource.storage, value, &mut errors);
-            }
+            self.check_privileged(scope, value, &mut errors);
         });
         scope.invalid(name, errors)
     }

@@ -5,10 +5,21 @@
 
 use api_machinery::{ErrorList, GroupResource, Path, Value, object, templates};
 
+use crate::Registry;
+use crate::scope::Scope;
+
 const LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
+impl Registry {
+    pub(crate) fn check_privileged(&self, scope: &Scope<'_>, value: &Value, errors: &mut ErrorList) {
+        if !self.config.allow_privileged {
+            refuse(&scope.resource.storage, value, errors);
+        }
+    }
+}
+
 /// Refuses every privileged container, in upstream's words.
-pub(crate) fn refuse(resource: &GroupResource, value: &Value, errors: &mut ErrorList) {
+fn refuse(resource: &GroupResource, value: &Value, errors: &mut ErrorList) {
     let Some(path) = templates::path_of_pod(resource) else { return };
     let spec_path = if path.is_empty() { "spec".to_owned() } else { format!("{path}.spec") };
     let Some(spec) = object::at(value, &spec_path) else { return };

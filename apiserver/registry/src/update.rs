@@ -16,7 +16,7 @@ use crate::ownership::{self, Heavy};
 use crate::parts::Part;
 use crate::patch::Patch;
 use crate::scope::Scope;
-use crate::{Body, Registry, Written, aside, body, claims, convert, privileged};
+use crate::{Body, Registry, Written, aside, body, claims, convert};
 
 /// Lost races of one request, at most. Every one of them means that another write won.
 const TRIES: usize = 512;
@@ -254,8 +254,8 @@ impl Registry {
                 meta::validate_object_meta_update(value, old, &path, &mut errors);
             }
             part.validate(scope.kind, value, old, &mut errors);
-            if !self.config.allow_privileged && !matches!(part, Part::Status | Part::Approval) {
-                privileged::refuse(&scope.resource.storage, value, &mut errors);
+            if part != Part::Status {
+                self.check_privileged(scope, value, &mut errors);
             }
         });
         scope.invalid(scope.name, errors)

@@ -18,12 +18,9 @@ pub(super) const SLEEP: &str = "/usr/bin/sleep";
 
 /// Makes `name:tag` from files of this machine, without any other image; `dir` is for files on the way.
 pub(super) async fn make(docker: &Docker, kontiki: &Path, dir: &Path, name: &str, tag: &str) -> Result<(), Failure> {
-    let mut files = BTreeSet::from([PathBuf::from(SLEEP)]);
-    let mut libraries = libraries(kontiki).await?;
-    for file in &files {
-        libraries.extend(self::libraries(file).await?);
-    }
-    files.extend(libraries);
+    let mut files = libraries(kontiki).await?;
+    files.extend(libraries(Path::new(SLEEP)).await?);
+    files.insert(SLEEP.into());
     let kontiki = stripped(kontiki, dir).await;
     let archive = tokio::task::spawn_blocking(move || archive(&kontiki, &files)).await??;
     let options = CreateImageOptionsBuilder::new().from_src("-").repo(name).tag(tag).build();

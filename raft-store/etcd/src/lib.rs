@@ -9,9 +9,9 @@
 
 mod auth;
 mod cluster;
+mod connection;
 mod errors;
 mod face;
-mod gathered;
 mod kv;
 mod lease;
 mod limits;

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use kontiki_proto::etcd::auth_server::AuthServer;
@@ -14,22 +13,20 @@ use kontiki_proto::etcd::lease_server::LeaseServer;
 use kontiki_proto::etcd::maintenance_server::MaintenanceServer;
 use kontiki_proto::etcd::watch_server::WatchServer;
 use store_api::{DynAdmin, DynStore};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::Connected;
 use tower::util::MapResponseLayer;
 
 use crate::auth::AuthService;
 use crate::cluster::ClusterService;
+use crate::connection::Connection;
 use crate::face::Face;
-use crate::gathered::Gathered;
 use crate::kv::KvService;
 use crate::lease::LeaseService;
 use crate::limits::{
@@ -120,37 +117,11 @@ async fn reload(tls: Arc<ClientTls>) {
     }
 }
 
-/// A connection whose client has shown its certificate.
-struct Connection {
-    stream: Gathered<TlsStream<TcpStream>>,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-async fn accept(listener: TcpListener, tls: Arc<ClientTls>, accepted: mpsc::Sender<io::Result<Connection>>) {
+async fn accept(
+    listener: TcpListener,
+    tls: Arc<ClientTls>,
+    accepted: mpsc::Sender<io::Result<Connection<TlsStream<TcpStream>>>>,
+) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(slot) = slots.clone().acquire_owned().await {
         let (stream, from) = match listener.accept().await {
@@ -165,8 +136,7 @@ async fn accept(listener: TcpListener, tls: Arc<ClientTls>, accepted: mpsc::Send
         tokio::spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, handshake(stream, &tls)).await {
                 Ok(Ok(stream)) => {
-                    let connection = Connection { stream: Gathered::new(stream), _slot: slot };
-                    drop(accepted.send(Ok(connection)).await);
+                    drop(accepted.send(Ok(Connection::new(stream, slot))).await);
                 }
                 Ok(Err(error)) => tracing::debug!(%from, %error, "a client was refused"),
                 Err(_) => tracing::debug!(%from, "a client was refused: no handshake in time"),

@@ -282,13 +282,17 @@ const FAR: Duration = Duration::from_millis(100);
 /// Many times the longest election timeout.
 const CALM: Duration = Duration::from_secs(5);
 
+fn move_apart(cluster: &Cluster) {
+    for (one, other) in [(1, 2), (1, 3), (2, 3)] {
+        cluster.links.delay(one, other, FAR);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn distance_is_no_failure() {
     let cluster = Cluster::start(3).await;
     put(&cluster.store(1), "k", "v").await;
-    for (one, other) in [(1, 2), (1, 3), (2, 3)] {
-        cluster.links.delay(one, other, FAR);
-    }
+    move_apart(&cluster);
     // Nobody writes, so that heartbeats are all there is.
     for id in cluster.ids() {
         let started = Instant::now();
@@ -306,22 +310,19 @@ async fn distance_is_no_failure() {
 /// Many write all the time, and each of them waits for one round trip: not for those that are on their way already.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_writes_to_far_replicas_waits_for_one_round_trip() {
-    const WRITERS: usize = 16;
+    const WRITERS: u32 = 16;
     const WRITES: usize = 8;
     let cluster = Cluster::start(3).await;
     let leader = cluster.store(cluster.leader().await);
-    for (one, other) in [(1, 2), (1, 3), (2, 3)] {
-        cluster.links.delay(one, other, FAR);
-    }
+    move_apart(&cluster);
     let round_trip = 2 * FAR;
     // It learns how far they are.
     tokio::time::sleep(CALM).await;
-    let writer = |n: usize| {
+    let writer = |n: u32| {
         let leader = leader.clone();
         tokio::spawn(async move {
             // Not all at once: one after the other comes while others are on their way.
-            tokio::time::sleep(round_trip * u32::try_from(n).expect("few") / u32::try_from(WRITERS).expect("few"))
-                .await;
+            tokio::time::sleep(round_trip * n / WRITERS).await;
             let mut took = Vec::new();
             for _ in 0..WRITES {
                 let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! What the calls of one connection answer at the same moment leaves in one piece.
+//! A client's connection. What its calls answer at the same moment leaves in one piece.
 //!
 //! HTTP/2 flushes after whatever it is given first, so that a hundred answers that became ready together would be a
 //! hundred small TLS records and calls of the kernel, and as many wakings of the client; and the trailers of one answer
@@ -10,30 +10,41 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::transport::server::Connected;
 
 /// What is gathered at most; more is written at once.
 const GATHERED_BYTES: usize = 4 << 10;
 
-pub(crate) struct Gathered<S> {
+/// Of a client that has shown its certificate.
+pub(crate) struct Connection<S> {
     stream: BufWriter<S>,
     /// The others have had their turn.
     waited: bool,
+    /// One of the connections that there may be.
+    _slot: OwnedSemaphorePermit,
 }
 
-impl<S: AsyncWrite> Gathered<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream: BufWriter::with_capacity(GATHERED_BYTES, stream), waited: false }
+impl<S: AsyncWrite> Connection<S> {
+    pub(crate) fn new(stream: S, slot: OwnedSemaphorePermit) -> Self {
+        Self { stream: BufWriter::with_capacity(GATHERED_BYTES, stream), waited: false, _slot: slot }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<S> {
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 /// Not vectored: HTTP/2 then copies a short answer between its headers and trailers instead of writing it apart.
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -61,6 +72,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use tokio::io::AsyncWriteExt;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -81,10 +93,15 @@ mod tests {
         }
     }
 
+    fn connection(pieces: &Pieces) -> Connection<Pieces> {
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a slot");
+        Connection::new(pieces.clone(), slot)
+    }
+
     #[tokio::test]
     async fn answers_of_one_moment_leave_together() {
         let pieces = Pieces::default();
-        let mut gathered = Gathered::new(pieces.clone());
+        let mut gathered = connection(&pieces);
         let answers: [&[u8]; 3] = [b"one ", b"two ", b"three"];
         let (mut next, mut polls) = (0, 0);
         // As HTTP/2 does: at each poll what is there by now is written, and flushed.
@@ -111,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_gathered_leaves_before_the_end() {
         let pieces = Pieces::default();
-        let mut gathered = Gathered::new(pieces.clone());
+        let mut gathered = connection(&pieces);
         gathered.write_all(b"last").await.expect("written");
         gathered.shutdown().await.expect("shut down");
         assert_eq!(pieces.0.lock().expect("not poisoned").concat(), b"last");
