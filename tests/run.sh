@@ -43,6 +43,11 @@ if [ ! -x "${KUBELET:-}" ]; then
   echo "tests: KUBELET names no kubelet; its test is skipped" >&2
 fi
 
+# Standard controllers and scheduler v1.36 do a cluster's work where these name them.
+if [ ! -x "${KUBE_CONTROLLER_MANAGER:-}" ] || [ ! -x "${KUBE_SCHEDULER:-}" ]; then
+  echo "tests: KUBE_CONTROLLER_MANAGER and KUBE_SCHEDULER name no programs; their test is skipped" >&2
+fi
+
 # The program and the tests in one go: cargo unites the features of what it builds together, and apart every
 # crate of ours would be compiled twice.
 cargo build --locked --profile tests --workspace --lib --bins --tests

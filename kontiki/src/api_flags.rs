@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use api_schema::Schema;
 use clap::Args;
+use controller_runtime::Chosen;
 
 use crate::access::Access;
 use crate::admission::Admission;
@@ -29,6 +30,10 @@ pub(crate) struct ApiFlags {
     /// Features to switch on or off, as upstream's flag: WatchList=false,AllBeta=true
     #[arg(long, value_name = "GATES")]
     feature_gates: Option<String>,
+    /// Controllers to run, as kube-controller-manager's flag: `*` all, `NAME` that one, `-NAME` all but that one; and
+    /// kube-scheduler. Empty: none, where standard components do the work
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', allow_hyphen_values = true)]
+    controllers: Option<Vec<String>>,
     #[command(flatten)]
     admission: Admission,
     #[command(flatten)]
@@ -44,6 +49,7 @@ impl ApiFlags {
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let (versions, gates) = (self.runtime_config.as_deref(), self.feature_gates.as_deref());
         Schema::check(versions.unwrap_or_default(), gates.unwrap_or_default())?;
+        self.controllers.as_deref().map(Chosen::parse).transpose()?;
         self.admission.settings().map(drop)
     }
 
@@ -60,6 +66,9 @@ impl ApiFlags {
         }
         if let Some(gates) = &self.feature_gates {
             config.feature_gates.clone_from(gates);
+        }
+        if let Some(controllers) = &self.controllers {
+            config.controllers.clone_from(controllers);
         }
         config.admission = overlay::over(&self.admission, &config.admission)?.absolute()?;
         config.admission.settings()?;

@@ -58,6 +58,9 @@ pub(crate) struct ServerConfiguration {
     /// Features that are not as they are by default, as upstream's `--feature-gates`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) feature_gates: String,
+    /// Controllers that run here when this replica leads, as upstream's `--controllers`. The same on every replica.
+    #[serde(default = "all_controllers")]
+    pub(crate) controllers: Vec<String>,
     /// Where this replica is: a data centre, a rack.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) zone: String,
@@ -103,6 +106,9 @@ fn service_cidr() -> String {
 fn node_ports() -> (u16, u16) {
     (30000, 32767)
 }
+fn all_controllers() -> Vec<String> {
+    vec!["*".to_owned()]
+}
 fn yes() -> bool {
     true
 }
@@ -142,6 +148,7 @@ impl ServerConfiguration {
             encryption_provider_config_automatic_reload: false,
             runtime_config: String::new(),
             feature_gates: String::new(),
+            controllers: all_controllers(),
             zone: String::new(),
             leader_zones: Vec::new(),
             admission: Admission::default(),

@@ -8,6 +8,7 @@
 //! A plan that is performed twice does no harm, and a controller is not run again for the same key
 //! before the world shows what its last plan wrote. That replaces upstream's expectations.
 
+pub mod chosen;
 pub mod controller;
 pub mod graph;
 pub mod hash;
@@ -23,6 +24,7 @@ mod placed;
 mod trim;
 mod visits;
 
+pub use chosen::Chosen;
 pub use controller::{Context, Controller, Failure};
 pub use controllers::*;
 pub use plan::{Action, Gvr, Plan, Step, Target};

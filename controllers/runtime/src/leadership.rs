@@ -5,7 +5,8 @@
 //!
 //! The replica that leads the store takes the leadership over from any other: its writes need no hop, and
 //! when a leader dies the election of the store's next leader also decides who runs the controllers, without
-//! waiting for a lease to end. The fence makes that safe at any moment.
+//! waiting for a lease to end. So does a replica that was killed and is back before that, from its former process. The
+//! fence makes that safe at any moment.
 
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ impl Held {
 
 pub(crate) struct Elector {
     pub(crate) store: DynStore,
+    pub(crate) replica: NodeId,
     pub(crate) identity: String,
     pub(crate) ttl: Duration,
 }
@@ -64,13 +66,14 @@ impl Elector {
 
     async fn try_win(&self) -> Result<Option<Held>, StoreError> {
         let key = Bytes::from_static(LEADERSHIP_KEY.as_bytes());
-        let status = self.store.status();
-        let leads_store = status.leader == Some(status.id);
+        let leads_store = self.store.status().leader == Some(self.replica);
         if let Some(current) = self.store.get(&key, ReadAt::Local).await?.kv {
-            if !leads_store || holder(&current.value) == Some(status.id) {
+            let holder = holder(&current.value);
+            // Its own is held by nobody: a former process of this replica left it, or a try whose answer was lost.
+            if !leads_store && holder != Some(self.replica) {
                 return Ok(None);
             }
-            tracing::info!(from = holder(&current.value), "taking the leadership over: this replica leads the store");
+            tracing::info!(from = holder, leads_store, "taking the leadership over");
             match self.store.lease_revoke(current.lease).await {
                 Ok(()) | Err(StoreError::LeaseNotFound(_)) => {}
                 Err(error) => return Err(error),
@@ -81,7 +84,7 @@ impl Elector {
         }
         let won = Instant::now();
         let lease = self.store.lease_grant(self.ttl).await?;
-        let value = Bytes::from(format!("{} {}", status.id, self.identity));
+        let value = Bytes::from(format!("{} {}", self.replica, self.identity));
         let put = Op::Put { key: key.clone(), value, lease };
         let txn = Txn { compare: vec![Compare::absent(key.clone())], success: vec![put], ..Txn::default() };
         let outcome = self.store.txn(txn).await;
@@ -189,14 +192,15 @@ mod tests {
 
     use super::*;
 
-    fn elector(store: &DynStore, identity: &str) -> Elector {
-        Elector { store: store.clone(), identity: identity.to_owned(), ttl: Duration::from_millis(600) }
+    /// Replica 1 leads the store.
+    fn elector(store: &DynStore, replica: NodeId) -> Elector {
+        Elector { store: store.clone(), replica, identity: format!("r{replica}"), ttl: Duration::from_millis(600) }
     }
 
     #[tokio::test]
     async fn leadership_moves_at_once_when_released_and_after_the_lease_when_lost() {
         let store: DynStore = Arc::new(MemStore::new());
-        let (one, two) = (elector(&store, "one"), elector(&store, "two"));
+        let (one, two) = (elector(&store, 2), elector(&store, 3));
         let first = one.win().await;
         let stale = first.fence();
         let began = Instant::now();
@@ -215,9 +219,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_leads_the_store_or_held_the_leadership_before_does_not_wait_for_the_lease() {
+        let store: DynStore = Arc::new(MemStore::new());
+        let long = |replica| Elector { ttl: Duration::from_secs(60), ..elector(&store, replica) };
+        let soon = async |elector: Elector| {
+            tokio::time::timeout(Duration::from_secs(5), elector.win()).await.expect("long before the lease ends")
+        };
+        // None of them is renewed or released, as if each were killed.
+        let killed = soon(long(2)).await;
+        let back = soon(long(2)).await;
+        let leader = soon(long(1)).await;
+        let leader_back = soon(long(1)).await;
+        assert!([&killed, &back, &leader, &leader_back].is_sorted_by(|one, next| one.epoch < next.epoch));
+        let fenced = Txn { fence: Some(leader.fence()), ..Txn::put("k", "v") };
+        assert!(matches!(store.txn(fenced).await, Err(StoreError::Fenced { .. })));
+        let third = long(3);
+        assert!(tokio::time::timeout(Duration::from_secs(1), third.win()).await.is_err(), "it is held");
+    }
+
+    #[tokio::test]
     async fn who_loses_the_leadership_stops_before_the_next_renewal() {
         let store: DynStore = Arc::new(MemStore::new());
-        let one = Elector { ttl: Duration::from_secs(60), ..elector(&store, "one") };
+        let one = Elector { ttl: Duration::from_secs(60), ..elector(&store, 2) };
         let held = one.win().await;
         let stop = CancellationToken::new();
         let hold = one.hold(&held, &stop);
@@ -232,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn a_holder_that_renews_keeps_it() {
         let store: DynStore = Arc::new(MemStore::new());
-        let (one, two) = (elector(&store, "one"), elector(&store, "two"));
+        let (one, two) = (elector(&store, 2), elector(&store, 3));
         let held = one.win().await;
         let stop = CancellationToken::new();
         let hold = one.hold(&held, &stop);

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use api_registry::Registry;
 use controller_logic::Settings;
+use store_api::NodeId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,11 +28,14 @@ use crate::informers::{Informers, Listener};
 use crate::leadership::{Elector, Held};
 pub use crate::powers::{Powers, Signer};
 use crate::workers::{Dispatcher, Running, Shop};
+pub use controller_logic::Chosen;
 pub use controller_logic::plan::Signing;
 
 /// How the controllers of one replica are run.
 #[derive(Clone, Debug)]
 pub struct ControllersConfig {
+    /// Which replica of the store this is.
+    pub replica: NodeId,
     /// Unique per process: who holds the leadership.
     pub identity: String,
     /// Seconds after which an unrenewed leadership ends.
@@ -40,6 +44,7 @@ pub struct ControllersConfig {
     pub root_ca_pem: String,
     /// What controllers may ask of this replica beyond the API.
     pub powers: Powers,
+    pub chosen: Chosen,
 }
 
 /// How long the work at hand may take to end when the leadership does: one write.
@@ -54,6 +59,7 @@ pub async fn run(registry: Arc<Registry>, config: ControllersConfig, stop: Cance
     let Some(informers) = start_informers(&registry, following).await else { return };
     let elector = Arc::new(Elector {
         store: registry.store.clone(),
+        replica: config.replica,
         identity: config.identity.clone(),
         ttl: Duration::from_secs(config.lease_seconds.max(1)),
     });
@@ -107,23 +113,32 @@ async fn lead(
     let recorder = Recorder::start(registry, fence.clone(), stop);
     let shop = Arc::new(Shop { informers: informers.clone(), recorder: recorder.clone(), stop: stop.clone() });
     let settings = Settings { root_ca_pem: config.root_ca_pem.clone() };
-    let mut controllers: Vec<_> = controller_logic::all(&settings).into_iter().map(Running::new).collect();
+    let chosen = controller_logic::all(&settings).into_iter().filter(|one| config.chosen.runs(one.name()));
+    let mut controllers: Vec<_> = chosen.map(Running::new).collect();
     let garbage = Running::new(Box::new(controller_logic::garbage_collector::GarbageCollector));
     let scheduler = scheduling::Scheduling::new(registry, fence.clone(), recorder);
-    let dispatcher =
-        Dispatcher { controllers: controllers.clone(), garbage: garbage.clone(), scheduler: scheduler.listener() };
+    let garbage = Some(garbage).filter(|one| config.chosen.runs(one.name()));
+    let scheduler = Some(scheduler).filter(|_| config.chosen.runs_scheduler());
+    let dispatcher = Dispatcher {
+        controllers: controllers.clone(),
+        garbage: garbage.clone(),
+        scheduler: scheduler.as_ref().map(scheduling::Scheduling::listener),
+    };
     if let Err(error) = attach(informers, dispatcher, stop).await {
         tracing::error!(%error, "the controllers could not be told what there is");
         return;
     }
-    controllers.push(garbage);
+    controllers.extend(garbage);
     for running in &controllers {
         let client = Client::new(registry.clone(), running.account(), fence.clone()).with_powers(&config.powers);
         workers::start(running, client, &shop, tasks);
     }
     let lease_client = Client::new(registry.clone(), "leader-election", fence);
-    tasks.spawn(visible_lease::keep(lease_client, config.identity.clone(), stop.clone()));
-    tasks.spawn(scheduler.run(stop.clone()));
+    let leases = visible_lease::names(&config.chosen);
+    tasks.spawn(visible_lease::keep(leases, lease_client, config.identity.clone(), stop.clone()));
+    if let Some(scheduler) = scheduler {
+        tasks.spawn(scheduler.run(stop.clone()));
+    }
     stop.cancelled().await;
 }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::events::Recorder;
-use crate::{clock, metrics};
+use crate::{clock, metrics, workers};
 
 /// Bindings and status writes in flight, at most.
 const IN_FLIGHT: usize = 256;
@@ -64,7 +64,7 @@ impl Scheduling {
     }
 
     /// What informers call with every change.
-    pub(crate) fn listener(&self) -> Arc<dyn Fn(&Changed) + Send + Sync> {
+    pub(crate) fn listener(&self) -> workers::Told {
         let sender = self.sender.clone();
         Arc::new(move |change| {
             if concerns(change.kind) {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use api_machinery::error::{Reason, Result};
 use api_machinery::time;
-use controller_logic::Gvr;
 use controller_logic::plan::{PatchType, Target};
+use controller_logic::{Chosen, Gvr};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -13,18 +13,24 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Client;
 use crate::{clock, metrics};
 
-/// Upstream's names; both move together here.
-const NAMES: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
 /// Upstream's duration and renewal. The real leadership is the store's and much quicker.
 const DURATION_SECONDS: u32 = 15;
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
+/// Upstream's components of which something runs here; they move together. The Lease of another is left to those who
+/// run it elsewhere.
+pub(crate) fn names(chosen: &Chosen) -> Vec<&'static str> {
+    let components =
+        [(chosen.runs_controllers(), "kube-controller-manager"), (chosen.runs_scheduler(), "kube-scheduler")];
+    components.into_iter().filter(|(runs, _)| *runs).map(|(_, name)| name).collect()
+}
+
 /// Keeps the Leases up to date until `stop`, then gives them up.
-pub(crate) async fn keep(client: Client, identity: String, stop: CancellationToken) {
+pub(crate) async fn keep(names: Vec<&'static str>, client: Client, identity: String, stop: CancellationToken) {
     let took_over = clock::now();
-    NAMES.iter().for_each(|name| metrics::leading(name, true));
+    names.iter().for_each(|name| metrics::leading(name, true));
     loop {
-        for name in NAMES {
+        for name in names.iter().copied() {
             if let Err(error) = renew(&client.managing(name), name, &identity, took_over).await {
                 tracing::debug!(name, %error, "the Lease object is not up to date");
             }
@@ -33,7 +39,7 @@ pub(crate) async fn keep(client: Client, identity: String, stop: CancellationTok
             break;
         }
     }
-    for name in NAMES {
+    for name in names {
         metrics::leading(name, false);
         let released = json!({ "spec": { "holderIdentity": "", "leaseDurationSeconds": 1 } });
         // Another may have taken it over already: then the fence refuses this, rightly.

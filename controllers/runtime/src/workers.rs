@@ -40,17 +40,25 @@ impl Running {
         let queue = Queue::new(controller.name(), controller.pace());
         Arc::new(Self { controller, queue, failures: Mutex::new(HashMap::new()) })
     }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.controller.name()
+    }
+
     pub(crate) fn account(&self) -> &'static str {
         self.controller.account()
     }
 }
 
+/// Who is told of every change.
+pub(crate) type Told = Arc<dyn Fn(&Changed) + Send + Sync>;
+
 /// Hands changes to the queues of all controllers, and to whoever else listens.
 pub(crate) struct Dispatcher {
     pub(crate) controllers: Vec<Arc<Running>>,
     /// The garbage collector's, which is fed by ownership instead of kinds.
-    pub(crate) garbage: Arc<Running>,
-    pub(crate) scheduler: Arc<dyn Fn(&Changed) + Send + Sync>,
+    pub(crate) garbage: Option<Arc<Running>>,
+    pub(crate) scheduler: Option<Told>,
 }
 
 impl Listener for Dispatcher {
@@ -60,11 +68,14 @@ impl Listener for Dispatcher {
                 running.queue.add(key);
             }
         }
-        (self.scheduler)(change);
+        if let Some(tell) = &self.scheduler {
+            tell(change);
+        }
     }
     fn ownership_changed(&self, uids: Vec<Arc<str>>) {
+        let Some(garbage) = &self.garbage else { return };
         for uid in uids {
-            self.garbage.queue.add(Key { namespace: "".into(), name: uid });
+            garbage.queue.add(Key { namespace: "".into(), name: uid });
         }
     }
 }

@@ -8,7 +8,7 @@ use api_machinery::{UserInfo, Value, object};
 use api_registry::{Authority, Body, RequestInfo};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use controller_runtime::{Powers, Signer, Signing};
+use controller_runtime::{Chosen, Powers, Signer, Signing};
 use jiff::Timestamp;
 use pki::authority::{Authority as Ca, Request, new_csr};
 use serde_json::json;
@@ -45,7 +45,7 @@ async fn cluster() -> (Cluster, crate::common::Replica) {
     let cluster = Cluster::start().await;
     let ca = Ca::create("kontiki", cluster.registry.config.clock.now()).expect("a CA");
     let powers = Powers { authority: Some(Authority(Arc::new(Bootstrappers))), signer: Some(Arc::new(Here(ca))) };
-    let replica = cluster.replica_with("one", powers).await;
+    let replica = cluster.replica_with("one", powers, Chosen::default()).await;
     (cluster, replica)
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Cluster, deployment};
 use controller_runtime::leadership::LEADERSHIP_KEY;
+use controller_runtime::{Chosen, Powers};
 use store_api::ReadAt;
 
 async fn holder(cluster: &Cluster) -> Option<String> {
@@ -42,6 +43,36 @@ async fn another_replica_takes_over() {
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     takes_over(&cluster, "three", Duration::from_secs(2)).await;
     drop(three);
+}
+
+/// What is not chosen does nothing, and leaves the Lease of its component to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_chosen_runs() {
+    let cluster = Cluster::start().await;
+    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let chosen = |list| Chosen::parse(&words(list)).expect("known names");
+    let most = chosen(&["*", "-replicaset-controller", "-kube-scheduler"]);
+    let replica = cluster.replica_with("most", Powers::default(), most).await;
+    takes_over(&cluster, "most", Duration::from_secs(5)).await;
+    cluster.nodes(1).await;
+    cluster.create("apps/v1/deployments", "default/", deployment("web", 1, "a:1")).await;
+    let sets = || async { !cluster.list("apps/v1/replicasets", "default").await.is_empty() };
+    cluster.eventually("a ReplicaSet", sets).await;
+    // Long enough for a pod, if anybody made one.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(cluster.list("v1/pods", "default").await.is_empty(), "the controller of ReplicaSets was not chosen");
+    let lease = |name: &str| format!("kube-system/{name}");
+    let leases = "coordination.k8s.io/v1/leases";
+    assert!(cluster.get(leases, &lease("kube-scheduler")).await.is_none(), "the scheduler was not chosen");
+    replica.stop.cancel();
+    replica.task.await.expect("ends");
+
+    let rest = chosen(&["replicaset", "kube-scheduler"]);
+    let _replica = cluster.replica_with("rest", Powers::default(), rest).await;
+    let bound =
+        || async { cluster.list("v1/pods", "default").await.iter().any(|pod| pod["spec"]["nodeName"] == "node-0") };
+    cluster.eventually("a pod on the node", bound).await;
+    assert!(cluster.get(leases, &lease("kube-scheduler")).await.is_some());
 }
 
 /// Ends the leadership of whoever has it, who is told by the store only.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use api_auth::authz::Authorizer;
 use api_registry::Registry;
-use controller_runtime::{ControllersConfig, Powers};
+use controller_runtime::{Chosen, ControllersConfig, Powers};
 use tokio_util::sync::CancellationToken;
 
 use super::{cluster_info, signer::ClusterSigner};
+use crate::Failure;
 use crate::config::ServerConfiguration;
 
 /// How often the CA is looked at.
@@ -19,6 +20,7 @@ pub(super) struct Controllers {
     config: ServerConfiguration,
     registry: Arc<Registry>,
     powers: Powers,
+    chosen: Chosen,
 }
 
 impl Controllers {
@@ -26,12 +28,13 @@ impl Controllers {
         config: &ServerConfiguration,
         registry: &Arc<Registry>,
         authorizer: &Arc<dyn Authorizer>,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
+        let chosen = Chosen::parse(&config.controllers)?;
         let powers = Powers {
             authority: Some(api_registry::Authority(authorizer.clone())),
             signer: Some(Arc::new(ClusterSigner::new(&config.pki_dir))),
         };
-        Self { config: config.clone(), registry: registry.clone(), powers }
+        Ok(Self { config: config.clone(), registry: registry.clone(), powers, chosen })
     }
 
     /// Until stopped; leadership is given up then.
@@ -82,10 +85,12 @@ impl Controllers {
 
     fn controllers(&self, ca: &str) -> ControllersConfig {
         ControllersConfig {
+            replica: self.config.id,
             identity: format!("kontiki-{}_{}", self.config.id, std::process::id()),
             lease_seconds: 2,
             root_ca_pem: ca.to_owned(),
             powers: self.powers.clone(),
+            chosen: self.chosen.clone(),
         }
     }
 }

@@ -129,7 +129,7 @@ async fn serve(
     let endpoint = endpoints::keep(registry.clone(), own, stop.clone());
     let endpoint = tokio::spawn(async { (first_objects.await, endpoint.await) });
     let deciders = access::deciders(&config, &registry, rbac, &stop)?;
-    let controllers = controllers::Controllers::new(&config, &registry, &deciders.authorizer);
+    let controllers = controllers::Controllers::new(&config, &registry, &deciders.authorizer)?;
     let controllers = tokio::spawn(controllers.run(stop.clone()));
     etcd::start(&config, &identity, &raft, &stop).await?;
     let admin = admin::Admin { config: config.clone(), store: raft.clone(), sealed, stop: stop.clone() };

@@ -1,6 +1,7 @@
 //! A whole control plane over an in-memory store, with nodes that only pretend.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use api_admission::Chain;
@@ -9,13 +10,16 @@ use api_codec::patch::PatchKind;
 use api_machinery::{GroupResource, Value, object};
 use api_registry::{Body, Clock, DeleteOptions, ListOptions, Registry, RegistryConfig, RequestInfo, Target};
 use api_schema::{Resource, Schema};
-use controller_runtime::ControllersConfig;
+use controller_runtime::{Chosen, ControllersConfig, Powers};
 use jiff::Timestamp;
 use serde_json::json;
 use store_api::mem::MemStore;
 use store_api::{DynStore, FIRST_REVISION};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// As the store in memory tells it.
+const LEADS_STORE: u64 = 1;
 
 struct WallClock;
 
@@ -32,6 +36,7 @@ pub(crate) struct Cluster {
     pub(crate) registry: Arc<Registry>,
     pub(crate) stop: CancellationToken,
     keys: Arc<tempfile::TempDir>,
+    replicas: AtomicU64,
 }
 
 /// One replica that competes for the leadership.
@@ -84,21 +89,23 @@ impl Cluster {
         let keys = Arc::new(tempfile::tempdir().expect("a directory"));
         let registry = registry_over(&store, &keys).await;
         registry.bootstrap().await.expect("bootstrapped");
-        Self { store, registry, stop: CancellationToken::new(), keys }
+        Self { store, registry, stop: CancellationToken::new(), keys, replicas: AtomicU64::new(LEADS_STORE) }
     }
 
-    /// Another replica with a cache of its own.
+    /// Another replica with a cache of its own, which does not lead the store.
     pub(crate) async fn replica(&self, identity: &str) -> Replica {
-        self.replica_with(identity, controller_runtime::Powers::default()).await
+        self.replica_with(identity, Powers::default(), Chosen::default()).await
     }
 
-    pub(crate) async fn replica_with(&self, identity: &str, powers: controller_runtime::Powers) -> Replica {
+    pub(crate) async fn replica_with(&self, identity: &str, powers: Powers, chosen: Chosen) -> Replica {
         let registry = registry_over(&self.store, &self.keys).await;
         let config = ControllersConfig {
+            replica: self.replicas.fetch_add(1, Ordering::Relaxed) + 1,
             identity: identity.to_owned(),
             lease_seconds: 1,
             root_ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
             powers,
+            chosen,
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(controller_runtime::run(registry, config, stop.clone()));
