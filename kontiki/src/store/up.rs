@@ -50,7 +50,7 @@ pub(super) async fn run(args: StoreUpArgs) -> Result<(), Failure> {
     let layout = Layout::new(&dir, Shape::decide(args.replicas, args.client_port_base, Shape::of(&dir)?)?)?;
     ports::probe(&layout.ports(), "--client-port-base")?;
     layout.write()?;
-    let children = Mutex::new(Children::new(dir));
+    let children = Mutex::new(Children::new(dir, layout.shape.replicas));
     // One after the other in this task: children end with the thread that started them.
     let result = tokio::select! {
         result = stay(&layout, &children, &stop, started) => result,

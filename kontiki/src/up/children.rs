@@ -1,5 +1,6 @@
 //! The processes `up` starts: watched, started again when they die, ended in order.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ struct Running {
 
 pub(crate) struct Children {
     dir: PathBuf,
+    /// How many replicas share this machine's processors.
+    replicas: u16,
     running: Vec<Running>,
     logs_measured: Instant,
 }
@@ -51,6 +54,8 @@ pub(crate) struct Children {
 pub(crate) const REPLICA: &str = "replica-";
 /// Set for children: they end when this process does, however it ends.
 pub(crate) const PARENT: &str = "KONTIKI_PARENT";
+/// How many threads each of a process's tokio runtimes has: one a processor, where nobody says otherwise.
+const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 /// How often children are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Agents end their pods, replicas hand over leadership; then they are killed.
@@ -59,9 +64,14 @@ pub(super) const END_PATIENCE: Duration = Duration::from_secs(30);
 const LOGS_EVERY: Duration = Duration::from_secs(10);
 const LOG_BYTES: u64 = 16 << 20;
 
+/// Of a replica beside others on one machine. Threads beyond the processors wake, steal from each other and find nothing.
+fn worker_threads(processors: usize, replicas: u16) -> usize {
+    (processors / usize::from(replicas.max(1))).max(1)
+}
+
 impl Children {
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, running: Vec::new(), logs_measured: Instant::now() }
+    pub(crate) fn new(dir: PathBuf, replicas: u16) -> Self {
+        Self { dir, replicas, running: Vec::new(), logs_measured: Instant::now() }
     }
 
     pub(crate) fn start(&mut self, program: Program) -> Result<(), Failure> {
@@ -79,7 +89,12 @@ impl Children {
     fn spawn(&self, program: &Program) -> Result<Child, Failure> {
         std::fs::create_dir_all(self.dir.join("logs"))?;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(&program.name))?;
-        let child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        if program.name.starts_with(REPLICA) && std::env::var_os(WORKER_THREADS).is_none() {
+            let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+            command.env(WORKER_THREADS, worker_threads(processors, self.replicas).to_string());
+        }
+        let child = command
             .args(&program.arguments)
             .env(PARENT, std::process::id().to_string())
             .stdin(Stdio::null())
@@ -237,4 +252,15 @@ pub(crate) fn end_with_parent() -> Result<(), Failure> {
         return Err("the process that started this one has ended".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_share_the_processors() {
+        let of = |processors, replicas| worker_threads(processors, replicas);
+        assert_eq!([of(2, 3), of(8, 3), of(9, 3), of(1, 1), of(4, 1), of(4, 0)], [1, 2, 3, 1, 4, 4]);
+    }
 }

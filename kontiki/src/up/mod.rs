@@ -92,7 +92,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let (layout, nodes) = prepare(&args, &dir).await?;
     let client = crate::client::Client::new(&Kubeconfig::read(&dir.join("admin.kubeconfig"))?)?;
     let admin = admin::Admin::new(client, &layout.api_urls());
-    let children = Mutex::new(Children::new(dir));
+    let children = Mutex::new(Children::new(dir, layout.shape.replicas));
     let cluster =
         start::Cluster { args: &args, layout: &layout, admin: &admin, children: &children, begun, stop: &stop };
     // One after the other in this task: children end with the thread that started them.
