@@ -2,11 +2,12 @@
 
 import json
 import os
+import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from client import Api, pids, processor, resident
+from client import Api, Failed, pids, processor, resident
 
 PODS = "/api/v1/namespaces/default/pods"
 NODE = "bench-node"
@@ -68,7 +69,7 @@ class Bench:
         self.api = Api(f"{directory}/admin-1.kubeconfig")
         self.servers = pids(directory)
         self.idle = 0.0
-        self.failures = 0
+        self.figures = {}
 
     def used(self):
         return sum(map(processor, self.servers.values()))
@@ -109,6 +110,7 @@ class Bench:
             beside = f"{theirs:>10} {theirs / max(cost, 0.001):>7.1f}"
             beside += f" {part:>6} {'yes' if cost * part <= theirs else 'NO'}" if part else ""
         middle, high = taken[len(taken) // 2] * 1000, taken[int(len(taken) * 0.99)] * 1000
+        self.figures[name] = cost, middle, high
         print(f"{name:<28} {count:>6} {cost:>10.2f} {beside:<28} {middle:>9.2f} {high:>9.2f}", flush=True)
 
 
@@ -138,11 +140,46 @@ def watch_list(bench, clients):
     at_once(clients, one)
 
 
+def make_account(api):
+    """Pods need it. A controller makes it, where there is one."""
+    try:
+        api.call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    except Failed as failed:
+        if failed.code != 409:
+            raise
+
+
+def compare(file):
+    """Medians of the runs of each side, and what theirs is in ours."""
+    runs = [json.loads(line) for line in open(file)]
+    of = lambda peer, name, which: statistics.median(run["figures"][name][which] for run in runs if run["peer"] == peer)
+    print(f"{'medians':<28} {'CPU ms':>10} {'upstream':>10} {'ratio':>7} {'wanted':>6}     {'p50 ms':>9} {'upstream':>9} {'p99 ms':>9} {'upstream':>9}")
+    for name in runs[0]["figures"]:
+        (ours, theirs), (middle, their_middle), (high, their_high) = (
+            (of("kontiki", name, which), of("upstream", name, which)) for which in range(3)
+        )
+        part = UPSTREAM.get(name, (0, None))[1]
+        wanted = f"{part:>6} {'yes' if ours * part <= theirs else 'NO'}" if part else ""
+        ratio = theirs / max(ours, 0.001)
+        print(f"{name:<28} {ours:>10.2f} {theirs:>10.2f} {ratio:>7.1f} {wanted:<10} {middle:>9.2f} {their_middle:>9.2f} {high:>9.2f} {their_high:>9.2f}")
+
+
 def main():
+    if sys.argv[1] == "compare":
+        return compare(sys.argv[2])
     directory, count = sys.argv[1], int(sys.argv[2])
     bench = Bench(directory)
+    measure_all(bench, count)
+    if len(sys.argv) > 3:
+        peer, file = sys.argv[3:]
+        with open(file, "a") as runs:
+            print(json.dumps({"peer": peer, "figures": bench.figures}), file=runs)
+
+
+def measure_all(bench, count):
     api = bench.api
-    print(f"{len(bench.servers)} replicas; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    make_account(api)
+    print(f"{len(bench.servers)} processes; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"{'operation':<28} {'times':>6} {'CPU ms':>10} {'upstream':>10} {'ratio':>7} {'wanted':>6}     {'p50 ms':>9} {'p99 ms':>9}")
 
     bench.measure("create a 5 KB pod", count, lambda i: api.call("POST", PODS, pod(f"small-{i}", 5)))

@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
 # api.sh [OPERATIONS]: what the API's operations cost three replicas in processor time, and how long they take.
 #
-# Starts `kontiki up` without nodes, makes pods of 5 and 10 KB, and measures each operation OPERATIONS (500) times from
-# one client, large lists less often, and writes of fifty clients at once; the replicas' idle use is taken off. Beside it
-# stands what an upstream API server with its etcd needed on a machine of two cores for one client (3 replicas each;
-# processor time of both together).
+# Starts three replicas without nodes, makes pods of 5 and 10 KB, and measures each operation OPERATIONS (500) times from
+# one client, large lists less often, and writes of fifty clients at once; the replicas' idle use is taken off. Where
+# KUBE_APISERVER names upstream's API server, three of those with an etcd each do the same, in turns, twice each, and a
+# table compares the medians. Otherwise beside ours stands what upstream needed on another machine of two cores.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-kontiki=${KONTIKI_BIN:-$(realpath "${CARGO_TARGET_DIR:-target}")/release/kontiki}
-dir=$(mktemp -d)
-"$kontiki" up --data-dir "$dir" --port-base 17443 --node none --no-sample > "$dir.up" 2>&1 &
-up=$!
-trap 'kill -INT $up 2>/dev/null; wait $up 2>/dev/null; rm -rf "$dir" "$dir.up"' EXIT
-for _ in $(seq 600); do grep -q '^ready' "$dir.up" && break; kill -0 $up || { cat "$dir.up"; exit 1; }; sleep 0.2; done
-grep '^ready' "$dir.up" || { cat "$dir.up"; exit 1; }
-python3 tests/bench/api.py "$dir" "${1:-500}"
+target=$(realpath "${CARGO_TARGET_DIR:-target}")
+kontiki=${KONTIKI_BIN:-$target/release/kontiki}
+. tests/bench/peers.sh
+runs=$(mktemp)
+trap 'end_peer; rm -f "$runs"' EXIT
+rounds='kontiki'
+if upstream_is_there; then rounds='kontiki upstream kontiki upstream'; fi
+for peer in $rounds; do
+  start_peer "$peer" 17443
+  echo "$peer:"
+  python3 tests/bench/api.py "$peer_dir" "${1:-500}" "$peer" "$runs"
+  end_peer
+done
+if [ "$rounds" != kontiki ]; then python3 tests/bench/api.py compare "$runs"; fi

@@ -19,7 +19,11 @@ def kubeconfig(path):
 
 
 class Failed(Exception):
-    pass
+    """An answer that says no."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
 
 
 class Api:
@@ -43,7 +47,8 @@ class Api:
         self.connection.request(method, path, data, {"Content-Type": kind, "Accept": accept, **self.credentials})
         answer = self.connection.getresponse()
         if answer.status >= 300:
-            raise Failed(f"{method} {path}: {answer.status} {answer.read().decode(errors='replace')}")
+            text = answer.read().decode(errors="replace")
+            raise Failed(answer.status, f"{method} {path}: {answer.status} {text}")
         return answer
 
     def call(self, method, path, body=None, **how):

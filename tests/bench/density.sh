@@ -7,11 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 nodes=${1:-200} pods=${2:-2000}
-kontiki=${KONTIKI_BIN:-$(realpath "${CARGO_TARGET_DIR:-target}")/release/kontiki}
-dir=$(mktemp -d)
-"$kontiki" up --data-dir "$dir" --port-base 16443 --node none --hollow-nodes "$nodes" --no-sample > "$dir.up" 2>&1 &
-up=$!
-trap 'kill -INT $up 2>/dev/null; wait $up 2>/dev/null; rm -rf "$dir" "$dir.up"' EXIT
-for _ in $(seq 600); do grep -q '^ready' "$dir.up" && break; kill -0 $up || { cat "$dir.up"; exit 1; }; sleep 0.2; done
-grep '^ready' "$dir.up" || { cat "$dir.up"; exit 1; }
-python3 tests/bench/density.py "$dir" "$pods"
+target=$(realpath "${CARGO_TARGET_DIR:-target}")
+kontiki=${KONTIKI_BIN:-$target/release/kontiki}
+. tests/bench/peers.sh
+start_peer kontiki 16443 --hollow-nodes "$nodes"
+python3 tests/bench/density.py "$peer_dir" "$pods"

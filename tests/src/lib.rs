@@ -3,11 +3,14 @@
 //! The binary is `KONTIKI_BIN`, or `kontiki` beside the test's own target directory.
 
 pub mod client;
+pub mod figures;
 pub mod issuer;
+pub mod processes;
 pub mod servers;
 pub mod store;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -256,12 +259,32 @@ impl Kubectl {
             .spawn()
             .expect("kubectl runs");
         let mut stdin = child.stdin.take().expect("piped");
-        std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("kubectl reads");
+        stdin.write_all(input.as_bytes()).expect("kubectl reads");
         drop(stdin);
         let (mut out, mut err) = (String::new(), String::new());
         child.stdout.take().expect("piped").read_to_string(&mut out).expect("UTF-8");
         child.stderr.take().expect("piped").read_to_string(&mut err).expect("UTF-8");
         (child.wait().expect("kubectl ends"), out, err)
+    }
+
+    /// What a web server answers through `kubectl port-forward` to its port, asked so many times in turn.
+    pub fn forwarded(&self, target: &str, port: u16, times: usize) -> Vec<String> {
+        let mut command = self.command(&["port-forward", target, &format!(":{port}")]);
+        let mut forward = command.stdout(Stdio::piped()).spawn().expect("kubectl runs");
+        let mut lines = BufReader::new(forward.stdout.take().expect("piped")).lines();
+        let line = lines.next().expect("a line").expect("UTF-8");
+        let port = line.split([':', ' ']).find_map(|word| word.parse::<u16>().ok()).expect("a port");
+        let ask = |_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("writes");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("reads");
+            answer
+        };
+        let answers = (0..times).map(ask).collect();
+        forward.kill().expect("ends");
+        forward.wait().expect("ended");
+        answers
     }
 
     pub fn json(&self, arguments: &[&str]) -> Value {

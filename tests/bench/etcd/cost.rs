@@ -5,12 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use nix::sys::stat::{major, minor};
+use system_tests::processes::{field, processor};
 
 use crate::Failure;
 use crate::servers::Server;
-
-/// Of the times in `/proc/PID/stat`: part of the kernel's interface.
-const TICKS_PER_SECOND: u64 = 100;
 
 /// Of all replicas of a server together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -65,19 +63,6 @@ fn flushes(server: &Server) -> Result<Option<u64>, Failure> {
     Ok(fs::read_to_string("/proc/diskstats").ok().and_then(|text| flushes_in(&text, major(device), minor(device))))
 }
 
-/// The name in it, in parentheses, may hold anything.
-fn processor(stat: &str) -> Option<Duration> {
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
-}
-
-/// The number in a line `name: number ...`.
-fn field(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 fn flushes_in(diskstats: &str, major: u64, minor: u64) -> Option<u64> {
     let (major, minor) = (major.to_string(), minor.to_string());
     let mut lines = diskstats.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -90,13 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_files_are_read() {
-        let stat = "12 (a (b) c) S 1 12 12 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 9 0 100";
-        assert_eq!(processor(stat), Some(Duration::from_secs(3)));
-        assert_eq!(processor("12 (a"), None);
-        assert_eq!(field("rchar: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n", "write_bytes"), Some(4096));
-        assert_eq!(field("VmHWM:\t 10 kB\nVmRSS:\t 9 kB\n", "VmRSS"), Some(9));
-        assert_eq!(field("", "VmRSS"), None);
+    fn flushes_are_of_the_disk() {
         let disks =
             " 7 0 loop0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 1027 17\n";
         assert_eq!(flushes_in(disks, 254, 0), Some(1027));

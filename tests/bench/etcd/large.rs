@@ -11,9 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pb::kv_client::KvClient;
 use pb::maintenance_client::MaintenanceClient;
+use system_tests::figures::{median, quantile, short};
 use tokio::time::timeout;
 
-use crate::figures::{median, quantile, short};
 use crate::fleet::{self, Fleet};
 use crate::load::{self, Load, Tally, Work};
 use crate::servers::Server;

@@ -5,7 +5,6 @@
 //! no answers says so.
 
 mod cost;
-mod figures;
 mod fleet;
 mod large;
 mod load;

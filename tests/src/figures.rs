@@ -1,13 +1,13 @@
-//! Quantiles and medians. Pure.
+//! Quantiles and medians, for benches. Pure.
 
 /// The smallest number that at least the share `wanted` (0 to 1) of all is not above; 0 of none.
-pub(crate) fn quantile(sorted: &[u32], wanted: f64) -> u32 {
+pub fn quantile(sorted: &[u32], wanted: f64) -> u32 {
     let at = (sorted.len() as f64 * wanted).ceil() as usize;
     sorted.get(at.saturating_sub(1)).copied().unwrap_or_default()
 }
 
 /// Of an even number the mean of the two in the middle; `NaN` of none.
-pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
+pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;
     match numbers.len() {
@@ -18,7 +18,7 @@ pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
 }
 
 /// With three digits that mean something.
-pub(crate) fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     match number {
         number if !number.is_finite() => "-".to_owned(),
         number if number >= 100.0 => format!("{number:.0}"),
