@@ -1,8 +1,7 @@
 //! What people do with kubectl, on a cluster with a real node where containerd works and with a hollow
 //! one where it does not (then the steps that need real containers are left out, and say so).
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -395,20 +394,9 @@ fn port_forward(kubectl: &Kubectl, real: bool) {
     if !real {
         return println!("kubectl: port-forward needs real containers: left out");
     }
-    let mut forward =
-        kubectl.command(&["port-forward", "deployment/sample", ":8080"]).stdout(Stdio::piped()).spawn().expect("runs");
-    let mut lines = BufReader::new(forward.stdout.take().expect("piped")).lines();
-    let line = lines.next().expect("a line").expect("UTF-8");
-    let port = line.split([':', ' ']).filter_map(|word| word.parse::<u16>().ok()).next().expect("a port");
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("writes");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("reads");
+    for answer in kubectl.forwarded("deployment/sample", 8080, 2) {
         assert!(answer.starts_with("HTTP/1.") && answer.contains(" 200 "), "{answer}");
     }
-    forward.kill().expect("ends");
-    forward.wait().expect("ended");
 }
 
 fn copy(kubectl: &Kubectl, real: bool) {

@@ -4,8 +4,7 @@
 //! Server, kubelet, containerd and kubectl run in namespaces of their own for processes, mounts and network: whatever
 //! becomes of the test, the kernel ends all of them with their mounts, links and firewall rules.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -353,18 +352,8 @@ impl Node {
     }
 
     fn forwards_ports(&self) {
-        let mut forward = self.kubectl.command(&["port-forward", "pod/web", ":8080"]);
-        let mut forward = forward.stdout(Stdio::piped()).spawn().expect("kubectl runs");
-        let mut lines = BufReader::new(forward.stdout.take().expect("piped")).lines();
-        let line = lines.next().expect("a line").expect("UTF-8");
-        let port = line.split([':', ' ']).filter_map(|word| word.parse::<u16>().ok()).next().expect("a port");
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("writes");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("reads");
-        assert!(answer.starts_with("HTTP/1.") && answer.contains(" 200 "), "{answer}");
-        forward.kill().expect("ends");
-        forward.wait().expect("ended");
+        let answers = self.kubectl.forwarded("pod/web", 8080, 1);
+        assert!(answers[0].starts_with("HTTP/1.") && answers[0].contains(" 200 "), "{answers:?}");
     }
 
     fn is_proxied(&self) {

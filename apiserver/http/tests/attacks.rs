@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::common::rows::{SECRETS_BY_OTHER_PATHS, doubling_copies};
 use crate::common::{Running, pod};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -29,25 +30,7 @@ async fn code_of(server: &Running, target: &str, token: &str) -> u16 {
 async fn a12_paths_have_one_form() {
     let server = Running::start().await;
     assert_eq!(code_of(&server, PODS, "reader").await, 200);
-    for target in [
-        "/api/v1/namespaces/default/pods/../secrets",
-        "/api/v1/namespaces/default/pods/%2e%2e/secrets",
-        "/api/v1/namespaces/default/pods/..%2fsecrets",
-        "/api/v1/namespaces/default//secrets",
-        "/api/v1//namespaces/default/secrets",
-        "//api/v1/namespaces/default/secrets",
-        "/api/v1/namespaces/default/./secrets",
-        "/api/v1/namespaces/default/secrets;/pods",
-        "/api/v1/namespaces/default/pods;a=b/../../kube-system/secrets",
-        "/api/v1/namespaces/default/secrets.",
-        "/api/v1/namespaces/default/Secrets",
-        "/API/v1/namespaces/default/secrets",
-        "/api/v1/namespaces/default/pods%00/secrets",
-        "/api/v1/namespaces/default/%c0%ae%c0%ae/secrets",
-        "/api/v1/namespaces/default%2fpods/secrets",
-        "/api/v1/namespaces/kube-system/pods/../../default/pods",
-        "/api/v1/namespaces/default/pods/x/../../../secrets",
-    ] {
+    for target in SECRETS_BY_OTHER_PATHS {
         let code = code_of(&server, target, "reader").await;
         assert!((300..500).contains(&code), "{code}: {target}");
     }
@@ -92,18 +75,10 @@ async fn a50_json_patches() {
     let server = Running::start().await;
     assert_eq!(server.admin.post(PODS, &pod("p")).await.code, 201);
     let tests = |count: usize| vec![r#"{"op":"test","path":"/kind","value":"Pod"}"#; count].join(",");
-    // Every copy doubles what the next one copies.
-    let doubling: Vec<Value> =
-        std::iter::once(json!({"op": "add", "path": "/metadata/annotations", "value": {"a": "x"}}))
-            .chain((0..40).map(|index| {
-                json!({"op": "copy", "from": "/metadata/annotations",
-                   "path": format!("/metadata/annotations/c{index}")})
-            }))
-            .collect();
     for (name, body, codes) in [
         ("as many as there may be", format!("[{}]", tests(10_000)), 200..=200),
         ("one more", format!("[{}]", tests(10_001)), 413..=413),
-        ("copies of copies", Value::from(doubling).to_string(), 400..=422),
+        ("copies of copies", doubling_copies().to_string(), 400..=422),
     ] {
         let started = Instant::now();
         let target = format!("{PODS}/p?dryRun=All");

@@ -22,6 +22,7 @@ use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, HEADERS, PING, PRIORITY, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, block, frame, request,
 };
+use crate::rows;
 use crate::world::{PODS, World, pod};
 
 pub(crate) const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -175,15 +176,7 @@ pub(crate) async fn a49_bombs_and_depth(world: &World) {
 pub(crate) async fn a50_json_patches(world: &World) {
     world.admin.make(PODS, &pod("a50")).await;
     let tests = |count: usize| vec![r#"{"op":"test","path":"/kind","value":"Pod"}"#; count].join(",");
-    // Every copy doubles what the next one copies.
-    let doubling: Vec<Value> =
-        std::iter::once(json!({"op": "add", "path": "/metadata/annotations", "value": {"a": "x"}}))
-            .chain((0..40).map(|index| {
-                json!({"op": "copy", "from": "/metadata/annotations",
-                   "path": format!("/metadata/annotations/c{index}")})
-            }))
-            .collect();
-    let doubling = Value::from(doubling).to_string();
+    let doubling = rows::doubling_copies().to_string();
     let large = "x".repeat(MIB / 2);
     let copies = |path: &str| {
         let mut patch = vec![json!({"op": "add", "path": "/metadata/annotations", "value": {"a": large}})];

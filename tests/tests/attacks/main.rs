@@ -10,6 +10,8 @@ mod frames;
 mod identity;
 mod nodes;
 mod peers;
+#[path = "../../../apiserver/http/tests/common/rows.rs"]
+mod rows;
 mod upgrade;
 mod world;
 

@@ -1,5 +1,7 @@
 //! A server on loopback with TLS over an in-memory store, and a small client.
 
+pub(crate) mod rows;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

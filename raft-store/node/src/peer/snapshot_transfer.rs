@@ -171,7 +171,8 @@ mod tests {
         std::fs::write(&path, content).expect("written");
         let (send, mut parts) = mpsc::channel(100);
         let read = read_parts(Header::default(), &path, content.len() as u64, &send);
-        futures::executor::block_on(read).expect("read");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(read).expect("read");
         drop(send);
         let mut chunks = Vec::new();
         while let Some(part) = parts.blocking_recv() {
