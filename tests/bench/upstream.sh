@@ -11,7 +11,8 @@ for name in KUBE_APISERVER ETCD; do
 done
 mkdir -p "$dir/logs"
 children=()
-trap 'kill "${children[@]}" 2>/dev/null; wait' EXIT
+# Their data goes with them: nothing is to be ended in order.
+trap 'kill -KILL "${children[@]}" 2>/dev/null; wait' EXIT
 trap 'exit 0' INT TERM
 
 # certificate NAME SUBJECT: DIR/NAME.crt and .key, for servers and clients.

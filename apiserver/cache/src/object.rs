@@ -170,7 +170,7 @@ impl Object {
     fn encode(&self, value: Option<&Value>) -> Option<Encoded> {
         match value {
             Some(value) => Encoded::new(Schema::builtin(), value),
-            None => Encoded::new(Schema::builtin(), &parse(&self.json)),
+            None => Encoded::from_json(Schema::builtin(), &self.json),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api_codec::decode::{FieldValidation, conform};
-use api_codec::protobuf::{decode, encode};
+use api_codec::protobuf::{Encoded, decode, encode};
 use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::{Schema, TypeId};
 use proptest::prelude::*;
@@ -12,6 +12,7 @@ use serde_json::json;
 
 struct Sample {
     name: String,
+    text: Vec<u8>,
     json: Value,
     pb: Vec<u8>,
 }
@@ -22,11 +23,14 @@ fn samples() -> Vec<Sample> {
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let mut samples: Vec<_> = paths
         .filter(|path| path.extension().is_some_and(|extension| extension == "pb"))
-        .map(|path| Sample {
-            name: path.file_stem().expect("a name").to_string_lossy().into_owned(),
-            json: serde_json::from_slice(&std::fs::read(path.with_extension("json")).expect("a sample"))
-                .expect("is JSON"),
-            pb: std::fs::read(&path).expect("a sample"),
+        .map(|path| {
+            let text = std::fs::read(path.with_extension("json")).expect("a sample");
+            Sample {
+                name: path.file_stem().expect("a name").to_string_lossy().into_owned(),
+                json: serde_json::from_slice(&text).expect("is JSON"),
+                text,
+                pb: std::fs::read(&path).expect("a sample"),
+            }
         })
         .collect();
     samples.sort_by(|one, other| one.name.cmp(&other.name));
@@ -76,6 +80,9 @@ fn golden_samples_both_ways() {
         }
         match encode(schema, &sample.json) {
             None => wrong.push(format!("{}: not encoded", sample.name)),
+            Some(bytes) if Encoded::from_json(schema, &sample.text).is_none_or(|read| read.envelope != bytes) => {
+                wrong.push(format!("{}: its text is encoded otherwise than its value", sample.name));
+            }
             Some(bytes) if bytes != sample.pb => {
                 let back = decode(schema, &bytes).map(|(_, value)| value).unwrap_or_default();
                 let first = bytes.iter().zip(&sample.pb).position(|(one, other)| one != other);

@@ -7,9 +7,9 @@
 mod decode;
 mod encode;
 mod scalar;
+mod tree;
 mod wire;
 
-use api_machinery::object::str_at;
 use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::{Field, Schema, Type, TypeId};
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use bytes::Bytes;
 pub use decode::decode;
 
 use encode::Encoder;
+use tree::Tree;
 use wire::{Backwards, push_key, push_varint};
 
 /// What requests and answers in this encoding are marked with.
@@ -37,9 +38,9 @@ fn is_wrapped_list(field: &Field) -> bool {
     field.go_type == "[]v1.Verbs"
 }
 
-fn gvk_of(value: &Value) -> GroupVersionKind {
-    let gv = GroupVersion::parse(str_at(value, "apiVersion"));
-    GroupVersionKind { group: gv.group, version: gv.version, kind: str_at(value, "kind").into() }
+fn gvk_of(api_version: &str, kind: &str) -> GroupVersionKind {
+    let gv = GroupVersion::parse(api_version);
+    GroupVersionKind { group: gv.group, version: gv.version, kind: kind.into() }
 }
 
 /// The type of a kind that protobuf has a message for.
@@ -63,8 +64,19 @@ pub struct Encoded {
 impl Encoded {
     /// `None` when protobuf has no message for the object's kind, or it does not fit its type.
     pub fn new(schema: &Schema, object: &Value) -> Option<Self> {
-        let raw = message_of(schema, type_of(schema, &gvk_of(object))?, object)?;
-        let mut out = envelope_head(str_at(object, "apiVersion"), str_at(object, "kind"), raw.len());
+        Self::of(schema, &object.into())
+    }
+
+    /// The same from the object's JSON, in which no key is twice. `None` also when it is no JSON.
+    pub fn from_json(schema: &Schema, json: &[u8]) -> Option<Self> {
+        Self::of(schema, &serde_json::from_slice(json).ok()?)
+    }
+
+    fn of(schema: &Schema, object: &Tree<'_>) -> Option<Self> {
+        let text = |name| object.field(name).and_then(Tree::as_str).unwrap_or_default();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        let raw = message(schema, type_of(schema, &gvk_of(api_version, kind))?, object)?;
+        let mut out = envelope_head(api_version, kind, raw.len());
         let start = out.len();
         out.reserve_exact(raw.len() + TAIL.len());
         out.extend_from_slice(&raw);
@@ -85,8 +97,12 @@ pub fn encode(schema: &Schema, object: &Value) -> Option<Bytes> {
 
 /// The message of a value of a known type: what lists and other messages hold.
 pub fn message_of(schema: &Schema, type_id: TypeId, value: &Value) -> Option<Vec<u8>> {
+    message(schema, type_id, &value.into())
+}
+
+fn message(schema: &Schema, type_id: TypeId, value: &Tree<'_>) -> Option<Vec<u8>> {
     let mut encoder = Encoder { schema, out: Backwards::default() };
-    encoder.message(schema.get(type_id), value.as_object()?)?;
+    encoder.message(schema.get(type_id), value)?;
     Some(encoder.out.finish())
 }
 

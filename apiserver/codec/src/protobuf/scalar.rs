@@ -4,6 +4,7 @@ use api_machinery::{Value, time};
 use jiff::Timestamp;
 use serde_json::Number;
 
+use super::tree::Tree;
 use super::wire::{Backwards, Reader};
 
 /// `Quantity { string = 1 }`
@@ -18,12 +19,12 @@ pub(super) fn read_quantity(bytes: &[u8]) -> Result<Value, String> {
     Ok(if text.is_empty() { "0" } else { text }.into())
 }
 
-pub(super) fn write_quantity(out: &mut Backwards, tag: u32, value: Option<&Value>) -> Option<()> {
+pub(super) fn write_quantity(out: &mut Backwards, tag: u32, value: Option<&Tree<'_>>) -> Option<()> {
     let end = out.mark();
     match value {
         None => out.text(1, b"0"),
-        Some(Value::String(text)) => out.text(1, text.as_bytes()),
-        Some(Value::Number(number)) => out.text(1, number.to_string().as_bytes()),
+        Some(Tree::Text(text)) => out.text(1, text.as_bytes()),
+        Some(Tree::Number(number)) => out.text(1, number.to_string().as_bytes()),
         Some(_) => return None,
     }
     out.delimit(tag, end);
@@ -49,10 +50,10 @@ pub(super) fn read_int_or_string(bytes: &[u8]) -> Result<Value, String> {
     }
 }
 
-pub(super) fn write_int_or_string(out: &mut Backwards, tag: u32, value: Option<&Value>) -> Option<()> {
+pub(super) fn write_int_or_string(out: &mut Backwards, tag: u32, value: Option<&Tree<'_>>) -> Option<()> {
     let (kind, number, text) = match value {
         None => (0, 0, ""),
-        Some(Value::String(text)) => (1, 0, text.as_str()),
+        Some(Tree::Text(text)) => (1, 0, &**text),
         Some(number) => (0, number.as_i64()?, ""),
     };
     let end = out.mark();
@@ -83,7 +84,7 @@ pub(super) fn read_time(bytes: &[u8], micros: bool) -> Result<Value, String> {
     Ok(if micros { time::micros(at) } else { time::seconds(at) }.into())
 }
 
-pub(super) fn write_time(out: &mut Backwards, tag: u32, value: Option<&Value>, micros: bool) -> Option<()> {
+pub(super) fn write_time(out: &mut Backwards, tag: u32, value: Option<&Tree<'_>>, micros: bool) -> Option<()> {
     let end = out.mark();
     if let Some(value) = value {
         let at = time::parse(value.as_str()?)?;
@@ -120,7 +121,7 @@ pub(super) fn read_duration(bytes: &[u8]) -> Result<Value, String> {
     Ok(duration_text(nanos).into())
 }
 
-pub(super) fn write_duration(out: &mut Backwards, tag: u32, value: Option<&Value>) -> Option<()> {
+pub(super) fn write_duration(out: &mut Backwards, tag: u32, value: Option<&Tree<'_>>) -> Option<()> {
     let nanos = match value {
         None => 0,
         Some(value) => duration_nanos(value.as_str()?)?,
