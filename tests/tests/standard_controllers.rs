@@ -2,7 +2,8 @@
 //! named: what people deploy comes up, moves and goes, and neither of them logs an error that it would not log on
 //! upstream's API server.
 //!
-//! For `STANDARD_MINUTES` (one) the same again and again.
+//! For `STANDARD_MINUTES` (one) the same again and again. An hour is more than nextest allows: run it as
+//! `cargo test --profile tests -p system-tests --test standard_controllers`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ use system_tests::servers::Running;
 use system_tests::{Cluster, Kubectl, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Pods of hollow nodes; nobody routes to them.
-const CLUSTER_CIDR: &str = "10.244.0.0/16";
+/// Wide enough for the ranges that `up` gives its hollow nodes.
+const CLUSTER_CIDR: &str = "10.244.0.0/14";
 const NODES: usize = 3;
 /// One of everything that the standard controllers make other objects from.
 const WORK: &str = "
@@ -59,11 +60,6 @@ kind: PodDisruptionBudget
 metadata: {name: web}
 spec: {minAvailable: 1, selector: {matchLabels: {app: web}}}
 ---
-apiVersion: v1
-kind: ResourceQuota
-metadata: {name: many}
-spec: {hard: {pods: '100', services: '10'}}
----
 apiVersion: batch/v1
 kind: CronJob
 metadata: {name: later}
@@ -71,6 +67,23 @@ spec:
   schedule: '0 0 1 1 *'
   jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: 'kontiki.local/sample:1'}]}}}}
 ";
+
+const QUOTA: &str = "
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: many}
+spec: {hard: {pods: '100', services: '10'}}
+";
+
+/// What they log on upstream's API server as well, when two write at once or what they work on goes.
+const ORDINARY: [(&str, &str); 6] = [
+    ("the object has been modified; please apply your changes to the latest version", "somebody else was faster"),
+    ("is not as new as written version", "their own check of their informers, which they wait for"),
+    ("because it is being terminated", "a namespace goes while they fill it"),
+    ("not found", "what they look at has gone"),
+    ("already exists", "a name they tried before, or somebody else did"),
+    ("The manifest file is empty", "how some builds begin, before they ask for anything"),
+];
 
 #[test]
 fn standard_controllers_and_scheduler_do_the_work() {
@@ -103,10 +116,12 @@ fn standard_controllers_and_scheduler_do_the_work() {
         round(&kubectl, &format!("work-{rounds}"));
         rounds += 1;
     }
-    let complaints = complaints(logs.path());
-    println!("{rounds} rounds, {} kinds of complaints", complaints.len());
-    complaints.iter().for_each(|(text, count)| println!("{count:>6} {text}"));
-    assert!(complaints.is_empty(), "standard components complain");
+    let all = complaints(logs.path());
+    let ordinary = |text: &str| ORDINARY.iter().any(|(part, _)| text.contains(part));
+    let (usual, strange): (Vec<_>, Vec<_>) = all.into_iter().partition(|(text, _)| ordinary(text));
+    println!("{rounds} rounds; {} kinds of ordinary errors, {} strange ones", usual.len(), strange.len());
+    strange.iter().for_each(|(text, count)| println!("{count:>6} {text}"));
+    assert!(strange.is_empty(), "standard components log errors that upstream's API server does not give");
 }
 
 fn component(program: &Path, cluster: &Cluster) -> Command {
@@ -136,6 +151,10 @@ fn manager_command(program: &Path, cluster: &Cluster) -> Command {
 fn round(kubectl: &Kubectl, namespace: &str) {
     let in_it = |arguments: &[&str]| kubectl.ok(&[&["-n", namespace], arguments].concat());
     kubectl.ok(&["create", "namespace", namespace]);
+    kubectl.with_input(&["-n", namespace, "apply", "-f", "-"], QUOTA);
+    // Admission charges pods only to a quota that its controller has looked at.
+    let hard = ["get", "resourcequota", "many", "-o", "jsonpath={.status.hard.pods}"];
+    eventually("the quota is looked at", PATIENCE, || (in_it(&hard) == "100").then_some(()));
     kubectl.with_input(&["-n", namespace, "apply", "-f", "-"], WORK);
     for what in ["deployment/web", "statefulset/db", "daemonset/agent"] {
         in_it(&["rollout", "status", what, "--timeout=90s"]);
@@ -168,19 +187,32 @@ fn round(kubectl: &Kubectl, namespace: &str) {
     kubectl.ok(&["delete", "namespace", namespace, "--timeout=90s"]);
 }
 
-/// Errors in the logs, numbers and names taken out, with how often each was said.
+/// Errors in the logs, with how often each was said.
 fn complaints(logs: &Path) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(logs).expect("a directory") {
         let path = entry.expect("an entry").path();
         let text = std::fs::read_to_string(&path).expect("a log");
-        let errors =
-            text.lines().filter(|line| line.starts_with('E') && line[1..].starts_with(|c: char| c.is_ascii_digit()));
-        for line in errors {
+        for line in text.lines().filter(|line| is_error(line)) {
             let said = line.split_once("] ").map_or(line, |(_, said)| said);
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             *found.entry(format!("{name}: {said}")).or_default() += 1;
         }
     }
     found
+}
+
+/// As klog writes it, perhaps behind a mark of where it comes from: `E1130 19:15:39.982460 ...`.
+fn is_error(line: &str) -> bool {
+    line.split_whitespace().take(2).any(|word| {
+        let day = word.strip_prefix(['E', 'F']);
+        day.is_some_and(|day| day.len() == 4 && day.bytes().all(|digit| digit.is_ascii_digit()))
+    })
+}
+
+#[test]
+fn errors_are_told_from_the_rest() {
+    assert!(is_error("E1130 19:15:39.982460    7811 controllermanager.go:683] \"Error\""));
+    assert!(is_error("??? F1130 19:15:39.982460    7811 a.go:1] x"));
+    assert!(!is_error("I1130 19:15:37.367082    7811 plugins.go:607] E1130"));
 }
