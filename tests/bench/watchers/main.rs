@@ -9,6 +9,7 @@ mod marks;
 mod pods;
 mod watchers;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -92,9 +93,7 @@ async fn run(args: Args) -> Result<bool, Failure> {
     Ok(arrived.is_whole() && changed.failed == 0)
 }
 
-enum Never {}
-
-async fn tell(name: &str, cluster: &Cluster, watched: &Watched) -> Result<Never, Failure> {
+async fn tell(name: &str, cluster: &Cluster, watched: &Watched) -> Result<Infallible, Failure> {
     loop {
         tokio::time::sleep(PROGRESS).await;
         let resident = cluster.cost()?.resident_mib;
