@@ -70,6 +70,7 @@ impl ApiFlags {
         if let Some(controllers) = &self.controllers {
             config.controllers.clone_from(controllers);
         }
+        Chosen::parse(&config.controllers)?;
         config.admission = overlay::over(&self.admission, &config.admission)?.absolute()?;
         config.admission.settings()?;
         config.audit = overlay::over(&self.audit, &config.audit)?.absolute()?;

@@ -81,6 +81,7 @@ fn what_cannot_be_used_ends_the_start() {
         (vec!["--authentication-config", &missing], "missing"),
         (vec!["--oidc-issuer-url", "https://a"], "must be specified together"),
         (vec!["--authorization-config", &broken], "broken.yaml"),
+        (vec!["--controllers", "*,-nothing"], "is not in the list of known controllers"),
     ] {
         let server = Server::new();
         let mut command = server.command(&[&["--init"], &flags[..]].concat());

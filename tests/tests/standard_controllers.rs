@@ -80,8 +80,8 @@ const ORDINARY: [(&str, &str); 6] = [
     ("the object has been modified; please apply your changes to the latest version", "somebody else was faster"),
     ("is not as new as written version", "their own check of their informers, which they wait for"),
     ("because it is being terminated", "a namespace goes while they fill it"),
-    ("not found", "what they look at has gone"),
-    ("already exists", "a name they tried before, or somebody else did"),
+    (r#"\" not found"#, "an object that they look at has gone"),
+    (r#"\" already exists"#, "a name they tried before, or somebody else did"),
     ("The manifest file is empty", "how some builds begin, before they ask for anything"),
 ];
 

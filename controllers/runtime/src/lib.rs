@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_registry::Registry;
-use controller_logic::Settings;
+use controller_logic::garbage_collector::GarbageCollector;
+use controller_logic::{Controller as _, Settings};
 use store_api::NodeId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,7 @@ use crate::events::Recorder;
 use crate::informers::{Informers, Listener};
 use crate::leadership::{Elector, Held};
 pub use crate::powers::{Powers, Signer};
+use crate::scheduling::Scheduling;
 use crate::workers::{Dispatcher, Running, Shop};
 pub use controller_logic::Chosen;
 pub use controller_logic::plan::Signing;
@@ -113,16 +115,15 @@ async fn lead(
     let recorder = Recorder::start(registry, fence.clone(), stop);
     let shop = Arc::new(Shop { informers: informers.clone(), recorder: recorder.clone(), stop: stop.clone() });
     let settings = Settings { root_ca_pem: config.root_ca_pem.clone() };
-    let chosen = controller_logic::all(&settings).into_iter().filter(|one| config.chosen.runs(one.name()));
-    let mut controllers: Vec<_> = chosen.map(Running::new).collect();
-    let garbage = Running::new(Box::new(controller_logic::garbage_collector::GarbageCollector));
-    let scheduler = scheduling::Scheduling::new(registry, fence.clone(), recorder);
-    let garbage = Some(garbage).filter(|one| config.chosen.runs(one.name()));
-    let scheduler = Some(scheduler).filter(|_| config.chosen.runs_scheduler());
+    let chosen = &config.chosen;
+    let all = controller_logic::all(&settings).into_iter();
+    let mut controllers: Vec<_> = all.filter(|one| chosen.runs(one.name())).map(Running::new).collect();
+    let garbage = chosen.runs(GarbageCollector.name()).then(|| Running::new(Box::new(GarbageCollector)));
+    let scheduler = chosen.runs_scheduler().then(|| Scheduling::new(registry, fence.clone(), recorder));
     let dispatcher = Dispatcher {
         controllers: controllers.clone(),
         garbage: garbage.clone(),
-        scheduler: scheduler.as_ref().map(scheduling::Scheduling::listener),
+        scheduler: scheduler.as_ref().map(Scheduling::listener),
     };
     if let Err(error) = attach(informers, dispatcher, stop).await {
         tracing::error!(%error, "the controllers could not be told what there is");
@@ -134,7 +135,7 @@ async fn lead(
         workers::start(running, client, &shop, tasks);
     }
     let lease_client = Client::new(registry.clone(), "leader-election", fence);
-    let leases = visible_lease::names(&config.chosen);
+    let leases = visible_lease::names(chosen);
     tasks.spawn(visible_lease::keep(leases, lease_client, config.identity.clone(), stop.clone()));
     if let Some(scheduler) = scheduler {
         tasks.spawn(scheduler.run(stop.clone()));

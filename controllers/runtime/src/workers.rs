@@ -41,10 +41,6 @@ impl Running {
         Arc::new(Self { controller, queue, failures: Mutex::new(HashMap::new()) })
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.controller.name()
-    }
-
     pub(crate) fn account(&self) -> &'static str {
         self.controller.account()
     }

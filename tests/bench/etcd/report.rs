@@ -1,6 +1,7 @@
 //! What is printed: a line for each run, and a table of medians with their ratios.
 
 use std::time::Duration;
+
 use system_tests::figures::{median, quantile, short};
 
 use crate::cost::Cost;
