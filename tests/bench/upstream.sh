@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# upstream.sh DIR PORT_BASE: three upstream API servers, each with an etcd of its own beside it, as the peer of a bench.
+# upstream.sh DIR PORT_BASE [REPLICAS]: three upstream API servers, or so many, each with an etcd beside it, as a peer.
 #
 # KUBE_APISERVER names kube-apiserver's program and ETCD etcd's. Writes DIR/admin-1.kubeconfig and so on and DIR/pids as
 # `kontiki up` does, prints a line that begins with `ready`, and stays until it is told to end. Certificates everywhere,
 # the standard authorizers and admission plugins; no controllers, so what a pod needs of them the bench makes.
 set -euo pipefail
-dir=$1 base=$2
+dir=$1 base=$2 replicas=${3:-3}
 for name in KUBE_APISERVER ETCD; do
   [ -x "${!name:-}" ] || { echo "upstream.sh: $name names no program" >&2; exit 1; }
 done
@@ -25,13 +25,13 @@ certificate() {
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/ca.key" -subj /CN=bench-ca \
   -days 2 -out "$dir/ca.crt" 2>/dev/null
 certificate server /CN=server
-certificate admin /O=system:masters/CN=admin
+certificate admin /O=system:masters/CN=kubernetes-admin
 openssl genrsa -out "$dir/accounts.key" 2048 2>/dev/null
 
 peers=
-for number in 1 2 3; do peers+="${peers:+,}m$number=https://127.0.0.1:$((base + 20 + number))"; done
+for number in $(seq "$replicas"); do peers+="${peers:+,}m$number=https://127.0.0.1:$((base + 20 + number))"; done
 : > "$dir/pids"
-for number in 1 2 3; do
+for number in $(seq "$replicas"); do
   client=https://127.0.0.1:$((base + 10 + number)) peer=https://127.0.0.1:$((base + 20 + number))
   "$ETCD" --name "m$number" --data-dir "$dir/etcd-$number" --log-level error --initial-cluster "$peers" \
     --listen-client-urls "$client" --advertise-client-urls "$client" \
@@ -43,7 +43,7 @@ for number in 1 2 3; do
   echo "replica-$number-etcd $!" >> "$dir/pids"
 done
 own=$(hostname -I | cut -d' ' -f1)
-for number in 1 2 3; do
+for number in $(seq "$replicas"); do
   port=$((base + number - 1))
   "$KUBE_APISERVER" --secure-port "$port" --bind-address 127.0.0.1 --advertise-address "$own" \
     --etcd-servers "https://127.0.0.1:$((base + 10 + number))" --etcd-cafile "$dir/ca.crt" \
@@ -73,13 +73,13 @@ users:
     $(field client-key-data "$dir/admin.key")
 KUBECONFIG
 done
-for number in 1 2 3; do
+for number in $(seq "$replicas"); do
   ready="https://127.0.0.1:$((base + number - 1))/readyz"
   for try in $(seq 300); do
     curl -sf --cacert "$dir/ca.crt" --cert "$dir/admin.crt" --key "$dir/admin.key" "$ready" > /dev/null && break
-    if [ "$try" = 300 ]; then tail -5 "$dir/logs/"*"-$number.log" >&2; exit 1; fi
+    if [ "$try" = 300 ]; then tail -n 5 "$dir/logs/"*"-$number.log" >&2; exit 1; fi
     sleep 0.2
   done
 done
-echo "ready: three replicas"
+echo "ready: $replicas replicas"
 wait

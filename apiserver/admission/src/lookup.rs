@@ -22,6 +22,16 @@ pub(crate) async fn get(
     Ok(view.get(&resource, namespace, name))
 }
 
+/// Why nothing can be asked for by this name: upstream finds out when it asks, and says so instead of not finding it.
+pub(crate) fn unaskable(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("resource name may not be empty".to_owned());
+    }
+    let messages = api_machinery::names::path_segment(name);
+    let said = format!("invalid resource name {}: [{}]", api_machinery::quote::quoted(name), messages.join(" "));
+    (!messages.is_empty()).then_some(said)
+}
+
 /// The namespace that is written to; 404 where there is none.
 pub(crate) async fn namespace(attributes: &Attributes<'_>, view: &dyn View) -> Result<Arc<Value>, ApiError> {
     let name = attributes.namespace;

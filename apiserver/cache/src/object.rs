@@ -1,7 +1,7 @@
 //! One version of one object: its bytes, what is read of them at once, and what is made of them on demand.
 
 use std::any::{Any, TypeId};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_codec::protobuf::Encoded;
@@ -32,8 +32,6 @@ pub struct Object {
     pub json: Bytes,
     index: OnceLock<Index>,
     forms: Mutex<Forms>,
-    /// In protobuf.
-    listed: AtomicBool,
 }
 
 /// What was made of the bytes and is kept.
@@ -76,7 +74,7 @@ impl Drop for Counted {
 impl Object {
     pub fn new(key: ObjectKey, revision: Revision, json: Bytes) -> Self {
         let (index, forms) = (OnceLock::new(), Mutex::new(Forms::Kept(None)));
-        Self { key, revision, json, index, forms, listed: AtomicBool::new(false) }
+        Self { key, revision, json, index, forms }
     }
 
     /// The object from its stored bytes. `None` when they are not JSON of an object at all.
@@ -145,26 +143,32 @@ impl Object {
         })
     }
 
-    /// The same for lists, which go to one: kept from the second on, as long as all that is kept for them is not too
-    /// much.
+    /// The same for one who asks for this object alone: not kept.
     pub fn protobuf_once(&self) -> Option<Encoded> {
-        let kept = match &*self.forms.lock() {
-            Forms::Kept(Some(made)) => made.protobuf.clone(),
-            _ => None,
-        };
-        if let Some(kept) = kept {
+        self.kept_protobuf().unwrap_or_else(|| self.encode(None))
+    }
+
+    /// The same for lists, which measure every item before they send the first: kept as long as all that is kept for
+    /// them is not too much.
+    pub fn protobuf_listed(&self) -> Option<Encoded> {
+        if let Some(kept) = self.kept_protobuf() {
             return kept;
         }
         let encoded = self.encode(None)?;
-        if self.listed.swap(true, Ordering::Relaxed)
-            && let Some(counted) = Counted::take(encoded.envelope.len())
-        {
+        if let Some(counted) = Counted::take(encoded.envelope.len()) {
             self.keep(|made| {
                 made.protobuf = Some(Some(encoded.clone()));
                 made.counted = counted;
             });
         }
         Some(encoded)
+    }
+
+    fn kept_protobuf(&self) -> Option<Option<Encoded>> {
+        match &*self.forms.lock() {
+            Forms::Kept(Some(made)) => made.protobuf.clone(),
+            _ => None,
+        }
     }
 
     fn encode(&self, value: Option<&Value>) -> Option<Encoded> {
@@ -282,14 +286,14 @@ mod tests {
         object.metadata();
         assert!(!object.holds_forms(), "one reader's forms are not kept");
         let kept = KEPT.load(Ordering::Relaxed);
-        let encoded = object.protobuf_once().expect("protobuf has pods");
-        assert!(object.holds_forms(), "those of the second are");
+        let encoded = object.protobuf_listed().expect("protobuf has pods");
+        assert!(object.holds_forms(), "a list's are");
         assert_eq!(KEPT.load(Ordering::Relaxed), kept + encoded.envelope.len());
         let (value, typed) = (object.kept_value(), object.typed::<Value>().expect("fits"));
         assert!(Arc::ptr_eq(&value, &object.value()) && Arc::ptr_eq(&typed, &object.typed().expect("fits")));
         assert_eq!(object.typed::<u64>(), None);
         assert_eq!((&*phase(&object), phase(&object)), ("Running", phase(&object)));
-        assert_eq!(object.protobuf(), object.protobuf_once());
+        assert_eq!((object.protobuf(), object.protobuf_listed()), (object.protobuf_once(), object.protobuf_once()));
         object.seal();
         assert!(!object.holds_forms());
         assert_eq!(KEPT.load(Ordering::Relaxed), kept);

@@ -5,6 +5,7 @@
 
 mod check;
 mod nesting;
+mod places;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -15,6 +16,8 @@ use kube_cel::cel::common::ast::IdedExpr;
 use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{self, Context};
 use serde_json::Map;
+
+pub use places::located;
 
 /// Every function that expressions may call.
 static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
@@ -33,6 +36,8 @@ pub const PARSER: &str = "cel";
 pub enum Expected {
     Anything,
     Bool,
+    /// The same in the words of device selectors.
+    BoolOrUnknown,
     String,
     StringOrNull,
 }
@@ -55,7 +60,7 @@ impl Expression {
     /// The same, with these names and such a result.
     pub fn checked(text: &str, declared: &[&str], expected: Expected) -> Result<Self, String> {
         let compiled = Self::compile(text)?;
-        check::check(&compiled.parsed, declared, expected)?;
+        check::check(&compiled, declared, expected)?;
         Ok(compiled)
     }
 
@@ -108,7 +113,8 @@ impl Expression {
 fn parse(text: &str) -> Result<IdedExpr, String> {
     nesting::check(text)?;
     let parse = || {
-        let parsed = Parser::new().enable_optional_syntax(true).parse(text).map_err(|error| error.to_string())?;
+        let parsed =
+            Parser::new().enable_optional_syntax(true).parse(text).map_err(|found| places::syntax(text, &found))?;
         if check::is_deeper(&parsed, MAX_DEPTH) { Err(nesting::TOO_DEEP.to_owned()) } else { Ok(parsed) }
     };
     std::thread::scope(|scope| {
@@ -171,14 +177,14 @@ mod tests {
 
     #[test]
     fn what_is_certainly_wrong_is_refused_unevaluated() {
-        use Expected::{Anything, Bool, String, StringOrNull};
+        use Expected::{Anything, Bool, BoolOrUnknown, String, StringOrNull};
         let why = |text: &str, expected| Expression::checked(text, &["object", "request"], expected).err();
         for (text, expected) in [
             ("object.spec.replicas <= 5", Bool),
             ("object.spec.containers.all(c, c.name != '' && has(c.image))", Bool),
             ("object.x.map(one, one + 1).exists(two, two in request.y)", Bool),
             ("type(object.x) == string", Bool),
-            ("object.x", Bool),
+            ("request.x", Bool),
             ("math.greatest(object.x, 1) > 2", Bool),
             ("quantity(object.x).isLessThan(quantity('1Gi'))", Bool),
             ("'a' + 'b'", String),
@@ -191,10 +197,14 @@ mod tests {
         for (text, expected, wanted) in [
             ("x(", Bool, "compilation failed"),
             ("1", Bool, "must evaluate to bool"),
-            ("1 + 1", Bool, "must evaluate to bool"),
-            ("[true]", Bool, "must evaluate to bool"),
-            ("object.x == 1", String, "must evaluate to string"),
-            ("null", String, "must evaluate to string"),
+            ("1 + 1", Bool, "must evaluate to bool but got int"),
+            ("[true]", Bool, "must evaluate to bool but got list(bool)"),
+            ("object.x['y'].z", Bool, "must evaluate to bool but got dyn"),
+            ("'a'", BoolOrUnknown, "must evaluate to bool or the unknown type, not string"),
+            ("object.x == 1", String, "must evaluate to string but got bool"),
+            ("object.x ? 'a' : 'b'", Bool, "must evaluate to bool but got string"),
+            ("null", String, "must evaluate to string but got null_type"),
+            ("1", StringOrNull, "must evaluate to one of [string null_type] but got int"),
             ("params.x == 1", Bool, "undeclared reference to 'params'"),
             ("object.x.all(c, d == c)", Bool, "undeclared reference to 'd'"),
             ("object.x.all(c, true) && c", Bool, "undeclared reference to 'c'"),

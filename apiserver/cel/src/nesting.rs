@@ -45,7 +45,7 @@ pub(crate) fn check(text: &str) -> Result<(), &'static str> {
 }
 
 /// The length of the string that begins here; `None` when it is not closed, or escapes what cannot be escaped.
-fn string(bytes: &[u8], raw: bool) -> Option<usize> {
+pub(crate) fn string(bytes: &[u8], raw: bool) -> Option<usize> {
     let quote = *bytes.first()?;
     let long = bytes.starts_with(&[quote; 3]);
     let end = if long { &bytes[..3] } else { &bytes[..1] };

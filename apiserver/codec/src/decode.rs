@@ -144,6 +144,13 @@ pub fn check(
     check_as(schema, type_id, value, duplicates, validation, None)
 }
 
+/// The same of an object that was merged out of two and is typed already, with the bare reason of a refusal. Unknown
+/// fields go, and numbers that a field has no room for lose their upper half, as upstream's converter has it.
+pub fn settle(schema: &Schema, type_id: TypeId, value: &mut Value) -> Result<(), String> {
+    let mut findings = Findings { messages: Vec::new(), wanted: false };
+    Walk { schema, cuts: true }.message(schema.get(type_id), value, &Place::Root, &mut findings)
+}
+
 fn check_as(
     schema: &Schema,
     type_id: TypeId,
@@ -154,7 +161,7 @@ fn check_as(
 ) -> Result<Checked, String> {
     let one = schema.get(type_id);
     let mut findings = Findings { messages: duplicates, wanted: validation != FieldValidation::Ignore };
-    let walk = Walk { schema };
+    let walk = Walk { schema, cuts: false };
     if !value.is_object() {
         let found = scalar::json_type(value);
         return Err(format!("json: cannot unmarshal {found} into Go value of type {}", go_name(one)));
@@ -204,6 +211,8 @@ impl Findings {
 
 struct Walk<'a> {
     schema: &'a Schema,
+    /// Whether numbers that are too large are cut.
+    cuts: bool,
 }
 
 /// Where a value is and what Go would call the place, for messages.
@@ -238,7 +247,9 @@ impl Walk<'_> {
                 continue;
             };
             if !value.is_null() {
-                let spot = Spot { place: Place::Field(place, name), owner: one, go_type: &field.go_type };
+                let holder = Place::Embedded(place, &field.embedded);
+                let holder = if field.embedded.is_empty() { place } else { &holder };
+                let spot = Spot { place: Place::Field(holder, name), owner: one, go_type: &field.go_type };
                 self.value(&field.shape, value, &spot, findings)?;
             }
             all_stay &= stays(field, value);
@@ -265,9 +276,20 @@ impl Walk<'_> {
             (Shape::Int32, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {
                 Ok(())
             }
+            (Shape::Int32, Value::Number(number)) if self.cuts && number.is_i64() => {
+                *value = (number.as_i64().unwrap_or_default() as i32).into();
+                Ok(())
+            }
             (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(()),
             (Shape::Float64, Value::Number(_)) => Ok(()),
             (Shape::Int32 | Shape::Int64 | Shape::Float64, _) => Err(spot.mismatch(value, spot.go_type)),
+            // Upstream has another reader for what was merged, which names no field and bytes its own way.
+            (Shape::IntOrString, value) if !self.cuts => {
+                scalar::canonical(shape, value).map_err(|_| spot.mismatch(value, "int32"))
+            }
+            (Shape::Bytes, value) if self.cuts && value.is_string() => {
+                scalar::canonical(shape, value).map_err(|why| format!("error decoding from json: {why}"))
+            }
             (shape, value) => scalar::canonical(shape, value),
         }
     }
@@ -307,7 +329,10 @@ impl Walk<'_> {
             if value.is_null() {
                 *value = zero(element);
             }
-            self.value(element, value, &spot, findings)?;
+            // An unset list in a map is as good as one that is there.
+            if !value.is_null() {
+                self.value(element, value, &spot, findings)?;
+            }
             if *element == Shape::Quantity {
                 scalar::round_up_to_milli(value);
             }

@@ -2,6 +2,7 @@
 //! fields or kinds in ways the table cannot say are in the kind's file (`Kind::default`).
 
 use api_machinery::Value;
+use api_machinery::image::is_latest;
 use api_schema::defaults::{Condition, Filling, Node, Rule};
 use api_schema::{Field, Holder, Resource, Schema, Shape, Type, TypeId};
 use serde_json::Map;
@@ -20,14 +21,14 @@ pub fn apply_type_defaults(schema: &Schema, type_id: TypeId, object: &mut Value)
     fill_zero_values(schema, type_id, object);
 }
 
-/// Writes the zero value of every field that Go never leaves out: `status: {}`, `replicas: 0`, `divisor: "0"`.
+/// Writes the zero value of every field that Go never leaves out: `status: {}`, `replicas: 0`, `rules: null`.
 /// To be called again after anything that may have removed one, before an object is stored. Idempotent.
 pub fn fill_zero_values(schema: &Schema, type_id: TypeId, object: &mut Value) {
     let Value::Object(map) = object else { return };
     let one = schema.get(type_id);
-    for field in one.fields.iter().filter(|field| field.holder == Holder::Value) {
+    for field in &one.fields {
         if let Some(zero) = always_written(field)
-            && map.get(&field.json).is_none_or(Value::is_null)
+            && map.get(&field.json).is_none_or(|value| says_nothing(field, value))
         {
             map.insert(field.json.clone(), zero);
         }
@@ -57,17 +58,30 @@ fn fill_inside(schema: &Schema, shape: &Shape, value: &mut Value) {
     }
 }
 
-/// Go writes structs even with `omitempty`; scalars only without it.
+/// Go writes structs even with `omitempty`, and a time that is not set as `null`; what a pointer or slice is to hold as
+/// `null`, and scalars, only without it. Of times the one of every object's creation alone is left out (`omitzero`).
 fn always_written(field: &Field) -> Option<Value> {
-    match field.shape {
-        Shape::Message(_) => Some(Value::Object(Map::new())),
-        Shape::Quantity => Some("0".into()),
-        Shape::IntOrString => Some(0.into()),
+    match (field.holder, &field.shape) {
+        (Holder::Pointer | Holder::Collection, _) => (!field.omit_empty).then_some(Value::Null),
+        (_, Shape::Message(_)) => Some(Value::Object(Map::new())),
+        (_, Shape::Quantity) => Some("0".into()),
+        (_, Shape::IntOrString) => Some(0.into()),
+        (_, Shape::Time | Shape::MicroTime) => (field.json != "creationTimestamp").then_some(Value::Null),
         _ if field.omit_empty => None,
-        Shape::Bool => Some(false.into()),
-        Shape::Int32 | Shape::Int64 => Some(0.into()),
-        Shape::String => Some("".into()),
+        (_, Shape::Bool) => Some(false.into()),
+        (_, Shape::Int32 | Shape::Int64) => Some(0.into()),
+        (_, Shape::String) => Some("".into()),
         _ => None,
+    }
+}
+
+/// An empty list comes out of upstream's conversion as one that is not there.
+fn says_nothing(field: &Field, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty() && field.holder == Holder::Collection && !field.told_empty,
+        Value::Object(map) => map.is_empty() && field.holder == Holder::Collection && !field.told_empty,
+        _ => false,
     }
 }
 
@@ -102,24 +116,14 @@ fn holds(condition: &Condition, base: &Value) -> bool {
         Condition::OneOf(path, values) => at(base, path).is_some_and(|value| values.contains(value)),
         Condition::NotEmpty(path) => at(base, path).is_some_and(|value| !is_zero(value)),
         Condition::Present(path) => at(base, path).is_some(),
-        Condition::Unset(path) => at(base, path).is_none_or(is_zero),
+        // A number is set, even to zero: those that may be unset are pointers.
+        Condition::Unset(path) => at(base, path).is_none_or(|value| !value.is_number() && is_zero(value)),
         Condition::LatestImage(path) => at(base, path).and_then(Value::as_str).is_some_and(is_latest),
         Condition::OnlyField(field) => {
             let mut set = base.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
             set.all(|(name, _)| name == field)
         }
     }
-}
-
-/// No digest, and no tag or the tag `latest`.
-fn is_latest(image: &str) -> bool {
-    // Upstream cannot parse an empty name, so it finds no tag in it.
-    if image.is_empty() || image.contains('@') {
-        return false;
-    }
-    // A colon before the last slash is a port.
-    let name = image.rsplit('/').next().unwrap_or(image);
-    name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
 struct Walk<'a> {

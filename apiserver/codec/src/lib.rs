@@ -5,6 +5,7 @@ pub mod decode;
 pub mod default;
 pub mod depth;
 pub mod go_text;
+mod go_time;
 pub mod openapi;
 mod order;
 mod parse;
@@ -15,3 +16,5 @@ mod scalar;
 pub mod stored;
 mod strategic;
 pub mod table;
+
+pub use parse::go_json_error;

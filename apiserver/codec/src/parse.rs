@@ -60,7 +60,7 @@ fn yaml_here(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Value, S
 }
 
 /// Go's words for what serde_json found.
-fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
+pub fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }

@@ -10,6 +10,8 @@ pub(crate) enum Place<'a> {
     Index(&'a Place<'a>, usize),
     /// The key of a map.
     Key(&'a Place<'a>, &'a str),
+    /// In structs that Go's type embeds, which only its decoder names.
+    Embedded(&'a Place<'a>, &'a [String]),
 }
 
 /// `spec.containers[0].name`, as strict decoding names fields.
@@ -17,7 +19,8 @@ impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Root => Ok(()),
-            Place::Field(Place::Root, name) | Place::Key(Place::Root, name) => f.write_str(name),
+            Place::Embedded(parent, _) => write!(f, "{parent}"),
+            Place::Field(parent, name) | Place::Key(parent, name) if parent.is_root() => f.write_str(name),
             Place::Field(parent, name) | Place::Key(parent, name) => write!(f, "{parent}.{name}"),
             Place::Index(parent, index) => write!(f, "{parent}[{index}]"),
         }
@@ -25,19 +28,34 @@ impl fmt::Display for Place<'_> {
 }
 
 impl Place<'_> {
-    /// `spec.containers.name`: the field stack of Go's decoder, which knows no indices and no map keys.
-    pub(crate) fn fields(&self) -> String {
+    fn is_root(&self) -> bool {
         match self {
-            Place::Root => String::new(),
+            Place::Root => true,
+            Place::Embedded(parent, _) => parent.is_root(),
+            _ => false,
+        }
+    }
+
+    /// `spec.containers.name`: the field stack of Go's decoder, which knows no indices and no map keys, but the embedded
+    /// structs that a field is in: `spec.containers.livenessProbe.ProbeHandler.exec`.
+    pub(crate) fn fields(&self) -> String {
+        let mut names = Vec::new();
+        self.add_fields(&mut names);
+        names.join(".")
+    }
+
+    fn add_fields<'a>(&'a self, names: &mut Vec<&'a str>) {
+        match self {
+            Place::Root => {}
             Place::Field(parent, name) => {
-                let mut text = parent.fields();
-                if !text.is_empty() {
-                    text.push('.');
-                }
-                text.push_str(name);
-                text
+                parent.add_fields(names);
+                names.push(name);
             }
-            Place::Index(parent, _) | Place::Key(parent, _) => parent.fields(),
+            Place::Embedded(parent, embedded) => {
+                parent.add_fields(names);
+                names.extend(embedded.iter().map(String::as_str));
+            }
+            Place::Index(parent, _) | Place::Key(parent, _) => parent.add_fields(names),
         }
     }
 }

@@ -7,6 +7,8 @@ use api_schema::Shape;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::go_time::{self, Layout};
+
 /// What Go's decoder calls a JSON value.
 pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {
@@ -50,8 +52,8 @@ pub(crate) fn canonical(shape: &Shape, value: &mut Value) -> Result<(), String> 
     match shape {
         Shape::Quantity => quantity(value),
         Shape::IntOrString => int_or_string(value),
-        Shape::Time => on_time(value, time::seconds),
-        Shape::MicroTime => on_time(value, time::micros),
+        Shape::Time => on_time(value, Layout::Seconds, time::seconds),
+        Shape::MicroTime => on_time(value, Layout::Micros, time::micros),
         Shape::Duration => value.as_str().map(|_| ()).ok_or_else(|| no_string(value)),
         Shape::Bytes => bytes(value),
         other if fits(other, value) => Ok(()),
@@ -95,13 +97,10 @@ fn int_or_string(value: &Value) -> Result<(), String> {
     }
 }
 
-fn on_time(value: &mut Value, write: fn(jiff::Timestamp) -> String) -> Result<(), String> {
+fn on_time(value: &mut Value, layout: Layout, write: fn(jiff::Timestamp) -> String) -> Result<(), String> {
     let Value::String(text) = value else { return Err(no_string(value)) };
-    const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
-    let parsed = time::parse(text).ok_or_else(|| {
-        // Go names the first part that does not fit; for what is no date at all that is the year.
-        format!("parsing time {} as \"{LAYOUT}\": cannot parse {} as \"2006\"", quoted(text), quoted(text))
-    })?;
+    go_time::check(text, layout)?;
+    let parsed = time::parse(text).ok_or_else(|| format!("parsing time {}: day out of range", quoted(text)))?;
     let canonical = write(parsed);
     if *text != canonical {
         *text = canonical;

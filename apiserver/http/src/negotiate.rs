@@ -137,8 +137,13 @@ fn format_of(kind: &str, endpoint: Endpoint) -> Option<Format> {
 
 /// The first acceptable clause wins; 406 with the list of what there is when none does.
 pub(crate) fn output(headers: &HeaderMap, query: &Query, endpoint: Endpoint) -> Result<Output> {
-    for clause in accepted(headers) {
+    let clauses = accepted(headers);
+    if endpoint != Endpoint::Plain && clauses.iter().all(|clause| format_of(clause.kind, Endpoint::Plain).is_none()) {
+        return Err(not_produced(endpoint));
+    }
+    for clause in clauses {
         let Some(format) = format_of(clause.kind, endpoint) else { continue };
+        check_listed(&clause, endpoint)?;
         let Some((shape, meta_beta)) = shape_of(&clause, endpoint) else { continue };
         let streamed = matches!(clause.parameter("stream"), "" | "watch");
         // Protobuf has no message for tables.
@@ -153,6 +158,27 @@ pub(crate) fn output(headers: &HeaderMap, query: &Query, endpoint: Endpoint) -> 
         _ => "application/json, application/yaml, application/vnd.kubernetes.protobuf",
     };
     Err(ApiError::not_acceptable(format!("only the following media types are accepted: {known}")))
+}
+
+/// What upstream's router says before it looks at parameters.
+fn not_produced(endpoint: Endpoint) -> ApiError {
+    let mut produced = "application/json, application/yaml, application/vnd.kubernetes.protobuf".to_owned();
+    if matches!(endpoint, Endpoint::List | Endpoint::Watch) {
+        produced.push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
+    }
+    let text = format!("406: Not Acceptable\n\nAvailable representations: {produced}");
+    ApiError::not_acceptable(text).with_empty_details()
+}
+
+/// Metadata of one object is not that of a list; upstream notices when it has the answer, and tries nothing else then.
+fn check_listed(clause: &Clause<'_>, endpoint: Endpoint) -> Result<()> {
+    let wanted = clause.parameter("as");
+    let is = match (wanted, endpoint) {
+        ("PartialObjectMetadata", Endpoint::List) => "is a list",
+        ("PartialObjectMetadataList", Endpoint::Objects) => "is not a list",
+        _ => return Ok(()),
+    };
+    Err(ApiError::not_acceptable(format!("you requested {wanted}, but the requested object {is}")))
 }
 
 /// For errors: whatever is possible, JSON else.
@@ -262,7 +288,7 @@ mod tests {
             (&kubectl, Plain, Ok((Format::Json, Shape::Object))),
             (TABLE, Plain, Err(406)),
             (PARTIAL, Objects, Ok((Format::Protobuf, Shape::Partial))),
-            (PARTIAL, List, Ok((Format::Json, Shape::Object))),
+            (PARTIAL, List, Err(406)),
             (
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
                 List,

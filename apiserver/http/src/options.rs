@@ -61,15 +61,23 @@ fn invalid(kind: &str, errors: ErrorList) -> Result<()> {
     Err(ApiError::invalid(&GroupKind { group: "meta.k8s.io".into(), kind: kind.into() }, "", errors))
 }
 
-/// `resourceVersion`: empty is `None`; 400 when it is not a decimal number.
+/// `resourceVersion` of a get or a watch: empty is `None`; 400 when it is not a decimal number, where upstream has no code
+/// of its own and answers 500.
 pub(crate) fn resource_version(text: &str) -> Result<Option<u64>> {
+    parsed_version(text).map_err(ApiError::bad_request)
+}
+
+/// The same of a list, which has a code for it.
+fn listed_version(text: &str) -> Result<Option<u64>> {
+    parsed_version(text).map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))
+}
+
+fn parsed_version(text: &str) -> std::result::Result<Option<u64>, String> {
     if text.is_empty() {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
-        ApiError::bad_request(format!(
-            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-        ))
+        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
     })
 }
 
@@ -101,7 +109,10 @@ pub(crate) fn list_parameters(query: &Query, watch: Option<Watch>) -> Result<Lis
     let list = ListOptions {
         label_selector,
         field_selector,
-        resource_version: resource_version(query.text("resourceVersion"))?,
+        resource_version: match watch {
+            Some(_) => resource_version(query.text("resourceVersion"))?,
+            None => listed_version(query.text("resourceVersion"))?,
+        },
         version_match,
         limit: usize::try_from(limit).unwrap_or(0),
         continue_token: query.text("continue").to_owned(),
@@ -124,7 +135,7 @@ fn check_list(query: &Query, send_initial_events: Option<bool>, errors: &mut Err
             errors.forbidden(&field, "resourceVersionMatch is forbidden when continue is provided");
         }
         if wanted != "Exact" && wanted != "NotOlderThan" {
-            errors.not_supported(&field, &wanted.into(), &["Exact", "NotOlderThan", ""]);
+            errors.not_supported_listed(&field, &wanted.into(), &["Exact", "NotOlderThan", ""]);
         }
         if wanted == "Exact" && version == "0" {
             errors.forbidden(&field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
@@ -268,7 +279,7 @@ pub(crate) fn delete_options(query: &Query, body: Option<&Value>) -> Result<Dele
     if let Some(policy) = &raw.propagation_policy
         && !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan")
     {
-        errors.not_supported(&field, &policy.as_str().into(), &["Foreground", "Background", "Orphan", "nil"]);
+        errors.not_supported_listed(&field, &policy.as_str().into(), &["Foreground", "Background", "Orphan", "nil"]);
     }
     let dry_run: Vec<&str> = raw.dry_run.iter().map(String::as_str).collect();
     check_dry_run(&dry_run, &mut errors);
@@ -404,11 +415,11 @@ mod tests {
         expect![[r#"
             list limit=ten: 400 BadRequest strconv.ParseInt: parsing "ten": invalid syntax
             list timeoutSeconds=1s: 400 BadRequest strconv.ParseInt: parsing "1s": invalid syntax
-            list resourceVersion=abc: 400 BadRequest resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax
-            list resourceVersion=-1: 400 BadRequest resourceVersion: Invalid value: "-1": strconv.ParseUint: parsing "-1": invalid syntax
+            list resourceVersion=abc: 400 BadRequest invalid resource version: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax
+            list resourceVersion=-1: 400 BadRequest invalid resource version: resourceVersion: Invalid value: "-1": strconv.ParseUint: parsing "-1": invalid syntax
             list resourceVersionMatch=Exact: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided
             list resourceVersionMatch=Exact&resourceVersion=0: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"
-            list resourceVersionMatch=Newest&resourceVersion=5: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Unsupported value: "Newest": supported values: "", "Exact", "NotOlderThan"
+            list resourceVersionMatch=Newest&resourceVersion=5: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Unsupported value: "Newest": supported values: "Exact", "NotOlderThan", ""
             list resourceVersionMatch=NotOlderThan&resourceVersion=5&continue=x: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided
             list sendInitialEvents=true: 422 Invalid ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list
             list limit=5&resourceVersion=0: ok
@@ -428,7 +439,7 @@ mod tests {
             timeout=5s: ok
             timeout=x: 400 BadRequest invalid timeout specified in the request URL - time: invalid duration "x"
             timeout=-5s: 400 BadRequest invalid timeout specified in the request URL - time: invalid duration "-5s"
-            delete {"propagationPolicy":"Sideways"}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways": supported values: "Background", "Foreground", "Orphan", "nil"
+            delete {"propagationPolicy":"Sideways"}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways": supported values: "Foreground", "Background", "Orphan", "nil"
             delete {"orphanDependents":true,"propagationPolicy":"Orphan"}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "Orphan": orphanDependents and deletionPropagation cannot be both set
             delete {"gracePeriodSeconds":"1"}: 400 BadRequest json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds
             delete {"dryRun":["None"]}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["None"]: supported values: "All"

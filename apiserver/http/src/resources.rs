@@ -47,7 +47,7 @@ pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response>
 }
 
 /// Table cells are made of the stored version, so that is what a Table is read in.
-fn target<'a>(served: &Served, call: &'a Call, shape: Shape) -> Target<'a> {
+pub(crate) fn target<'a>(served: &Served, call: &'a Call, shape: Shape) -> Target<'a> {
     let name = if call.info.named_in_path { call.info.name.as_str() } else { "" };
     Target {
         resource: if shape == Shape::Table { served.stored } else { served.resource },
@@ -186,7 +186,7 @@ fn manager(parameters: &WriteParameters, headers: &HeaderMap) -> String {
     options::manager_of_agent(headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or(""))
 }
 
-fn caller(state: &State, call: &Call, parameters: &WriteParameters) -> Result<Caller> {
+pub(crate) fn caller(state: &State, call: &Call, parameters: &WriteParameters) -> Result<Caller> {
     Ok(Caller {
         user: call.user.clone(),
         authority: Some(Authority(state.server.authorizer.clone())),

@@ -3,11 +3,11 @@
 use api_machinery::error::Result;
 use api_machinery::fields::{FieldSelector, Term};
 use api_machinery::labels::{Operator, Requirement, Selector};
-use api_machinery::names::qualified_name;
+use api_machinery::names::{label_value, qualified_name};
 use api_machinery::object::str_at;
 use api_machinery::{ApiError, ErrorList, GroupKind, Path, Value};
 use api_schema::Resource;
-use serde_json::json;
+use serde_json::Map;
 
 /// A field of `spec` that is there.
 fn of<'a>(review: &'a Value, field: &str) -> Option<&'a Value> {
@@ -41,18 +41,18 @@ pub(crate) fn check(resource: &Resource, review: &Value) -> Result<()> {
     if errors.is_empty() {
         return Ok(());
     }
-    let kind = GroupKind { group: resource.gv.group.clone(), kind: resource.kind.as_str().into() };
+    // Upstream has forgotten the kind by now.
+    let kind = GroupKind { group: resource.gv.group.clone(), kind: "".into() };
     Err(ApiError::invalid(&kind, "", errors))
 }
 
 fn attributes(review: &Value, errors: &mut ErrorList) {
     let spec = Path::new("spec");
     match (of(review, "resourceAttributes"), of(review, "nonResourceAttributes")) {
-        (Some(_), Some(other)) => errors.invalid(
-            &spec.child("nonResourceAttributes"),
-            other,
-            "cannot be specified in combination with resourceAttributes",
-        ),
+        (Some(_), Some(other)) => {
+            let detail = "cannot be specified in combination with resourceAttributes";
+            errors.invalid_omitted(&spec.child("nonResourceAttributes"), &format!("{}: {detail}", shown(other)));
+        }
         (None, None) => errors.invalid(
             &spec.child("resourceAttributes"),
             &Value::Null,
@@ -62,14 +62,65 @@ fn attributes(review: &Value, errors: &mut ErrorList) {
     }
 }
 
+/// Attributes of what is no resource as upstream shows them, whose own fields have other names.
+fn shown(attributes: &Value) -> String {
+    let text = |field: &str| Value::from(str_at(attributes, field));
+    format!(r#"{{"Path":{},"Verb":{}}}"#, text("path"), text("verb"))
+}
+
 /// A review is not an object: nobody names or labels it.
 fn metadata(review: &Value, namespaced: bool, errors: &mut ErrorList) {
     let Some(metadata) = review.get("metadata").and_then(Value::as_object) else { return };
     let allowed = |name: &str| name == "managedFields" || namespaced && name == "namespace";
     if metadata.iter().any(|(name, value)| !allowed(name) && !is_empty(Some(value))) {
         let detail = if namespaced { "must be empty except for namespace" } else { "must be empty" };
-        errors.invalid(&Path::new("metadata"), &json!(metadata), detail);
+        errors.invalid_omitted(&Path::new("metadata"), &format!("{}: {detail}", shown_metadata(metadata)));
     }
+}
+
+/// Fields of metadata in upstream's order, and those of the maps in its lists.
+const METADATA: [&str; 15] = [
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+const OWNER: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+const MANAGER: [&str; 7] = ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
+
+/// Metadata as upstream shows it, which does not sort its fields.
+fn shown_metadata(metadata: &Map<String, Value>) -> String {
+    in_order(metadata, &METADATA, |name, value| match name {
+        "ownerReferences" => list_in_order(value, &OWNER),
+        "managedFields" => list_in_order(value, &MANAGER),
+        _ => value.to_string(),
+    })
+}
+
+fn list_in_order(list: &Value, fields: &[&str]) -> String {
+    let maps = list.as_array().into_iter().flatten().filter_map(Value::as_object);
+    let shown: Vec<String> = maps.map(|map| in_order(map, fields, |_, value| value.to_string())).collect();
+    format!("[{}]", shown.join(","))
+}
+
+/// The fields of a map that are set.
+fn in_order(map: &Map<String, Value>, fields: &[&str], shown: impl Fn(&str, &Value) -> String) -> String {
+    let one = |name: &&str| {
+        let value = map.get(*name).filter(|value| !value.is_null())?;
+        Some(format!("{name:?}:{}", shown(name, value)))
+    };
+    format!("{{{}}}", fields.iter().filter_map(one).collect::<Vec<_>>().join(","))
 }
 
 /// `LocalSubjectAccessReview` asks about its own namespace only.
@@ -80,7 +131,8 @@ fn local(review: &Value, errors: &mut ErrorList) {
         errors.invalid(&path, &asked.into(), "must match metadata.namespace");
     }
     if let Some(other) = of(review, "nonResourceAttributes") {
-        errors.invalid(&Path::new("spec.nonResourceAttributes"), other, "disallowed on this kind of request");
+        let detail = format!("{}: disallowed on this kind of request", shown(other));
+        errors.invalid_omitted(&Path::new("spec.nonResourceAttributes"), &detail);
     }
 }
 
@@ -134,6 +186,11 @@ fn check_requirement(requirement: &Value, selector: &str, path: &Path, errors: &
     if selector == "labelSelector" {
         for message in qualified_name(key) {
             errors.invalid(&path.child("key"), &key.into(), &message);
+        }
+        for (index, value) in values(requirement).iter().enumerate() {
+            for message in label_value(value) {
+                errors.invalid(&path.child("values").index(index), &value.as_str().into(), &message);
+            }
         }
     }
 }
@@ -214,6 +271,7 @@ fn understood(selector: &Value, name: &str) -> (usize, usize) {
 mod tests {
     use api_schema::Schema;
     use expect_test::expect;
+    use serde_json::json;
 
     use super::*;
 
@@ -303,17 +361,17 @@ mod tests {
         expect![[r#"
             good
             good
-            422 SubjectAccessReview.authorization.k8s.io "" is invalid: metadata: Invalid value: {"name":"x"}: must be empty
-            422 SubjectAccessReview.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified
+            422 .authorization.k8s.io "" is invalid: metadata: Invalid value: {"name":"x"}: must be empty
+            422 .authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified
             good
-            422 SelfSubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified
+            422 .authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified
             good
-            422 LocalSubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: Invalid value: "a": must match metadata.namespace
-            422 LocalSubjectAccessReview.authorization.k8s.io "" is invalid: spec.nonResourceAttributes: Invalid value: {"path":"/"}: disallowed on this kind of request
-            422 SubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required
-            422 SubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.rawSelector: Invalid value: "a=b": may not specified at the same time as requirements
-            422 SubjectAccessReview.authorization.k8s.io "" is invalid: [spec.resourceAttributes.fieldSelector.requirements[0].key: Required value: must be specified, spec.resourceAttributes.fieldSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn']
-            422 SubjectAccessReview.authorization.k8s.io "" is invalid: [spec.resourceAttributes.labelSelector.requirements[0].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist', spec.resourceAttributes.labelSelector.requirements[0].key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')]
+            422 .authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: Invalid value: "a": must match metadata.namespace
+            422 .authorization.k8s.io "" is invalid: spec.nonResourceAttributes: Invalid value: {"Path":"/","Verb":""}: disallowed on this kind of request
+            422 .authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required
+            422 .authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.rawSelector: Invalid value: "a=b": may not specified at the same time as requirements
+            422 .authorization.k8s.io "" is invalid: [spec.resourceAttributes.fieldSelector.requirements[0].key: Required value: must be specified, spec.resourceAttributes.fieldSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn']
+            422 .authorization.k8s.io "" is invalid: [spec.resourceAttributes.labelSelector.requirements[0].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist', spec.resourceAttributes.labelSelector.requirements[0].key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')]
             spec.resourceAttributes.labelSelector ignored due to parse error
             spec.resourceAttributes.fieldSelector partially ignored due to parse error
         "#]].assert_eq(&out);

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use api_auth::authn::Audiences;
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
+use api_codec::default::apply_type_defaults;
 use api_machinery::error::Result;
 use api_machinery::object::str_at;
-use api_machinery::{ApiError, UserInfo, Value, object};
+use api_machinery::{ApiError, UserInfo, Value, object, time};
 use api_registry::aside;
 use serde_json::{Map, json};
 
 use crate::chain::{Call, add_warnings};
+use crate::negotiate::Shape;
 use crate::options::{self, Write};
 use crate::request_info::RequestInfo;
-use crate::resources::{conformed, review_output};
+use crate::resources::{caller, conformed, review_output, target};
 use crate::respond::{self, Response};
 use crate::served::Served;
 use crate::state::State;
@@ -39,6 +41,7 @@ pub(crate) fn is_review(info: &RequestInfo) -> bool {
 pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -> Result<Response> {
     let output = review_output(&call)?;
     let parameters = options::write_parameters(&call.query, Write::Create)?;
+    let caller = caller(state, &call, &parameters)?;
     let format = negotiate::body_format(call.headers())?;
     let bytes = body::of_call(state, &mut call).await?;
     if let Some(trail) = &call.trail {
@@ -50,22 +53,29 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
     map.insert("apiVersion".to_owned(), served.resource.gv.to_string().into());
     map.insert("kind".to_owned(), served.resource.kind.as_str().into());
     map.entry("metadata").or_insert_with(|| json!({}));
+    let registry = &state.server.registry;
+    if let Some(type_id) = served.resource.type_id {
+        // Nothing of a review has a default, but some of it is written even when it is not set.
+        apply_type_defaults(registry.schema, type_id, &mut review);
+    }
+    settle_metadata(&mut review, served.resource.namespaced, &call.info.namespace)?;
+    registry.own_review(&caller, &target(&served, &call, Shape::Object), &mut review);
     let authorizer = &*state.server.authorizer;
     let status = match served.resource.plural.as_str() {
         "tokenreviews" => token_review(state, &review).await?,
         "selfsubjectreviews" => json!({"userInfo": user_json(&call.user)}),
         "selfsubjectrulesreviews" => rules_review(authorizer, &review, &call.user)?,
         "selfsubjectaccessreviews" => access_review(authorizer, &served, &review, Some(&call.user)).await?,
-        "localsubjectaccessreviews" => {
-            settle_namespace(&mut review, &call.info.namespace)?;
-            access_review(authorizer, &served, &review, None).await?
-        }
         _ => access_review(authorizer, &served, &review, None).await?,
     };
-    if served.resource.plural == "selfsubjectrulesreviews" {
+    match served.resource.plural.as_str() {
         // As upstream: the answer does not say what was asked.
-        review["metadata"] = json!({});
-        review["spec"] = json!({});
+        "selfsubjectrulesreviews" => {
+            review["metadata"] = json!({});
+            review["spec"] = json!({});
+        }
+        "selfsubjectreviews" => review["metadata"] = json!({"creationTimestamp": time::seconds(state.now())}),
+        _ => {}
     }
     review["status"] = status;
     let mut response = respond::value(&output, 201, &review);
@@ -73,15 +83,28 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
     Ok(response)
 }
 
-/// A review in a namespace is of that namespace, whether it says so or not.
-fn settle_namespace(review: &mut Value, namespace: &str) -> Result<()> {
+/// Metadata that is nobody's to set.
+const SYSTEM_FIELDS: [&str; 5] =
+    ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
+
+/// What the server decides of any object is not the client's to say. A review in a namespace is of that namespace,
+/// whether it says so or not; one in none has none.
+fn settle_metadata(review: &mut Value, namespaced: bool, namespace: &str) -> Result<()> {
     let own = str_at(review, "metadata.namespace");
-    if !own.is_empty() && own != namespace {
-        return Err(ApiError::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request: {namespace}"
-        )));
+    if namespaced && !own.is_empty() && own != namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
-    object::meta_mut(review).insert("namespace".to_owned(), namespace.into());
+    let meta = object::meta_mut(review);
+    for field in SYSTEM_FIELDS {
+        meta.remove(field);
+    }
+    if namespaced {
+        meta.insert("namespace".to_owned(), namespace.into());
+    } else {
+        meta.remove("namespace");
+    }
     Ok(())
 }
 
@@ -145,7 +168,7 @@ fn rules_review(authorizer: &dyn Authorizer, review: &Value, user: &UserInfo) ->
 fn reviewed_user(review: &Value) -> UserInfo {
     let extra = review.pointer("/spec/extra").and_then(Value::as_object);
     let extra: BTreeMap<String, Vec<String>> = extra
-        .map(|extra| extra.iter().map(|(key, values)| (key.to_ascii_lowercase(), strings(Some(values)))).collect())
+        .map(|extra| extra.iter().map(|(key, values)| (key.clone(), strings(Some(values)))).collect())
         .unwrap_or_default();
     UserInfo {
         name: str_at(review, "spec.user").to_owned(),

@@ -217,13 +217,13 @@ impl Encoder {
     /// The message of an item of a list.
     fn message(&self, object: &Object) -> Option<Bytes> {
         match self.is_verbatim() {
-            true => object.protobuf_once().map(|encoded| encoded.message()),
+            true => object.protobuf_listed().map(|encoded| encoded.message()),
             false => Encoded::new(Schema::builtin(), &self.partial(object)).map(|encoded| encoded.message()),
         }
     }
 
-    /// A list in protobuf, whose length comes first: every item is encoded once to be measured, and again to be
-    /// sent unless it is among the first. `None` when there is no message for it.
+    /// A list in protobuf, whose length comes first: every item is encoded to be measured, and again to be
+    /// sent unless it is among the first or kept by its object. `None` when there is no message for it.
     async fn packed(self, objects: &[Arc<Object>], metadata: &Value) -> Option<Packed> {
         let (mut lengths, mut kept) = (0, Vec::new());
         let mut kept_bytes = 0;

@@ -2,11 +2,14 @@
 //! continue tokens.
 //!
 //! Each target starts from the files of its folder in `corpus`, which keeps what was found as well: a request that
-//! was answered wrongly is added there. The mutations are the same in every run; `FUZZ_ROUNDS` asks for more of them.
+//! was answered wrongly is added there. What is answered as nothing was before is mutated further: an answer says which way
+//! a request went. The mutations are the same in every run; `FUZZ_ROUNDS` asks for more of them, `FUZZ_MINUTES` for as
+//! many as fit in that time.
 //! Whatever comes in, the server answers in time, with less than 500, and says why in a `Status`.
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{Answer, Client, Running, pod};
 use base64::Engine;
@@ -19,6 +22,10 @@ const MUTATIONS: u64 = 4;
 /// Bytes of a mutated input, at most: size has tests of its own.
 const MAX_INPUT: usize = 16 * 1024;
 const IN_TIME: Duration = Duration::from_secs(5);
+/// Requests that are kept beside a target's corpus because they went a new way, at most.
+const MOST_WAYS: usize = 2000;
+/// Characters of an answer that tell one way from another.
+const LONGEST_WAY: usize = 160;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -98,8 +105,48 @@ fn corpus(target: &str) -> Vec<Seed> {
     seeds
 }
 
-fn rounds() -> usize {
-    std::env::var("FUZZ_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("FUZZ_ROUNDS is a number"))
+/// How long a target goes on.
+enum Bound {
+    Rounds(usize),
+    Until(Instant),
+}
+
+impl Bound {
+    /// What the environment asks for.
+    fn given() -> Self {
+        let number =
+            |name| std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")));
+        match number("FUZZ_MINUTES") {
+            Some(minutes) => Self::Until(Instant::now() + Duration::from_secs(60) * minutes),
+            None => {
+                Self::Rounds(number("FUZZ_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).expect("small")))
+            }
+        }
+    }
+
+    fn allows(&self, round: usize) -> bool {
+        match self {
+            Self::Rounds(rounds) => round < *rounds,
+            Self::Until(end) => Instant::now() < *end,
+        }
+    }
+}
+
+/// The ways that requests went, as far as answers tell.
+#[derive(Default)]
+struct Ways(HashSet<String>);
+
+impl Ways {
+    /// Whether none went this way before.
+    fn is_new(&mut self, code: u16, text: &str) -> bool {
+        if self.0.len() >= MOST_WAYS {
+            return false;
+        }
+        // Without what the request itself holds: numbers and quotations.
+        let words = text.split(['"', '\'']).step_by(2).flat_map(str::chars).filter(|c| !c.is_ascii_digit());
+        let way: String = words.take(LONGEST_WAY).collect();
+        self.0.insert(format!("{code} {way}"))
+    }
 }
 
 fn mutate(dice: &mut Dice, seeds: &[Seed], bytes: &mut Vec<u8>) {
@@ -158,23 +205,27 @@ fn judge(answer: &Answer, input: &[u8]) {
 async fn run(target: &str, seed: u64, send: impl AsyncFn(&Client, &str, Vec<u8>) -> Answer) {
     let server = Running::start().await;
     assert_eq!(server.admin.post(PODS, &pod("p")).await.code, 201);
-    let seeds = corpus(target);
-    let mut dice = Dice(seed);
-    let mut accepted = 0;
-    let rounds = rounds();
-    for round in 0..seeds.len() + rounds {
-        let from = if round < seeds.len() { round } else { dice.roll(seeds.len()) };
+    let (mut seeds, mut dice, mut ways) = (corpus(target), Dice(seed), Ways::default());
+    let (given, bound) = (seeds.len(), Bound::given());
+    let (mut round, mut accepted) = (0, 0);
+    while round < given || bound.allows(round - given) {
+        let from = if round < given { round } else { dice.roll(seeds.len()) };
         let mut bytes = seeds[from].bytes.clone();
-        if round >= seeds.len() {
+        if round >= given {
             mutate(&mut dice, &seeds, &mut bytes);
         }
         let answer = tokio::time::timeout(IN_TIME, send(&server.admin, &seeds[from].name, bytes.clone())).await;
         let answer = answer.unwrap_or_else(|_| panic!("{target}: no answer: {}", String::from_utf8_lossy(&bytes)));
         judge(&answer, &bytes);
         accepted += usize::from(answer.code < 300);
+        let text = if answer.code < 300 { String::new() } else { answer.text() };
+        if ways.is_new(answer.code, &text) && round >= given {
+            seeds.push(Seed { name: seeds[from].name.clone(), bytes });
+        }
+        round += 1;
     }
     assert_eq!(server.admin.get("/readyz").await.text(), "ok");
-    println!("{target}: {} requests, {accepted} accepted", seeds.len() + rounds);
+    println!("{target}: {round} requests, {accepted} accepted, {} ways", ways.0.len());
 }
 
 async fn post(client: &Client, target: &str, media_type: &str, bytes: Vec<u8>) -> Answer {
@@ -254,11 +305,12 @@ async fn fuzz_tokens() {
 async fn fuzz_urls() {
     let server = Running::start().await;
     assert_eq!(server.admin.post(PODS, &pod("p")).await.code, 201);
-    let seeds = corpus("url");
-    let mut dice = Dice(8);
-    for round in 0..seeds.len() + rounds() {
-        let mut bytes = seeds[round % seeds.len()].bytes.clone();
-        if round >= seeds.len() {
+    let (mut seeds, mut dice, mut ways) = (corpus("url"), Dice(8), Ways::default());
+    let (given, bound, mut round) = (seeds.len(), Bound::given(), 0);
+    while round < given || bound.allows(round - given) {
+        let from = if round < given { round } else { dice.roll(seeds.len()) };
+        let mut bytes = seeds[from].bytes.clone();
+        if round >= given {
             mutate(&mut dice, &seeds, &mut bytes);
         }
         bytes.retain(|byte| !matches!(byte, b'\r' | b'\n'));
@@ -268,6 +320,12 @@ async fn fuzz_urls() {
         let code: u16 = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(400);
         // A proxy answers 502 or 503 for a pod that runs nowhere.
         assert!(code < 500 || matches!(code, 502 | 503), "{code}: {line}: {answer}");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        if ways.is_new(code, if code < 300 { "" } else { body }) && round >= given {
+            seeds.push(Seed { name: seeds[from].name.clone(), bytes });
+        }
+        round += 1;
     }
+    println!("url: {round} requests, {} ways", ways.0.len());
     assert_eq!(server.admin.get("/readyz").await.text(), "ok");
 }

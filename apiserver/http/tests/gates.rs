@@ -77,7 +77,7 @@ async fn fields_of_gates_that_are_off() {
     let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": containers,
                      "volumes": [{"name": "v", "projected": {"sources": sources}}]}});
     let pod = server.admin.post(PODS, &pod).await.json();
-    assert_eq!(pod["spec"]["containers"][0]["lifecycle"], json!({}));
+    assert_eq!(pod["spec"]["containers"][0].get("lifecycle"), None);
     assert_eq!(pod["spec"]["volumes"][0]["projected"]["sources"], json!([{}, {"configMap": {"name": "m"}}]));
     let set = json!({"metadata": {"name": "s"}, "spec": {"serviceName": "s", "selector": {"matchLabels": {"a": "b"}},
         "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}},
@@ -85,5 +85,5 @@ async fn fields_of_gates_that_are_off() {
     let set = server.admin.post(SETS, &set).await.json();
     assert_eq!(set["spec"]["updateStrategy"], json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
     let container = &set["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["lifecycle"], json!({}), "{container}");
+    assert_eq!(container.get("lifecycle"), None, "{container}");
 }

@@ -114,9 +114,15 @@ impl<'a> At<'a> {
         errors.forbidden(&self.path(), detail);
     }
     pub(crate) fn unsupported(&self, errors: &mut ErrorList, supported: &[&str]) {
+        let mut sorted = supported.to_vec();
+        sorted.sort_unstable();
+        self.unsupported_listed(errors, &sorted);
+    }
+    /// [`Self::unsupported`] in the order given, where upstream has a list of its own.
+    pub(crate) fn unsupported_listed(&self, errors: &mut ErrorList, supported: &[&str]) {
         // An unset string is shown as the empty one, as Go has no unset strings.
         let shown = if self.value.is_null() { &Value::String(String::new()) } else { self.value };
-        errors.not_supported(&self.path(), shown, supported);
+        errors.not_supported_listed(&self.path(), shown, supported);
     }
     pub(crate) fn duplicate(&self, errors: &mut ErrorList) {
         errors.duplicate(&self.path(), self.value);
@@ -211,8 +217,8 @@ pub(crate) fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Equal as upstream's semantic equality sees it: empty and absent are the same (for `false` too, as most
-/// flags are plain), resource amounts are compared by value.
+/// Equal as upstream's semantic equality sees it: an empty list and none are the same (and `false` and none, as most
+/// flags are plain), but not a struct without fields and none; resource amounts are compared by value.
 pub(crate) fn same(left: &Value, right: &Value) -> bool {
     same_in(left, right, false)
 }
@@ -231,8 +237,9 @@ fn same_in(left: &Value, right: &Value, amounts: bool) -> bool {
     }
 }
 
+/// What Go has where nothing is said, but for structs.
 fn is_zero(value: &Value) -> bool {
-    is_empty(value) || value == &Value::Bool(false)
+    !value.is_object() && (is_empty(value) || value == &Value::Bool(false))
 }
 
 /// The fields whose strings are quantities.

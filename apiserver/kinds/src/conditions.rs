@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use api_machinery::{ErrorList, names, object};
 
-use crate::at::{At, NOT_NEGATIVE};
+use crate::at::At;
 
 /// Bytes of a reason and of a message.
 const MAX_REASON: usize = 1024;
@@ -23,28 +23,19 @@ pub(crate) fn validate(conditions: &At<'_>, errors: &mut ErrorList) {
 
 fn validate_one(condition: &At<'_>, errors: &mut ErrorList) {
     let (kind, reason, message) = (condition.field("type"), condition.field("reason"), condition.field("message"));
-    if kind.is_empty() {
-        kind.required(errors, "must be set");
-    } else {
-        kind.format(errors, names::qualified_name);
-    }
+    kind.format(errors, names::qualified_name);
     condition.field("status").exactly_one_of(errors, &["False", "True", "Unknown"]);
-    condition.field("observedGeneration").at_least(errors, 0, NOT_NEGATIVE);
-    let time = condition.field("lastTransitionTime");
-    if time.is_empty() {
-        time.required(errors, "must be set");
-    }
-    if reason.str().len() > MAX_REASON {
-        reason.too_long(errors, MAX_REASON);
-    }
-    if reason.is_empty() {
-        reason.required(errors, "must be set");
-    } else if !is_reason(reason.str()) {
+    condition.field("observedGeneration").at_least(errors, 0, "must be greater than or equal to zero");
+    condition.field("lastTransitionTime").need(errors);
+    if reason.need(errors) && !is_reason(reason.str()) {
         let detail = "a condition reason must start with alphabetic character, optionally followed by a string of \
                       alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. \
                       'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used \
                       for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
         reason.invalid(errors, detail);
+    }
+    if reason.str().len() > MAX_REASON {
+        reason.too_long(errors, MAX_REASON);
     }
     if message.str().len() > MAX_MESSAGE {
         message.too_long(errors, MAX_MESSAGE);

@@ -1,9 +1,13 @@
 //! The hooks of a resource without a file: custom resources.
 
-use api_machinery::{GroupResource, Value};
+use std::collections::BTreeSet;
+
+use api_machinery::quote::quoted;
+use api_machinery::{GroupResource, Value, object};
 use serde_json::json;
 
 use crate::Kind;
+use crate::meta::finalizer_is_known;
 
 pub(crate) struct Generic;
 
@@ -21,6 +25,28 @@ impl Kind for Generic {
     fn allows_unconditional_update(&self) -> bool {
         false
     }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        finalizer_warnings(object, &Value::Null)
+    }
+    fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        finalizer_warnings(object, old)
+    }
+}
+
+/// Finalizers that are new and may be somebody else's, too: they have no prefix.
+fn finalizer_warnings(object: &Value, old: &Value) -> Vec<String> {
+    let before = object::finalizers(old);
+    let added: BTreeSet<&str> = object::finalizers(object).into_iter().filter(|name| !before.contains(name)).collect();
+    let unknown = added.into_iter().filter(|name| !finalizer_is_known(name));
+    let warning = |name: &str| {
+        let path = if name.contains('.') { " including a path (/)" } else { "" };
+        format!(
+            "metadata.finalizers: {}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts \
+             with other finalizer writers",
+            quoted(name)
+        )
+    };
+    unknown.map(warning).collect()
 }
 
 /// Whether any top-level field but these differs.

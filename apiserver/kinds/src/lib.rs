@@ -69,6 +69,10 @@ pub trait Kind: Send + Sync {
         }
     }
 
+    /// What must hold before an object is given what it lacks, and is said alone. `old` is what is stored. Only
+    /// Services are given something: addresses and ports.
+    fn validate_before_allocation(&self, _object: &Value, _old: Option<&Value>, _errors: &mut ErrorList) {}
+
     /// What must hold of a new object, metadata excepted (the registry checks that for all kinds). Called on
     /// update as well, where the object carries the `resourceVersion` it is based on; a new one has none.
     fn validate(&self, _object: &Value, _errors: &mut ErrorList) {}
@@ -81,8 +85,11 @@ pub trait Kind: Send + Sync {
         object.clone_from(old);
     }
 
-    /// What must hold of a resized object besides [`Self::validate`].
+    /// What must hold of a resized object.
     fn validate_resize(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
+
+    /// What must hold of an object whose ephemeral containers change. Only pods have them.
+    fn validate_ephemeral(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
 
     /// Before an update through `/approval`: everything stays but the decision. Only certificate signing requests
     /// have it.
@@ -93,7 +100,7 @@ pub trait Kind: Send + Sync {
     /// What must hold of a decision.
     fn validate_approval(&self, _object: &Value, _old: &Value, _errors: &mut ErrorList) {}
 
-    /// Times that the server fills in after an update through `/status` or `/approval`.
+    /// Times that the server fills in after an update, of whatever part.
     fn stamp(&self, _object: &mut Value, _old: &Value, _now: Timestamp) {}
 
     /// What must hold of a changed status.
@@ -144,9 +151,14 @@ pub trait Kind: Send + Sync {
         true
     }
 
-    /// Warnings for the client about an object it writes.
+    /// Warnings for the client about an object it writes; one that exists has its `resourceVersion`.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The same about an object it changes, not only its status. Default: [`Self::warnings`].
+    fn update_warnings(&self, object: &Value, _old: &Value) -> Vec<String> {
+        self.warnings(object)
     }
 }
 

@@ -38,12 +38,3 @@ pub(crate) fn takes(selector: &Value, labels: &Value) -> bool {
         Err(_) => true,
     }
 }
-
-/// Workloads: the template's labels must be selected by the selector.
-pub(crate) fn template_is_selected(labels: &At<'_>, selected: bool, errors: &mut ErrorList) {
-    if !selected {
-        let empty = Value::Object(serde_json::Map::new());
-        let shown = if labels.value.is_null() { &empty } else { labels.value };
-        errors.invalid(&labels.path(), shown, "`selector` does not match template `labels`");
-    }
-}

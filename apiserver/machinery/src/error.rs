@@ -189,6 +189,12 @@ impl ApiError {
     pub fn not_acceptable(message: impl Into<String>) -> Self {
         Self::new(406, Reason::NotAcceptable, message)
     }
+    /// With `details: {}`, as some of upstream's answers have it.
+    #[must_use]
+    pub fn with_empty_details(mut self) -> Self {
+        self.details.get_or_insert_default();
+        self
+    }
     pub fn internal(message: impl std::fmt::Display) -> Self {
         Self::new(500, Reason::InternalError, format!("Internal error occurred: {message}"))
     }

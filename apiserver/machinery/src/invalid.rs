@@ -130,6 +130,11 @@ fn shown(value: &Value) -> String {
     }
 }
 
+fn unsupported(shown: &str, supported: &[&str]) -> String {
+    let listed: Vec<String> = supported.iter().map(|value| crate::quote::quoted(value)).collect();
+    format!("Unsupported value: {shown}: supported values: {}", listed.join(", "))
+}
+
 impl ErrorList {
     pub fn new() -> Self {
         Self::default()
@@ -172,13 +177,19 @@ impl ErrorList {
     pub fn invalid_omitted(&mut self, field: &Path, detail: &str) {
         self.push(CauseType::Invalid, field, || format!("Invalid value: {detail}"));
     }
-    /// `supported` in the order upstream sorts it: by byte.
+    /// `supported` is shown sorted by byte, as upstream's sets are.
     pub fn not_supported(&mut self, field: &Path, bad: &Value, supported: &[&str]) {
-        self.push(CauseType::NotSupported, field, || {
-            let mut sorted: Vec<String> = supported.iter().map(|value| crate::quote::quoted(value)).collect();
-            sorted.sort();
-            format!("Unsupported value: {}: supported values: {}", shown(bad), sorted.join(", "))
-        });
+        let mut sorted = supported.to_vec();
+        sorted.sort_unstable();
+        self.not_supported_listed(field, bad, &sorted);
+    }
+    /// [`Self::not_supported`] in the order given, where upstream has a list of its own.
+    pub fn not_supported_listed(&mut self, field: &Path, bad: &Value, supported: &[&str]) {
+        self.push(CauseType::NotSupported, field, || unsupported(&shown(bad), supported));
+    }
+    /// [`Self::not_supported_listed`] of a value that is printed already.
+    pub fn not_supported_printed(&mut self, field: &Path, printed: &str, supported: &[&str]) {
+        self.push(CauseType::NotSupported, field, || unsupported(printed, supported));
     }
     pub fn duplicate(&mut self, field: &Path, bad: &Value) {
         self.push(CauseType::Duplicate, field, || format!("Duplicate value: {}", shown(bad)));
@@ -186,6 +197,20 @@ impl ErrorList {
     /// [`Self::duplicate`] with what must be unique.
     pub fn duplicate_because(&mut self, field: &Path, bad: &Value, detail: &str) {
         self.push(CauseType::Duplicate, field, || format!("Duplicate value: {}: {detail}", shown(bad)));
+    }
+    /// [`Self::invalid`] of a value that is printed already: a struct, whose fields upstream has in its own order.
+    pub fn invalid_printed(&mut self, field: &Path, printed: &str, detail: &str) {
+        self.push(CauseType::Invalid, field, || format!("Invalid value: {printed}: {detail}"));
+    }
+    /// [`Self::duplicate`] of such a value, with what must be unique if there is something to say of it.
+    pub fn duplicate_printed(&mut self, field: &Path, printed: &str, detail: &str) {
+        self.push(CauseType::Duplicate, field, || match detail {
+            "" => format!("Duplicate value: {printed}"),
+            detail => format!("Duplicate value: {printed}: {detail}"),
+        });
+    }
+    pub fn internal(&mut self, field: &Path, detail: &str) {
+        self.push(CauseType::Internal, field, || format!("Internal error: {detail}"));
     }
     pub fn not_found(&mut self, field: &Path, bad: &Value) {
         self.push(CauseType::NotFound, field, || format!("Not found: {}", shown(bad)));

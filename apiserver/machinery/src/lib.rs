@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod duration;
 pub mod error;
 pub mod fields;
+pub mod image;
 pub mod invalid;
 pub mod jws;
 pub mod labels;

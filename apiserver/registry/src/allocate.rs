@@ -1,15 +1,17 @@
 //! Chooses free service addresses and node ports. Only a choice: the claim in the transaction decides.
 
+mod ports;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
-use api_machinery::{ApiError, ErrorList, GroupKind, GroupResource, Path, Value, object};
+use api_machinery::{ApiError, ErrorList, GroupResource, Path, Value, object};
 use store_api::{RangeRequest, ReadAt};
 
-use crate::claims::{self, Claim, IP_PREFIX, PORT_PREFIX, port_number, ports};
+use crate::claims::IP_PREFIX;
 use crate::errors::from_store;
-use crate::scope::is;
+use crate::scope::Scope;
 use crate::{Registry, ids};
 
 /// Random candidates looked at before all claims are read.
@@ -38,9 +40,15 @@ impl Cidr {
     }
     /// Usable: neither the network's nor the broadcast address.
     pub(crate) fn contains(&self, ip: &IpAddr) -> bool {
-        let IpAddr::V4(ip) = ip else { return false };
-        let offset = u64::from(u32::from(*ip).wrapping_sub(self.base));
-        offset >= 1 && offset < self.size - 1
+        self.offset(ip).is_some_and(|offset| offset >= 1 && offset < self.size - 1)
+    }
+    /// Usable or not.
+    fn spans(&self, ip: &IpAddr) -> bool {
+        self.offset(ip).is_some()
+    }
+    fn offset(&self, ip: &IpAddr) -> Option<u64> {
+        let IpAddr::V4(ip) = ip else { return None };
+        Some(u64::from(u32::from(*ip).wrapping_sub(self.base))).filter(|offset| *offset < self.size)
     }
     /// Offsets to choose from: above the band that is kept for addresses asked for by hand, and the band.
     fn bands(&self) -> [RangeInclusive<u64>; 2] {
@@ -56,39 +64,15 @@ fn bands(first: u64, last: u64, size: u64, cap: u64) -> [RangeInclusive<u64>; 2]
     [split..=last, first..=split.wrapping_sub(1)]
 }
 
-/// What a Service still lacks.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Missing {
-    ip: bool,
-    /// Indices in `spec.ports`.
-    ports: Vec<usize>,
-    health_check: bool,
+/// Whether an address is given: to what is new here, and has one at all.
+fn takes_address(service: &Value, old: Option<&Value>) -> bool {
+    let is_name = |service: &Value| object::str_at(service, "spec.type") == "ExternalName";
+    !is_name(service) && !is_headless(service) && old.is_none_or(is_name)
 }
 
-fn missing(service: &Value) -> Missing {
-    let kind = object::str_at(service, "spec.type");
-    let external = matches!(kind, "NodePort" | "LoadBalancer");
-    let unset = |path: &str| object::str_at(service, path).is_empty();
-    let wanted = kind != "LoadBalancer"
-        || object::at(service, "spec.allocateLoadBalancerNodePorts").and_then(Value::as_bool) != Some(false);
-    let mut missing = Missing {
-        ip: kind != "ExternalName" && unset("spec.clusterIP") && !asks_by_list(service),
-        health_check: kind == "LoadBalancer"
-            && object::str_at(service, "spec.externalTrafficPolicy") == "Local"
-            && port_number(object::at(service, "spec.healthCheckNodePort")).is_none(),
-        ..Missing::default()
-    };
-    if external && wanted {
-        let lacking = ports(service).iter().enumerate();
-        missing.ports =
-            lacking.filter(|(_, port)| port_number(port.get("nodePort")).is_none()).map(|(index, _)| index).collect();
-    }
-    missing
-}
-
-/// Without `clusterIP` that is refused by the kind's rules, which are to see it.
-fn asks_by_list(service: &Value) -> bool {
-    object::at(service, "spec.clusterIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty())
+fn is_headless(service: &Value) -> bool {
+    let ips = object::at(service, "spec.clusterIPs").and_then(Value::as_array);
+    ips.and_then(|ips| ips.first()).is_some_and(|ip| ip == "None")
 }
 
 /// An address range and how it is written.
@@ -109,64 +93,58 @@ fn ranges_of(object: &Value) -> Vec<Range> {
     texts.filter_map(|text| Some(Range { cidr: Cidr::parse(text)?, text: text.to_owned() })).collect()
 }
 
-/// Addresses and ports asked for by hand lie in the ranges of this cluster.
-fn check_ranges(service: &Value, before: &claims::Held, cidrs: &[Range], range: &RangeInclusive<u16>) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let held = claims::held(&GroupResource::new("", "services"), service);
-    for claim in held.difference(before) {
-        match claim {
-            Claim::Ip(ip) if !cidrs.iter().any(|range| range.cidr.contains(ip)) => {
-                let texts: Vec<&str> = cidrs.iter().map(|range| range.text.as_str()).collect();
-                let text = texts.join(", ");
-                let ips = object::at(service, "spec.clusterIPs").cloned().unwrap_or_default();
-                let why = format!(
-                    "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {text}"
-                );
-                errors.invalid(&Path::new("spec").child("clusterIPs"), &ips, &why);
-            }
-            Claim::NodePort(port) if !range.contains(port) => {
-                let (first, last) = (range.start(), range.end());
-                let why =
-                    format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
-                errors.invalid(&claims::port_path(service, *port), &(*port).into(), &why);
-            }
-            Claim::Ip(_) | Claim::NodePort(_) => {}
-        }
+/// Why an address that is asked for cannot be given. A dry run is told of one range.
+fn why_not(ip: &IpAddr, ranges: &[Range], dry_run: bool) -> Option<String> {
+    if ranges.iter().any(|range| range.cidr.contains(ip)) {
+        return None;
     }
-    errors
+    let said = ranges.iter().find(|range| range.cidr.spans(ip)).or_else(|| ranges.first().filter(|_| dry_run));
+    Some(match said {
+        Some(Range { text, .. }) => {
+            format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {text}")
+        }
+        None => "the provided network does not match the current range".to_owned(),
+    })
 }
 
 impl Registry {
-    /// Fills in what a new Service lacks, and refuses what it asks for outside the ranges.
+    /// Fills in what a Service lacks, and refuses what it asks for and cannot have; `old` is what is stored.
     pub(crate) async fn allocate(
         &self,
-        resource: &GroupResource,
+        scope: &Scope<'_>,
         service: &mut Value,
-        dry_run: bool,
+        old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        self.allocate_change(resource, service, &claims::Held::new(), dry_run).await
-    }
-
-    /// The same for an update of a Service that already holds something.
-    pub(crate) async fn allocate_change(
-        &self,
-        resource: &GroupResource,
-        service: &mut Value,
-        before: &claims::Held,
-        dry_run: bool,
-    ) -> Result<(), ApiError> {
-        if !is(resource, "", "services") || !service.get("spec").is_some_and(Value::is_object) {
+        if !scope.is("", "services") || !service.get("spec").is_some_and(Value::is_object) {
             return Ok(());
         }
-        let cidrs = self.service_cidrs()?;
-        // Upstream's allocator of ports does nothing at all in a dry run, and so refuses nothing.
-        let ports = if dry_run { 0..=u16::MAX } else { self.config.node_ports.clone() };
-        let errors = check_ranges(service, before, &cidrs, &ports);
-        if !errors.is_empty() {
-            let kind = GroupKind { group: "".into(), kind: "Service".into() };
-            return Err(ApiError::invalid(&kind, object::name(service), errors));
+        let mut errors = ErrorList::new();
+        scope.kind.validate_before_allocation(service, old, &mut errors);
+        scope.invalid(object::name(service), errors)?;
+        if takes_address(service, old) {
+            self.allocate_address(scope, service).await?;
         }
-        self.fill(service, &cidrs).await
+        self.allocate_ports(scope, service, old).await
+    }
+
+    async fn allocate_address(&self, scope: &Scope<'_>, service: &mut Value) -> Result<(), ApiError> {
+        let ranges = self.service_cidrs()?;
+        let asked = object::str_at(service, "spec.clusterIP");
+        if asked.is_empty() {
+            let ip = self.free_address(&ranges).await?;
+            service["spec"]["clusterIPs"] = serde_json::json!([ip]);
+            service["spec"]["clusterIP"] = ip.into();
+            return Ok(());
+        }
+        let mut errors = ErrorList::new();
+        if let Ok(ip) = asked.parse::<IpAddr>()
+            && let Some(why) = why_not(&ip, &ranges, scope.info.dry_run)
+        {
+            let ips = object::at(service, "spec.clusterIPs").cloned().unwrap_or_default();
+            let path = Path::new("spec").child("clusterIPs");
+            errors.invalid(&path, &ips, &format!("failed to allocate IP {asked}: {why}"));
+        }
+        scope.invalid(object::name(service), errors)
     }
 
     /// The range of the configuration, which is there before its ServiceCIDR is, then those of all others.
@@ -192,39 +170,6 @@ impl Registry {
             }
         }
         Err(ApiError::internal("failed to allocate a serviceIP: range is full"))
-    }
-
-    async fn fill(&self, service: &mut Value, cidrs: &[Range]) -> Result<(), ApiError> {
-        let missing = missing(service);
-        if missing.ip {
-            let ip = self.free_address(cidrs).await?;
-            service["spec"]["clusterIPs"] = serde_json::json!([ip]);
-            service["spec"]["clusterIP"] = ip.into();
-        } else if object::at(service, "spec.clusterIPs").is_none() {
-            let ip = object::str_at(service, "spec.clusterIP").to_owned();
-            if !ip.is_empty() {
-                service["spec"]["clusterIPs"] = serde_json::json!([ip]);
-            }
-        }
-        let mut chosen: HashSet<u64> =
-            ports(service).iter().filter_map(|port| port_number(port.get("nodePort"))).map(u64::from).collect();
-        chosen.extend(port_number(object::at(service, "spec.healthCheckNodePort")).map(u64::from));
-        for index in missing.ports {
-            service["spec"]["ports"][index]["nodePort"] = self.free_port(&mut chosen).await?.into();
-        }
-        if missing.health_check {
-            service["spec"]["healthCheckNodePort"] = self.free_port(&mut chosen).await?.into();
-        }
-        Ok(())
-    }
-
-    async fn free_port(&self, chosen: &mut HashSet<u64>) -> Result<u64, ApiError> {
-        let (first, last) = (u64::from(*self.config.node_ports.start()), u64::from(*self.config.node_ports.end()));
-        let bands = bands(first, last, last.saturating_sub(first) + 1, 128);
-        let port = self.free(PORT_PREFIX, &bands, chosen, |port| port.to_string()).await?;
-        let port = port.ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
-        chosen.insert(port);
-        Ok(port)
     }
 
     /// A number of the first band that has one whose claim is free as far as this replica knows.
@@ -306,17 +251,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing() {
-        let of = |spec: Value| missing(&json!({"spec": spec}));
-        assert!(of(json!({"type": "ClusterIP"})).ip);
-        assert!(!of(json!({"type": "ClusterIP", "clusterIP": "None"})).ip);
-        assert!(!of(json!({"type": "ClusterIP", "clusterIPs": ["10.96.0.8"]})).ip);
-        assert!(of(json!({"type": "ClusterIP", "clusterIPs": []})).ip);
-        assert_eq!(of(json!({"type": "ExternalName"})), Missing::default());
-        let node_port = of(json!({"type": "NodePort", "clusterIP": "x", "ports": [{"nodePort": 30000}, {}]}));
-        assert_eq!(node_port.ports, [1]);
-        let balancer = json!({"type": "LoadBalancer", "clusterIP": "x", "externalTrafficPolicy": "Local",
-                              "allocateLoadBalancerNodePorts": false, "ports": [{}]});
-        assert_eq!(of(balancer), Missing { ip: false, ports: vec![], health_check: true });
+    fn who_takes_an_address() {
+        let takes = |spec: Value, old: Option<Value>| {
+            let old = old.map(|old| json!({"spec": old}));
+            takes_address(&json!({"spec": spec}), old.as_ref())
+        };
+        let (plain, name) = (json!({"type": "ClusterIP"}), json!({"type": "ExternalName"}));
+        assert!(takes(plain.clone(), None) && takes(plain.clone(), Some(name.clone())));
+        assert!(!takes(plain.clone(), Some(plain.clone())) && !takes(name.clone(), None) && !takes(name, Some(plain)));
+        assert!(!takes(json!({"type": "ClusterIP", "clusterIPs": ["None"]}), None));
+    }
+
+    #[test]
+    fn addresses_out_of_range() {
+        let range = |text: &str| Range { cidr: Cidr::parse(text).expect("valid"), text: text.to_owned() };
+        let ranges = [range("10.96.0.0/16"), range("10.200.0.0/24")];
+        let why = |ip: &str, dry_run| why_not(&ip.parse().expect("an address"), &ranges, dry_run).unwrap_or_default();
+        assert_eq!((why("10.96.0.9", false), why("10.200.0.9", true)), (String::new(), String::new()));
+        assert_eq!(why("1.2.3.4", false), "the provided network does not match the current range");
+        assert!(why("1.2.3.4", true).ends_with("The range of valid IPs is 10.96.0.0/16"));
+        assert!(why("10.200.0.0", false).ends_with("The range of valid IPs is 10.200.0.0/24"));
     }
 }

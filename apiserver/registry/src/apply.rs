@@ -76,7 +76,7 @@ impl Registry {
         metadata::check_name(&value, scope.name)?;
         // The store gives the version, whatever the configuration says.
         object::meta_mut(&mut value).remove("resourceVersion");
-        metadata::wipe_system_fields(&mut value)?;
+        metadata::wipe_system_fields(&mut value, scope.info.dry_run)?;
         scope.check_may("create").await?;
         match self.create_owned(scope, value, Heavy::Refused).await {
             Ok(written) => Ok(Try::Done(Box::new(written))),

@@ -54,7 +54,7 @@ fn validate(binding: &Value, name: &str) -> Result<(), ApiError> {
     let target = Path::new("target");
     let kind = object::str_at(binding, "target.kind");
     if !matches!(kind, "" | "Node") {
-        errors.not_supported(&target.child("kind"), &kind.into(), &["Node", "<empty>"]);
+        errors.not_supported_listed(&target.child("kind"), &kind.into(), &["Node", "<empty>"]);
     }
     if object::str_at(binding, "target.name").is_empty() {
         errors.required(&target.child("name"), "");
@@ -62,6 +62,7 @@ fn validate(binding: &Value, name: &str) -> Result<(), ApiError> {
     if errors.is_empty() {
         return Ok(());
     }
+    // Upstream makes no `Invalid` of it and answers 500; what a client does wrong never is that here.
     Err(ApiError::invalid(&GroupKind { group: "".into(), kind: "Binding".into() }, name, errors))
 }
 

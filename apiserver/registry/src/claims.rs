@@ -133,12 +133,12 @@ pub(crate) fn refuse_asked(
     };
     let mut errors = ErrorList::new();
     for claim in asked.iter().filter(|claim| taken(claim)) {
-        already_allocated(service, claim, &mut errors);
+        already_allocated(service, claim, &mut errors)?;
     }
     scope.invalid(name, errors)
 }
 
-fn already_allocated(service: &Value, claim: &Claim, errors: &mut ErrorList) {
+fn already_allocated(service: &Value, claim: &Claim, errors: &mut ErrorList) -> Result<(), ApiError> {
     let spec = Path::new("spec");
     match claim {
         Claim::Ip(ip) => {
@@ -147,18 +147,15 @@ fn already_allocated(service: &Value, claim: &Claim, errors: &mut ErrorList) {
             errors.invalid(&spec.child("clusterIPs"), &ips, &why);
         }
         Claim::NodePort(number) => {
-            let at = port_path(service, *number);
-            errors.invalid(&at, &(*number).into(), "provided port is already allocated");
+            let index = ports(service).iter().position(|port| port_number(port.get("nodePort")) == Some(*number));
+            let why = "provided port is already allocated";
+            let Some(index) = index else {
+                return Err(ApiError::internal(format!(
+                    "failed to allocate requested HealthCheck NodePort {number}: {why}"
+                )));
+            };
+            errors.invalid(&spec.child("ports").index(index).child("nodePort"), &(*number).into(), why);
         }
     }
-}
-
-/// Where a node port is written.
-pub(crate) fn port_path(service: &Value, number: u16) -> Path {
-    let spec = Path::new("spec");
-    let index = ports(service).iter().position(|port| port_number(port.get("nodePort")) == Some(number));
-    match index {
-        Some(index) => spec.child("ports").index(index).child("nodePort"),
-        None => spec.child("healthCheckNodePort"),
-    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Where the next page of a list begins. Opaque to clients, versioned for us.
 
+use api_machinery::Value;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -33,16 +34,28 @@ impl Token {
 
     /// The error is upstream's text.
     pub(crate) fn decode(text: &str) -> Result<Self, String> {
-        let refuse = |why: &str| Err(format!("continue key is not valid: {why}"));
+        let refuse = |why: String| format!("invalid continue token: continue key is not valid: {why}");
         if text.len() > MAX_BYTES {
-            return refuse("too long");
+            return Err(refuse("too long".to_owned()));
         }
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return refuse("not base64") };
-        let Ok(token) = serde_json::from_slice::<Self>(&bytes) else { return refuse("not a token") };
-        if token.version != VERSION {
-            return refuse("server does not recognize this encoded version");
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|error| refuse(format!("illegal base64 data at input byte {}", misfit(&error, text))))?;
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|error| refuse(api_codec::go_json_error(&bytes, &error)))?;
+        let version = value.get("v").and_then(Value::as_str).unwrap_or("");
+        if version != VERSION {
+            return Err(refuse(format!("server does not recognize this encoded version {version}")));
         }
-        Ok(token)
+        serde_json::from_value(value).map_err(|_| refuse(format!("encoded start key empty (version {VERSION})")))
+    }
+}
+
+/// Where Go's decoder stops.
+fn misfit(error: &base64::DecodeError, text: &str) -> usize {
+    match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
     }
 }
 
@@ -55,7 +68,7 @@ mod tests {
         let token = Token::new(Some(7), "ns/name".to_owned());
         assert_eq!(Token::decode(&token.encode()), Ok(token));
         for bad in ["", "%%%", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"other","rv":1,"after":"a"}"#)] {
-            assert!(Token::decode(bad).unwrap_err().starts_with("continue key is not valid"), "{bad}");
+            assert!(Token::decode(bad).unwrap_err().contains("continue key is not valid"), "{bad}");
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use api_admission::{Operation, View};
-use api_machinery::{ApiError, ErrorList, ObjectKey, Value, object};
+use api_machinery::{ApiError, ObjectKey, Value, object};
 use store_api::StoreError;
 
 use crate::commit::{Change, Outcome, unchanged};
 use crate::namespace_guard::Guard;
 use crate::ownership::{self, Heavy};
+use crate::parts::Part;
 use crate::scope::Scope;
 use crate::{Body, Registry, Written, aside, body, claims, convert, ids, metadata, namespace_guard, quota, requester};
 
@@ -35,15 +36,17 @@ impl Registry {
         let incoming = body::object(self.schema, body, resource.type_id, &resource.gvk(), scope.info.field_validation)?;
         let mut value = incoming.value;
         body::default(self.schema, resource, &mut value);
+        let mut warnings = incoming.warnings;
+        warnings.extend(metadata::dedup_owners(&mut value, false));
         let value = convert::to_storage(self.schema, resource, value);
         let mut written = self.create_object(scope, value).await?;
-        written.warnings.splice(0..0, incoming.warnings);
+        written.warnings.splice(0..0, warnings);
         Ok(written)
     }
 
     /// Creates a decoded, defaulted object.
     pub(crate) async fn create_object(&self, scope: &Scope<'_>, mut value: Value) -> Result<Written, ApiError> {
-        metadata::wipe_system_fields(&mut value)?;
+        metadata::wipe_system_fields(&mut value, scope.info.dry_run)?;
         self.own(scope, None, &mut value);
         self.create_owned(scope, value, Heavy::Lightened).await
     }
@@ -90,13 +93,11 @@ impl Registry {
         }
     }
 
-    /// By the rules of the version that was asked for: those of `events.k8s.io` are stricter than those of the
-    /// core Events that they are stored as.
-    fn check_new(&self, scope: &Scope<'_>, name: &str, value: &Value) -> Result<(), ApiError> {
-        let mut errors = ErrorList::new();
+    async fn check_new(&self, scope: &Scope<'_>, name: &str, value: &Value) -> Result<(), ApiError> {
+        let mut errors = self.check_admin_access(scope, Part::Whole, value, None).await?;
         aside::on_value(value, || {
             api_kinds::meta::validate(scope.kind, value, scope.resource.namespaced, &mut errors);
-            api_kinds::of(&scope.resource.group_resource()).validate(value, &mut errors);
+            scope.rules().validate(value, &mut errors);
             self.check_privileged(scope, value, &mut errors);
         });
         scope.invalid(name, errors)
@@ -115,9 +116,9 @@ impl Registry {
         }
         self.prepare_new(scope, &mut value);
         let asked = claims::held(&scope.resource.storage, &value);
-        self.allocate(&scope.resource.storage, &mut value, scope.info.dry_run).await?;
+        self.allocate(scope, &mut value, None).await?;
         let name = object::name(&value).to_owned();
-        self.check_new(scope, &name, &value)?;
+        self.check_new(scope, &name, &value).await?;
         self.admission.validate(&scope.attributes(Operation::Create, &name, None), Some(&value), self).await?;
         let key = scope.key(&name);
         let spending = self.spend(scope, Operation::Create, &name, None, &value).await?;

@@ -153,7 +153,7 @@ fn check_options(options: &DeleteOptions) -> Result<(), ApiError> {
     }
     let mut errors = ErrorList::new();
     let bad = policy.unwrap_or_default().into();
-    errors.not_supported(&Path::new("propagationPolicy"), &bad, &["Foreground", "Background", "Orphan", "nil"]);
+    errors.not_supported_listed(&Path::new("propagationPolicy"), &bad, &["Foreground", "Background", "Orphan", "nil"]);
     let kind = GroupKind { group: "meta.k8s.io".into(), kind: "DeleteOptions".into() };
     Err(ApiError::invalid(&kind, "", errors))
 }

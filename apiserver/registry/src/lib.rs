@@ -4,9 +4,11 @@
 //! reads top to bottom: decode, default, mutate, hooks and validation, validate, transaction.
 #![allow(clippy::result_large_err, reason = "a refusal carries its details, and is not the common case")]
 
+mod admin_access;
 mod allocate;
 mod apply;
 pub mod aside;
+mod autoscalers;
 mod binding;
 mod body;
 mod bootstrap;

@@ -1,10 +1,16 @@
 //! The rules of `metadata`, the same for every kind. Pure.
 
+use std::collections::HashMap;
+use std::num::{IntErrorKind, ParseIntError};
+
 use api_kinds::Kind;
 use api_machinery::object::{self, meta_mut};
+use api_machinery::quote::quoted;
 use api_machinery::{ApiError, GroupResource, Reason, Value, time};
 use jiff::Timestamp;
 use store_api::Revision;
+
+use crate::scope::Scope;
 
 /// The namespace of a body: taken from the path where it is left out, dropped where there is none.
 pub(crate) fn settle_namespace(value: &mut Value, namespace: &str) -> Result<(), ApiError> {
@@ -41,19 +47,48 @@ pub(crate) fn check_name(value: &Value, name: &str) -> Result<(), ApiError> {
 }
 
 /// Clients do not choose these.
-pub(crate) fn wipe_system_fields(value: &mut Value) -> Result<(), ApiError> {
+pub(crate) fn wipe_system_fields(value: &mut Value, dry_run: bool) -> Result<(), ApiError> {
     let meta = meta_mut(value);
     let version = meta.remove("resourceVersion");
-    if version.is_some_and(|version| version.as_str().is_some_and(|text| !text.is_empty() && text != "0")) {
+    let is_set = |text: &str| text.parse::<u64>().is_ok_and(|version| version != 0);
+    // A dry run does not come as far as the store, which minds, and what is no number is not seen there.
+    if !dry_run && version.as_ref().and_then(Value::as_str).is_some_and(is_set) {
         let text = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::new(500, Reason::Unknown, text));
     }
-    for field in
-        ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"]
-    {
+    for field in ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         meta.remove(field);
     }
     Ok(())
+}
+
+/// Owners that are named twice alike are kept once, and the client is told; `admitted`: after admission changed the
+/// object.
+pub(crate) fn dedup_owners(value: &mut Value, admitted: bool) -> Option<String> {
+    let owners = meta_mut(value).get_mut("ownerReferences")?.as_array_mut()?;
+    if owners.len() < 2 {
+        return None;
+    }
+    let mut twice = Vec::new();
+    let mut kept: HashMap<String, Vec<Value>> = HashMap::new();
+    owners.retain(|owner| {
+        let uid = owner.get("uid").and_then(Value::as_str).unwrap_or("");
+        let seen = kept.entry(uid.to_owned()).or_default();
+        if seen.contains(owner) {
+            twice.push(uid.to_owned());
+            return false;
+        }
+        seen.push(owner.clone());
+        true
+    });
+    let when = if admitted { " after mutating admission happens" } else { "" };
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        )
+    })
 }
 
 /// What the server sets on a new object, but for its uid.
@@ -114,23 +149,29 @@ pub(crate) enum Base {
 pub(crate) fn base(value: &Value) -> Result<Base, ApiError> {
     match object::resource_version(value) {
         "" | "0" => Ok(Base::Current),
-        text => text.parse().map(Base::Given).map_err(|_| {
-            ApiError::bad_request(format!("Invalid value: {text:?}: must be a resource version of this cluster"))
+        // Upstream has no code of its own for it, and answers 500; what a client does wrong never is that here.
+        text => text.parse().map(Base::Given).map_err(|error: ParseIntError| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            ApiError::bad_request(format!("strconv.ParseUint: parsing {}: {why}", quoted(text)))
         }),
     }
 }
 
 /// The `uid` in the body of an update is a precondition.
-pub(crate) fn check_uid(value: &Value, old: &Value, resource: &GroupResource, name: &str) -> Result<(), ApiError> {
+pub(crate) fn check_uid(scope: &Scope<'_>, value: &Value, old: &Value) -> Result<(), ApiError> {
     let (given, stored) = (object::uid(value), object::uid(old));
     if given.is_empty() || given == stored {
         return Ok(());
     }
+    let key = scope.upstream_key();
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: {resource}/{name}, ResourceVersion: 0, AdditionalErrorMsg: \
-         Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+         failed: UID in precondition: {given}, UID in object meta: {stored}"
     );
-    Err(ApiError::conflict(resource, name, &why))
+    Err(ApiError::conflict(&scope.resource.group_resource(), scope.name, &why))
 }
 
 /// Whether an update makes a deleting object's end come: nothing holds it any more.

@@ -2,14 +2,15 @@
 //!
 //! Decided before admission, as upstream: what plugins add belongs to nobody until somebody writes it.
 
+use api_admission::Notes;
 use api_codec::apply::{FieldSet, Manager, Ownership, Versions};
-use api_codec::decode::{self, FieldValidation};
+use api_codec::decode;
 use api_machinery::{ApiError, GroupVersion, GroupVersionKind, Reason, Value, object, time};
 use api_schema::{Resource, Schema, TypeId};
 
 use crate::apply::Application;
 use crate::scope::Scope;
-use crate::{Registry, aside, body, convert};
+use crate::{Registry, RequestInfo, Target, aside, body, convert};
 
 /// The served versions of one kind.
 struct Served<'a> {
@@ -30,7 +31,7 @@ impl Versions for Served<'_> {
     fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
         let from = self.version(object::str_at(object, "apiVersion"))?;
         let to = self.version(api_version)?;
-        Some(convert::from_storage(to, convert::to_storage(self.schema, from, object.clone())))
+        Some(convert::from_storage(to, convert::as_stored(self.schema, from, object.clone())))
     }
 }
 
@@ -96,6 +97,14 @@ impl Registry {
         self.decide(scope, typed, |ownership| ownership.update(live, value, manager));
     }
 
+    /// Gives the asker what a review says, which is judged and answered but never stored.
+    pub fn own_review(&self, info: &RequestInfo, target: &Target<'_>, review: &mut Value) {
+        let notes = Notes::default();
+        let scope = self.scope(info, target, &notes);
+        let typed = Self::typed(&scope);
+        aside::on_value_mut(review, |review| self.own_typed(&scope, &typed, None, review));
+    }
+
     /// The object with a configuration applied, as it is to be stored. Conformed and defaulted; `live` as it is stored.
     pub(crate) fn applied(
         &self,
@@ -122,8 +131,8 @@ impl Registry {
         let mut value = self.decide(scope, typed, apply).map_err(|failure| failure.to_error())?;
         application.check_strictness(scope.info.field_validation)?;
         if let Some(type_id) = typed.type_id {
-            let checked = decode::check(self.schema, type_id, &mut value, Vec::new(), FieldValidation::Ignore);
-            checked.map_err(|why| unreadable(scope, typed, &why))?;
+            let settled = decode::settle(self.schema, type_id, &mut value);
+            settled.map_err(|why| unreadable(&application.config, typed, &why))?;
         }
         Ok(value)
     }
@@ -133,14 +142,15 @@ fn manager<'a>(scope: &Scope<'a>) -> Manager<'a> {
     Manager { name: &scope.info.field_manager, subresource: scope.subresource }
 }
 
-/// What fits no field of its kind, though its JSON type may: a number that is too large, a malformed time. As
-/// upstream, 500.
-fn unreadable(scope: &Scope<'_>, typed: &Typed<'_>, why: &str) -> ApiError {
+/// What fits no field of its kind, though its JSON type may: a malformed time. As upstream, 500, and the place is the
+/// one that the configuration names.
+fn unreadable(config: &Value, typed: &Typed<'_>, why: &str) -> ApiError {
     let gv = GroupVersion::parse(&typed.api_version);
-    let (kind, namespace, name) = (typed.kind, scope.namespace, scope.name);
+    let (kind, namespace, name) = (typed.kind, object::namespace(config), object::name(config));
+    let gvk = format!("{}/{}, Kind={kind}", gv.group, gv.version);
     let message = format!(
-        "failed to convert new object ({namespace}/{name}; {}/{}, Kind={kind}) to proper version: {why}",
-        gv.group, gv.version
+        "failed to convert new object ({namespace}/{name}; {gvk}) to proper version: unable to convert unstructured \
+         object to {gvk}: {why}"
     );
     ApiError::new(500, Reason::Unknown, message)
 }

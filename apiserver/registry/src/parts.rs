@@ -1,9 +1,7 @@
 //! Which part of an object an update may change, by the subresource it comes through. Pure.
 
-use std::collections::HashMap;
-
 use api_kinds::{Kind, keep_field};
-use api_machinery::{ErrorList, Path, Value, object};
+use api_machinery::{ErrorList, Value, object};
 use jiff::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +34,10 @@ impl Part {
     /// Puts back everything that may not change through this part.
     pub(crate) fn restrict(self, kind: &dyn Kind, value: &mut Value, old: &Value, has_status: bool, now: Timestamp) {
         match self {
-            Part::Whole => kind.prepare_update(value, old, has_status),
+            Part::Whole => {
+                kind.prepare_update(value, old, has_status);
+                kind.stamp(value, old, now);
+            }
             Part::Status => {
                 kind.prepare_status_update(value, old);
                 kind.stamp(value, old, now);
@@ -61,15 +62,9 @@ impl Part {
             }
             Part::Status => kind.validate_status_update(value, old, errors),
             Part::Finalize => kind.validate(value, errors),
-            Part::Resize => {
-                kind.validate(value, errors);
-                kind.validate_resize(value, old, errors);
-            }
+            Part::Resize => kind.validate_resize(value, old, errors),
             Part::Approval => kind.validate_approval(value, old, errors),
-            Part::EphemeralContainers => {
-                kind.validate(value, errors);
-                validate_ephemeral(value, old, errors);
-            }
+            Part::EphemeralContainers => kind.validate_ephemeral(value, old, errors),
         }
     }
 }
@@ -86,26 +81,4 @@ fn only_spec(value: &mut Value, old: &Value, take: impl Fn(&mut Value, &Value)) 
     take(&mut kept["spec"], &wanted);
     object::meta_mut(&mut kept).insert("resourceVersion".to_owned(), version.into());
     *value = kept;
-}
-
-/// Of pods that a kubelet runs from a file.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
-fn validate_ephemeral(value: &Value, old: &Value, errors: &mut ErrorList) {
-    if object::annotation(old, MIRROR).is_some() {
-        return errors.forbidden(&Path::new(""), "static pods do not support ephemeral containers");
-    }
-    let path = Path::new("spec").child("ephemeralContainers");
-    let list = |value| object::at(value, "spec.ephemeralContainers").and_then(Value::as_array).into_iter().flatten();
-    let new: HashMap<&str, &Value> = list(value).map(|one| (object::str_at(one, "name"), one)).collect();
-    for before in list(old) {
-        let name = object::str_at(before, "name");
-        match new.get(name) {
-            None => errors.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be removed\n")),
-            Some(now) if *now != before => {
-                errors.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n"));
-            }
-            Some(_) => {}
-        }
-    }
 }

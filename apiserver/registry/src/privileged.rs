@@ -1,4 +1,5 @@
-//! `--allow-privileged`: without it nobody runs a container that may do on its node what the node may.
+//! `--allow-privileged`: without it nobody runs a container that may do on its node what the node may, nor one that is
+//! a process of its (Windows) node.
 //!
 //! Upstream asks a capability of the process in the rules of security contexts; rules of kinds know no server here, so
 //! that it is asked beside them.
@@ -18,7 +19,7 @@ impl Registry {
     }
 }
 
-/// Refuses every privileged container, in upstream's words.
+/// Refuses every privileged container, and pods with processes of the host, in upstream's words.
 fn refuse(resource: &GroupResource, value: &Value, errors: &mut ErrorList) {
     let Some(path) = templates::path_of_pod(resource) else { return };
     let spec_path = if path.is_empty() { "spec".to_owned() } else { format!("{path}.spec") };
@@ -33,6 +34,17 @@ fn refuse(resource: &GroupResource, value: &Value, errors: &mut ErrorList) {
             }
         }
     }
+    if has_host_process(spec) {
+        errors.forbidden(&spec_path, "hostProcess containers are disallowed by cluster policy");
+    }
+}
+
+/// A container that does not say is what the pod says.
+fn has_host_process(spec: &Value) -> bool {
+    let says = |holder| object::at(holder, "securityContext.windowsOptions.hostProcess").and_then(Value::as_bool);
+    let of_pod = says(spec).unwrap_or(false);
+    let mut containers = LISTS.iter().filter_map(|list| spec.get(*list)?.as_array()).flatten();
+    containers.any(|container| says(container).unwrap_or(of_pod))
 }
 
 #[cfg(test)]
@@ -63,5 +75,13 @@ mod tests {
         let job = json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}});
         assert_eq!(of("batch", "cronjobs", job), told("spec.jobTemplate.spec.template.spec"));
         assert!(of("", "services", json!({"spec": spec})).is_empty());
+        let host = json!({"windowsOptions": {"hostProcess": true}});
+        let told = vec!["spec: Forbidden: hostProcess containers are disallowed by cluster policy".to_owned()];
+        let one = json!({"containers": [{"name": "c"}], "securityContext": host});
+        assert_eq!(of("", "pods", json!({"spec": one})), told);
+        let one = json!({"containers": [{"name": "c", "securityContext": host}]});
+        assert_eq!(of("", "pods", json!({"spec": one})), told);
+        let one = json!({"containers": [], "securityContext": host});
+        assert!(of("", "pods", json!({"spec": one})).is_empty());
     }
 }

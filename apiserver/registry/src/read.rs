@@ -190,7 +190,9 @@ impl Registry {
     ) -> Result<List, ApiError> {
         let inside = target.namespace.is_empty() || token.after.starts_with(&format!("{}/", target.namespace));
         if !inside || !token.after.contains('/') {
-            return Err(ApiError::bad_request("continue key is not valid: it belongs to another list"));
+            return Err(ApiError::bad_request(
+                "invalid continue token: continue key is not valid: it belongs to another list",
+            ));
         }
         let at = token.revision.map_or(ReadAt::Linearizable, ReadAt::Revision);
         self.list_stored(target, selection, limit, at, Some(token.after)).await

@@ -71,13 +71,14 @@ fn selector(selector: Option<&Value>) -> String {
         };
         terms.push((key.to_owned(), text));
     }
-    terms.sort();
+    // By key; labels come before expressions about the same.
+    terms.sort_by(|(one, _), (other, _)| one.cmp(other));
     terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 
 /// The object with the replicas of a Scale.
 fn apply(scope: &Scope<'_>, paths: &ScalePaths, old: &Value, scale: &Value) -> Result<Value, ApiError> {
-    metadata::check_uid(scale, old, &scope.resource.group_resource(), scope.name)?;
+    metadata::check_uid(scope, scale, old)?;
     let replicas = object::at(scale, "spec.replicas").and_then(Value::as_i64).unwrap_or(0);
     if replicas < 0 {
         let mut errors = ErrorList::new();

@@ -2,7 +2,7 @@
 
 use api_admission::{Attributes, Notes, Operation, Rights};
 use api_kinds::Kind;
-use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Value};
+use api_machinery::{ApiError, ErrorList, GroupKind, GroupResource, ObjectKey, Value};
 use api_schema::Resource;
 use jiff::Timestamp;
 
@@ -39,6 +39,26 @@ impl<'a> Scope<'a> {
         ObjectKey::new(self.resource.storage.clone(), self.namespace, name)
     }
 
+    /// Where upstream has the object, as some of its errors say.
+    pub(crate) fn upstream_key(&self) -> String {
+        const APART: [&str; 2] = ["apiextensions.k8s.io", "apiregistration.k8s.io"];
+        let GroupResource { group, resource } = &self.resource.storage;
+        let place = match (&**group, &**resource) {
+            ("", "replicationcontrollers") => "controllers".to_owned(),
+            ("", "endpoints") => "services/endpoints".to_owned(),
+            ("", "nodes") => "minions".to_owned(),
+            ("", "services") => "services/specs".to_owned(),
+            ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
+            // Custom resources have no hooks of their own.
+            (group, resource) if APART.contains(&group) || self.kind.resource() != self.resource.storage => {
+                format!("{group}/{resource}")
+            }
+            (_, resource) => resource.to_owned(),
+        };
+        let parts = [place.as_str(), self.namespace, self.name].into_iter().filter(|part| !part.is_empty());
+        format!("/{}", parts.collect::<Vec<_>>().join("/"))
+    }
+
     pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
         is(&self.resource.storage, group, plural)
     }
@@ -55,8 +75,19 @@ impl<'a> Scope<'a> {
         ApiError::not_found(&self.resource.group_resource(), name)
     }
 
+    /// Of the group that the object is stored in: upstream's rules know Events of one group.
     pub(crate) fn invalid(&self, name: &str, errors: ErrorList) -> Result<(), ApiError> {
-        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.resource.group_kind(), name, errors)) }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let kind = GroupKind { group: self.resource.storage.group.clone(), ..self.resource.group_kind() };
+        Err(ApiError::invalid(&kind, name, errors))
+    }
+
+    /// The hooks whose rules hold for what was asked for: those of `events.k8s.io` are stricter than those of the core
+    /// Events that they are stored as.
+    pub(crate) fn rules(&self) -> &'static dyn Kind {
+        api_kinds::of(&self.resource.group_resource())
     }
 
     pub(crate) fn attributes<'b>(

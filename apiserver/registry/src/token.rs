@@ -3,22 +3,27 @@
 use std::sync::Arc;
 
 use api_admission::Operation;
+use api_codec::default::apply_type_defaults;
 use api_machinery::{
     ApiError, ErrorList, GroupKind, GroupResource, GroupVersion, GroupVersionKind, ObjectKey, Path, Value, object, time,
 };
+use api_schema::TypeId;
 use jiff::SignedDuration;
 use pki::tokens::Subject;
 use serde_json::json;
 
+use crate::ownership::Typed;
 use crate::scope::Scope;
 use crate::{Body, Registry, Written, body, ids, metadata};
 
 const DEFAULT_SECONDS: i64 = 3600;
 const MIN_SECONDS: i64 = 600;
 const MAX_SECONDS: i64 = 1 << 32;
+const API_VERSION: &str = "authentication.k8s.io/v1";
+const KIND: &str = "TokenRequest";
 
 fn gvk() -> GroupVersionKind {
-    GroupVersionKind { group: "authentication.k8s.io".into(), version: "v1".into(), kind: "TokenRequest".into() }
+    GroupVersionKind { group: "authentication.k8s.io".into(), version: "v1".into(), kind: KIND.into() }
 }
 
 impl Registry {
@@ -26,24 +31,24 @@ impl Registry {
         let type_id = scope.resource.subresource("token").and_then(|sub| sub.type_id);
         let incoming = body::object(self.schema, body, type_id, &gvk(), scope.info.field_validation)?;
         let mut request = incoming.value;
-        check_place(scope, &request)?;
         metadata::settle_namespace(&mut request, scope.namespace)?;
-        default(&mut request);
-        let account = self.get_object(scope.resource, &scope.key(scope.name), None).await?.value();
-        check_uid(&request, &account)?;
+        self.default_token(type_id, &mut request);
+        let typed = Typed { api_version: API_VERSION.to_owned(), kind: KIND, type_id };
+        self.own_typed(scope, &typed, None, &mut request);
         let attributes = scope.attributes(Operation::Create, scope.name, None);
         self.admission.admit(&attributes, Some(&mut request), self).await?;
+        check_name(scope, &request)?;
+        let account = self.get_object(scope.resource, &scope.key(scope.name), None).await?.value();
+        check_uid(&request, &account)?;
         validate(&request)?;
         self.admission.validate(&attributes, Some(&request), self).await?;
         // Admission sees what was asked for: a node's pods may ask for less than a token for this API.
         default_audiences(&mut request, self.config.tokens.api_audiences());
         let subject = self.subject(scope, &account, &request).await?;
-        let answer = if scope.info.dry_run {
-            answer(scope, &request, "", &account)?
-        } else {
-            let token = self.issue(scope, &request, &subject)?;
-            answer(scope, &request, &token, &account)?
-        };
+        // A dry run leaves nothing behind, and a token is stored nowhere.
+        let token = self.issue(scope, &request, &subject)?;
+        let mut answer = answer(scope, request, &token, &account)?;
+        self.default_token(type_id, &mut answer);
         Ok(Written {
             object: Arc::new(answer),
             created: true,
@@ -51,6 +56,14 @@ impl Registry {
             revision: 0,
             warnings: incoming.warnings,
         })
+    }
+
+    /// Times and references that are not set are written all the same.
+    fn default_token(&self, type_id: Option<TypeId>, request: &mut Value) {
+        default(request);
+        if let Some(type_id) = type_id {
+            apply_type_defaults(self.schema, type_id, request);
+        }
     }
 
     fn issue(&self, scope: &Scope<'_>, request: &Value, subject: &Subject) -> Result<String, ApiError> {
@@ -146,18 +159,15 @@ impl Registry {
 }
 
 /// 422 when the body is for another account than the path.
-fn check_place(scope: &Scope<'_>, request: &Value) -> Result<(), ApiError> {
-    let mut errors = ErrorList::new();
-    for (field, given, own) in
-        [("name", object::name(request), scope.name), ("namespace", object::namespace(request), scope.namespace)]
-    {
-        if !["", own].contains(&given) {
-            let detail = format!("must match the service account {field} if specified");
-            errors.invalid(&Path::new("metadata").child(field), &given.into(), &detail);
-            return Err(ApiError::invalid(&kind(), scope.name, errors));
-        }
+fn check_name(scope: &Scope<'_>, request: &Value) -> Result<(), ApiError> {
+    let given = object::name(request);
+    if ["", scope.name].contains(&given) {
+        return Ok(());
     }
-    Ok(())
+    let mut errors = ErrorList::new();
+    let at = Path::new("metadata").child("name");
+    errors.invalid(&at, &given.into(), "must match the service account name if specified");
+    Err(ApiError::invalid(&kind(), scope.name, errors))
 }
 
 /// 409 when the request is for an account that was there before.
@@ -167,12 +177,12 @@ fn check_uid(request: &Value, account: &Value) -> Result<(), ApiError> {
         return Ok(());
     }
     let why = format!("the UID in the token request ({given}) does not match the UID of the service account ({own})");
-    let resource = GroupResource::new("authentication.k8s.io", "TokenRequest");
+    let resource = GroupResource::new("authentication.k8s.io", KIND);
     Err(ApiError::conflict(&resource, object::name(account), &why))
 }
 
 fn kind() -> GroupKind {
-    GroupKind { group: "authentication.k8s.io".into(), kind: "TokenRequest".into() }
+    GroupKind { group: "authentication.k8s.io".into(), kind: KIND.into() }
 }
 
 fn seconds(request: &Value) -> i64 {
@@ -212,15 +222,15 @@ fn validate(request: &Value) -> Result<(), ApiError> {
     Err(ApiError::invalid(&kind(), "", errors))
 }
 
-fn answer(scope: &Scope<'_>, request: &Value, token: &str, account: &Value) -> Result<Value, ApiError> {
-    let expires = scope.now.checked_add(SignedDuration::from_secs(seconds(request))).map_err(ApiError::internal)?;
-    Ok(json!({
-        "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {
-            "name": object::name(account), "namespace": scope.namespace, "uid": object::uid(account),
-            "creationTimestamp": time::seconds(scope.now),
-        },
-        "spec": request["spec"],
-        "status": {"token": token, "expirationTimestamp": time::seconds(expires)},
-    }))
+/// The request with the account's name and uid, and what it asked for.
+fn answer(scope: &Scope<'_>, mut request: Value, token: &str, account: &Value) -> Result<Value, ApiError> {
+    let expires = scope.now.checked_add(SignedDuration::from_secs(seconds(&request))).map_err(ApiError::internal)?;
+    let meta = object::meta_mut(&mut request);
+    let (name, uid) = (object::name(account), object::uid(account));
+    for (field, value) in [("name", name), ("namespace", scope.namespace), ("uid", uid)] {
+        meta.insert(field.to_owned(), value.into());
+    }
+    meta.insert("creationTimestamp".to_owned(), time::seconds(scope.now).into());
+    request["status"] = json!({"token": token, "expirationTimestamp": time::seconds(expires)});
+    Ok(request)
 }

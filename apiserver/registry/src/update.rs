@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api_admission::Operation;
 use api_codec::default::fill_zero_values;
-use api_machinery::{ApiError, ErrorList, GroupResource, ObjectKey, Path, Value, meta, object};
+use api_machinery::{ApiError, GroupResource, ObjectKey, Path, Value, meta, names, object};
 use api_schema::Resource;
 use store_api::{Op, Revision, StoreError};
 
@@ -62,9 +62,11 @@ impl Registry {
         metadata::settle_namespace(&mut value, scope.namespace)?;
         metadata::check_name(&value, scope.name)?;
         body::default(self.schema, resource, &mut value);
+        let mut warnings = incoming.warnings;
+        warnings.extend(metadata::dedup_owners(&mut value, false));
         let desired = Desired::Replace(convert::to_storage(self.schema, resource, value));
         let mut written = self.guarded_update(scope, part, &desired).await?;
-        written.warnings.splice(0..0, incoming.warnings);
+        written.warnings.splice(0..0, warnings);
         Ok(written)
     }
 
@@ -111,16 +113,21 @@ impl Registry {
             ownership::take_managers(value);
         }
         self.admission.admit(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
+        proposal.warnings.extend(metadata::dedup_owners(value, true));
         check_base(scope, desired, value, old, current.revision)?;
         self.prepare_changed(scope, part, value, old);
         self.check_escalation(scope, value, Some(old)).await?;
         let storage = &scope.resource.storage;
         let before = claims::held(storage, old);
         let asked = claims::held(storage, value);
-        self.allocate_change(storage, value, &before, scope.info.dry_run).await?;
-        self.check_changed(scope, part, value, old)?;
+        if part == Part::Whole {
+            self.allocate(scope, value, Some(old)).await?;
+        }
+        self.check_changed(scope, part, value, old).await?;
         self.admission.validate(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
-        proposal.warnings.extend(scope.kind.warnings(value));
+        if part == Part::Whole {
+            proposal.warnings.extend(scope.kind.update_warnings(value, old));
+        }
         let ends = metadata::ends_deletion(value, old, storage);
         ownership::keep_times(value, old);
         if !ends && value == old && !self.is_sealed_otherwise(scope, key, current).await? {
@@ -244,16 +251,22 @@ impl Registry {
         }
     }
 
-    fn check_changed(&self, scope: &Scope<'_>, part: Part, value: &Value, old: &Value) -> Result<(), ApiError> {
-        let mut errors = ErrorList::new();
+    async fn check_changed(&self, scope: &Scope<'_>, part: Part, value: &Value, old: &Value) -> Result<(), ApiError> {
+        let mut errors = self.check_admin_access(scope, part, value, Some(old)).await?;
         aside::on_value(value, || {
             let path = Path::new("metadata");
+            // Of whatever kind, a name need only be one in a path.
+            meta::validate_object_meta(value, scope.resource.namespaced, &names::path_segment, &path, &mut errors);
             meta::validate_object_meta_update(value, old, &path, &mut errors);
             // Most kinds look at metadata once more than every object's update does, so what is wrong is said twice.
-            if !errors.is_empty() && !sees_metadata_once(&scope.resource.storage) {
-                meta::validate_object_meta_update(value, old, &path, &mut errors);
+            let resource = scope.resource.group_resource();
+            if !sees_metadata_once(&resource) {
+                if !errors.is_empty() {
+                    meta::validate_object_meta_update(value, old, &path, &mut errors);
+                }
+                api_kinds::meta::validate_finalizers(&resource, value, &mut errors);
             }
-            part.validate(scope.kind, value, old, &mut errors);
+            part.validate(scope.rules(), value, old, &mut errors);
             if part != Part::Status {
                 self.check_privileged(scope, value, &mut errors);
             }
@@ -298,7 +311,7 @@ fn check_base(
 ) -> Result<(), ApiError> {
     let resource = scope.resource.group_resource();
     if matches!(desired, Desired::Replace(_)) {
-        metadata::check_uid(value, old, &resource, scope.name)?;
+        metadata::check_uid(scope, value, old)?;
     }
     match metadata::base(value)? {
         Base::Given(given) if given != revision => Err(ApiError::stale(&resource, scope.name)),
@@ -316,8 +329,9 @@ fn check_base(
 fn sees_metadata_once(resource: &GroupResource) -> bool {
     const GROUPS: [&str; 4] =
         ["discovery.k8s.io", "flowcontrol.apiserver.k8s.io", "policy", "admissionregistration.k8s.io"];
-    GROUPS.contains(&&*resource.group)
-        || (&*resource.group == "storage.k8s.io" && ["volumeattachments", "csinodes"].contains(&&*resource.resource))
+    const KINDS: [(&str, &str); 3] =
+        [("", "events"), ("storage.k8s.io", "volumeattachments"), ("storage.k8s.io", "csinodes")];
+    GROUPS.contains(&&*resource.group) || KINDS.contains(&(&*resource.group, &*resource.resource))
 }
 
 fn written(scope: &Scope<'_>, proposal: Proposal, revision: Revision) -> Written {

@@ -172,46 +172,48 @@ async fn a_pod_is_owned_as_upstream_shows_it() {
         &h,
         (PODS, "default/p"),
         expect![[r#"
-        kubectl-run Update v1 08:00:00
-          f:metadata f:labels .
-          f:metadata f:labels f:run
-          f:spec f:containers k:{"name":"c"} .
-          f:spec f:containers k:{"name":"c"} f:env .
-          f:spec f:containers k:{"name":"c"} f:env k:{"name":"A"} .
-          f:spec f:containers k:{"name":"c"} f:env k:{"name":"A"} f:name
-          f:spec f:containers k:{"name":"c"} f:env k:{"name":"A"} f:value
-          f:spec f:containers k:{"name":"c"} f:image
-          f:spec f:containers k:{"name":"c"} f:imagePullPolicy
-          f:spec f:containers k:{"name":"c"} f:livenessProbe .
-          f:spec f:containers k:{"name":"c"} f:livenessProbe f:failureThreshold
-          f:spec f:containers k:{"name":"c"} f:livenessProbe f:httpGet .
-          f:spec f:containers k:{"name":"c"} f:livenessProbe f:httpGet f:path
-          f:spec f:containers k:{"name":"c"} f:livenessProbe f:httpGet f:port
-          f:spec f:containers k:{"name":"c"} f:livenessProbe f:httpGet f:scheme
-          f:spec f:containers k:{"name":"c"} f:livenessProbe f:periodSeconds
-          f:spec f:containers k:{"name":"c"} f:livenessProbe f:successThreshold
-          f:spec f:containers k:{"name":"c"} f:livenessProbe f:timeoutSeconds
-          f:spec f:containers k:{"name":"c"} f:name
-          f:spec f:containers k:{"name":"c"} f:resources
-          f:spec f:containers k:{"name":"c"} f:terminationMessagePath
-          f:spec f:containers k:{"name":"c"} f:terminationMessagePolicy
-          f:spec f:dnsPolicy
-          f:spec f:enableServiceLinks
-          f:spec f:restartPolicy
-          f:spec f:schedulerName
-          f:spec f:securityContext
-          f:spec f:terminationGracePeriodSeconds
-          f:spec f:volumes .
-          f:spec f:volumes k:{"name":"v"} .
-          f:spec f:volumes k:{"name":"v"} f:emptyDir
-          f:spec f:volumes k:{"name":"v"} f:name
-        kubelet Update v1 status 08:00:00
-          f:status f:conditions .
-          f:status f:conditions k:{"type":"Ready"} .
-          f:status f:conditions k:{"type":"Ready"} f:status
-          f:status f:conditions k:{"type":"Ready"} f:type
-          f:status f:phase
-    "#]],
+            kubectl-run Update v1 08:00:00
+              f:metadata f:labels .
+              f:metadata f:labels f:run
+              f:spec f:containers k:{"name":"c"} .
+              f:spec f:containers k:{"name":"c"} f:env .
+              f:spec f:containers k:{"name":"c"} f:env k:{"name":"A"} .
+              f:spec f:containers k:{"name":"c"} f:env k:{"name":"A"} f:name
+              f:spec f:containers k:{"name":"c"} f:env k:{"name":"A"} f:value
+              f:spec f:containers k:{"name":"c"} f:image
+              f:spec f:containers k:{"name":"c"} f:imagePullPolicy
+              f:spec f:containers k:{"name":"c"} f:livenessProbe .
+              f:spec f:containers k:{"name":"c"} f:livenessProbe f:failureThreshold
+              f:spec f:containers k:{"name":"c"} f:livenessProbe f:httpGet .
+              f:spec f:containers k:{"name":"c"} f:livenessProbe f:httpGet f:path
+              f:spec f:containers k:{"name":"c"} f:livenessProbe f:httpGet f:port
+              f:spec f:containers k:{"name":"c"} f:livenessProbe f:httpGet f:scheme
+              f:spec f:containers k:{"name":"c"} f:livenessProbe f:periodSeconds
+              f:spec f:containers k:{"name":"c"} f:livenessProbe f:successThreshold
+              f:spec f:containers k:{"name":"c"} f:livenessProbe f:timeoutSeconds
+              f:spec f:containers k:{"name":"c"} f:name
+              f:spec f:containers k:{"name":"c"} f:resources
+              f:spec f:containers k:{"name":"c"} f:terminationMessagePath
+              f:spec f:containers k:{"name":"c"} f:terminationMessagePolicy
+              f:spec f:dnsPolicy
+              f:spec f:enableServiceLinks
+              f:spec f:restartPolicy
+              f:spec f:schedulerName
+              f:spec f:securityContext
+              f:spec f:terminationGracePeriodSeconds
+              f:spec f:volumes .
+              f:spec f:volumes k:{"name":"v"} .
+              f:spec f:volumes k:{"name":"v"} f:emptyDir
+              f:spec f:volumes k:{"name":"v"} f:name
+            kubelet Update v1 status 08:00:00
+              f:status f:conditions .
+              f:status f:conditions k:{"type":"Ready"} .
+              f:status f:conditions k:{"type":"Ready"} f:lastProbeTime
+              f:status f:conditions k:{"type":"Ready"} f:lastTransitionTime
+              f:status f:conditions k:{"type":"Ready"} f:status
+              f:status f:conditions k:{"type":"Ready"} f:type
+              f:status f:phase
+        "#]],
     )
     .await;
 }
@@ -336,7 +338,7 @@ async fn what_cannot_be_applied() {
         text as a list: 500 : failed to create typed patch object (/x; /v1, Kind=Pod): .spec.containers: expected list, got &{c}
         one key twice: 500 : failed to create typed patch object (/x; /v1, Kind=Pod): .spec.containers: duplicate entries for key [name="a"]
         no key: 422 Invalid: Pod "x" is invalid: spec.containers[0].name: Required value
-        too large a number: 500 : failed to convert new object (default/web; apps/v1, Kind=Deployment) to proper version: json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32
+        too large a number: 422 Invalid: Deployment.apps "web" is invalid: [spec.replicas: Invalid value: -1294967296: must be greater than or equal to 0, spec.selector: Required value, spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`, spec.template.spec.containers: Required value]
         not valid: 422 Invalid: Pod "x" is invalid: [spec.containers[0].name: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?'), spec.containers[0].image: Required value]
         a status of nothing: 404 NotFound: deployments.apps "web" not found
     "#]].assert_eq(&out);

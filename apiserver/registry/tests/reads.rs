@@ -120,7 +120,10 @@ async fn revisions_of_lists() {
     let rest = h.list(MAPS, "", ListOptions { continue_token: token, ..ListOptions::default() }).await.expect("listed");
     assert_eq!((names(&rest).len(), rest.revision), (9, now));
     let foreign = ListOptions { continue_token: "abc".to_owned(), ..ListOptions::default() };
-    assert!(refusal(h.list(MAPS, "", foreign).await).starts_with("400 BadRequest: continue key is not valid"));
+    assert!(
+        refusal(h.list(MAPS, "", foreign).await)
+            .starts_with("400 BadRequest: invalid continue token: continue key is not valid")
+    );
 }
 
 #[tokio::test(start_paused = true)]

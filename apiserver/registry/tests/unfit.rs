@@ -21,7 +21,7 @@ fn deletion(uid: &str) -> DeleteOptions {
 #[tokio::test]
 async fn annotations_become_fields_only_where_they_fit() {
     let good = json!([{"type": "Resource", "resource": {
-        "name": "memory", "target": {"type": "Utilization", "averageUtilization": 50}, "unknown": 1}}]);
+        "name": "memory", "targetAverageUtilization": 50, "unknown": 1}}]);
     for (metrics, behavior, kept) in [
         (good.to_string(), r#"{"scaleUp": {"stabilizationWindowSeconds": 5}}"#.to_owned(), true),
         (r#"[{"type": 7}]"#.to_owned(), r#"{"scaleUp": []}"#.to_owned(), false),

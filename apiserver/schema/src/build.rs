@@ -54,6 +54,14 @@ struct Raw<'a> {
     fields: Vec<Line<'a>>,
 }
 
+/// What the inlined types around a field are.
+#[derive(Default)]
+struct Nesting {
+    /// Their tags on the protobuf wire, as far as they have one.
+    tags: Vec<u32>,
+    names: Vec<String>,
+}
+
 struct Types<'a> {
     ids: HashMap<String, TypeId>,
     raw: Vec<(String, Raw<'a>)>,
@@ -111,7 +119,7 @@ impl<'a> Types<'a> {
         }
     }
 
-    fn field(&self, line: &Line<'_>, nesting: &[u32]) -> Field {
+    fn field(&self, line: &Line<'_>, nesting: &Nesting) -> Field {
         let ftype = line.text(1);
         let flags = line.text(2).as_bytes();
         let strategies = line.list(6);
@@ -138,7 +146,8 @@ impl<'a> Types<'a> {
             list_map_keys: line.list(9),
             map_type: line.get(10).map(str::to_owned),
             tag: line.get(3).map_or(0, |tag| tag.parse().expect("facts/types: a tag is a number")),
-            nesting: nesting.to_vec(),
+            nesting: nesting.tags.clone(),
+            embedded: nesting.names.clone(),
             proto_name: line.get(12).map(str::to_owned),
             holder: match flags[0] {
                 b'v' => Holder::Value,
@@ -151,17 +160,21 @@ impl<'a> Types<'a> {
     }
 
     /// The fields of a type, those of inlined types among them.
-    fn fields(&self, id: TypeId, nesting: &mut Vec<u32>, out: &mut Vec<Field>) {
+    fn fields(&self, id: TypeId, nesting: &mut Nesting, out: &mut Vec<Field>) {
         for line in &self.raw[id.0 as usize].1.fields {
             if line.text(0) != "(inline)" {
                 out.push(self.field(line, nesting));
                 continue;
             }
             let tag: Option<u32> = line.get(3).map(|tag| tag.parse().expect("facts/types: a tag is a number"));
-            nesting.extend(tag);
-            self.fields(self.id(line.text(1)), nesting, out);
+            let inlined = line.text(1);
+            let name = inlined.rsplit('.').next().unwrap_or(inlined).to_owned();
+            nesting.tags.extend(tag);
+            nesting.names.push(name);
+            self.fields(self.id(inlined), nesting, out);
+            nesting.names.pop();
             if tag.is_some() {
-                nesting.pop();
+                nesting.tags.pop();
             }
         }
     }
@@ -173,7 +186,7 @@ impl<'a> Types<'a> {
     fn build_one(&self, id: TypeId) -> Type {
         let (name, raw) = &self.raw[id.0 as usize];
         let mut fields = Vec::new();
-        self.fields(id, &mut Vec::new(), &mut fields);
+        self.fields(id, &mut Nesting::default(), &mut fields);
         // Stable: fields without a tag (TypeMeta) come first, in their own order.
         fields.sort_by_cached_key(|field| {
             let mut key = field.nesting.clone();

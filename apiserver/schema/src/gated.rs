@@ -21,7 +21,12 @@ struct Below {
     gated: Gated,
     /// It is in every value of a map, whose keys are no fields.
     in_map: bool,
+    /// It goes with its last field.
+    goes_empty: bool,
 }
+
+/// Types of which nothing stays when a field that was dropped was all there was.
+const GO_EMPTY: [&str; 1] = ["core.v1.Lifecycle"];
 
 /// Of each kind that has any.
 pub(crate) type GatedKinds = HashMap<TypeId, Gated>;
@@ -81,7 +86,8 @@ impl<'a> Reach<'a> {
                 continue;
             };
             let in_map = matches!(field.shape, Shape::Map(_));
-            gated.below.insert(field.json.clone(), Below { gated: self.gated(part, above), in_map });
+            let goes_empty = GO_EMPTY.contains(&self.types[part.0 as usize].name.as_str());
+            gated.below.insert(field.json.clone(), Below { gated: self.gated(part, above), in_map, goes_empty });
         }
         above.pop();
         gated
@@ -116,7 +122,7 @@ impl Gated {
             Value::Object(map) => {
                 let said = self.off.iter().filter(|(field, _)| map.get(**field).is_some_and(is_said));
                 gates.extend(said.map(|(_, gate)| *gate));
-                for (field, Below { gated, in_map }) in &self.below {
+                for (field, Below { gated, in_map, .. }) in &self.below {
                     match map.get(field.as_str()) {
                         Some(Value::Object(values)) if *in_map => {
                             values.values().for_each(|value| gated.find(value, gates));
@@ -137,10 +143,18 @@ impl Gated {
                 for (field, _) in self.off.iter().filter(|(_, gate)| !kept.contains(*gate)) {
                     map.remove(*field);
                 }
-                for (field, Below { gated, in_map }) in &self.below {
+                for (field, below) in &self.below {
+                    let gated = &below.gated;
                     match map.get_mut(field.as_str()) {
-                        Some(Value::Object(values)) if *in_map => {
+                        Some(Value::Object(values)) if below.in_map => {
                             values.values_mut().for_each(|value| gated.remove(value, kept));
+                        }
+                        Some(part) if below.goes_empty => {
+                            let had_none = is_without_fields(part);
+                            gated.remove(part, kept);
+                            if !had_none && is_without_fields(part) {
+                                map.remove(field.as_str());
+                            }
                         }
                         Some(part) => gated.remove(part, kept),
                         None => {}
@@ -152,11 +166,14 @@ impl Gated {
     }
 }
 
+fn is_without_fields(value: &Value) -> bool {
+    value.as_object().is_some_and(|fields| fields.values().all(Value::is_null))
+}
+
 fn is_said(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Array(items) => !items.is_empty(),
-        Value::String(text) => !text.is_empty(),
         _ => true,
     }
 }
@@ -203,7 +220,7 @@ mod tests {
     fn pods_wherever_they_are_described() {
         let spec =
             json!({"containers": [{"name": "c", "lifecycle": {"stopSignal": "SIGUSR1"}}], "schedulingGroup": {}});
-        let left = json!({"containers": [{"name": "c", "lifecycle": {}}]});
+        let left = json!({"containers": [{"name": "c"}]});
         for (path, within) in [
             (("", "v1", "pods"), "/spec"),
             (("", "v1", "podtemplates"), "/template/spec"),

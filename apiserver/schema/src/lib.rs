@@ -107,6 +107,8 @@ pub struct Field {
     pub holder: Holder,
     /// OpenAPI default.
     pub default: Option<Value>,
+    /// Names of the structs that the Go type embeds and this field is in, outermost first.
+    pub embedded: Vec<String>,
     /// The Go type as upstream's messages print it: `int32`, `v1.PullPolicy`, `[]v1.Container`.
     pub go_type: String,
 }

@@ -208,7 +208,7 @@ pub(crate) async fn a24_nobody_gets_a_token_of_another_account(world: &World) {
     let target = format!("{ACCOUNTS}/a24-web/token");
     for (metadata, code) in [
         (json!({"name": "a24-admin"}), 422),
-        (json!({"namespace": "kube-system"}), 422),
+        (json!({"namespace": "kube-system"}), 400),
         (json!({"uid": "of-an-earlier-one"}), 409),
     ] {
         let answer = world.admin.post(&target, &json!({"metadata": metadata, "spec": {}})).await;

@@ -99,8 +99,8 @@ async fn set(attributes: &Attributes<'_>, pod: &mut Value, view: &dyn View) -> R
         );
         return Err(attributes.forbidden(Some(pod), &why));
     }
-    let given = object::str_at(pod, "spec.preemptionPolicy");
-    if !given.is_empty() && given != policy {
+    let given = object::at(pod, "spec.preemptionPolicy").and_then(Value::as_str);
+    if let Some(given) = given.filter(|given| *given != policy) {
         let why = format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
              controller computed {policy} from the given PriorityClass name"

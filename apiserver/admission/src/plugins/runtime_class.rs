@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api_machinery::quantity::Quantity;
-use api_machinery::{ApiError, Value, object};
+use api_machinery::{ApiError, Reason, Value, object};
 use async_trait::async_trait;
 use serde_json::json;
 
@@ -71,9 +71,9 @@ fn same_amounts(left: &Value, right: &Value) -> bool {
 }
 
 async fn class_of(attributes: &Attributes<'_>, pod: &Value, view: &dyn View) -> Result<Option<Arc<Value>>, ApiError> {
-    let name = object::str_at(pod, "spec.runtimeClassName");
-    if name.is_empty() {
-        return Ok(None);
+    let Some(name) = object::at(pod, "spec.runtimeClassName").and_then(Value::as_str) else { return Ok(None) };
+    if let Some(why) = lookup::unaskable(name) {
+        return Err(ApiError::new(500, Reason::Unknown, why));
     }
     match lookup::get(view, "node.k8s.io", "runtimeclasses", "", name).await? {
         Some(class) => Ok(Some(class)),

@@ -93,7 +93,8 @@ async fn account_of(
     let found = lookup::get(view, "", "serviceaccounts", attributes.namespace, name).await?;
     found.ok_or_else(|| {
         let namespace = attributes.namespace;
-        let why = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
+        let why = lookup::unaskable(name).unwrap_or_else(|| format!("serviceaccount {name:?} not found"));
+        let why = format!("error looking up service account {namespace}/{name}: {why}");
         attributes.forbidden(Some(pod), &why)
     })
 }

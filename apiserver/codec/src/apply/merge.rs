@@ -25,6 +25,10 @@ impl<'a> Merge<'a> {
             (Place::Set | Place::Keyed { .. }, Value::Array(config)) => {
                 self.lists(place, live.and_then(Value::as_array).map_or(&[], Vec::as_slice), config)
             }
+            // Of what is merged inside, nothing says that nothing is wanted.
+            (Place::Fields(_) | Place::Map(_) | Place::Set | Place::Keyed { .. }, Value::Null) => {
+                Ok(live.unwrap_or(&Value::Null).clone())
+            }
             _ => Ok(config.clone()),
         }
     }

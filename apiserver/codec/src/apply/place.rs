@@ -38,6 +38,8 @@ impl<'a> Place<'a> {
             return Self::Leaf;
         }
         match (&field.shape, field.list_type) {
+            // What is atomic everywhere else.
+            (Shape::Message(id), _) if field.map_type.as_deref() == Some("granular") => Self::Fields(schema.get(*id)),
             (Shape::List(_), ListType::Set) => Self::Set,
             (Shape::List(element), ListType::Map) => Self::Keyed { element, keys: &field.list_map_keys },
             (shape, _) => Self::of_shape(schema, shape),

@@ -1,7 +1,7 @@
 //! MutatingAdmissionPolicy.
 
 use api_cel::Expected;
-use api_machinery::{ErrorList, GroupResource, Value};
+use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -35,26 +35,46 @@ impl Kind for MutatingAdmissionPolicy {
         }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let spec = root.field("spec");
-        rules::validate_failure_policy(&spec.field("failurePolicy"), errors);
-        rules::validate_param_kind(&spec.field("paramKind"), errors);
-        validate_constraints(&spec.field("matchConstraints"), errors);
-        let declared = declared(&spec);
-        rules::validate_match_conditions(&spec.field("matchConditions"), &declared, errors);
-        validate_variables(&spec.field("variables"), &declared, errors);
-        let mutations = spec.field("mutations");
-        if mutations.is_empty() {
-            mutations.required(errors, "mutations must contain at least one item");
+        if object::resource_version(object).is_empty() {
+            validate_spec(object, true, errors);
         }
-        for mutation in mutations.items() {
-            validate_mutation(&mutation, &declared, errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        if !object::resource_version(object).is_empty() {
+            rules::validate_metadata(object, errors);
+            validate_spec(object, !rules::same_conditions(object, old), errors);
         }
-        spec.field("reinvocationPolicy").need_one_of(errors, &["IfNeeded", "Never"]);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        rules::warnings(object)
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(policy_cells::of_policy(object, "mutations", now))
     }
+}
+
+/// `new_conditions`: whether its match conditions are others than before.
+fn validate_spec(object: &Value, new_conditions: bool, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let spec = root.field("spec");
+    rules::validate_failure_policy(&spec.field("failurePolicy"), errors);
+    rules::validate_param_kind(&spec.field("paramKind"), errors);
+    validate_constraints(&spec.field("matchConstraints"), errors);
+    let mut declared: Vec<&str> = declared(&spec);
+    if new_conditions {
+        rules::validate_match_conditions(&spec.field("matchConditions"), &declared, errors);
+    }
+    declared.push("variables");
+    let variables = validate_variables(&spec.field("variables"), &declared, errors);
+    declared.extend(variables.iter().map(String::as_str));
+    let mutations = spec.field("mutations");
+    if mutations.is_empty() {
+        mutations.required(errors, "mutations must contain at least one item");
+    }
+    for mutation in mutations.items() {
+        validate_mutation(&mutation, &declared, errors);
+    }
+    spec.field("reinvocationPolicy").need_one_of(errors, &["IfNeeded", "Never"]);
 }
 
 fn validate_constraints(constraints: &At<'_>, errors: &mut ErrorList) {
@@ -64,6 +84,11 @@ fn validate_constraints(constraints: &At<'_>, errors: &mut ErrorList) {
     let resource_rules = constraints.field("resourceRules");
     rules::validate_match_resources(constraints, errors);
     resource_rules.need(errors);
+    validate_operations(&resource_rules, errors);
+}
+
+/// Also of bindings.
+pub(crate) fn validate_operations(resource_rules: &At<'_>, errors: &mut ErrorList) {
     for rule in resource_rules.items() {
         for operation in rule.field("operations").items() {
             if !OPERATIONS.contains(&operation.str()) {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::Kind;
 use crate::at::At;
+use crate::list::admissionregistration_mutatingadmissionpolicy::validate_operations;
 use crate::list::admissionregistration_validatingadmissionpolicybinding::validate_policy_name;
 use crate::list::{admissionregistration_policy_cells as policy_cells, admissionregistration_rules as rules};
 
@@ -35,7 +36,14 @@ impl Kind for MutatingAdmissionPolicyBinding {
         let resources = spec.field("matchResources");
         if resources.present() {
             rules::validate_match_resources(&resources, errors);
+            validate_operations(&resources.field("resourceRules"), errors);
         }
+    }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        rules::validate_metadata(object, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        rules::warnings(object)
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(policy_cells::of_binding(object, now))

@@ -5,14 +5,13 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::Kind;
-use crate::list::admissionregistration_rules::GROUP;
-use crate::list::admissionregistration_webhooks as webhooks;
+use crate::list::{admissionregistration_rules as rules, admissionregistration_webhooks as webhooks};
 
 pub(crate) struct MutatingWebhookConfiguration;
 
 impl Kind for MutatingWebhookConfiguration {
     fn resource(&self) -> GroupResource {
-        GroupResource::new(GROUP, "mutatingwebhookconfigurations")
+        GroupResource::new(rules::GROUP, "mutatingwebhookconfigurations")
     }
     fn sample(&self) -> Value {
         json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
@@ -32,6 +31,12 @@ impl Kind for MutatingWebhookConfiguration {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         webhooks::validate(object, true, errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        webhooks::validate_update(object, old, true, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        rules::warnings(object)
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(webhooks::cells(object, now))

@@ -1,18 +1,42 @@
 //! What webhook configurations and admission policies share: rules, match conditions, resources.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use std::collections::BTreeMap;
+use api_cel::Expected;
+use api_machinery::{ErrorList, Path, Value, meta, names, object};
 
-use api_cel::{Expected, Expression};
-use api_machinery::{ErrorList, Value, names, object};
-
-use crate::at::{At, child};
+use crate::at::{At, child, same};
+use crate::list::apiextensions_expressions as expressions;
 use crate::selectors;
 
 pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
 const MAX_MATCH_CONDITIONS: usize = 64;
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+/// What becomes of a binding without parameters.
+const ACTIONS: [&str; 2] = ["Deny", "Allow"];
+/// How names end that only files of a server have.
+const STATIC_SUFFIX: &str = ".static.k8s.io";
+
+/// What there is to say of a name that is not forbidden yet.
+pub(crate) fn warnings(object: &Value) -> Vec<String> {
+    if !object::name(object).ends_with(STATIC_SUFFIX) {
+        return Vec::new();
+    }
+    vec![format!(
+        "metadata.name: names ending with {STATIC_SUFFIX:?} are reserved for static manifest-based configurations and \
+         cannot be managed via the API"
+    )]
+}
+
+/// An update looks at metadata as if the object were new. Finalizers need no domain here.
+pub(crate) fn validate_metadata(object: &Value, errors: &mut ErrorList) {
+    meta::validate_object_meta(object, false, &names::dns1123_subdomain, &Path::new("metadata"), errors);
+}
+
+/// Whether the match conditions of a policy mean what they meant before.
+pub(crate) fn same_conditions(object: &Value, old: &Value) -> bool {
+    ["spec.paramKind", "spec.matchConditions"].iter().all(|path| same(child(object, path), child(old, path)))
+}
 
 /// A rule of a webhook or a policy. With `*` nothing else may be named.
 pub(crate) fn validate_rule(rule: &At<'_>, errors: &mut ErrorList) {
@@ -77,7 +101,7 @@ fn validate_resources(list: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// What expressions of webhooks and policies may speak of.
-pub(crate) const DECLARED: &[&str] = &["authorizer", "object", "oldObject", "request"];
+pub(crate) const DECLARED: &[&str] = &["authorizer", "namespaceObject", "object", "oldObject", "request"];
 
 /// Named expressions. `declared`: what they may speak of.
 pub(crate) fn validate_match_conditions(list: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
@@ -103,6 +127,9 @@ pub(crate) fn need_expression(expression: &At<'_>, detail: &str, errors: &mut Er
     }
 }
 
+/// Names of variables are declared behind this.
+pub(crate) const VARIABLE: &str = "variables.";
+
 /// Refuses one that is missing, and one that cannot mean what it should.
 pub(crate) fn check_expression(
     expression: &At<'_>,
@@ -113,7 +140,8 @@ pub(crate) fn check_expression(
     match expression.str().trim() {
         "" => expression.required(errors, detail),
         text => {
-            if let Err(why) = Expression::checked(text, declared, expected) {
+            let has = |name: &str| declared.iter().any(|one| one.strip_prefix(VARIABLE) == Some(name));
+            if let Some(why) = expressions::why_wrong(text, (declared, expected), "variables", has) {
                 expression.invalid(errors, &why);
             }
         }
@@ -225,7 +253,10 @@ pub(crate) fn validate_param_ref(reference: &At<'_>, errors: &mut ErrorList) {
     if name.is_empty() && !selector.present() {
         reference.required(errors, "one of name or selector must be specified");
     }
-    reference.field("parameterNotFoundAction").need_one_of(errors, &["Deny", "Allow"]);
+    let action = reference.field("parameterNotFoundAction");
+    if action.need(errors) && !ACTIONS.contains(&action.str()) {
+        action.unsupported_listed(errors, &ACTIONS);
+    }
 }
 
 /// Defaults of every rule and policy that are inside of lists: scope, match policy, selectors.

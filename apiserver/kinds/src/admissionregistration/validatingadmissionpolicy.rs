@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::At;
+use crate::list::networking_servicecidr::keep_all_but_status;
 use crate::list::{admissionregistration_policy_cells as policy_cells, admissionregistration_rules as rules};
 use crate::{Kind, conditions};
 
@@ -60,34 +61,19 @@ impl Kind for ValidatingAdmissionPolicy {
             rules::default_match_resources(constraints);
         }
     }
+    fn prepare_status_update(&self, object: &mut Value, old: &Value) {
+        keep_all_but_status(object, old);
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let spec = root.field("spec");
-        rules::validate_failure_policy(&spec.field("failurePolicy"), errors);
-        rules::validate_param_kind(&spec.field("paramKind"), errors);
-        let constraints = spec.field("matchConstraints");
-        if !constraints.present() {
-            constraints.required(errors, "");
-        } else {
-            rules::validate_match_resources(&constraints, errors);
-            let resource_rules = constraints.field("resourceRules");
-            if resource_rules.is_empty() {
-                resource_rules.required(errors, "");
-            }
+        if object::resource_version(object).is_empty() {
+            validate_spec(object, true, errors);
         }
-        let declared = declared(&spec);
-        rules::validate_match_conditions(&spec.field("matchConditions"), &declared, errors);
-        validate_variables(&spec.field("variables"), &declared, errors);
-        let (validations, annotations) = (spec.field("validations"), spec.field("auditAnnotations"));
-        if validations.is_empty() && annotations.is_empty() {
-            let detail = "validations or auditAnnotations must contain at least one item";
-            validations.required(errors, detail);
-            annotations.required(errors, detail);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        if !object::resource_version(object).is_empty() {
+            rules::validate_metadata(object, errors);
+            validate_spec(object, !rules::same_conditions(object, old), errors);
         }
-        for validation in validations.items() {
-            validate_validation(&validation, &declared, errors);
-        }
-        validate_annotations(&annotations, object::name(object), &declared, errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -98,19 +84,57 @@ impl Kind for ValidatingAdmissionPolicy {
         }
         conditions::validate(&status.field("conditions"), errors);
     }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        rules::warnings(object)
+    }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(policy_cells::of_policy(object, "validations", now))
     }
 }
 
-/// What the expressions of a policy may speak of. Also of mutating policies.
-pub(crate) fn declared(spec: &At<'_>) -> Vec<&'static str> {
-    let params = spec.field("paramKind").present().then_some("params");
-    rules::DECLARED.iter().copied().chain(["namespaceObject", "variables"]).chain(params).collect()
+/// `new_conditions`: whether its match conditions are others than before.
+fn validate_spec(object: &Value, new_conditions: bool, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let spec = root.field("spec");
+    rules::validate_failure_policy(&spec.field("failurePolicy"), errors);
+    rules::validate_param_kind(&spec.field("paramKind"), errors);
+    let constraints = spec.field("matchConstraints");
+    if constraints.present() {
+        rules::validate_match_resources(&constraints, errors);
+        constraints.field("resourceRules").need(errors);
+    } else {
+        constraints.required(errors, "");
+    }
+    let mut declared: Vec<&str> = declared(&spec);
+    if new_conditions {
+        rules::validate_match_conditions(&spec.field("matchConditions"), &declared, errors);
+    }
+    if !spec.field("variables").is_empty() {
+        declared.push("variables");
+    }
+    let variables = validate_variables(&spec.field("variables"), &declared, errors);
+    declared.extend(variables.iter().map(String::as_str));
+    let (validations, annotations) = (spec.field("validations"), spec.field("auditAnnotations"));
+    if validations.is_empty() && annotations.is_empty() {
+        let detail = "validations or auditAnnotations must contain at least one item";
+        validations.required(errors, detail);
+        annotations.required(errors, detail);
+    }
+    for validation in validations.items() {
+        validate_validation(&validation, &declared, errors);
+    }
+    validate_annotations(&annotations, object::name(object), &declared, errors);
 }
 
-/// Also of mutating policies.
-pub(crate) fn validate_variables(variables: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
+/// What the expressions of a policy may speak of, but for its variables. Also of mutating policies.
+pub(crate) fn declared(spec: &At<'_>) -> Vec<&'static str> {
+    let params = spec.field("paramKind").present().then_some("params");
+    rules::DECLARED.iter().copied().chain(params).collect()
+}
+
+/// Also of mutating policies. Answers those that there are for other expressions; each knows those before it.
+pub(crate) fn validate_variables(variables: &At<'_>, declared: &[&str], errors: &mut ErrorList) -> Vec<String> {
+    let mut known: Vec<String> = Vec::new();
     for variable in variables.items() {
         let name = variable.field("name");
         if name.str().trim().is_empty() {
@@ -118,32 +142,53 @@ pub(crate) fn validate_variables(variables: &At<'_>, declared: &[&str], errors: 
         } else if !crate::formats::c_identifier(name.str()) || RESERVED.contains(&name.str()) {
             name.invalid(errors, "must be a valid CEL identifier");
         }
-        let (expression, wanted) = (variable.field("expression"), (declared, Expected::Anything));
+        let expression = variable.field("expression");
+        let declared: Vec<&str> = declared.iter().copied().chain(known.iter().map(String::as_str)).collect();
+        let wanted = (declared.as_slice(), Expected::Anything);
         rules::check_expression(&expression, "expression is not specified", wanted, errors);
+        if !name.str().trim().is_empty() && !expression.str().trim().is_empty() {
+            known.push(format!("{}{}", rules::VARIABLE, name.str()));
+        }
     }
+    known
 }
 
 fn validate_validation(validation: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
     let (expression, wanted) = (validation.field("expression"), (declared, Expected::Bool));
     rules::check_expression(&expression, "expression is not specified", wanted, errors);
-    let (message, of_expression) = (validation.field("message"), validation.field("messageExpression"));
-    for text in [&of_expression, &message] {
-        if !text.is_empty() && text.str().trim().is_empty() {
-            text.invalid(errors, "must be non-empty if specified");
-        }
-    }
-    if !of_expression.str().trim().is_empty() {
-        rules::check_expression(&of_expression, "", (declared, Expected::String), errors);
-    }
-    if message.str().trim().contains(['\n', '\r']) {
+    validate_message_expression(&validation.field("messageExpression"), declared, errors);
+    let message = validation.field("message");
+    if !message.is_empty() && message.str().trim().is_empty() {
+        message.invalid(errors, NOT_BLANK);
+    } else if message.str().trim().contains(['\n', '\r']) {
         message.invalid(errors, "must not contain line breaks");
     }
     validation.field("reason").one_of_if_present(errors, &REASONS);
 }
 
+const NOT_BLANK: &str = "must be non-empty if specified";
+
+/// Whoever writes a message has no say in who may do what.
+fn validate_message_expression(expression: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
+    if expression.is_empty() {
+        return;
+    }
+    if expression.str().trim().is_empty() {
+        return expression.invalid(errors, NOT_BLANK);
+    }
+    let declared: Vec<&str> = declared.iter().copied().filter(|name| *name != "authorizer").collect();
+    rules::check_expression(expression, "", (declared.as_slice(), Expected::String), errors);
+}
+
 fn validate_annotations(annotations: &At<'_>, policy: &str, declared: &[&str], errors: &mut ErrorList) {
     if annotations.list().len() > MAX_AUDIT_ANNOTATIONS {
-        annotations.invalid(errors, &format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations"));
+        // Upstream shows them with the names their fields have in Go.
+        let text = |one: &Value, field: &str| object::str_at(one, field).to_owned();
+        let all = annotations.list().iter();
+        let shown: Value =
+            all.map(|one| json!({"Key": text(one, "key"), "ValueExpression": text(one, "valueExpression")})).collect();
+        let detail = format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations");
+        errors.invalid(&annotations.path(), &shown, &detail);
     }
     let mut seen = HashSet::new();
     for annotation in annotations.items() {
@@ -165,9 +210,9 @@ fn validate_annotation(annotation: &At<'_>, policy: &str, declared: &[&str], err
             errors.invalid(&key.path(), &Value::from(full.as_str()), &message);
         }
     }
+    if value.str().trim().len() > MAX_VALUE_EXPRESSION {
+        return value.required(errors, &format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length"));
+    }
     let wanted = (declared, Expected::StringOrNull);
     rules::check_expression(&value, "valueExpression is not specified", wanted, errors);
-    if value.str().trim().len() > MAX_VALUE_EXPRESSION {
-        value.required(errors, &format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length"));
-    }
 }

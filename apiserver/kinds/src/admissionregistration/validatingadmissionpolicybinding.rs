@@ -39,6 +39,12 @@ impl Kind for ValidatingAdmissionPolicyBinding {
         }
         validate_actions(&spec.field("validationActions"), errors);
     }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        rules::validate_metadata(object, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        rules::warnings(object)
+    }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(policy_cells::of_binding(object, now))
     }

@@ -5,14 +5,13 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::Kind;
-use crate::list::admissionregistration_rules::GROUP;
-use crate::list::admissionregistration_webhooks as webhooks;
+use crate::list::{admissionregistration_rules as rules, admissionregistration_webhooks as webhooks};
 
 pub(crate) struct ValidatingWebhookConfiguration;
 
 impl Kind for ValidatingWebhookConfiguration {
     fn resource(&self) -> GroupResource {
-        GroupResource::new(GROUP, "validatingwebhookconfigurations")
+        GroupResource::new(rules::GROUP, "validatingwebhookconfigurations")
     }
     fn sample(&self) -> Value {
         json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
@@ -32,6 +31,12 @@ impl Kind for ValidatingWebhookConfiguration {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         webhooks::validate(object, false, errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        webhooks::validate_update(object, old, false, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        rules::warnings(object)
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(webhooks::cells(object, now))

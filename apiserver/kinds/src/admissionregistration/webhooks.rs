@@ -5,38 +5,86 @@ use std::collections::HashSet;
 use api_machinery::{ErrorList, Value, names, object};
 use jiff::Timestamp;
 
-use crate::at::{At, child};
-use crate::generic::changed_besides;
-use crate::list::admissionregistration_rules as rules;
+use crate::at::{At, child, same};
+use crate::list::{
+    admissionregistration_rules as rules, admissionregistration_webhook_url as webhook_url,
+    resource_immutable as immutable,
+};
 use crate::{cells, selectors};
 
 const MAX_SECONDS: i64 = 30;
+const NO_EFFECTS: &[&str] = &["None", "NoneOnDryRun"];
+const ALL_EFFECTS: &[&str] = &["None", "NoneOnDryRun", "Some", "Unknown"];
 
 pub(crate) fn generation_grows(object: &Value, old: &Value) -> bool {
-    changed_besides(object, old, &["metadata"])
+    !immutable::is_same(child(object, "webhooks"), child(old, "webhooks"))
 }
 
 pub(crate) fn validate(object: &Value, mutating: bool, errors: &mut ErrorList) {
+    if object::resource_version(object).is_empty() {
+        validate_against(object, None, mutating, errors);
+    }
+}
+
+pub(crate) fn validate_update(object: &Value, old: &Value, mutating: bool, errors: &mut ErrorList) {
+    if !object::resource_version(object).is_empty() {
+        rules::validate_metadata(object, errors);
+        validate_against(object, Some(cells::list(old, "webhooks")), mutating, errors);
+    }
+}
+
+/// A rule that the webhooks of before do not keep, as older servers asked for less, need not be kept now.
+fn validate_against(object: &Value, before: Option<&[Value]>, mutating: bool, errors: &mut ErrorList) {
     let root = At::root(object);
+    let webhooks = root.field("webhooks");
+    let effects = if before.is_none_or(have_no_effects) { NO_EFFECTS } else { ALL_EFFECTS };
+    let versioned = before.is_none_or(name_known_versions);
+    let unique = before.is_none_or(have_unique_names);
+    let new_conditions = before.is_none_or(|before| !same_conditions(webhooks.list(), before));
     let mut seen = HashSet::new();
-    for webhook in root.field("webhooks").items() {
-        validate_webhook(&webhook, mutating, errors);
-        validate_versions(&webhook.field("admissionReviewVersions"), errors);
+    for webhook in webhooks.items() {
+        validate_webhook(&webhook, mutating, effects, errors);
+        if new_conditions {
+            rules::validate_match_conditions(&webhook.field("matchConditions"), rules::DECLARED, errors);
+        }
+        validate_versions(&webhook.field("admissionReviewVersions"), versioned, errors);
         let name = object::str_at(webhook.value, "name");
-        if !name.is_empty() && !seen.insert(name) {
+        if unique && !name.is_empty() && !seen.insert(name) {
             webhook.field("name").duplicate(errors);
         }
     }
 }
 
-fn validate_webhook(webhook: &At<'_>, mutating: bool, errors: &mut ErrorList) {
+fn have_no_effects(webhooks: &[Value]) -> bool {
+    webhooks.iter().all(|webhook| NO_EFFECTS.contains(&object::str_at(webhook, "sideEffects")))
+}
+
+fn name_known_versions(webhooks: &[Value]) -> bool {
+    let known = |version: &Value| version.as_str().is_some_and(|version| VERSIONS.contains(&version));
+    webhooks
+        .iter()
+        .map(|webhook| cells::list(webhook, "admissionReviewVersions"))
+        .all(|versions| versions.is_empty() || versions.iter().any(known))
+}
+
+fn have_unique_names(webhooks: &[Value]) -> bool {
+    let mut seen = HashSet::new();
+    webhooks.iter().all(|webhook| seen.insert(object::str_at(webhook, "name")))
+}
+
+fn same_conditions(now: &[Value], before: &[Value]) -> bool {
+    let of = |webhook| child(webhook, "matchConditions");
+    now.len() == before.len() && now.iter().zip(before).all(|(now, before)| same(of(now), of(before)))
+}
+
+fn validate_webhook(webhook: &At<'_>, mutating: bool, effects: &[&str], errors: &mut ErrorList) {
     validate_name(&webhook.field("name"), errors);
     for rule in webhook.field("rules").items() {
         rules::validate_rule(&rule, errors);
     }
     webhook.field("failurePolicy").one_of_if_present(errors, &["Fail", "Ignore"]);
     webhook.field("matchPolicy").one_of_if_present(errors, &["Equivalent", "Exact"]);
-    validate_effects(&webhook.field("sideEffects"), errors);
+    validate_effects(&webhook.field("sideEffects"), effects, errors);
     let seconds = webhook.field("timeoutSeconds");
     if seconds.int().is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
         seconds.invalid(errors, "the timeout value must be between 1 and 30 seconds");
@@ -48,15 +96,13 @@ fn validate_webhook(webhook: &At<'_>, mutating: bool, errors: &mut ErrorList) {
         webhook.field("reinvocationPolicy").one_of_if_present(errors, &["IfNeeded", "Never"]);
     }
     validate_client(&webhook.field("clientConfig"), errors);
-    rules::validate_match_conditions(&webhook.field("matchConditions"), rules::DECLARED, errors);
 }
 
-fn validate_effects(effects: &At<'_>, errors: &mut ErrorList) {
-    const ALLOWED: [&str; 2] = ["None", "NoneOnDryRun"];
+fn validate_effects(effects: &At<'_>, allowed: &[&str], errors: &mut ErrorList) {
     if effects.present() {
-        effects.exactly_one_of(errors, &ALLOWED);
+        effects.exactly_one_of(errors, allowed);
     } else {
-        effects.required(errors, &format!("must specify one of {}", ALLOWED.join(", ")));
+        effects.required(errors, &format!("must specify one of {}", allowed.join(", ")));
     }
 }
 
@@ -73,7 +119,10 @@ fn validate_name(name: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn validate_versions(versions: &At<'_>, errors: &mut ErrorList) {
+/// The versions of reviews that servers speak.
+const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+
+fn validate_versions(versions: &At<'_>, must_be_known: bool, errors: &mut ErrorList) {
     if versions.is_empty() {
         return versions.required(errors, "must specify one of v1, v1beta1");
     }
@@ -85,7 +134,7 @@ fn validate_versions(versions: &At<'_>, errors: &mut ErrorList) {
             version.invalid(errors, "duplicate version");
         }
     }
-    if !seen.contains(&Some("v1")) && !seen.contains(&Some("v1beta1")) {
+    if must_be_known && !VERSIONS.iter().any(|known| seen.contains(&Some(*known))) {
         versions.invalid(errors, "must include at least one of v1, v1beta1");
     }
 }
@@ -95,34 +144,8 @@ pub(crate) fn validate_client(client: &At<'_>, errors: &mut ErrorList) {
     let (url, service) = (client.field("url"), client.field("service"));
     match (url.present(), service.present()) {
         (false, false) | (true, true) => client.required(errors, "exactly one of url or service is required"),
-        (true, false) => validate_url(&url, errors),
+        (true, false) => webhook_url::validate(&url, errors),
         (false, true) => validate_service(&service, errors),
-    }
-}
-
-fn validate_url(url: &At<'_>, errors: &mut ErrorList) {
-    const FORM: &str = "; desired format: https://host[/path]";
-    let (rest, fragment) = url.str().split_once('#').unwrap_or((url.str(), ""));
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (scheme, rest) = rest.split_once("://").unwrap_or(("", rest));
-    // Without a scheme all of it is a path.
-    let authority = if scheme.is_empty() { "" } else { rest.split('/').next().unwrap_or("") };
-    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let mut wrong = |shown: &str, detail: &str| errors.invalid(&url.path(), &Value::from(shown), detail);
-    if scheme != "https" {
-        wrong(scheme, &format!("'https' is the only allowed URL scheme{FORM}"));
-    }
-    if host.is_empty() {
-        wrong(host, &format!("host must be specified{FORM}"));
-    }
-    if authority.contains('@') {
-        wrong(user, "user information is not permitted in the URL");
-    }
-    if !fragment.is_empty() {
-        wrong(fragment, "fragments are not permitted in the URL");
-    }
-    if !query.is_empty() {
-        wrong(query, "query parameters are not permitted in the URL");
     }
 }
 

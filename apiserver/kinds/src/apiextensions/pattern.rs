@@ -4,7 +4,7 @@
 
 /// Messages of Go's parser.
 pub(crate) fn is_wrong(pattern: &str) -> Option<String> {
-    let mut reader = Reader { rest: pattern, may_repeat: false, open: 0 };
+    let mut reader = Reader { rest: pattern, may_repeat: false, last: None, open: 0 };
     while let Some(c) = reader.take() {
         if let Err(why) = reader.one(c, pattern) {
             return Some(format!("error parsing regexp: {why}"));
@@ -17,19 +17,23 @@ struct Reader<'p> {
     rest: &'p str,
     /// Whether there is something that `*` can repeat.
     may_repeat: bool,
+    /// The pattern from the repetition on that was read last; none if something else was.
+    last: Option<&'p str>,
     /// Groups that are not closed yet.
     open: usize,
 }
 
-impl Reader<'_> {
+impl<'p> Reader<'p> {
     fn take(&mut self) -> Option<char> {
         let c = self.rest.chars().next()?;
         self.rest = &self.rest[c.len_utf8()..];
         Some(c)
     }
 
-    fn one(&mut self, c: char, pattern: &str) -> Result<(), String> {
+    fn one(&mut self, c: char, pattern: &'p str) -> Result<(), String> {
         let repeats = self.may_repeat;
+        let last = self.last.take();
+        let here = &pattern[pattern.len() - self.rest.len() - c.len_utf8()..];
         self.may_repeat = true;
         match c {
             '\\' => return self.escape(),
@@ -42,18 +46,26 @@ impl Reader<'_> {
             ')' if self.open == 0 => return Err(format!("unexpected ): `{pattern}`")),
             ')' => self.open -= 1,
             '|' => self.may_repeat = false,
-            '*' | '+' | '?' if !repeats => return Err(format!("missing argument to repetition operator: `{c}`")),
-            '*' | '+' | '?' => self.lazy(),
-            '{' => return self.count(repeats),
+            '*' | '+' | '?' => return self.repeat(here, last, repeats),
+            '{' if self.is_count()? => return self.repeat(here, last, repeats),
             _ => {}
         }
         Ok(())
     }
 
-    /// A `?` after a repetition makes it lazy; a second repetition repeats nothing.
-    fn lazy(&mut self) {
+    /// What `here` begins with is a repetition of what is before. A `?` makes it lazy; what repeats a repetition is
+    /// wrong.
+    fn repeat(&mut self, here: &'p str, last: Option<&'p str>, repeats: bool) -> Result<(), String> {
         self.rest = self.rest.strip_prefix('?').unwrap_or(self.rest);
-        self.may_repeat = false;
+        let read = |from: &'p str| &from[..from.len() - self.rest.len()];
+        if let Some(last) = last {
+            return Err(format!("invalid nested repetition operator: `{}`", read(last)));
+        }
+        if !repeats {
+            return Err(format!("missing argument to repetition operator: `{}`", read(here)));
+        }
+        self.last = Some(here);
+        Ok(())
     }
 
     /// `(?:`, `(?i)`, `(?P<name>`: what follows the question mark must be known.
@@ -120,26 +132,24 @@ impl Reader<'_> {
         Err(missing())
     }
 
-    /// `{2}`, `{2,}`, `{2,5}`; any other brace is only a brace.
-    fn count(&mut self, repeats: bool) -> Result<(), String> {
+    /// Whether a brace begins `{2}`, `{2,}` or `{2,5}`, which is read then; any other brace is only a brace.
+    fn is_count(&mut self) -> Result<bool, String> {
         /// The most that Go repeats.
         const MOST: u32 = 1000;
-        let Some((inner, rest)) = self.rest.split_once('}') else { return Ok(()) };
+        let Some((inner, rest)) = self.rest.split_once('}') else { return Ok(false) };
         let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
-        let number = |text: &str| text.parse::<u32>().ok().filter(|_| text.bytes().all(|c| c.is_ascii_digit()));
-        let (Some(low), high_number) = (number(low), number(high)) else { return Ok(()) };
-        if high_number.is_none() && !high.is_empty() {
-            return Ok(());
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        if !is_number(low) || !(high.is_empty() || is_number(high)) {
+            return Ok(false);
         }
-        if !repeats {
-            return Err(format!("missing argument to repetition operator: `{{{inner}}}`"));
-        }
-        if low > MOST || high_number.is_some_and(|high| high > MOST || high < low) {
+        // Numbers too large to be read are too large to be repeated.
+        let number = |text: &str| text.parse::<u32>().unwrap_or(u32::MAX);
+        let (low, high) = (number(low), Some(high).filter(|high| !high.is_empty()).map(number));
+        if low > MOST || high.is_some_and(|high| high > MOST || high < low) {
             return Err(format!("invalid repeat count: `{{{inner}}}`"));
         }
         self.rest = rest;
-        self.lazy();
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -165,6 +175,19 @@ mod tests {
             "[a-]",
         ] {
             assert_eq!(is_wrong(pattern), None, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn messages_are_those_of_go() {
+        for (pattern, why) in [
+            ("a**", "invalid nested repetition operator: `**`"),
+            ("a+?{2}", "invalid nested repetition operator: `+?{2}`"),
+            ("x|*", "missing argument to repetition operator: `*`"),
+            ("{2}", "missing argument to repetition operator: `{2}`"),
+            ("a{3,2}", "invalid repeat count: `{3,2}`"),
+        ] {
+            assert_eq!(is_wrong(pattern), Some(format!("error parsing regexp: {why}")));
         }
     }
 

@@ -3,14 +3,29 @@
 
 use api_machinery::{ErrorList, Value};
 
-use crate::at::{At, child, is_empty};
-use crate::list::{apiextensions_pattern as pattern, apiextensions_schema_rules as schema_rules};
+use crate::at::{At, child};
+use crate::list::apiextensions_pattern as pattern;
 
 /// Deeper schemas are not looked into; the decoder bounds nesting before.
 pub(crate) const MAX_DEPTH: usize = 100;
 
 /// What may be said beside of a type: alternatives and combinations.
 pub(crate) const COMBINATIONS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+
+/// The fields of a schema that hold schemas, and whether these have names.
+const WITHIN: [(&str, bool); 11] = [
+    ("items", false),
+    ("allOf", false),
+    ("anyOf", false),
+    ("oneOf", false),
+    ("not", false),
+    ("properties", true),
+    ("additionalProperties", false),
+    ("patternProperties", true),
+    ("additionalItems", false),
+    ("definitions", true),
+    ("dependencies", true),
+];
 
 /// Where a schema stands: what is said of an absent type depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,54 +35,30 @@ enum Level {
     Field,
 }
 
-/// The schema of a version. With a status subresource only some fields make sense at its root.
-pub(crate) fn validate_root(schema: &At<'_>, has_status: bool, errors: &mut ErrorList) {
-    if has_status {
-        validate_beside_status(schema, errors);
+/// Whether something is true of a schema, or of one that is in it; the rest is not looked at then.
+pub(crate) fn any(schema: &Value, is: &mut dyn FnMut(&Value) -> bool) -> bool {
+    if !schema.is_object() {
+        return false;
     }
-    if schema.field("nullable").flag() {
-        schema.field("nullable").forbidden(errors, "nullable cannot be true at the root");
+    if is(schema) {
+        return true;
     }
-    let before = errors.len();
-    validate(schema, Level::Root, 0, errors);
-    if errors.len() == before {
-        schema_rules::validate_defaults(schema, 0, errors);
+    for (field, have_names) in WITHIN {
+        let found = match child(schema, field) {
+            Value::Array(list) => list.iter().any(|one| any(one, is)),
+            Value::Object(named) if have_names => named.values().any(|one| any(one, is)),
+            one => any(one, is),
+        };
+        if found {
+            return true;
+        }
     }
-    schema_rules::validate(schema, schema_rules::Place::ROOT, 0, errors);
+    false
 }
 
-fn validate_beside_status(schema: &At<'_>, errors: &mut ErrorList) {
-    const NOT_THERE: [&str; 16] = [
-        "additionalItems",
-        "additionalProperties",
-        "allOf",
-        "anyOf",
-        "default",
-        "definitions",
-        "dependencies",
-        "enum",
-        "id",
-        "not",
-        "oneOf",
-        "patternProperties",
-        "x-kubernetes-embedded-resource",
-        "x-kubernetes-int-or-string",
-        "x-kubernetes-list-type",
-        "x-kubernetes-map-type",
-    ];
-    let kind = schema.field("type");
-    if !kind.is_empty() && kind.str() != "object" {
-        let detail =
-            "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
-        return kind.invalid(errors, detail);
-    }
-    if NOT_THERE.iter().any(|field| !is_empty(child(schema.value, field))) {
-        let detail = "only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength \
-                      MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs \
-                      Example XPreserveUnknownFields XValidations] fields are allowed at the root of the schema if the \
-                      status subresource is enabled";
-        schema.invalid(errors, detail);
-    }
+/// Of a schema as a whole.
+pub(crate) fn validate_structure(schema: &At<'_>, errors: &mut ErrorList) {
+    validate(schema, Level::Root, 0, errors);
 }
 
 fn validate(schema: &At<'_>, level: Level, depth: usize, errors: &mut ErrorList) {
@@ -222,10 +213,10 @@ fn validate_nested(schema: &At<'_>, skip_any: bool, depth: usize, errors: &mut E
     }
     for (field, detail) in FORBIDDEN {
         let at = schema.field(field);
-        let said = if field == "additionalProperties" || field == "default" {
-            at.present()
-        } else {
-            !at.is_empty() && at.value != &Value::Bool(false)
+        let said = match field {
+            "default" | "x-kubernetes-list-type" | "x-kubernetes-map-type" => at.present(),
+            "additionalProperties" => at.present() && at.value != &Value::Bool(false),
+            _ => !at.is_empty() && at.value != &Value::Bool(false),
         };
         if said {
             at.forbidden(errors, detail);

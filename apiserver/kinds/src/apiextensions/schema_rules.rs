@@ -1,61 +1,110 @@
 //! What schemas of custom resources may say, structure aside: keywords that are not supported, kinds of lists and
-//! maps, rules, defaults.
+//! maps, rules.
 
 use std::collections::HashSet;
 
-use api_cel::{Expected, Expression};
 use api_machinery::{ErrorList, Value};
 
-use crate::at::{At, child, is_empty};
-use crate::list::apiextensions_schema::{COMBINATIONS, MAX_DEPTH};
+use crate::at::{At, child};
+use crate::list::apiextensions_expressions::{self as expressions, Subject};
+use crate::list::apiextensions_ratchet::Demands;
+use crate::list::apiextensions_schema::MAX_DEPTH;
+use crate::list::apiextensions_shown as shown;
 
+const LIST_TYPES: [&str; 3] = ["atomic", "set", "map"];
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 
 /// What is known of where a schema stands.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'p> {
+struct Place<'p> {
     is_root: bool,
     inside_metadata: bool,
     /// Why there may be no default; empty: there may.
     no_default: &'p str,
+    /// Whether the expressions of rules are looked at.
+    has_expressions: bool,
+    /// The list whose items cannot be told from each other when they change.
+    uncorrelated: Option<&'p At<'p>>,
+    demands: &'p Demands<'p>,
 }
 
-impl Place<'_> {
-    pub(crate) const ROOT: Self = Place { is_root: true, inside_metadata: false, no_default: "" };
+/// Expressions are told of behind everything else.
+#[derive(Default)]
+struct Findings {
+    schemas: ErrorList,
+    expressions: ErrorList,
 }
 
-pub(crate) fn validate(schema: &At<'_>, place: Place<'_>, depth: usize, errors: &mut ErrorList) {
+/// Of a schema as a whole. Expressions are looked at where the schema `is_sound`.
+pub(crate) fn validate_root(schema: &At<'_>, is_sound: bool, demands: &Demands<'_>, errors: &mut ErrorList) {
+    let place = Place {
+        is_root: true,
+        inside_metadata: false,
+        no_default: "",
+        has_expressions: is_sound,
+        uncorrelated: None,
+        demands,
+    };
+    let mut found = Findings::default();
+    validate(schema, place, 0, &mut found);
+    errors.append(found.schemas);
+    errors.append(found.expressions);
+}
+
+fn validate(schema: &At<'_>, place: Place<'_>, depth: usize, found: &mut Findings) {
     if depth > MAX_DEPTH || !schema.value.is_object() {
         return;
     }
-    validate_keywords(schema, place, errors);
-    let below = Place { is_root: false, ..place };
-    validate_properties(schema, place, depth, errors);
-    validate(&schema.field("not"), below, depth + 1, errors);
-    for field in COMBINATIONS {
+    let before = found.schemas.len();
+    validate_keywords(schema, place, &mut found.schemas);
+    validate_properties(schema, place, depth, found);
+    let aside = Place { is_root: false, has_expressions: false, ..place };
+    validate(&schema.field("not"), aside, depth + 1, found);
+    for field in ["allOf", "oneOf", "anyOf"] {
         for nested in schema.field(field).items() {
-            validate(&nested, below, depth + 1, errors);
+            validate(&nested, aside, depth + 1, found);
         }
     }
     for (_, nested) in schema.field("definitions").entries() {
-        validate(&nested, below, depth + 1, errors);
+        validate(&nested, aside, depth + 1, found);
     }
     let items = schema.field("items");
-    validate(&items, below, depth + 1, errors);
+    let is_map = schema.field("x-kubernetes-list-type").str() == "map";
+    let uncorrelated = if is_map { place.uncorrelated } else { place.uncorrelated.or(Some(schema)) };
+    let below = Place { is_root: false, uncorrelated, ..place };
+    validate(&items, below, depth + 1, found);
     for nested in items.items() {
-        validate(&nested, below, depth + 1, errors);
+        validate(&nested, below, depth + 1, found);
     }
-    validate_map(schema, errors);
-    validate_list(schema, errors);
-    validate_map_keys(schema, errors);
-    for rule in schema.field("x-kubernetes-validations").items() {
-        validate_rule(&rule, errors);
+    for (_, nested) in schema.field("dependencies").entries() {
+        validate(&nested, aside, depth + 1, found);
+    }
+    validate_map(schema, &mut found.schemas);
+    validate_list(schema, place.demands, &mut found.schemas);
+    if place.demands.sound_keys {
+        validate_map_keys(schema, &mut found.schemas);
+    }
+    validate_rules(schema, place, before, found);
+}
+
+/// `before`: what was found before this schema and what is in it.
+fn validate_rules(schema: &At<'_>, place: Place<'_>, before: usize, found: &mut Findings) {
+    let rules = schema.field("x-kubernetes-validations");
+    for rule in rules.items() {
+        expressions::validate_rule(&rule, schema.value, &mut found.schemas);
+    }
+    if place.has_expressions && found.schemas.len() == before {
+        let is_resource = place.is_root || schema.field("x-kubernetes-embedded-resource").flag();
+        let subject = Subject { schema: schema.value, is_resource, uncorrelated: place.uncorrelated };
+        for rule in rules.items() {
+            expressions::validate_expressions(&rule, subject, &mut found.expressions);
+        }
     }
 }
 
 fn validate_keywords(schema: &At<'_>, place: Place<'_>, errors: &mut ErrorList) {
     let kind = schema.field("type");
-    if !kind.is_empty() && !TYPES.contains(&kind.str()) {
+    if place.demands.known_types && has_unknown_type(schema.value) {
         kind.unsupported(errors, &TYPES);
     }
     if schema.field("default").present() && !place.no_default.is_empty() {
@@ -85,24 +134,29 @@ fn validate_keywords(schema: &At<'_>, place: Place<'_>, errors: &mut ErrorList) 
     }
 }
 
-fn validate_properties(schema: &At<'_>, place: Place<'_>, depth: usize, errors: &mut ErrorList) {
+pub(crate) fn has_unknown_type(schema: &Value) -> bool {
+    let kind = child(schema, "type").as_str().unwrap_or("");
+    !kind.is_empty() && !TYPES.contains(&kind)
+}
+
+fn validate_properties(schema: &At<'_>, place: Place<'_>, depth: usize, found: &mut Findings) {
     let (properties, more) = (schema.field("properties"), schema.field("additionalProperties"));
     if more.present() && !properties.is_empty() && more.value != &Value::Bool(true) {
-        more.forbidden(errors, "additionalProperties and properties are mutual exclusive");
+        more.forbidden(&mut found.schemas, "additionalProperties and properties are mutual exclusive");
     }
     let no_default = if place.inside_metadata {
         "inside additionalProperties applying to object metadata"
     } else {
         place.no_default
     };
-    validate(&more, Place { is_root: false, no_default, ..place }, depth + 1, errors);
+    validate(&more, Place { is_root: false, no_default, ..place }, depth + 1, found);
     let is_object = place.is_root || schema.field("x-kubernetes-embedded-resource").flag();
     for (name, property) in properties.entries() {
         let of_metadata = is_object && matches!(name, "metadata" | "kind" | "apiVersion");
         let reason = format!("in top-level {name}");
         let no_default = if of_metadata && place.is_root { reason.as_str() } else { place.no_default };
         let inside_metadata = place.inside_metadata || of_metadata;
-        validate(&property, Place { is_root: false, inside_metadata, no_default }, depth + 1, errors);
+        validate(&property, Place { is_root: false, inside_metadata, no_default, ..place }, depth + 1, found);
     }
 }
 
@@ -130,14 +184,16 @@ fn validate_map(schema: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn validate_list(schema: &At<'_>, errors: &mut ErrorList) {
+fn validate_list(schema: &At<'_>, demands: &Demands<'_>, errors: &mut ErrorList) {
     let (list, keys) = (schema.field("x-kubernetes-list-type"), schema.field("x-kubernetes-list-map-keys"));
     let items = schema.field("items");
     if list.present() {
-        if need_type(schema, "array", "x-kubernetes-list-type", errors) && list.str() == "set" {
+        if need_type(schema, "array", "x-kubernetes-list-type", errors) && list.str() == "set" && demands.atomic_sets {
             validate_items_of_set(&items, errors);
         }
-        list.exactly_one_of(errors, &["atomic", "set", "map"]);
+        if !LIST_TYPES.contains(&list.str()) {
+            list.unsupported_listed(errors, &LIST_TYPES);
+        }
     }
     if !keys.is_empty() && list.str() != "map" {
         let detail = "must be map if x-kubernetes-list-map-keys is non-empty";
@@ -148,15 +204,29 @@ fn validate_list(schema: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// What is compared as a whole must not be merged.
-fn validate_items_of_set(items: &At<'_>, errors: &mut ErrorList) {
-    const DETAIL: &str = "must be atomic as item of a list with x-kubernetes-list-type=set";
-    let (list, map) = (items.field("x-kubernetes-list-type"), items.field("x-kubernetes-map-type"));
-    match items.field("type").str() {
-        "array" if list.present() && list.str() != "atomic" => list.invalid(errors, DETAIL),
-        "object" if map.str() != "atomic" => map.invalid(errors, DETAIL),
-        _ => {}
+/// Whether items of a set, which are compared as a whole, are merged part by part.
+fn are_items_parts(items: &Value) -> bool {
+    match child(items, "type").as_str() {
+        Some("array") => child(items, "x-kubernetes-list-type").as_str().is_some_and(|list| list != "atomic"),
+        Some("object") => child(items, "x-kubernetes-map-type") != "atomic",
+        _ => false,
     }
+}
+
+pub(crate) fn has_set_of_parts(schema: &Value) -> bool {
+    child(schema, "x-kubernetes-list-type") == "set" && are_items_parts(child(schema, "items"))
+}
+
+fn validate_items_of_set(items: &At<'_>, errors: &mut ErrorList) {
+    if !are_items_parts(items.value) {
+        return;
+    }
+    let is_list = items.field("type").str() == "array";
+    let field = if is_list { "x-kubernetes-list-type" } else { "x-kubernetes-map-type" };
+    // Upstream shows the type of list in both cases.
+    let shown = child(items.value, "x-kubernetes-list-type");
+    let detail = "must be atomic as item of a list with x-kubernetes-list-type=set";
+    errors.invalid(&items.field(field).path(), shown, detail);
 }
 
 fn validate_items_of_map(items: &At<'_>, keys: &At<'_>, errors: &mut ErrorList) {
@@ -168,7 +238,8 @@ fn validate_items_of_map(items: &At<'_>, keys: &At<'_>, errors: &mut ErrorList) 
         return items.required(errors, "must have a schema if x-kubernetes-list-type is map");
     }
     if items.value.is_array() {
-        return items.invalid(errors, "must only have a single schema if x-kubernetes-list-type is map");
+        let detail = "must only have a single schema if x-kubernetes-list-type is map";
+        return shown::invalid(&items.path(), &shown::items(items.value), detail, errors);
     }
     if kind.str() != "object" {
         let shown = Value::from(kind.str());
@@ -189,6 +260,12 @@ fn validate_items_of_map(items: &At<'_>, keys: &At<'_>, errors: &mut ErrorList) 
             keys.invalid(errors, "must not contain duplicate entries");
         }
     }
+}
+
+pub(crate) fn has_unsound_keys(schema: &Value) -> bool {
+    let mut errors = ErrorList::new();
+    validate_map_keys(&At::root(schema), &mut errors);
+    !errors.is_empty()
 }
 
 /// Every item must have its keys, as set or by default.
@@ -221,122 +298,5 @@ fn validate_map_keys(schema: &At<'_>, errors: &mut ErrorList) {
             let detail = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
             property.field("nullable").forbidden(errors, detail);
         }
-    }
-}
-
-/// Of a rule that is there: it speaks of a value and what that was before.
-fn check(text: &At<'_>, expected: Expected, errors: &mut ErrorList) {
-    let written = Some(text.str().trim()).filter(|text| !text.is_empty());
-    if let Some(Err(why)) = written.map(|text| Expression::checked(text, &["oldSelf", "self"], expected)) {
-        text.invalid(errors, &why);
-    }
-}
-
-fn validate_rule(rule: &At<'_>, errors: &mut ErrorList) {
-    const REASONS: [&str; 4] =
-        ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
-    let has_breaks = |text: &str| text.contains(['\n', '\r']);
-    let (text, message, path) = (rule.field("rule"), rule.field("message"), rule.field("fieldPath"));
-    if text.str().trim().is_empty() {
-        text.required(errors, "rule is not specified");
-    } else if !message.is_empty() && message.str().trim().is_empty() {
-        message.invalid(errors, "must be non-empty if specified");
-    } else if has_breaks(message.str().trim()) {
-        message.invalid(errors, "must not contain line breaks");
-    } else if has_breaks(text.str().trim()) && message.is_empty() {
-        message.required(errors, "message must be specified if rule contains line breaks");
-    }
-    check(&text, Expected::Bool, errors);
-    let expression = rule.field("messageExpression");
-    if !expression.is_empty() && expression.str().trim().is_empty() {
-        expression.required(errors, "messageExpression must be non-empty if specified");
-    }
-    check(&expression, Expected::String, errors);
-    rule.field("reason").one_of_if_present(errors, &REASONS);
-    if !path.is_empty() && path.str().trim().is_empty() {
-        path.invalid(errors, "must be non-empty if specified");
-    }
-    if has_breaks(path.str()) {
-        path.invalid(errors, "must not contain line breaks");
-    }
-    if !path.is_empty() && !path.str().trim_start().starts_with(['.', '[']) {
-        path.invalid(errors, "must be a valid path");
-    }
-}
-
-/// Defaults must be what they are the default of.
-pub(crate) fn validate_defaults(schema: &At<'_>, depth: usize, errors: &mut ErrorList) {
-    if depth > MAX_DEPTH || !schema.value.is_object() {
-        return;
-    }
-    let default = schema.field("default");
-    if default.present() {
-        validate_value(&default, schema.value, depth, errors);
-    }
-    validate_defaults(&schema.field("items"), depth + 1, errors);
-    for (_, property) in schema.field("properties").entries() {
-        validate_defaults(&property, depth + 1, errors);
-    }
-}
-
-fn validate_value(at: &At<'_>, schema: &Value, depth: usize, errors: &mut ErrorList) {
-    if depth > MAX_DEPTH || !schema.is_object() {
-        return;
-    }
-    let kind = child(schema, "type").as_str().unwrap_or("");
-    let free = child(schema, "x-kubernetes-int-or-string") == &Value::Bool(true);
-    if !free && !kind.is_empty() && !fits(at.value, kind) {
-        let detail = format!("default in body must be of type {kind}: {:?}", type_of(at.value));
-        return errors.type_invalid(&at.path(), at.value, &detail);
-    }
-    validate_enum(at, schema, errors);
-    let (properties, more) = (child(schema, "properties"), child(schema, "additionalProperties"));
-    let open = child(schema, "x-kubernetes-preserve-unknown-fields") == &Value::Bool(true) || !is_empty(more);
-    for (key, value) in at.entries() {
-        match properties.get(key) {
-            Some(of_key) => validate_value(&value, of_key, depth + 1, errors),
-            None if open => validate_value(&value, more, depth + 1, errors),
-            None => at.invalid(errors, "must not have unknown fields"),
-        }
-    }
-    for name in child(schema, "required").as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if at.value.is_object() && at.value.get(name).is_none() {
-            at.field(name).required(errors, "");
-        }
-    }
-    for item in at.items() {
-        validate_value(&item, child(schema, "items"), depth + 1, errors);
-    }
-}
-
-fn validate_enum(at: &At<'_>, schema: &Value, errors: &mut ErrorList) {
-    let Some(all) = child(schema, "enum").as_array() else { return };
-    if !all.contains(at.value) {
-        let shown: Vec<String> =
-            all.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned)).collect();
-        let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
-        at.unsupported(errors, &shown);
-    }
-}
-
-fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Number(number) if number.is_i64() => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Bool(_) => "boolean",
-        Value::Array(_) => "array",
-        _ => "object",
-    }
-}
-
-fn fits(value: &Value, kind: &str) -> bool {
-    match kind {
-        "string" => value.is_string(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "array" => value.is_array(),
-        _ => value.is_object(),
     }
 }

@@ -1,10 +1,11 @@
 //! APIService.
 
-use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use api_machinery::{ErrorList, GroupResource, Path, Value, meta, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child};
+use crate::list::networking_servicecidr::keep_all_but_status;
 use crate::{Kind, cells};
 
 pub(crate) struct APIService;
@@ -33,21 +34,24 @@ impl Kind for APIService {
             object["spec"]["service"]["port"] = 443.into();
         }
     }
+    /// What this server serves itself is available from the beginning.
     fn prepare_create(&self, object: &mut Value, _has_status: bool) {
-        if let Some(map) = object.as_object_mut() {
-            map.remove("status");
-        }
+        let available = json!({
+            "type": "Available", "status": "True", "reason": "Local",
+            "message": "Local APIServices are always available",
+            "lastTransitionTime": child(object, "metadata.creationTimestamp"),
+        });
+        let is_local = child(object, "spec.service").is_null();
+        object["status"] = if is_local { json!({"conditions": [available]}) } else { json!({}) };
+    }
+    fn prepare_status_update(&self, object: &mut Value, old: &Value) {
+        keep_all_but_status(object, old);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
         let (group, version) = (spec.field("group"), spec.field("version"));
-        let required = format!("{}.{}", version.str(), group.str());
-        let wanted = if group.is_empty() { format!("{}.", version.str()) } else { required };
-        if object::name(object) != wanted {
-            let detail = "must be `spec.version+\".\"+spec.group`";
-            root.field("metadata.name").invalid(errors, &format!("{detail}: {wanted:?}"));
-        }
+        validate_names(&root.field("metadata"), &format!("{}.{}", version.str(), group.str()), errors);
         if group.is_empty() && version.str() != "v1" {
             group.required(errors, "only v1 may have an empty group and it better be legacy kube");
         }
@@ -57,10 +61,16 @@ impl Kind for APIService {
         number(&spec.field("versionPriority"), 1000, "must be positive and less than 1000", errors);
         validate_service(&spec, errors);
     }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        meta::validate_object_meta(object, false, &names::path_segment, &Path::new("metadata"), errors);
+    }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         for condition in root.field("status.conditions").items() {
-            condition.field("status").exactly_one_of(errors, &["True", "False", "Unknown"]);
+            let status = condition.field("status");
+            if !["True", "False", "Unknown"].contains(&status.str()) {
+                status.unsupported_listed(errors, &["True", "False", "Unknown"]);
+            }
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
@@ -70,6 +80,16 @@ impl Kind for APIService {
             false => "Local".to_owned(),
         };
         Some(vec![cells::name(object), service.into(), available(object).into(), cells::age(object, now)])
+    }
+}
+
+/// A name that can be one at all says which version of which group this is.
+fn validate_names(metadata: &At<'_>, wanted: &str, errors: &mut ErrorList) {
+    for field in ["generateName", "name"] {
+        let at = metadata.field(field);
+        if !at.is_empty() && at.str() != wanted && names::path_segment(at.str()).is_empty() {
+            at.invalid(errors, &format!("must be `spec.version+\".\"+spec.group`: {wanted:?}"));
+        }
     }
 }
 

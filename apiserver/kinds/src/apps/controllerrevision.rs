@@ -4,8 +4,9 @@ use api_machinery::{ErrorList, GroupResource, GroupVersion, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, IMMUTABLE, child, same};
-use crate::{Kind, cells};
+use crate::at::{At, IMMUTABLE, child};
+use crate::list::apps_workload as workload;
+use crate::{Kind, cells, meta};
 
 pub(crate) struct ControllerRevision;
 
@@ -20,26 +21,37 @@ impl Kind for ControllerRevision {
     fn has_generation(&self) -> bool {
         false
     }
+    /// Upstream looks at the metadata of a changed one as if it was new, and only of a new one at what data is.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let data = root.field("data");
+        let new = workload::is_new(object);
+        if !new {
+            meta::validate(self, object, true, errors);
+        }
         root.field("revision").not_negative(errors);
-        match data.value {
-            Value::Null => data.required(errors, "data is mandatory"),
-            Value::Object(_) => {}
-            _ => data.required(errors, "data must be a valid JSON object"),
+        if new {
+            validate_data(&root.field("data"), errors);
         }
     }
+    /// Data is compared to the letter: what is empty in it is not what is absent.
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let data = root.field("data");
-        if !same(data.value, child(old, "data")) {
+        if data.value != child(old, "data") {
             data.invalid(errors, IMMUTABLE);
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let revision = cells::int(object, "revision").to_string();
         Some(vec![cells::name(object), controller(object).into(), revision.into(), cells::age(object, now)])
+    }
+}
+
+fn validate_data(data: &At<'_>, errors: &mut ErrorList) {
+    match data.value {
+        Value::Null => data.required(errors, "data is mandatory"),
+        Value::Object(_) => {}
+        _ => data.required(errors, "data must be a valid JSON object"),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Deployment.
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Path, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, same};
-use crate::list::apps_workload as workload;
+use crate::at::{At, NOT_NEGATIVE, child, same};
+use crate::list::{apps_workload as workload, core_internal_json as internal};
 use crate::{Kind, ScalePaths, cells};
+
+const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
 
 pub(crate) struct Deployment;
 
@@ -53,12 +55,13 @@ impl Kind for Deployment {
         let spec = root.field("spec");
         spec.field("replicas").not_negative(errors);
         workload::validate_selector(&spec, "deployment", true, errors);
-        workload::validate_template_selected(&spec, errors);
-        workload::validate_template(&spec, "ReplicaSet", errors);
+        workload::validate_selected_template(&spec, "ReplicaSet", errors);
         validate_strategy(&spec.field("strategy"), errors);
-        for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+        for field in ["minReadySeconds", "revisionHistoryLimit"] {
             spec.field(field).not_negative(errors);
         }
+        validate_rollback(object, errors);
+        spec.field("progressDeadlineSeconds").not_negative(errors);
         let (deadline, ready) =
             (spec.field("progressDeadlineSeconds"), spec.field("minReadySeconds").int().unwrap_or(0));
         if deadline.int().is_some_and(|seconds| seconds <= ready) {
@@ -69,7 +72,7 @@ impl Kind for Deployment {
         workload::validate_selector_unchanged(object, old, errors);
     }
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        const COUNTS: [&str; 7] = [
+        const COUNTS: [&str; 8] = [
             "observedGeneration",
             "replicas",
             "updatedReplicas",
@@ -77,6 +80,7 @@ impl Kind for Deployment {
             "availableReplicas",
             "unavailableReplicas",
             "terminatingReplicas",
+            "collisionCount",
         ];
         workload::validate_status_counts(object, &COUNTS, errors);
         let mut order = workload::REPLICA_ORDER;
@@ -101,6 +105,22 @@ impl Kind for Deployment {
     fn scale(&self) -> Option<ScalePaths> {
         Some(workload::SCALE)
     }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = workload::name_warnings(object);
+        warnings.extend(workload::template_warnings(object));
+        warnings
+    }
+    fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        workload::changed_template_warnings(object, old)
+    }
+}
+
+/// The revision to go back to, a field of versions before v1 that lives on as an annotation.
+fn validate_rollback(object: &Value, errors: &mut ErrorList) {
+    let revision = object::annotation(object, ROLLBACK_TO).and_then(|text| text.parse::<i64>().ok());
+    if let Some(revision) = revision.filter(|revision| *revision < 0) {
+        errors.invalid(&Path::new("spec.rollback.version"), &revision.into(), NOT_NEGATIVE);
+    }
 }
 
 fn validate_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
@@ -112,7 +132,10 @@ fn validate_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
         "Recreate" => {}
         "RollingUpdate" if !rolling.present() => rolling.required(errors, "this should be defaulted and never be nil"),
         "RollingUpdate" => validate_rolling(&rolling, errors),
-        _ => errors.not_supported(&strategy.path(), strategy.value, &["Recreate", "RollingUpdate"]),
+        _ => {
+            let shown = internal::shown("DeploymentStrategy", strategy.value);
+            errors.not_supported_printed(&strategy.path(), &shown, &["Recreate", "RollingUpdate"]);
+        }
     }
 }
 

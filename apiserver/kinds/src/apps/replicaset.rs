@@ -29,8 +29,7 @@ impl Kind for ReplicaSet {
         spec.field("replicas").not_negative(errors);
         spec.field("minReadySeconds").not_negative(errors);
         workload::validate_selector(&spec, "deployment", true, errors);
-        workload::validate_template_selected(&spec, errors);
-        workload::validate_template(&spec, "ReplicaSet", errors);
+        workload::validate_selected_template(&spec, "ReplicaSet", errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         workload::validate_selector_unchanged(object, old, errors);
@@ -63,5 +62,13 @@ impl Kind for ReplicaSet {
     }
     fn scale(&self) -> Option<ScalePaths> {
         Some(workload::SCALE)
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = workload::name_warnings(object);
+        warnings.extend(workload::template_warnings(object));
+        warnings
+    }
+    fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        workload::changed_template_warnings(object, old)
     }
 }

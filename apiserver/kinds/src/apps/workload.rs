@@ -1,9 +1,10 @@
 //! What workloads share: selectors over templates, rolling numbers, rows.
 
-use api_machinery::{ErrorList, Value};
+use api_machinery::labels::Selector;
+use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, IMMUTABLE, child, same};
-use crate::list::{core_pod_default, core_pod_spec};
+use crate::list::{core_internal_json as internal, core_pod_default, core_pod_spec, core_pod_warnings};
 use crate::{ScalePaths, cells, formats, selectors};
 
 /// Where Deployments, ReplicaSets and StatefulSets are scaled.
@@ -27,15 +28,39 @@ pub(crate) fn validate_selector(spec: &At<'_>, workload: &str, absent_is_require
     } else {
         selectors::label_selector(&selector, errors);
         if selectors::says_nothing(selector.value) {
-            selector.invalid(errors, &format!("empty selector is invalid for {workload}"));
+            invalid_selector(&selector, &format!("empty selector is invalid for {workload}"), errors);
         }
     }
+}
+
+/// A selector as upstream shows it.
+pub(crate) fn shown_selector(selector: &Value) -> String {
+    if selector.is_null() { selector.to_string() } else { internal::shown("LabelSelector", selector) }
+}
+
+pub(crate) fn invalid_selector(selector: &At<'_>, detail: &str, errors: &mut ErrorList) {
+    errors.invalid_printed(&selector.path(), &shown_selector(selector.value), detail);
 }
 
 /// `workload` is the kind, as errors name it.
 pub(crate) fn validate_template(spec: &At<'_>, workload: &str, errors: &mut ErrorList) {
     let template = spec.field("template");
     core_pod_spec::validate_template_of_workload(&template, workload, errors);
+}
+
+/// The template and its labels, of which nothing is said where the selector cannot be read.
+pub(crate) fn validate_selected_template(spec: &At<'_>, workload: &str, errors: &mut ErrorList) {
+    let selector = spec.field("selector");
+    if !is_readable(selector.value) {
+        return invalid_selector(&selector, "invalid label selector", errors);
+    }
+    validate_template_selected(spec, errors);
+    validate_template(spec, workload, errors);
+}
+
+/// Whether a `LabelSelector` object can be matched with labels; one that is not there can.
+pub(crate) fn is_readable(selector: &Value) -> bool {
+    Selector::from_object(Some(selector)).is_ok()
 }
 
 /// Whether the selector takes the template's labels. One that is not there takes none; one that says nothing takes
@@ -45,14 +70,55 @@ pub(crate) fn validate_template_selected(spec: &At<'_>, errors: &mut ErrorList) 
     let labels = spec.field("template.metadata.labels");
     let selected =
         selector.is_object() && (selectors::says_nothing(selector) || selectors::takes(selector, labels.value));
-    selectors::template_is_selected(&labels, selected, errors);
+    validate_selected(&labels, selected, errors);
+}
+
+/// The labels of a template that are not selected; where there are none, `null` is what is shown of them.
+pub(crate) fn validate_selected(labels: &At<'_>, selected: bool, errors: &mut ErrorList) {
+    if !selected {
+        labels.invalid(errors, "`selector` does not match template `labels`");
+    }
+}
+
+/// Whether an object is being created: what exists has a version.
+pub(crate) fn is_new(object: &Value) -> bool {
+    object::resource_version(object).is_empty()
+}
+
+/// Warnings about the template of something new.
+pub(crate) fn template_warnings(object: &Value) -> Vec<String> {
+    if !is_new(object) {
+        return Vec::new();
+    }
+    core_pod_warnings::of_template(&At::root(object).field("spec.template"))
+}
+
+/// Warnings about the template of something that changed; none where only its metadata did.
+pub(crate) fn changed_template_warnings(object: &Value, old: &Value) -> Vec<String> {
+    if object::generation(object) == object::generation(old) {
+        return Vec::new();
+    }
+    core_pod_warnings::of_template(&At::root(object).field("spec.template"))
+}
+
+/// A warning about the name of something new whose pods are named after it.
+pub(crate) fn name_warnings(object: &Value) -> Vec<String> {
+    let messages = if is_new(object) { names::dns1123_label(object::name(object)) } else { Vec::new() };
+    if messages.is_empty() {
+        return messages;
+    }
+    vec![format!(
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label \
+         is recommended: [{}]",
+        messages.join(" ")
+    )]
 }
 
 pub(crate) fn validate_selector_unchanged(object: &Value, old: &Value, errors: &mut ErrorList) {
     let root = At::root(object);
     let selector = root.field("spec.selector");
     if !same(selector.value, child(old, "spec.selector")) {
-        selector.invalid(errors, IMMUTABLE);
+        invalid_selector(&selector, IMMUTABLE, errors);
     }
 }
 
@@ -62,10 +128,10 @@ pub(crate) fn validate_unavailable(at: &At<'_>, errors: &mut ErrorList) {
     formats::at_most_100_percent(at, errors);
 }
 
-/// Zero as a number or as a percentage; unset counts as zero.
+/// Zero as a number or as a percentage; unset counts as zero, and so does a text that is no number.
 pub(crate) fn is_zero(value: &Value) -> bool {
     match value {
-        Value::String(text) => formats::percent(text) == Some(0),
+        Value::String(text) => formats::percent(text).or_else(|| text.parse().ok()).unwrap_or(0) == 0,
         other => other.as_i64().unwrap_or(0) == 0,
     }
 }
@@ -92,7 +158,8 @@ pub(crate) fn validate_status_order(object: &Value, pairs: &[(&str, &str, &str)]
     let of = |field: &str| child(status.value, field).as_i64().unwrap_or(0);
     for (field, most, called) in pairs {
         if of(field) > of(most) {
-            status.field(field).invalid(errors, &format!("cannot be greater than {called}"));
+            let detail = format!("cannot be greater than {called}");
+            errors.invalid(&status.field(field).path(), &of(field).into(), &detail);
         }
     }
 }
@@ -109,7 +176,6 @@ pub(crate) const REPLICA_ORDER: [(&str, &str, &str); 4] = [
 pub(crate) fn validate_collisions(object: &Value, old: &Value, errors: &mut ErrorList) {
     let root = At::root(object);
     let count = root.field("status.collisionCount");
-    count.not_negative(errors);
     if let Some(before) = child(old, "status.collisionCount").as_i64()
         && count.int().is_none_or(|now| now < before)
     {

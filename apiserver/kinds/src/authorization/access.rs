@@ -1,6 +1,6 @@
 //! What the three kinds of access reviews ask, and how they may ask it.
 
-use api_machinery::{ErrorList, Value, object};
+use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::At;
 
@@ -18,13 +18,17 @@ pub(crate) fn validate_attributes(spec: &At<'_>, errors: &mut ErrorList) {
         }
         _ => {}
     }
-    for kind in ["fieldSelector", "labelSelector"] {
-        validate_selector(&resource.field(kind), errors);
-    }
+}
+
+/// Which objects of the resource are asked about.
+pub(crate) fn validate_selectors(spec: &At<'_>, errors: &mut ErrorList) {
+    let resource = spec.field("resourceAttributes");
+    validate_selector(&resource.field("fieldSelector"), false, errors);
+    validate_selector(&resource.field("labelSelector"), true, errors);
 }
 
 /// Either as a text or in parts; parts with operators this server does not know are somebody else's to judge.
-fn validate_selector(selector: &At<'_>, errors: &mut ErrorList) {
+fn validate_selector(selector: &At<'_>, of_labels: bool, errors: &mut ErrorList) {
     if !selector.present() {
         return;
     }
@@ -39,6 +43,9 @@ fn validate_selector(selector: &At<'_>, errors: &mut ErrorList) {
     }
     for part in parts.items() {
         let (values, key) = (part.field("values"), part.field("key"));
+        if !of_labels && key.is_empty() {
+            key.required(errors, "must be specified");
+        }
         match part.field("operator").str() {
             "In" | "NotIn" if values.is_empty() => {
                 values.required(errors, "must be specified when `operator` is 'In' or 'NotIn'");
@@ -48,8 +55,11 @@ fn validate_selector(selector: &At<'_>, errors: &mut ErrorList) {
             }
             _ => {}
         }
-        if key.is_empty() {
-            key.required(errors, "must be specified");
+        if of_labels {
+            key.format(errors, names::qualified_name);
+            for value in values.items() {
+                value.format(errors, names::label_value);
+            }
         }
     }
 }
@@ -58,7 +68,7 @@ fn validate_selector(selector: &At<'_>, errors: &mut ErrorList) {
 pub(crate) fn validate_metadata(root: &At<'_>, local: bool, errors: &mut ErrorList) {
     let metadata = root.field("metadata");
     let given = |(field, at): (&str, At<'_>)| match field {
-        "managedFields" | "uid" | "creationTimestamp" => false,
+        "managedFields" | "uid" | "creationTimestamp" | "deletionTimestamp" | "deletionGracePeriodSeconds" => false,
         "namespace" => !local && !at.is_empty(),
         _ => !at.is_empty(),
     };

@@ -26,6 +26,7 @@ impl Kind for LocalSubjectAccessReview {
         let spec = root.field("spec");
         access::validate_attributes(&spec, errors);
         access::validate_user(&spec, errors);
+        access::validate_selectors(&spec, errors);
         access::validate_metadata(&root, true, errors);
         access::validate_local(&root, errors);
     }

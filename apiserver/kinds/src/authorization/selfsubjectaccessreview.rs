@@ -24,6 +24,7 @@ impl Kind for SelfSubjectAccessReview {
         let root = At::root(object);
         let spec = root.field("spec");
         access::validate_attributes(&spec, errors);
+        access::validate_selectors(&spec, errors);
         access::validate_metadata(&root, false, errors);
     }
 }

@@ -25,6 +25,7 @@ impl Kind for SubjectAccessReview {
         let spec = root.field("spec");
         access::validate_attributes(&spec, errors);
         access::validate_user(&spec, errors);
+        access::validate_selectors(&spec, errors);
         access::validate_metadata(&root, false, errors);
     }
 }

@@ -1,26 +1,28 @@
 //! HorizontalPodAutoscaler, in the form it is stored in: autoscaling/v2.
 
-use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{ABOVE_ZERO, At, POSITIVE, child, is_empty};
-use crate::list::core_resource_name as resource_name;
+use crate::at::{ABOVE_ZERO, At, child, is_empty};
+use crate::list::apps_workload as workload;
+use crate::list::autoscaling_metric::{self as metric, SOURCES};
 use crate::{Kind, cells, formats};
 
 pub(crate) struct HorizontalPodAutoscaler;
+
+/// What autoscaling/v1 has no fields for is in these, and in no object that has the fields.
+const ANNOTATIONS: [&str; 4] = [
+    "autoscaling.alpha.kubernetes.io/metrics",
+    "autoscaling.alpha.kubernetes.io/behavior",
+    "autoscaling.alpha.kubernetes.io/current-metrics",
+    "autoscaling.alpha.kubernetes.io/conditions",
+];
 
 const MAX_PERIOD: i64 = 1800;
 const MAX_WINDOW: i64 = 3600;
 /// So many metrics are shown in a cell.
 const SHOWN: usize = 2;
-const SOURCES: [(&str, &str); 5] = [
-    ("Object", "object"),
-    ("Pods", "pods"),
-    ("Resource", "resource"),
-    ("External", "external"),
-    ("ContainerResource", "containerResource"),
-];
 
 impl Kind for HorizontalPodAutoscaler {
     fn resource(&self) -> GroupResource {
@@ -36,7 +38,11 @@ impl Kind for HorizontalPodAutoscaler {
         false
     }
     fn default(&self, object: &mut Value) {
-        if child(object, "apiVersion") == "autoscaling/v1" || !object["spec"].is_object() {
+        if child(object, "apiVersion") == "autoscaling/v1" {
+            return;
+        }
+        drop_annotations(object);
+        if !object["spec"].is_object() {
             return;
         }
         let spec = &mut object["spec"];
@@ -48,43 +54,14 @@ impl Kind for HorizontalPodAutoscaler {
             default_behavior(&mut spec["behavior"]);
         }
     }
+    /// A changed one is looked at in [`Self::validate_update`], as what was there before is believed.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let spec = root.field("spec");
-        let (least, most) = (spec.field("minReplicas"), spec.field("maxReplicas"));
-        least.at_least(errors, 1, "must be greater than or equal to 1");
-        if most.int().unwrap_or(0) == 0 {
-            most.required(errors, "must be set and greater than 0");
-        }
-        most.at_least(errors, 0, "must be greater than or equal to 1");
-        if least.int().is_some_and(|least| most.int().unwrap_or(0) < least) {
-            let shown = Value::from(most.int().unwrap_or(0));
-            errors.invalid(&most.path(), &shown, "must be greater than or equal to `minReplicas`");
-        }
-        let target = spec.field("scaleTargetRef");
-        validate_reference(&target, errors);
-        // Of what is stored, the version is believed.
-        if object::resource_version(object).is_empty() {
-            let in_core = target.field("kind").str() == "ReplicationController";
-            validate_version(&target.field("apiVersion"), in_core, errors);
-        }
-        for metric in spec.field("metrics").items() {
-            validate_metric(&metric, errors);
-        }
-        for direction in ["scaleUp", "scaleDown"] {
-            validate_rules(&spec.field("behavior").field(direction), errors);
+        if workload::is_new(object) {
+            validate_spec(&At::root(object).field("spec"), &Value::Null, errors);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let target = root.field("spec.scaleTargetRef");
-        let same = |field: &str| {
-            object::str_at(target.value, field) == object::str_at(child(old, "spec.scaleTargetRef"), field)
-        };
-        if !same("kind") || !same("apiVersion") {
-            let in_core = target.field("kind").str() == "ReplicationController";
-            validate_version(&target.field("apiVersion"), in_core, errors);
-        }
+        validate_spec(&At::root(object).field("spec"), child(old, "spec.scaleTargetRef"), errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -108,6 +85,12 @@ impl Kind for HorizontalPodAutoscaler {
     }
 }
 
+fn drop_annotations(object: &mut Value) {
+    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|key, _| !ANNOTATIONS.contains(&key.as_str()));
+    }
+}
+
 fn default_behavior(behavior: &mut Value) {
     let up = json!({"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [
         {"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]});
@@ -124,128 +107,44 @@ fn default_behavior(behavior: &mut Value) {
     }
 }
 
-fn validate_reference(reference: &At<'_>, errors: &mut ErrorList) {
-    for field in ["kind", "name"] {
-        let at = reference.field(field);
-        if at.need(errors) {
-            at.format(errors, names::path_segment);
-        }
+/// `believed` is a target whose version is right, whatever it is.
+fn validate_spec(spec: &At<'_>, believed: &Value, errors: &mut ErrorList) {
+    validate_bounds(spec, errors);
+    let target = spec.field("scaleTargetRef");
+    metric::validate_reference(&target, errors);
+    let same = |field: &str| object::str_at(target.value, field) == object::str_at(believed, field);
+    if believed.is_null() || !same("kind") || !same("apiVersion") {
+        let in_core = target.field("kind").str() == "ReplicationController";
+        metric::validate_version(&target.field("apiVersion"), in_core, errors);
+    }
+    validate_metrics(spec, errors);
+    for direction in ["scaleUp", "scaleDown"] {
+        validate_rules(&spec.field("behavior").field(direction), errors);
     }
 }
 
-/// `GROUP/VERSION`; only what is in the core group has none.
-fn validate_version(version: &At<'_>, in_core: bool, errors: &mut ErrorList) {
-    let text = version.str();
-    let detail = match text.matches('/').count() {
-        0 | 1 if text.contains('/') || in_core => return,
-        0 | 1 => "apiVersion must specify API group".to_owned(),
-        _ => format!("unexpected GroupVersion string: {text}"),
-    };
-    errors.invalid(&version.path(), &Value::from(text), &detail);
-}
-
-/// Exactly the source that the type names. Of several, the first one is looked at.
-fn validate_metric(metric: &At<'_>, errors: &mut ErrorList) {
-    const ORDER: [&str; 5] = ["object", "external", "pods", "resource", "containerResource"];
-    let kind = metric.field("type");
-    let all = SOURCES.map(|(name, _)| name);
-    if kind.is_empty() {
-        kind.required(errors, "must specify a metric source type");
+fn validate_bounds(spec: &At<'_>, errors: &mut ErrorList) {
+    let (least, most) = (spec.field("minReplicas"), spec.field("maxReplicas"));
+    least.at_least(errors, 1, "must be greater than or equal to 1");
+    if most.int().unwrap_or(0) == 0 {
+        most.required(errors, "must be set and greater than 0");
     }
-    kind.exactly_one_of(errors, &all);
-    let present: Vec<&str> = ORDER.into_iter().filter(|field| metric.field(field).present()).collect();
-    if let Some(first) = present.first() {
-        validate_source(first, &metric.field(first), errors);
-    }
-    let wanted = SOURCES.iter().find(|(name, _)| *name == kind.str()).map(|(_, field)| *field);
-    match wanted {
-        Some(field) if !present.contains(&field) => {
-            metric.field(field).required(errors, "must populate information for the given metric source");
-        }
-        Some(_) => {}
-        // Upstream says it twice.
-        None => kind.exactly_one_of(errors, &all),
-    }
-    for field in present.iter().filter(|field| present.len() > 1 && Some(**field) != wanted) {
-        metric.field(field).forbidden(errors, "must populate the given metric source only");
+    most.at_least(errors, 0, "must be greater than or equal to 1");
+    if least.int().is_some_and(|least| most.int().unwrap_or(0) < least) {
+        let shown = Value::from(most.int().unwrap_or(0));
+        errors.invalid(&most.path(), &shown, "must be greater than or equal to `minReplicas`");
     }
 }
 
-fn validate_source(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
-    let target = source.field("target");
-    if kind == "resource" || kind == "containerResource" {
-        let name = source.field("name");
-        if name.is_empty() {
-            name.required(errors, "must specify a resource name");
-        } else if kind == "containerResource" {
-            resource_name::validate_for_container(&name, name.str(), errors);
-        }
-        if kind == "containerResource" {
-            let container = source.field("container");
-            if container.is_empty() {
-                container.required(errors, "must specify a container");
-            } else {
-                container.format(errors, names::dns1123_label);
-            }
-        }
-        validate_target(&target, errors);
-        return validate_amount_of_resource(&target, errors);
+/// Only what is not about pods can tell that the first pod is wanted.
+fn validate_metrics(spec: &At<'_>, errors: &mut ErrorList) {
+    let metrics = spec.field("metrics");
+    metrics.items().for_each(|one| metric::validate(&one, errors));
+    let outside = |one: At<'_>| matches!(one.field("type").str(), "Object" | "External");
+    if spec.field("minReplicas").int() == Some(0) && !metrics.items().any(outside) {
+        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        metrics.forbidden(errors, detail);
     }
-    if kind == "object" {
-        let described = source.field("describedObject");
-        validate_reference(&described, errors);
-        validate_version(&described.field("apiVersion"), true, errors);
-    }
-    let name = source.field("metric.name");
-    if name.is_empty() {
-        name.required(errors, "must specify a metric name");
-    } else {
-        name.format(errors, names::path_segment);
-    }
-    validate_target(&target, errors);
-    validate_amount_of_metric(kind, &target, errors);
-}
-
-fn validate_amount_of_resource(target: &At<'_>, errors: &mut ErrorList) {
-    let (utilization, average) = (target.field("averageUtilization"), target.field("averageValue"));
-    match (utilization.present(), average.present()) {
-        (false, false) => {
-            utilization.required(errors, "must set either a target raw value or a target utilization");
-        }
-        (true, true) => average.forbidden(errors, "may not set both a target raw value and a target utilization"),
-        _ => {}
-    }
-}
-
-fn validate_amount_of_metric(kind: &str, target: &At<'_>, errors: &mut ErrorList) {
-    let (value, average) = (target.field("value"), target.field("averageValue"));
-    let detail = match (kind, value.present(), average.present()) {
-        ("pods", _, false) => "must specify a positive target averageValue",
-        ("object", false, false) => "must set either a target value or averageValue",
-        ("external", false, false) => "must set either a target value for metric or a per-pod target",
-        ("external", true, true) => {
-            return value.forbidden(errors, "may not set both a target value for metric and a per-pod target");
-        }
-        _ => return,
-    };
-    average.required(errors, detail);
-}
-
-fn validate_target(target: &At<'_>, errors: &mut ErrorList) {
-    let kind = target.field("type");
-    if kind.is_empty() {
-        kind.required(errors, "must specify a metric target type");
-    }
-    if !["Utilization", "Value", "AverageValue"].contains(&kind.str()) {
-        errors.invalid(&kind.path(), &kind.str().into(), "must be either Utilization, Value, or AverageValue");
-    }
-    for field in ["value", "averageValue"] {
-        let at = target.field(field);
-        if formats::quantity(&at).is_some_and(|amount| amount.nano <= 0) {
-            at.invalid(errors, "must be positive");
-        }
-    }
-    target.field("averageUtilization").at_least(errors, 1, POSITIVE);
 }
 
 fn validate_rules(rules: &At<'_>, errors: &mut ErrorList) {

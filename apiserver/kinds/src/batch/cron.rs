@@ -1,7 +1,11 @@
 //! The format of cron schedules: five fields, or `@daily` and the like.
 
-/// Fields: name, least and most number, and names that stand for numbers.
-const FIELDS: [(&str, u32, u32, &[&str]); 5] = [
+use api_machinery::quote::quoted;
+
+/// Name, least and most number, and names that stand for numbers.
+type Field = (&'static str, i64, i64, &'static [&'static str]);
+
+const FIELDS: [Field; 5] = [
     ("minute", 0, 59, &[]),
     ("hour", 0, 23, &[]),
     ("day of month", 1, 31, &[]),
@@ -13,7 +17,7 @@ const DESCRIPTORS: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "
 /// What is wrong with a schedule.
 pub(crate) fn check(schedule: &str) -> Result<(), String> {
     if let Some(every) = schedule.strip_prefix("@every ") {
-        return check_every(every).ok_or_else(|| format!("failed to parse duration {schedule}"));
+        return check_duration(every).map_err(|error| format!("failed to parse duration {schedule}: {error}"));
     }
     if schedule.starts_with('@') {
         let known = DESCRIPTORS.contains(&schedule);
@@ -23,44 +27,72 @@ pub(crate) fn check(schedule: &str) -> Result<(), String> {
     if fields.len() != FIELDS.len() {
         return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
     }
-    fields.iter().zip(FIELDS).try_for_each(|(text, field)| text.split(',').try_for_each(|part| check_part(part, field)))
+    fields.iter().zip(FIELDS).try_for_each(|(text, field)| check_field(text, field))
 }
 
-/// `1h30m`
-fn check_every(text: &str) -> Option<()> {
+/// Parts with commas between them; empty ones say nothing.
+fn check_field(text: &str, field: Field) -> Result<(), String> {
+    text.split(',').filter(|part| !part.is_empty()).try_for_each(|part| check_part(part, field))
+}
+
+/// `1h30m`, of whatever sign, or `0`; the error is that of Go's parser.
+fn check_duration(text: &str) -> Result<(), String> {
+    let shown = quoted(text);
     let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let unit = rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |end| digits + end);
-        if digits == 0 || !["ns", "us", "µs", "ms", "s", "m", "h"].contains(&&rest[digits..unit]) {
-            return None;
-        }
-        rest = &rest[unit..];
-    }
-    Some(())
-}
-
-/// `*`, `3`, `1-5`, `*/2`, `1-9/3`
-fn check_part(part: &str, field: (&str, u32, u32, &[&str])) -> Result<(), String> {
-    let (_, least, most, _) = field;
-    let (range, step) = match part.split_once('/') {
-        Some((range, step)) => (range, Some(step)),
-        None => (part, None),
-    };
-    if let Some(step) = step {
-        let number: u32 = step.parse().map_err(|_| format!("failed to parse int from {step}: invalid syntax"))?;
-        if number == 0 {
-            return Err(format!("step of range should be a positive number: {part}"));
-        }
-    }
-    if range == "*" || range == "?" {
+    if rest == "0" {
         return Ok(());
     }
-    let (start, end) = range.split_once('-').unwrap_or((range, range));
-    let (start, end) = (number(start, field)?, number(end, field)?);
+    let invalid = || Err(format!("time: invalid duration {shown}"));
+    if rest.is_empty() {
+        return invalid();
+    }
+    let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(number_len(rest));
+        if !number.contains(|c: char| c.is_ascii_digit()) {
+            return invalid();
+        }
+        let (unit, next) = after.split_at(after.find(is_of_number).unwrap_or(after.len()));
+        if unit.is_empty() {
+            return Err(format!("time: missing unit in duration {shown}"));
+        }
+        if !["ns", "us", "µs", "μs", "ms", "s", "m", "h"].contains(&unit) {
+            return Err(format!("time: unknown unit {} in duration {shown}", quoted(unit)));
+        }
+        rest = next;
+    }
+    Ok(())
+}
+
+/// How much of the beginning of a text is a number with at most one point.
+fn number_len(text: &str) -> usize {
+    let mut points = 0;
+    let end = text.find(|c: char| {
+        points += usize::from(c == '.');
+        !(c.is_ascii_digit() || (c == '.' && points == 1))
+    });
+    end.unwrap_or(text.len())
+}
+
+/// `*`, `3`, `1-5`, `*/2`, `1-9/3`, and `3/5`, which goes on to the end.
+fn check_part(part: &str, field: Field) -> Result<(), String> {
+    let (_, least, most, _) = field;
+    let mut halves = part.split('/');
+    let (range, step) = (halves.next().unwrap_or(""), halves.next());
+    let bounds: Vec<&str> = range.split('-').collect();
+    let (start, mut end) = match bounds[..] {
+        ["*" | "?", ..] => (least, most),
+        [one] => number(one, field).map(|one| (one, one))?,
+        [start, end] => (number(start, field)?, number(end, field)?),
+        _ => return Err(format!("too many hyphens: {part}")),
+    };
+    if halves.next().is_some() {
+        return Err(format!("too many slashes: {part}"));
+    }
+    if bounds.len() == 1 && step.is_some() {
+        end = most;
+    }
+    let step = step.map_or(Ok(1), integer)?;
     if start < least {
         return Err(format!("beginning of range ({start}) below minimum ({least}): {part}"));
     }
@@ -70,16 +102,29 @@ fn check_part(part: &str, field: (&str, u32, u32, &[&str])) -> Result<(), String
     if start > end {
         return Err(format!("beginning of range ({start}) beyond end of range ({end}): {part}"));
     }
+    if step == 0 {
+        return Err(format!("step of range should be a positive number: {part}"));
+    }
     Ok(())
 }
 
-fn number(text: &str, field: (&str, u32, u32, &[&str])) -> Result<u32, String> {
+fn number(text: &str, field: Field) -> Result<i64, String> {
     let (_, least, _, words) = field;
-    let lower = text.to_ascii_lowercase();
-    if let Some(index) = words.iter().position(|word| *word == lower) {
-        return Ok(least + u32::try_from(index).unwrap_or(0));
+    let lower = text.to_lowercase();
+    match words.iter().position(|word| *word == lower) {
+        Some(index) => Ok(least + i64::try_from(index).unwrap_or(0)),
+        None => integer(text),
     }
-    text.parse().map_err(|_| format!("failed to parse int from {text}: invalid syntax"))
+}
+
+/// The error is that of Go's parser.
+fn integer(text: &str) -> Result<i64, String> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
+    let why = if is_number { "value out of range" } else { "invalid syntax" };
+    let wrong = || format!("failed to parse int from {text}: strconv.Atoi: parsing {}: {why}", quoted(text));
+    let number: i64 = text.parse().map_err(|_| wrong())?;
+    if number < 0 { Err(format!("negative number ({number}) not allowed: {text}")) } else { Ok(number) }
 }
 
 #[cfg(test)]
@@ -88,7 +133,15 @@ mod tests {
 
     #[test]
     fn schedules() {
-        for good in ["* * * * *", "*/5 0-3 1,15 jan-MAR sun", "@daily", "@every 1h30m", "0 0 ? * 6"] {
+        for good in [
+            "* * * * *",
+            "*/5 0-3 1,15 jan-MAR sun",
+            "@daily",
+            "@every 1h30m",
+            "@every -1.5s",
+            "0 0 ? * 6",
+            "3/5 , 1,,2 * *",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
@@ -102,8 +155,24 @@ mod tests {
             "@never",
             "@every x",
             "* * * * 7",
+            "1-2-3 * * * *",
+            "*/2/3 * * * *",
+            "@every 1.2.3s",
         ] {
             assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn errors_are_those_of_upstreams_parsers() {
+        for (schedule, error) in [
+            ("x * * * *", r#"failed to parse int from x: strconv.Atoi: parsing "x": invalid syntax"#),
+            ("*/-1 * * * *", "negative number (-1) not allowed: -1"),
+            ("60/5 * * * *", "beginning of range (60) beyond end of range (59): 60/5"),
+            ("@every 5", r#"failed to parse duration @every 5: time: missing unit in duration "5""#),
+            ("@every 5d", r#"failed to parse duration @every 5d: time: unknown unit "d" in duration "5d""#),
+        ] {
+            assert_eq!(check(schedule), Err(error.to_owned()), "{schedule}");
         }
     }
 }

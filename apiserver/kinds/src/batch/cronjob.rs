@@ -1,11 +1,11 @@
 //! CronJob.
 
-use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child};
-use crate::list::{batch_cron as cron, batch_job_spec as job_spec, core_pod_default};
+use crate::at::{At, child, same};
+use crate::list::{apps_workload as workload, batch_cron as cron, batch_job_spec as job_spec, core_pod_default};
 use crate::{Kind, cells};
 
 /// The controller appends 11 characters to make names of jobs.
@@ -22,20 +22,21 @@ impl Kind for CronJob {
                "spec": {"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": {"spec": {
                    "restartPolicy": "Never", "containers": [{"name": "c", "image": "registry.example/x:1"}]}}}}}})
     }
-    fn validate_name(&self, name: &str) -> Vec<String> {
-        let mut messages = names::dns1123_subdomain(name);
-        if messages.is_empty() && name.len() > MAX_NAME {
-            messages.push(format!("must be no more than {MAX_NAME} characters"));
-        }
-        messages
-    }
     fn default(&self, object: &mut Value) {
         if let Some(spec) = object.pointer_mut("/spec/jobTemplate/spec") {
             if let Some(pod) = spec.pointer_mut("/template/spec") {
                 core_pod_default::pod_spec(pod);
             }
-            job_spec::default(spec);
+            job_spec::default_patterns(spec);
         }
+    }
+    /// The template's fields have no defaults: there `false` and what is empty are not what is unset.
+    fn generation_grows(&self, object: &Value, old: &Value) -> bool {
+        const POINTERS: [&str; 6] =
+            ["manualSelector", "suspend", "selector", "podFailurePolicy", "successPolicy", "managedBy"];
+        let (job, old_job) = (child(object, "spec.jobTemplate.spec"), child(old, "spec.jobTemplate.spec"));
+        let appears = |field: &&str| child(job, field).is_null() != child(old_job, field).is_null();
+        !same(child(object, "spec"), child(old, "spec")) || POINTERS.iter().any(appears)
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -48,14 +49,41 @@ impl Kind for CronJob {
         job_spec::validate(&job, errors);
         let (selector, manual) = (job.field("selector"), job.field("manualSelector"));
         if selector.present() {
-            selector.invalid(errors, "`selector` will be auto-generated");
+            workload::invalid_selector(&selector, "`selector` will be auto-generated", errors);
         }
         if manual.flag() {
-            errors.not_supported(&manual.path(), manual.value, &["nil", "false"]);
+            errors.not_supported_listed(&manual.path(), manual.value, &["nil", "false"]);
         }
         for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
             spec.field(field).not_negative(errors);
         }
+        let name = root.field("metadata.name");
+        if workload::is_new(object) && name.str().len() > MAX_NAME {
+            name.invalid(errors, &format!("must be no more than {MAX_NAME} characters"));
+        }
+    }
+    fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if object::generation(object) != object::generation(old) {
+            warnings = job_spec::warnings(&At::root(object).field("spec.jobTemplate.spec"));
+        }
+        warnings.extend(self.warnings(object));
+        warnings
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let root = At::root(object);
+        let spec = root.field("spec");
+        if workload::is_new(object) {
+            let mut warnings = workload::name_warnings(object);
+            warnings.extend(job_spec::warnings(&spec.field("jobTemplate.spec")));
+            return warnings;
+        }
+        let zoned = spec.field("schedule").str().contains("TZ").then(|| {
+            "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
+             https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+                .to_owned()
+        });
+        zoned.into_iter().collect()
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let last = object::str_at(object, "status.lastScheduleTime");
@@ -80,15 +108,26 @@ fn validate_schedule(schedule: &At<'_>, errors: &mut ErrorList) {
     if !schedule.need(errors) {
         return;
     }
-    // A zone may stand before the fields, as far as the parser is concerned.
-    let zoned = ["TZ=", "CRON_TZ="].iter().find_map(|prefix| schedule.str().strip_prefix(prefix));
-    let fields = zoned.map_or(schedule.str(), |rest| rest.split_once(' ').map_or("", |(_, fields)| fields.trim()));
-    if let Err(message) = cron::check(fields) {
+    if let Err(message) = check_schedule(schedule.str()) {
         schedule.invalid(errors, &message);
     }
     if schedule.str().contains("TZ") {
         schedule.invalid(errors, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
     }
+}
+
+/// A zone may stand before the fields, as far as the parser is concerned.
+fn check_schedule(schedule: &str) -> Result<(), String> {
+    let Some(zoned) = ["TZ=", "CRON_TZ="].iter().find_map(|prefix| schedule.strip_prefix(prefix)) else {
+        return cron::check(schedule);
+    };
+    let Some((zone, fields)) = zoned.split_once(' ') else {
+        return Err("invalid schedule format: runtime error: slice bounds out of range [:-1]".to_owned());
+    };
+    if !zone.is_empty() && zone != "Local" && !is_zone(zone) {
+        return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
+    }
+    cron::check(fields.trim())
 }
 
 fn validate_zone(zone: &At<'_>, errors: &mut ErrorList) {

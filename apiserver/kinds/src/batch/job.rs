@@ -9,7 +9,7 @@ use crate::list::{
     apps_workload as workload, batch_job_spec as job_spec, batch_job_status as job_status,
     batch_job_update as job_update,
 };
-use crate::{Kind, cells, selectors};
+use crate::{Kind, cells, meta, selectors};
 
 pub(crate) struct Job;
 
@@ -30,31 +30,44 @@ impl Kind for Job {
         if let Some(spec) = object.get_mut("spec") {
             job_spec::default(spec);
         }
-        let labels = child(object, "spec.template.metadata.labels").clone();
-        if is_empty(child(object, "metadata.labels")) && !is_empty(&labels) {
-            object::meta_mut(object).insert("labels".to_owned(), labels);
-        }
+        default_labels(object);
     }
     fn prepare_create(&self, object: &mut Value, _has_status: bool) {
         if let Some(map) = object.as_object_mut() {
             map.remove("status");
         }
         generate_selector(object);
+        // Those that the template has only now.
+        default_labels(object);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let spec = root.field("spec");
-        validate_generated(&root, &spec, errors);
-        validate_spec(&spec, errors);
-        validate_host_names(&root, &spec, errors);
+        if workload::is_new(object) {
+            validate_job(&At::root(object), true, errors);
+        }
     }
-    /// Upstream looks at the spec once more when it compares it.
+    /// Upstream looks at the metadata of a changed one as if it was new, and at the spec once more when it compares it.
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, true, errors);
+        validate_job(&At::root(object), has_prefixed_labels(old), errors);
         validate_spec(&At::root(object).field("spec"), errors);
         job_update::validate(object, old, errors);
     }
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         job_status::validate(object, old, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        if !workload::is_new(object) {
+            return Vec::new();
+        }
+        let mut warnings = workload::name_warnings(object);
+        warnings.extend(job_spec::warnings(&At::root(object).field("spec")));
+        warnings
+    }
+    fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        if object::generation(object) == object::generation(old) {
+            return Vec::new();
+        }
+        job_spec::warnings(&At::root(object).field("spec"))
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         (field == "status.successful").then(|| cells::int(object, "status.succeeded").to_string())
@@ -76,6 +89,20 @@ impl Kind for Job {
 
 fn is_manual(object: &Value) -> bool {
     child(object, "spec.manualSelector") == &Value::Bool(true)
+}
+
+/// A job without labels has those of its pods.
+fn default_labels(object: &mut Value) {
+    let labels = child(object, "spec.template.metadata.labels").clone();
+    if is_empty(child(object, "metadata.labels")) && !is_empty(&labels) {
+        object::meta_mut(object).insert("labels".to_owned(), labels);
+    }
+}
+
+/// Whether pods of a job have the labels that came later.
+fn has_prefixed_labels(job: &Value) -> bool {
+    let labels = child(job, "spec.template.metadata.labels");
+    [UID_LABELS[0], NAME_LABELS[0]].iter().all(|key| labels.get(*key).is_some())
 }
 
 /// Pods of a job are found by its uid. Labels of the job that are the template's get the same additions.
@@ -110,6 +137,14 @@ fn generate_selector(object: &mut Value) {
     add(["spec", "selector", "matchLabels", ""], &UID_LABELS[..1], &uid);
 }
 
+/// `prefixed`: whether the labels that came later must be there.
+fn validate_job(root: &At<'_>, prefixed: bool, errors: &mut ErrorList) {
+    let spec = root.field("spec");
+    validate_generated(root, &spec, prefixed, errors);
+    validate_spec(&spec, errors);
+    validate_host_names(root, &spec, errors);
+}
+
 fn validate_spec(spec: &At<'_>, errors: &mut ErrorList) {
     job_spec::validate(spec, errors);
     let selector = spec.field("selector");
@@ -120,11 +155,11 @@ fn validate_spec(spec: &At<'_>, errors: &mut ErrorList) {
     }
     let labels = spec.field("template.metadata.labels");
     let selected = selector.present() && selectors::takes(selector.value, labels.value);
-    selectors::template_is_selected(&labels, selected, errors);
+    workload::validate_selected(&labels, selected, errors);
 }
 
 /// What the server adds so that a job finds its own pods and no others must be there as it was added.
-fn validate_generated(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
+fn validate_generated(root: &At<'_>, spec: &At<'_>, prefixed: bool, errors: &mut ErrorList) {
     let selector = spec.field("selector");
     if is_manual(root.value) || !selector.present() {
         return;
@@ -134,20 +169,21 @@ fn validate_generated(root: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
     let (metadata, empty) = (template.field("metadata"), Value::Object(Map::new()));
     let labels = metadata.field("labels");
     let shown = if labels.present() { labels.value } else { &empty };
-    let expected = [(UID_LABELS[1], uid), (NAME_LABELS[1], name), (UID_LABELS[0], uid), (NAME_LABELS[0], name)];
+    let all = [(UID_LABELS[1], uid), (NAME_LABELS[1], name), (UID_LABELS[0], uid), (NAME_LABELS[0], name)];
+    let expected = if prefixed { &all[..] } else { &all[..2] };
     for (key, value) in expected {
         let label = labels.key(key);
         let detail = format!("must be '{value}'");
         if !label.present() {
             label.required(errors, &detail);
-        } else if label.str() != value {
+        } else if label.str() != *value {
             errors.invalid(&label.path(), shown, &detail);
         }
     }
     let expected: Map<String, Value> =
-        expected.map(|(key, value)| (key.to_owned(), value.into())).into_iter().collect();
+        expected.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
     if !selectors::takes(selector.value, &Value::Object(expected)) {
-        selector.invalid(errors, "`selector` not auto-generated");
+        workload::invalid_selector(&selector, "`selector` not auto-generated", errors);
     }
 }
 

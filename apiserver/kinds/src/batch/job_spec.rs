@@ -6,7 +6,10 @@ use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, child};
 use crate::cells;
-use crate::list::{batch_indexes as indexes, core_pod_spec as pod_spec};
+use crate::list::{
+    batch_indexes as indexes, core_internal_json as internal, core_pod_spec as pod_spec,
+    core_pod_warnings as pod_warnings,
+};
 
 const MAX_INDEXED_PARALLELISM: i64 = 100_000;
 const MAX_FAILED_INDEXES: i64 = 100_000;
@@ -19,6 +22,7 @@ const MAX_PATTERNS: usize = 20;
 const MAX_MANAGER: usize = 63;
 const MAX_INDEXES: usize = 64 * 1024;
 
+/// Of jobs; the template of a cron job has only [`default_patterns`], as the rest is its jobs' own.
 pub(crate) fn default(spec: &mut Value) {
     if !spec.is_object() {
         return;
@@ -38,8 +42,12 @@ pub(crate) fn default(spec: &mut Value) {
         let failed = !unset(spec, "podFailurePolicy");
         spec["podReplacementPolicy"] = if failed { "Failed" } else { "TerminatingOrFailed" }.into();
     }
-    let conditions = spec.pointer_mut("/podFailurePolicy/rules").and_then(Value::as_array_mut);
-    for rule in conditions.into_iter().flatten() {
+    default_patterns(spec);
+}
+
+pub(crate) fn default_patterns(spec: &mut Value) {
+    let rules = spec.pointer_mut("/podFailurePolicy/rules").and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten() {
         for pattern in rule.get_mut("onPodConditions").and_then(Value::as_array_mut).into_iter().flatten() {
             if object::str_at(pattern, "status").is_empty() {
                 pattern["status"] = "True".into();
@@ -87,14 +95,32 @@ pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
             restart.invalid(errors, detail);
         }
         "OnFailure" => {}
-        _ => restart.unsupported(errors, &["OnFailure", "Never"]),
+        _ => restart.unsupported_listed(errors, &["OnFailure", "Never"]),
     }
+}
+
+/// A job so large that not all of it may be followed, and its pods.
+pub(crate) fn warnings(spec: &At<'_>) -> Vec<String> {
+    let count = |field: &str| spec.field(field).int().unwrap_or(0);
+    let indexed = spec.field("completionMode").str() == "Indexed";
+    let large = indexed && count("completions") > MANY_COMPLETIONS && count("parallelism") > MAX_OF_MANY;
+    let of_size = large.then(|| {
+        format!(
+            "{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
+            spec.path()
+        )
+    });
+    let of_pods = pod_warnings::of_template(&spec.field("template"));
+    of_size.into_iter().chain(of_pods).collect()
 }
 
 /// Answers whether each of the pods has an index.
 fn validate_mode(spec: &At<'_>, errors: &mut ErrorList) -> bool {
     let mode = spec.field("completionMode");
-    mode.one_of_if_present(errors, &["NonIndexed", "Indexed"]);
+    if mode.present() && !["NonIndexed", "Indexed"].contains(&mode.str()) {
+        mode.unsupported_listed(errors, &["NonIndexed", "Indexed"]);
+    }
     if mode.str() == "Indexed" {
         validate_indexed(spec, errors);
         return true;
@@ -236,10 +262,11 @@ fn validate_success_policy(spec: &At<'_>, indexed: bool, errors: &mut ErrorList)
     if !policy.present() {
         return;
     }
-    if !indexed {
-        return policy.invalid(errors, "requires indexed completion mode");
-    }
     let rules = policy.field("rules");
+    if !indexed {
+        let shown = internal::shown("SuccessPolicy", policy.value);
+        return errors.invalid_printed(&policy.path(), &shown, "requires indexed completion mode");
+    }
     if rules.is_empty() {
         rules.required(errors, "at least one rules must be specified when the successPolicy is specified");
     }

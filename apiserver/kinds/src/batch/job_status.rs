@@ -33,6 +33,10 @@ impl Change<'_> {
         let path = format!("status.{field}");
         !same(child(self.object, &path), child(self.old, &path))
     }
+    /// Whether there are failed indexes: to say that there are none is not to say nothing.
+    fn of_failed_indexes(&self) -> bool {
+        child(self.object, "status.failedIndexes") != child(self.old, "status.failedIndexes")
+    }
     fn of_condition(&self, kind: &str) -> bool {
         self.is(kind) != self.was(kind)
     }
@@ -109,7 +113,7 @@ fn validate_ends(status: &At<'_>, change: &Change<'_>, errors: &mut ErrorList) {
     {
         end.invalid(errors, "must be equal to or after `startTime`");
     }
-    let failed = change.of_condition("Failed") || change.of("failedIndexes");
+    let failed = change.of_condition("Failed") || change.of_failed_indexes();
     if failed && change.is("Failed") && !change.is("FailureTarget") {
         wrong_conditions(status, errors, "cannot set Failed=True condition without the FailureTarget=true condition");
     }
@@ -135,13 +139,16 @@ fn validate_finished(status: &At<'_>, change: &Change<'_>, errors: &mut ErrorLis
     let uncounted = status.field("uncountedTerminatedPods");
     let some = ["failed", "succeeded"].iter().any(|list| !uncounted.field(list).is_empty());
     if (change.of_end() || change.of("uncountedTerminatedPods")) && some {
-        uncounted.invalid(errors, "must be empty for finished job");
+        // As upstream shows it, whose own fields have other names.
+        let (succeeded, failed) = (uncounted.field("succeeded"), uncounted.field("failed"));
+        let shown = format!(r#"{{"Succeeded":{},"Failed":{}}}"#, succeeded.value, failed.value);
+        errors.invalid_omitted(&uncounted.path(), &format!("{shown}: must be empty for finished job"));
     }
 }
 
 fn validate_indexes(status: &At<'_>, change: &Change<'_>, errors: &mut ErrorList) {
     let (done, failed) = (status.field("completedIndexes"), status.field("failedIndexes"));
-    let (done_changed, failed_changed) = (change.of("completedIndexes"), change.of("failedIndexes"));
+    let (done_changed, failed_changed) = (change.of("completedIndexes"), change.of_failed_indexes());
     let per_index = !child(change.object, "spec.backoffLimitPerIndex").is_null();
     for (at, name, asked) in
         [(&done, "completedIndexes", done_changed), (&failed, "failedIndexes", failed_changed && per_index)]
@@ -172,8 +179,9 @@ fn validate_pods(status: &At<'_>, change: &Change<'_>, errors: &mut ErrorList) {
     if (change.of_end() || change.of("terminating")) && change.is_finished() && change.count("terminating") > 0 {
         status.field("terminating").invalid(errors, "terminating>0 is invalid for finished job");
     }
-    if (change.of("ready") || change.of("active")) && change.count("ready") > change.count("active") {
-        status.field("ready").invalid(errors, "cannot set more ready pods than active");
+    let (ready, changed) = (status.field("ready"), change.of("ready") || change.of("active"));
+    if changed && ready.present() && change.count("ready") > change.count("active") {
+        ready.invalid(errors, "cannot set more ready pods than active");
     }
 }
 

@@ -3,19 +3,39 @@
 use api_machinery::{ErrorList, Value, object};
 use serde_json::Map;
 
-use crate::at::{At, child, is_empty, same};
+use crate::at::{At, IMMUTABLE, child, is_empty, same};
 use crate::cells;
+use crate::list::{apps_workload as workload, core_internal_json as internal};
 
-const FIXED: [&str; 5] = ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
+/// Fields that never change, and the internal types of those that have one.
+const FIXED: [(&str, &str); 5] = [
+    ("completionMode", ""),
+    ("podFailurePolicy", "PodFailurePolicy"),
+    ("backoffLimitPerIndex", ""),
+    ("managedBy", ""),
+    ("successPolicy", "SuccessPolicy"),
+];
 
 pub(crate) fn validate(object: &Value, old: &Value, errors: &mut ErrorList) {
     let root = At::root(object);
     let (spec, old_spec) = (root.field("spec"), child(old, "spec"));
     validate_completions(&spec, old_spec, errors);
-    spec.field("selector").unchanged(errors, child(old_spec, "selector"));
+    workload::validate_selector_unchanged(object, old, errors);
     validate_template(&spec, old, errors);
-    for field in FIXED {
-        spec.field(field).unchanged(errors, child(old_spec, field));
+    for (field, of) in FIXED {
+        validate_fixed(&spec.field(field), child(old_spec, field), of, errors);
+    }
+}
+
+/// What is empty is not what is unset.
+fn validate_fixed(at: &At<'_>, old: &Value, of: &str, errors: &mut ErrorList) {
+    if at.value == old {
+        return;
+    }
+    if of.is_empty() || !at.present() {
+        at.invalid(errors, IMMUTABLE);
+    } else if old.is_null() || !internal::same(of, at.value, old) {
+        errors.invalid_printed(&at.path(), &internal::shown(of, at.value), IMMUTABLE);
     }
 }
 
@@ -36,12 +56,28 @@ fn validate_template(spec: &At<'_>, old: &Value, errors: &mut ErrorList) {
     let template = spec.field("template");
     let before = child(old, "spec.template");
     if !is_open(old) {
-        return template.unchanged(errors, before);
+        let (new, old) = (internal_template(template.value), internal_template(before));
+        return validate_unchanged(&template, "PodTemplateSpec", [&new, &old], errors);
     }
     let pods = template.field("spec");
     let expected = with_changed_directives(child(before, "spec"), pods.value);
+    let (new, old) = (internal::pod_spec(pods.value), internal::pod_spec(&expected));
     // The two steps of the path are one name to upstream, which shows no other.
-    spec.field("template.spec").unchanged(errors, &expected);
+    validate_unchanged(&spec.field("template.spec"), "PodSpec", [&new, &old], errors);
+}
+
+/// The same for what upstream has in a form of its own: the new and the old.
+fn validate_unchanged(at: &At<'_>, of: &str, [new, old]: [&Value; 2], errors: &mut ErrorList) {
+    if new != old && !internal::same(of, new, old) {
+        errors.invalid_printed(&at.path(), &internal::shown(of, new), IMMUTABLE);
+    }
+}
+
+/// A template as upstream has it: metadata beside the spec.
+fn internal_template(template: &Value) -> Value {
+    let mut fields = child(template, "metadata").as_object().cloned().unwrap_or_default();
+    fields.insert("spec".to_owned(), internal::pod_spec(child(template, "spec")));
+    Value::Object(fields)
 }
 
 /// Whether the old job is suspended, and has no pods and never had or is known to have none.

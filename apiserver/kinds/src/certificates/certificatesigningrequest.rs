@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::{Map, json};
 
 use crate::at::{At, child};
-use crate::{Kind, cells, formats};
+use crate::{Kind, cells, formats, meta};
 
 pub(crate) struct CertificateSigningRequest;
 
 const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
 /// Signers have a domain of at most so many bytes, and a path after it.
+const MAX_SIGNER_DOMAIN: usize = 253;
 const MAX_SIGNER: usize = 571;
 const MIN_SECONDS: i64 = 600;
 const USAGES: [&str; 23] = [
@@ -94,12 +95,12 @@ impl Kind for CertificateSigningRequest {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        validate_usages(&spec.field("usages"), errors);
         let request = spec.field("request");
         let pem = formats::base64(request.str()).unwrap_or_default();
         if let Err(message) = certificates::Asked::read(&pem) {
-            errors.invalid(&request.path(), &Value::from(request.str()), &message);
+            request.invalid(errors, &message);
         }
+        validate_usages(&spec.field("usages"), errors);
         let signer = spec.field("signerName");
         if signer.str() == LEGACY_SIGNER {
             signer.invalid(errors, "the legacy signerName is not allowed via this API version");
@@ -109,10 +110,15 @@ impl Kind for CertificateSigningRequest {
         let seconds = spec.field("expirationSeconds");
         seconds.at_least(errors, MIN_SECONDS, "may not specify a duration less than 600 seconds (10 minutes)");
     }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, false, errors);
+    }
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, false, errors);
         let root = At::root(object);
+        let certificate = root.field("status.certificate");
         validate_conditions(&root.field("status.conditions"), errors);
-        validate_certificate(&root.field("status.certificate"), old, errors);
+        validate_certificate(&certificate, old, errors);
         forbid_removal(object, old, errors);
         let path = root.field("status.conditions");
         for decision in DECISIONS {
@@ -120,8 +126,13 @@ impl Kind for CertificateSigningRequest {
                 path.forbidden(errors, &format!("updates may not add a condition of type {decision:?}"));
             }
         }
+        let before = object::str_at(old, "status.certificate");
+        if !before.is_empty() && certificate.str() != before {
+            certificate.forbidden(errors, "updates may not modify existing certificate content");
+        }
     }
     fn validate_approval(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, false, errors);
         validate_conditions(&At::root(object).field("status.conditions"), errors);
         forbid_removal(object, old, errors);
     }
@@ -195,19 +206,20 @@ fn set_if_unset(condition: &mut Map<String, Value>, field: &str, value: Value) {
 }
 
 fn validate_conditions(all: &At<'_>, errors: &mut ErrorList) {
-    let (mut seen, mut decisions) = (HashSet::new(), HashSet::new());
+    let mut seen = HashSet::new();
     for condition in all.items() {
         let (kind, status) = (condition.field("type"), condition.field("status"));
-        if kind.is_empty() {
+        let name = object::str_at(condition.value, "type");
+        if name.is_empty() {
             kind.required(errors, "");
         }
         if status.is_empty() {
             status.required(errors, "");
         } else {
-            status.one_of(errors, if SETTLED.contains(&kind.str()) { &["True"][..] } else { &STATUSES });
+            status.one_of(errors, if SETTLED.contains(&name) { &["True"][..] } else { &STATUSES });
         }
-        let name = kind.str().to_owned();
-        if DECISIONS.contains(&kind.str()) && decisions.insert(name.clone()) && decisions.len() > 1 {
+        let is_decision = DECISIONS.contains(&name);
+        if is_decision && DECISIONS.iter().any(|other| *other != name && seen.contains(other)) {
             errors.invalid(&all.path(), kind.value, "Approved and Denied conditions are mutually exclusive");
         }
         if !seen.insert(name) {
@@ -216,18 +228,15 @@ fn validate_conditions(all: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// A certificate is set once.
+/// What was said before may be said again, and what was no certificate before need not be one now.
 fn validate_certificate(certificate: &At<'_>, old: &Value, errors: &mut ErrorList) {
     let before = object::str_at(old, "status.certificate");
-    if certificate.str() == before {
+    let check = |text: &str| certificates::check_certificates(&formats::base64(text).unwrap_or_default());
+    if certificate.str() == before || check(before).is_err() {
         return;
     }
-    let pem = formats::base64(certificate.str()).unwrap_or_default();
-    if let Err(message) = certificates::check_certificates(&pem) {
+    if let Err(message) = check(certificate.str()) {
         errors.invalid(&certificate.path(), &Value::from("<certificate data>"), &message);
-    }
-    if !before.is_empty() {
-        certificate.forbidden(errors, "updates may not modify existing certificate content");
     }
 }
 
@@ -242,17 +251,15 @@ fn forbid_removal(object: &Value, old: &Value, errors: &mut ErrorList) {
 }
 
 fn validate_usages(usages: &At<'_>, errors: &mut ErrorList) {
-    if usages.is_empty() {
-        return usages.required(errors, "");
+    usages.need(errors);
+    for usage in usages.items() {
+        usage.exactly_one_of(errors, &USAGES);
     }
     let mut seen = HashSet::new();
     for usage in usages.items() {
-        let text = usage.value.as_str().unwrap_or("").to_owned();
-        usage.one_of(errors, &USAGES);
-        if seen.contains(&text) {
+        if !seen.insert(usage.value.as_str()) {
             usage.duplicate(errors);
         }
-        seen.insert(text);
     }
 }
 
@@ -266,17 +273,27 @@ fn validate_signer(signer: &At<'_>, errors: &mut ErrorList) {
         return signer
             .invalid(errors, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
     };
-    for message in names::dns1123_subdomain(domain) {
-        signer.invalid(errors, &format!("validating label {domain:?}: {message}"));
+    if domain.len() > MAX_SIGNER_DOMAIN {
+        signer.too_long(errors, MAX_SIGNER_DOMAIN);
     }
+    validate_signer_part(signer, domain, names::dns1123_label, errors);
     if !domain.contains('.') {
-        signer.invalid(errors, "should be a domain with at least two segments separated by dots");
+        let detail = "should be a domain with at least two segments separated by dots";
+        errors.invalid(&signer.path(), &Value::from(domain), detail);
     }
-    for message in names::dns1123_subdomain(path) {
-        signer.invalid(errors, &format!("validating label {path:?}: {message}"));
-    }
+    validate_signer_part(signer, path, names::dns1123_subdomain, errors);
     if text.len() > MAX_SIGNER {
         signer.too_long(errors, MAX_SIGNER);
+    }
+}
+
+/// Of the labels between the dots, only the first that is wrong is told of.
+fn validate_signer_part(signer: &At<'_>, part: &str, check: fn(&str) -> Vec<String>, errors: &mut ErrorList) {
+    let mut checked = part.split('.').map(|label| (label, check(label)));
+    let Some((label, messages)) = checked.find(|(_, messages)| !messages.is_empty()) else { return };
+    for message in messages {
+        let detail = format!("validating label {label:?}: {message}");
+        errors.invalid(&signer.path(), &Value::from(part), &detail);
     }
 }
 
@@ -361,6 +378,22 @@ mod tests {
             let object = with(json!({"conditions": list}));
             let found = refusals(|errors| KIND.validate_approval(&object, &with(json!({})), errors));
             assert!(found.len() == 1 && found[0].starts_with(said), "{said}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn signers_are_a_domain_and_a_path() {
+        for (signer, said) in [
+            ("example.com", "\"example.com\": must be a fully qualified domain and path"),
+            ("example/x", "\"example\": should be a domain with at least two segments"),
+            ("a.-b/x", "\"a.-b\": validating label \"-b\": a lowercase RFC 1123 label"),
+            ("a.b/x.Y", "\"x.Y\": validating label \"Y\": a lowercase RFC 1123 subdomain"),
+        ] {
+            let mut object = KIND.sample();
+            object["spec"]["signerName"] = signer.into();
+            let found = refusals(|errors| KIND.validate(&object, errors));
+            let said = format!("spec.signerName: Invalid value: {said}");
+            assert!(found.len() == 1 && found[0].starts_with(&said), "{said}: {found:?}");
         }
     }
 

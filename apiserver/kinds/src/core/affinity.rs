@@ -180,10 +180,13 @@ fn validate_toleration(toleration: &At<'_>, errors: &mut ErrorList) {
         }
         "Exists" => {}
         // TaintTolerationComparisonOperators is off.
-        "Lt" | "Gt" => operator.unsupported(errors, &["Equal", "Exists", "Lt", "Gt"]),
+        "Lt" | "Gt" => operator.unsupported_listed(errors, &["Equal", "Exists", "Lt", "Gt"]),
         _ => operator.unsupported(errors, &["Equal", "Exists"]),
     }
-    effect.one_of(errors, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+    let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+    if !effect.is_empty() && !effects.contains(&effect.str()) {
+        effect.unsupported_listed(errors, &effects);
+    }
 }
 
 pub(crate) fn validate_spread(constraints: &At<'_>, errors: &mut ErrorList) {

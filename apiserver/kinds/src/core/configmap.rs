@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::Kind;
 use crate::at::{At, child, same};
+use crate::list::core_updates;
 use crate::{cells, formats};
 
 /// `data` and `binaryData` together hold so many bytes.
@@ -25,31 +26,39 @@ impl Kind for ConfigMap {
         false
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let (data, binary) = (root.field("data"), root.field("binaryData"));
-        let mut bytes = 0;
-        for (key, value) in data.entries() {
-            validate_key(&data, key, errors);
-            if binary.value.get(key).is_some() {
-                let detail = "duplicate of key present in binaryData";
-                errors.invalid(&data.key(key).path(), &Value::from(key), detail);
-            }
-            bytes += value.str().len();
-        }
-        for (key, value) in binary.entries() {
-            validate_key(&binary, key, errors);
-            bytes += formats::base64_len(value.str());
-        }
-        if bytes > MAX_BYTES {
-            errors.too_long(&api_machinery::Path::new("[]"), MAX_BYTES);
+        if core_updates::is_new(object) {
+            validate_data(object, errors);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         forbid_changes_when_immutable(object, old, &["data", "binaryData"], errors);
+        core_updates::validate_metadata(self, object, true, errors);
+        validate_data(object, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let count = cells::len(object, "data") + cells::len(object, "binaryData");
         Some(vec![cells::name(object), count.into(), cells::age(object, now)])
+    }
+}
+
+fn validate_data(object: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let (data, binary) = (root.field("data"), root.field("binaryData"));
+    let mut bytes = 0;
+    for (key, value) in data.entries() {
+        validate_key(&data, key, errors);
+        if binary.value.get(key).is_some() {
+            let detail = "duplicate of key present in binaryData";
+            errors.invalid(&data.key(key).path(), &Value::from(key), detail);
+        }
+        bytes += value.str().len();
+    }
+    for (key, value) in binary.entries() {
+        validate_key(&binary, key, errors);
+        bytes += formats::base64_len(value.str());
+    }
+    if bytes > MAX_BYTES {
+        errors.too_long(&api_machinery::Path::new("[]"), MAX_BYTES);
     }
 }
 

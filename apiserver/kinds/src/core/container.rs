@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use api_machinery::{ErrorList, Value, names, object};
 
-use crate::at::{At, child, same};
-use crate::list::core_pod_spec::Context;
+use crate::at::{At, child};
+use crate::list::core_pod_spec::{Context, need_one_listed};
 use crate::list::{
     core_container_ports as ports, core_env as env, core_mount as mount, core_probe as probe,
     core_resource_name as resource_name, core_security as security,
@@ -33,7 +33,10 @@ pub(crate) fn validate_all(spec: &At<'_>, context: &Context<'_>, errors: &mut Er
     for container in init.items() {
         validate_common(&container, context, errors);
         validate_init_restart(&container, errors);
-        validate_unique(&container, &mut seen, errors);
+        // A second one without a name is not said to be one too many.
+        if !container.field("name").is_empty() || seen.contains("") {
+            validate_unique(&container, &mut seen, errors);
+        }
         // Upstream gives each the first one's index.
         ports::validate_conflicts(&init, std::slice::from_ref(container.value), errors);
         validate_init(&container, context, errors);
@@ -53,7 +56,7 @@ fn validate_common(container: &At<'_>, context: &Context<'_>, errors: &mut Error
         name.format(errors, names::dns1123_label);
     }
     container.field("image").need(errors);
-    container.field("terminationMessagePolicy").need_one_of(errors, &TERMINATION_POLICIES);
+    need_one_listed(&container.field("terminationMessagePolicy"), &TERMINATION_POLICIES, errors);
     ports::validate(&container.field("ports"), errors);
     env::validate(&container.field("env"), errors);
     env::validate_from(&container.field("envFrom"), errors);
@@ -187,7 +190,8 @@ fn validate_ephemeral(container: &At<'_>, containers: &At<'_>, init: &At<'_>, er
     }
     for field in FORBIDDEN {
         let at = container.field(field);
-        if at.present() && !same(at.value, &Value::Null) {
+        let may_be_empty = !matches!(field, "ports" | "resources" | "resizePolicy" | "restartPolicyRules");
+        if at.present() && (may_be_empty || !at.is_empty()) {
             at.forbidden(errors, DETAIL);
         }
     }

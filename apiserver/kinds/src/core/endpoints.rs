@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::At;
+use crate::list::{core_address_warnings as address_warnings, core_internal_json as internal, core_updates};
 use crate::{Kind, cells, formats};
 
 /// So many are shown in a cell.
@@ -27,13 +28,50 @@ impl Kind for Endpoints {
         true
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        for subset in root.field("subsets").items() {
-            validate_subset(&subset, errors);
+        core_updates::validate_metadata(self, object, true, errors);
+        if core_updates::is_new(object) {
+            validate_subsets(object, errors);
         }
+    }
+    /// What does not change may stay, whatever the rules were when it was written.
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        if !same_items("subsets", "EndpointSubset", object, old) {
+            validate_subsets(object, errors);
+        }
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings(object)
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![cells::name(object), endpoints(object).into(), cells::age(object, now)])
+    }
+}
+
+/// Whether two objects have the same in a list, as upstream sees items of that type: an empty name is not none.
+pub(crate) fn same_items(list: &str, of: &str, object: &Value, old: &Value) -> bool {
+    let (now, before) = (cells::list(object, list), cells::list(old, list));
+    now.len() == before.len() && now.iter().zip(before).all(|(now, before)| internal::same(of, now, before))
+}
+
+/// Of addresses, unless the controller made them, which writes them as they should be.
+fn warnings(object: &Value) -> Vec<String> {
+    if object::label(object, "endpoints.kubernetes.io/managed-by") == Some("endpoint-controller") {
+        return Vec::new();
+    }
+    let root = At::root(object);
+    let mut warnings = Vec::new();
+    for subset in root.field("subsets").items() {
+        for list in ["addresses", "notReadyAddresses"].map(|list| subset.field(list)) {
+            warnings.extend(list.items().filter_map(|address| address_warnings::of_ip(&address.field("ip"))));
+        }
+    }
+    warnings
+}
+
+fn validate_subsets(object: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    for subset in root.field("subsets").items() {
+        validate_subset(&subset, errors);
     }
 }
 

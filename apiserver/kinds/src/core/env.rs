@@ -120,6 +120,7 @@ pub(crate) fn validate_field_ref(reference: &At<'_>, allowed: &[&str], errors: &
     match (subscript(path.str()), path.str()) {
         // The old name of a node.
         (None, "spec.host") if allowed.contains(&"spec.nodeName") => {}
+        (None, "spec.host") => errors.not_supported(&path.path(), &Value::from("spec.nodeName"), allowed),
         (None, text) if !ENV_FIELDS.contains(&text) && !KNOWN_FIELDS.contains(&text) => {
             path.invalid(errors, &format!("error converting fieldPath: field label not supported: {text}"));
         }
@@ -196,6 +197,11 @@ fn validate_divisor(resource: &str, divisor: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
+/// Upstream takes the names of sources as if something followed them, so that they may end with a dash.
+fn name_or_prefix(text: &str) -> Vec<String> {
+    names::dns1123_subdomain(&names::mask_trailing_dash(text))
+}
+
 /// The errors on what source it is name the list, not the item, as upstream's.
 pub(crate) fn validate_from(sources: &At<'_>, errors: &mut ErrorList) {
     for source in sources.items() {
@@ -204,7 +210,7 @@ pub(crate) fn validate_from(sources: &At<'_>, errors: &mut ErrorList) {
         for name in of {
             let reference = source.field(name);
             if reference.present() && reference.field("name").need(errors) {
-                reference.field("name").format(errors, names::dns1123_subdomain);
+                reference.field("name").format(errors, name_or_prefix);
             }
         }
         match of.iter().filter(|name| source.field(name).present()).count() {

@@ -24,6 +24,10 @@ impl Kind for Event {
     fn allows_create_on_update(&self) -> bool {
         true
     }
+    /// Events of this group may be called anything that a path can hold.
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         validate_old_way(object, "reportingComponent", errors);
     }

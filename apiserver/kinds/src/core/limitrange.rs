@@ -6,7 +6,7 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use serde_json::{Map, json};
 
 use crate::at::{At, child};
-use crate::list::core_resource_name as resource_name;
+use crate::list::{core_resource_name as resource_name, core_updates};
 use crate::{Kind, formats};
 
 pub(crate) struct LimitRange;
@@ -37,7 +37,15 @@ impl Kind for LimitRange {
             fill(limit, "defaultRequest", "min");
         }
     }
+    /// One without a name is called as its uid.
+    fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        let uid = object::uid(object).to_owned();
+        if object::name(object).is_empty() && !uid.is_empty() {
+            object::meta_mut(object).insert("name".to_owned(), uid.into());
+        }
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        core_updates::validate_metadata(self, object, true, errors);
         let root = At::root(object);
         let mut seen = HashSet::new();
         for limit in root.field("spec.limits").items() {
@@ -69,26 +77,14 @@ fn fill(limit: &mut Value, field: &str, from: &str) {
 }
 
 fn validate_limit(limit: &At<'_>, kind: &str, errors: &mut ErrorList) {
-    const FIELDS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
-    let of_pods = matches!(kind, "Pod" | "Container");
-    let is_default = |field: &str| matches!(field, "default" | "defaultRequest");
-    for field in FIELDS.into_iter().filter(|field| kind != "Pod" || !is_default(field)) {
-        for (name, amount) in limit.field(field).entries() {
-            if of_pods {
-                resource_name::validate_for_container(&amount, name, errors);
-            } else {
-                resource_name::validate(&amount, name, errors);
-            }
-        }
+    let of_pod = kind == "Pod";
+    validate_names(limit, kind, &["max", "min"], errors);
+    let defaults = ["default", "defaultRequest"];
+    if !of_pod {
+        validate_names(limit, kind, &defaults, errors);
     }
-    let lists = FIELDS.iter().filter(|field| kind != "Pod" || !is_default(field));
-    let lists = lists.filter_map(|field| child(limit.value, field).as_object());
-    let names: BTreeSet<&str> = lists.flat_map(|list| list.keys().map(String::as_str)).collect();
-    for field in ["default", "defaultRequest"].iter().filter(|_| kind == "Pod") {
-        let at = limit.field(field);
-        if !at.is_empty() {
-            at.forbidden(errors, "may not be specified when `type` is 'Pod'");
-        }
+    for at in defaults.map(|field| limit.field(field)).iter().filter(|at| of_pod && !at.is_empty()) {
+        at.forbidden(errors, "may not be specified when `type` is 'Pod'");
     }
     if kind == "PersistentVolumeClaim" {
         let set = |field: &str| !child(child(limit.value, field), "storage").is_null();
@@ -98,10 +94,28 @@ fn validate_limit(limit: &At<'_>, kind: &str, errors: &mut ErrorList) {
                 .required(errors, "either minimum or maximum storage value is required, but neither was provided");
         }
     }
+    validate_names(limit, kind, &["maxLimitRequestRatio"], errors);
+    let lists = ["max", "min", "maxLimitRequestRatio"].into_iter().chain(defaults.into_iter().filter(|_| !of_pod));
+    let lists = lists.filter_map(|field| child(limit.value, field).as_object());
+    let names: BTreeSet<&str> = lists.flat_map(|list| list.keys().map(String::as_str)).collect();
     for name in names {
-        validate_order(limit, name, errors);
+        validate_order(limit, name, of_pod, errors);
         validate_ratio(limit, name, errors);
-        validate_fixed(limit, name, errors);
+        if !of_pod {
+            validate_fixed(limit, name, errors);
+        }
+    }
+}
+
+fn validate_names(limit: &At<'_>, kind: &str, fields: &[&str], errors: &mut ErrorList) {
+    for list in fields.iter().map(|field| limit.field(field)) {
+        for (name, amount) in list.entries() {
+            if matches!(kind, "Pod" | "Container") {
+                resource_name::validate_for_container(&amount, name, errors);
+            } else {
+                resource_name::validate(&amount, name, errors);
+            }
+        }
     }
 }
 
@@ -119,7 +133,7 @@ fn validate_type(kind: &At<'_>, errors: &mut ErrorList) {
 fn validate_fixed(limit: &At<'_>, name: &str, errors: &mut ErrorList) {
     let requests = limit.field("defaultRequest");
     let request = requests.key(name);
-    let default = formats::quantity(&At::root(child(child(limit.value, "default"), name)));
+    let default = formats::quantity(&limit.field("default").key(name));
     if let (false, Some(default), Some(asked)) =
         (resource_name::is_overcommittable(name), default, formats::quantity(&request))
         && default.nano != asked.nano
@@ -129,29 +143,32 @@ fn validate_fixed(limit: &At<'_>, name: &str, errors: &mut ErrorList) {
     }
 }
 
-/// `min <= defaultRequest <= default <= max`
-fn validate_order(limit: &At<'_>, name: &str, errors: &mut ErrorList) {
-    let of = |field: &str| formats::quantity(&At::root(child(child(limit.value, field), name)));
-    let (min, max, default, request) = (of("min"), of("max"), of("default"), of("defaultRequest"));
-    let mut check = |field: &str, low: Option<_>, high: Option<_>, words: &str| {
-        let (Some(low), Some(high)): (
-            Option<api_machinery::quantity::Quantity>,
-            Option<api_machinery::quantity::Quantity>,
-        ) = (low, high) else {
-            return;
-        };
-        if low.nano > high.nano {
-            let at = limit.field(field);
-            let at = at.key(name);
-            errors.invalid(&at.path(), at.value, &format!("{} is greater than {} {words}", low, high));
+/// `min <= defaultRequest <= default <= max`; defaults of pods are forbidden, and looked at no further.
+fn validate_order(limit: &At<'_>, name: &str, of_pod: bool, errors: &mut ErrorList) {
+    /// The field the error is at, the one it shows, and the two that are compared.
+    const PAIRS: [(&str, &str, &str, &str); 6] = [
+        ("min", "min", "min", "max"),
+        ("defaultRequest", "defaultRequest", "min", "defaultRequest"),
+        ("defaultRequest", "defaultRequest", "defaultRequest", "max"),
+        ("defaultRequest", "defaultRequest", "defaultRequest", "default"),
+        ("default", "min", "min", "default"),
+        ("default", "max", "default", "max"),
+    ];
+    let of = |field: &str| formats::quantity(&limit.field(field).key(name));
+    for (place, shown, low, high) in PAIRS.iter().filter(|(place, ..)| !of_pod || *place == "min") {
+        let (Some(less), Some(more)) = (of(low), of(high)) else { continue };
+        if less.nano > more.nano {
+            let at = limit.field(place);
+            let called = match (*low, *high) {
+                (_, "defaultRequest") => "default request",
+                ("defaultRequest", "default") => "default limit",
+                (_, high) => high,
+            };
+            let low = if *low == "defaultRequest" { "default request" } else { *low };
+            let detail = format!("{low} value {less} is greater than {called} value {more}");
+            errors.invalid(&at.key(name).path(), limit.field(shown).key(name).value, &detail);
         }
-    };
-    check("min", min, max, "max value");
-    check("defaultRequest", min, request, "default request value");
-    check("defaultRequest", request, max, "max value");
-    check("defaultRequest", request, default, "default limit value");
-    check("default", min, default, "default value");
-    check("default", default, max, "max value");
+    }
 }
 
 fn validate_ratio(limit: &At<'_>, name: &str, errors: &mut ErrorList) {
@@ -161,7 +178,7 @@ fn validate_ratio(limit: &At<'_>, name: &str, errors: &mut ErrorList) {
     if ratio.nano < 1_000_000_000 {
         at.invalid(errors, &format!("ratio {ratio} is less than 1"));
     }
-    let of = |field: &str| formats::quantity(&At::root(child(child(limit.value, field), name)));
+    let of = |field: &str| formats::quantity(&limit.field(field).key(name));
     let (Some(min), Some(max)) = (of("min"), of("max")) else { return };
     let most = max.nano as f64 / min.nano as f64;
     if ratio.nano as f64 / 1e9 > most {

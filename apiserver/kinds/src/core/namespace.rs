@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::Kind;
 use crate::at::At;
 use crate::cells;
+use crate::list::core_updates;
 
 pub(crate) struct Namespace;
 
@@ -61,18 +62,20 @@ impl Kind for Namespace {
         crate::keep_field(object, old, "spec");
         crate::keep_field(object, old, "status");
     }
+    /// What finalizers a namespace has changes through `/finalize` only, whose errors name the item.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let finalizers = root.field("spec.finalizers");
         for finalizer in finalizers.items() {
-            let place = finalizers.with(finalizer.value);
-            for message in names::qualified_name(finalizer.str()) {
-                place.invalid(errors, &message);
-            }
-            if !crate::meta::finalizer_is_known(finalizer.str()) {
+            let place = if core_updates::is_new(object) { finalizers.with(finalizer.value) } else { finalizer };
+            place.format(errors, names::qualified_name);
+            if !crate::meta::finalizer_is_known(place.str()) {
                 place.invalid(errors, "name is neither a standard finalizer name nor is it fully qualified");
             }
         }
+    }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        core_updates::validate_metadata(self, object, false, errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);

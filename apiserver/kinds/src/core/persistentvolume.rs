@@ -1,13 +1,16 @@
 //! PersistentVolume.
 
-use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use api_machinery::{ErrorList, GroupResource, Path, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{ABOVE_ZERO, At, child, is_empty, same};
+use crate::at::{ABOVE_ZERO, At, child};
 use crate::list::core_persistentvolumeclaim::validate_access_modes;
 use crate::list::core_volume::ONE_ONLY;
-use crate::list::{core_affinity as node_selector, core_volume_source as volume};
+use crate::list::{
+    core_affinity as node_selector, core_persistentvolume_update as update, core_persistentvolume_warnings as warnings,
+    core_updates, core_volume_source as volume,
+};
 use crate::{Kind, cells, formats};
 
 /// In the order upstream looks at them, with the name the error of one too many gives it. A flex volume is taken
@@ -50,31 +53,28 @@ impl Kind for PersistentVolume {
     fn has_generation(&self) -> bool {
         false
     }
+    /// A volume is pending since it was made.
     fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        let since = object::str_at(object, "metadata.creationTimestamp").to_owned();
         object["status"] = json!({"phase": "Pending"});
+        if !since.is_empty() {
+            object["status"]["lastPhaseTransitionTime"] = since.into();
+        }
+    }
+    fn stamp(&self, object: &mut Value, old: &Value, now: Timestamp) {
+        update::stamp(object, old, now);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        validate_spec(&root.field("spec"), object::name(object), errors);
+        validate_whole(self, object, errors);
+        validate_mount_options(object, errors);
     }
+    /// Upstream looks at all of it twice.
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let (spec, old_spec) = (root.field("spec"), child(old, "spec"));
-        if SOURCES.iter().any(|(source, _)| !same_source(source, spec.value, old_spec)) {
-            let place = spec.field("persistentvolumesource");
-            place.forbidden(errors, "spec.persistentvolumesource is immutable after creation");
-        }
-        let mode = At::named(child(spec.value, "volumeMode"), "volumeMode");
-        mode.unchanged(errors, child(old_spec, "volumeMode"));
-        let old_affinity = child(old_spec, "nodeAffinity");
-        let affinity = At::named(child(spec.value, "nodeAffinity"), "nodeAffinity");
-        if !is_empty(old_affinity) && !same(&with_stable_labels(affinity.value, old_affinity), old_affinity) {
-            affinity.invalid(errors, "field is immutable, except for updating from beta label to GA");
-        }
-        let class = spec.field("volumeAttributesClassName");
-        if !class.present() && !child(old_spec, "volumeAttributesClassName").is_null() {
-            class.forbidden(errors, "update from non-nil value to nil is forbidden");
-        }
+        validate_whole(self, object, errors);
+        update::validate(object, old, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings::of(object)
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let claim = child(object, "spec.claimRef");
@@ -98,6 +98,37 @@ impl Kind for PersistentVolume {
     }
 }
 
+fn validate_whole(kind: &dyn Kind, object: &Value, errors: &mut ErrorList) {
+    core_updates::validate_metadata(kind, object, false, errors);
+    let root = At::root(object);
+    validate_spec(&root.field("spec"), object::name(object), errors);
+}
+
+/// Mount options of old are an annotation, of sources that are mounted with some.
+fn validate_mount_options(object: &Value, errors: &mut ErrorList) {
+    const ANNOTATION: &str = "volume.beta.kubernetes.io/mount-options";
+    const SOURCES: [&str; 13] = [
+        "gcePersistentDisk",
+        "awsElasticBlockStore",
+        "glusterfs",
+        "nfs",
+        "rbd",
+        "quobyte",
+        "iscsi",
+        "cinder",
+        "cephfs",
+        "azureFile",
+        "vsphereVolume",
+        "azureDisk",
+        "photonPersistentDisk",
+    ];
+    let spec = child(object, "spec");
+    if object::annotation(object, ANNOTATION).is_some() && SOURCES.iter().all(|source| child(spec, source).is_null()) {
+        let path = Path::new("metadata").child("annotations").child(ANNOTATION);
+        errors.forbidden(&path, "may not specify mount options for this volume type");
+    }
+}
+
 /// `Terminating` while it waits for its finalizers. Of volumes and claims.
 pub(crate) fn phase(object: &Value) -> Value {
     match object::deletion_timestamp(object) {
@@ -114,44 +145,6 @@ pub(crate) fn class(object: &Value) -> Value {
     }
 }
 
-/// A driver may be told the secret for growing later.
-fn same_source(source: &str, new: &Value, old: &Value) -> bool {
-    let (new, old) = (child(new, source), child(old, source));
-    let mut masked = new.clone();
-    if source == "csi" && old.is_object() && child(old, "controllerExpandSecretRef").is_null() {
-        crate::keep_field(&mut masked, old, "controllerExpandSecretRef");
-    }
-    same(&masked, old)
-}
-
-/// Labels by which nodes were told apart before they had their names of today.
-const BETA_LABELS: [(&str, &str); 5] = [
-    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
-    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
-    ("beta.kubernetes.io/os", "kubernetes.io/os"),
-    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
-    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
-];
-
-/// The new affinity with the old names of labels, where it only has their names of today instead.
-fn with_stable_labels(new: &Value, old: &Value) -> Value {
-    match (new, old) {
-        (Value::Object(new), Value::Object(old)) => {
-            let field = |(name, value): (&String, &Value)| {
-                let before = old.get(name).unwrap_or(&Value::Null);
-                let renamed =
-                    name == "key" && BETA_LABELS.iter().any(|(beta, stable)| before == beta && value == stable);
-                (name.clone(), if renamed { before.clone() } else { with_stable_labels(value, before) })
-            };
-            new.iter().map(field).collect()
-        }
-        (Value::Array(new), Value::Array(old)) if new.len() == old.len() => {
-            new.iter().zip(old).map(|(new, old)| with_stable_labels(new, old)).collect()
-        }
-        (new, _) => new.clone(),
-    }
-}
-
 fn validate_spec(spec: &At<'_>, name: &str, errors: &mut ErrorList) {
     let modes = spec.field("accessModes");
     modes.need(errors);
@@ -160,10 +153,7 @@ fn validate_spec(spec: &At<'_>, name: &str, errors: &mut ErrorList) {
     let reclaim = spec.field("persistentVolumeReclaimPolicy");
     reclaim.one_of(errors, &["Delete", "Recycle", "Retain"]);
     let bound_to_nodes = validate_node_affinity(&spec.field("nodeAffinity"), errors);
-    validate_sources(spec, name, errors);
-    if spec.field("local").present() && !is_nothing_but_one(spec) && !bound_to_nodes {
-        spec.field("nodeAffinity").required(errors, "Local volume requires node affinity");
-    }
+    validate_sources(spec, name, bound_to_nodes, errors);
     if reclaim.str() == "Recycle" && is_root(object::str_at(spec.value, "hostPath.path")) {
         reclaim.forbidden(errors, "may not be 'recycle' for a hostPath mount of '/'");
     }
@@ -196,18 +186,13 @@ pub(crate) fn validate_inline(spec: &At<'_>, errors: &mut ErrorList) {
         reclaim.forbidden(errors, "may only be Retain in the context of inline volumes");
     }
     forbid("nodeAffinity", errors);
-    validate_sources(spec, "", errors);
+    validate_sources(spec, "", false, errors);
     forbid("storageClassName", errors);
     let mode = spec.field("volumeMode");
     if mode.present() && mode.str() != "Filesystem" {
         let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
         mode.forbidden(errors, detail);
     }
-}
-
-/// Whether another source came first, so that `local` is forbidden and looked at no further.
-fn is_nothing_but_one(spec: &At<'_>) -> bool {
-    SOURCES.iter().take_while(|(source, _)| *source != "local").any(|(source, _)| spec.field(source).present())
 }
 
 fn is_root(path: &str) -> bool {
@@ -256,7 +241,7 @@ fn validate_attributes_class(spec: &At<'_>, errors: &mut ErrorList) {
 fn validate_capacity(capacity: &At<'_>, errors: &mut ErrorList) {
     capacity.need(errors);
     if capacity.key("storage").value.is_null() || capacity.value.as_object().is_some_and(|map| map.len() > 1) {
-        capacity.unsupported(errors, &["storage"]);
+        errors.not_supported(&capacity.path(), capacity.value, &["storage"]);
     }
     for (_, at) in capacity.entries() {
         let Some(amount) = formats::quantity(&at) else { continue };
@@ -269,7 +254,7 @@ fn validate_capacity(capacity: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn validate_sources(spec: &At<'_>, name: &str, errors: &mut ErrorList) {
+fn validate_sources(spec: &At<'_>, name: &str, bound_to_nodes: bool, errors: &mut ErrorList) {
     let mut found = 0;
     for (kind, called) in SOURCES {
         let source = spec.field(kind);
@@ -285,6 +270,8 @@ fn validate_sources(spec: &At<'_>, name: &str, errors: &mut ErrorList) {
         if kind == "iscsi" {
             let place = source.field("targetportal").with(child(source.value, "targetPortal"));
             volume::validate_initiator_length(&place, name, &source, errors);
+        } else if kind == "local" && !bound_to_nodes {
+            spec.field("nodeAffinity").required(errors, "Local volume requires node affinity");
         }
     }
     if found == 0 {

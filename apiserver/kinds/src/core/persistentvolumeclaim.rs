@@ -2,11 +2,11 @@
 
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::at::{ABOVE_ZERO, At, IMMUTABLE, child, is_empty, same};
 use crate::list::core_persistentvolume::{class, phase};
-use crate::list::core_resource_name as resource_name;
+use crate::list::{core_persistentvolumeclaim_diff as claim_diff, core_resource_name as resource_name, core_updates};
 use crate::{Kind, cells, formats, selectors};
 
 pub(crate) const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -24,20 +24,16 @@ impl Kind for PersistentVolumeClaim {
     fn has_generation(&self) -> bool {
         false
     }
-    /// `dataSource` and `dataSourceRef` say the same, where one kind allows it.
-    fn default(&self, object: &mut Value) {
-        let (source, reference) = (child(object, "spec.dataSource"), child(object, "spec.dataSourceRef"));
-        let (source, reference) = (source.clone(), reference.clone());
-        if source.is_object() && reference.is_null() {
-            object["spec"]["dataSourceRef"] = source;
-        } else if reference.is_object() && source.is_null() && is_empty(child(&reference, "namespace")) {
-            object["spec"]["dataSource"] = reference;
-        }
-    }
     fn prepare_create(&self, object: &mut Value, _has_status: bool) {
         object["status"] = json!({"phase": "Pending"});
+        settle_sources(object, &Value::Null);
+    }
+    fn prepare_update(&self, object: &mut Value, old: &Value, _has_status: bool) {
+        crate::keep_field(object, old, "status");
+        settle_sources(object, child(old, "spec"));
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        core_updates::validate_metadata(self, object, true, errors);
         let root = At::root(object);
         validate_spec(&root.field("spec"), errors);
     }
@@ -46,6 +42,26 @@ impl Kind for PersistentVolumeClaim {
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         validate_status(&At::root(object), errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let root = At::root(object);
+        let mut warnings = Vec::new();
+        if object::annotation(object, CLASS_ANNOTATION).is_some() {
+            warnings.push(format!(
+                "metadata.annotations[{CLASS_ANNOTATION}]: deprecated since v1.8; use \"storageClassName\" attribute \
+                 instead"
+            ));
+        }
+        for list in ["requests", "limits"] {
+            let amounts = root.field("spec.resources");
+            let amounts = amounts.field(list);
+            let at = amounts.key("storage");
+            if let Some(amount) = formats::quantity(&at).filter(|amount| amount.milli_value() % 1000 != 0) {
+                let path = at.path();
+                warnings.push(format!("{path}: fractional byte value \"{amount}\" is invalid, must be an integer"));
+            }
+        }
+        warnings
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let bound = !object::str_at(object, "spec.volumeName").is_empty();
@@ -63,6 +79,47 @@ impl Kind for PersistentVolumeClaim {
             cells::text_or(object, "spec.volumeMode", "<unset>"),
         ])
     }
+}
+
+/// `dataSource` and `dataSourceRef` say the same, where one kind allows it. Sources that only the reference may name
+/// are ignored in the other field, and so is a namespace, while claims do not reach into other namespaces
+/// (CrossNamespaceVolumeDataSource); a claim that has a source keeps it.
+fn settle_sources(object: &mut Value, old_spec: &Value) {
+    let in_use = |field: &str| !child(old_spec, field).is_null();
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let elsewhere = spec.get("dataSourceRef").is_some_and(|one| !is_empty(child(one, "namespace")));
+    if elsewhere && !in_use("dataSourceRef") {
+        spec.remove("dataSourceRef");
+    }
+    let is_set = |spec: &Map<String, Value>, field: &str| spec.get(field).is_some_and(|one| !one.is_null());
+    if !in_use("dataSource") && !in_use("dataSourceRef") && !is_set(spec, "dataSourceRef") {
+        let ignored = spec.get("dataSource").is_some_and(|one| !is_claim_or_snapshot(one));
+        if ignored {
+            spec.remove("dataSource");
+        }
+    }
+    match (is_set(spec, "dataSource"), is_set(spec, "dataSourceRef")) {
+        (true, false) => copy_source(spec, "dataSource", "dataSourceRef"),
+        (false, true) if is_empty(child(&spec["dataSourceRef"], "namespace")) => {
+            copy_source(spec, "dataSourceRef", "dataSource");
+        }
+        _ => {}
+    }
+}
+
+fn is_claim_or_snapshot(source: &Value) -> bool {
+    matches!(
+        (object::str_at(source, "apiGroup"), object::str_at(source, "kind")),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    )
+}
+
+fn copy_source(spec: &mut Map<String, Value>, from: &str, to: &str) {
+    let mut source = spec[from].clone();
+    if let Some(source) = source.as_object_mut() {
+        source.remove("namespace");
+    }
+    spec.insert(to.to_owned(), source);
 }
 
 /// Of volumes and claims: known ones, and one pod's mode stands alone.
@@ -131,8 +188,8 @@ fn validate_sources_agree(spec: &At<'_>, errors: &mut ErrorList) {
     if !source.present() || !reference.present() {
         return;
     }
-    let agree =
-        ["apiGroup", "kind", "name"].iter().all(|field| same(source.field(field).value, reference.field(field).value));
+    let agree = source.field("apiGroup").value == reference.field("apiGroup").value
+        && ["kind", "name"].iter().all(|field| source.field(field).str() == reference.field(field).str());
     let detail = match reference.field("namespace").is_empty() {
         false => "may not be specified when dataSourceRef.namespace is specified",
         true if !agree => "must match dataSourceRef",
@@ -148,9 +205,9 @@ fn validate_spec_update(root: &At<'_>, old: &Value, errors: &mut ErrorList) {
     const DETAIL: &str =
         "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
     let (spec, old_spec) = (root.field("spec"), child(old, "spec"));
-    let mut masked = spec.value.clone();
+    let (mut masked, mut before) = (spec.value.clone(), old_spec.clone());
     if is_empty(child(old_spec, "volumeName")) {
-        crate::keep_field(&mut masked, old_spec, "volumeName");
+        crate::keep_field(&mut before, spec.value, "volumeName");
     }
     mask_class(root, old, &mut masked, errors);
     let bound = object::str_at(root.value, "status.phase") == "Bound";
@@ -160,8 +217,8 @@ fn validate_spec_update(root: &At<'_>, old: &Value, errors: &mut ErrorList) {
             crate::keep_field(&mut masked["resources"]["requests"], child(old_spec, "resources.requests"), "storage");
         }
     }
-    if !same(&masked, old_spec) {
-        spec.forbidden(errors, DETAIL);
+    if !same(&masked, &before) {
+        spec.forbidden(errors, &format!("{DETAIL}\n{}", claim_diff::of(&before, &masked)));
     }
     validate_size(&spec, old, errors);
     At::named(child(spec.value, "volumeMode"), "volumeMode").unchanged(errors, child(old_spec, "volumeMode"));

@@ -1,14 +1,14 @@
 //! Pod.
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Path, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::Kind;
-use crate::at::{At, child, same};
+use crate::at::{At, child};
 use crate::list::{
-    core_affinity, core_pod_annotations, core_pod_cells, core_pod_default, core_pod_resize, core_pod_spec,
-    core_pod_status, core_pod_update, core_qos,
+    core_affinity, core_pod_annotations, core_pod_app_armor, core_pod_cells, core_pod_default, core_pod_resize,
+    core_pod_spec, core_pod_status, core_pod_update, core_pod_warnings, core_qos, core_updates,
 };
 
 pub(crate) struct Pod;
@@ -22,22 +22,20 @@ impl Kind for Pod {
                "spec": {"containers": [{"name": "c", "image": "registry.example/x:1"}]}})
     }
     fn default(&self, object: &mut Value) {
-        if let Some(spec) = object.get_mut("spec") {
-            core_pod_default::pod_spec(spec);
-            core_pod_default::requests_from_limits(spec);
-        }
+        core_pod_default::pod(object);
+        core_pod_status::settle_addresses(object);
     }
     fn prepare_create(&self, object: &mut Value, _has_status: bool) {
         core_affinity::merge_label_keys(object);
+        core_pod_app_armor::take_from_annotations(object);
         let class = core_qos::class(child(object, "spec"));
         object["status"] = json!({"phase": "Pending", "qosClass": class});
         if !child(object, "spec.schedulingGates").as_array().is_none_or(Vec::is_empty) {
-            let message = "Scheduling is blocked due to non-empty scheduling gates";
-            object["status"]["conditions"] =
-                json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message}]);
+            object["status"]["conditions"] = json!([gated_since(child(object, "metadata.creationTimestamp"))]);
         }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        core_updates::validate_metadata(self, object, true, errors);
         let root = At::root(object);
         core_pod_spec::validate_pod(&root, errors);
         if object::resource_version(object).is_empty() {
@@ -54,13 +52,30 @@ impl Kind for Pod {
         core_pod_resize::prepare(object, old);
     }
     fn validate_resize(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        if let Some(why) = core_pod_resize::refusal(old) {
+            return errors.forbidden(&Path::new(core_pod_spec::NOWHERE), why);
+        }
+        self.validate(object, errors);
         core_pod_resize::validate(object, old, errors);
+    }
+    fn validate_ephemeral(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        if object::annotation(old, core_pod_annotations::MIRROR).is_some() {
+            let why = "static pods do not support ephemeral containers";
+            return errors.forbidden(&Path::new(core_pod_spec::NOWHERE), why);
+        }
+        self.validate(object, errors);
+        core_pod_update::validate_annotations(&At::root(object), old, errors);
+        core_pod_update::validate_ephemeral(object, old, errors);
     }
     fn prepare_status_update(&self, object: &mut Value, old: &Value) {
         core_pod_status::prepare(object, old);
     }
+    /// Of a new pod; upstream warns of no update.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        if object::resource_version(object).is_empty() { core_pod_warnings::of_pod(object) } else { Vec::new() }
+    }
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
-        !same(child(object, "spec"), child(old, "spec"))
+        !core_pod_update::is_same(child(object, "spec"), child(old, "spec"))
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         let text = |path: &str| Some(object::str_at(object, path).to_owned());
@@ -98,6 +113,13 @@ impl Kind for Pod {
         let asked = child(object, "spec.terminationGracePeriodSeconds").as_i64().unwrap_or(0);
         Some(if never_bound || over { 0 } else { asked })
     }
+}
+
+/// The condition of a pod that waits for its scheduling gates.
+fn gated_since(time: &Value) -> Value {
+    let message = "Scheduling is blocked due to non-empty scheduling gates";
+    json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message,
+           "lastTransitionTime": time})
 }
 
 /// What a pod may have later, but not at first.

@@ -10,24 +10,31 @@ use crate::list::{core_affinity as affinity, core_windows as windows};
 pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+pub(crate) const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+pub(crate) const SECCOMP_OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 pub(crate) const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
+/// In upstream's order.
 pub(crate) fn validate(annotations: &At<'_>, spec: &At<'_>, errors: &mut ErrorList) {
+    let (mirror, tolerations) = (annotations.key(MIRROR), annotations.key(TOLERATIONS));
+    let (cost, seccomp) = (annotations.key(DELETION_COST), annotations.key(SECCOMP_OF_POD));
+    if mirror.present() && spec.field("nodeName").is_empty() {
+        mirror.invalid(errors, "must set spec.nodeName if mirror pod annotation is set");
+    }
+    if !tolerations.is_empty() {
+        validate_tolerations(annotations, &tolerations, errors);
+    }
+    if cost.present() && !is_cost(cost.str()) {
+        cost.invalid(errors, "must be a 32bit integer");
+    }
+    // The errors of these name them as fields, as upstream's.
+    if seccomp.present() {
+        validate_seccomp(&annotations.field(SECCOMP_OF_POD).with(seccomp.value), errors);
+    }
+    for (key, at) in annotations.entries().filter(|(key, _)| key.starts_with(SECCOMP_OF_CONTAINER)) {
+        validate_seccomp(&annotations.field(key).with(at.value), errors);
+    }
     for (key, at) in annotations.entries() {
-        match key {
-            MIRROR if spec.field("nodeName").is_empty() => {
-                at.invalid(errors, "must set spec.nodeName if mirror pod annotation is set");
-            }
-            TOLERATIONS if !at.is_empty() => validate_tolerations(annotations, &at, errors),
-            DELETION_COST if !is_cost(at.str()) => at.invalid(errors, "must be a 32bit integer"),
-            SECCOMP_OF_POD => validate_seccomp(&annotations.field(key).with(at.value), errors),
-            _ if key.starts_with(SECCOMP_OF_CONTAINER) => {
-                validate_seccomp(&annotations.field(key).with(at.value), errors);
-            }
-            _ => {}
-        }
         if let Some(container) = key.strip_prefix(APP_ARMOR) {
             validate_app_armor(&at, container, spec, errors);
         }

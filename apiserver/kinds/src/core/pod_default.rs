@@ -1,12 +1,53 @@
 //! Defaults of a pod spec that depend on other fields; of pods and of templates in workloads.
 
+use api_machinery::image::is_latest;
 use api_machinery::{Value, object};
 use serde_json::{Map, json};
 
 use crate::at::{child, is_empty};
+use crate::list::{core_pod_resources as resources, core_resource_name as resource_name};
 
 /// Sources a volume may name; one that names none is an `emptyDir`.
 const VOLUME_META: [&str; 1] = ["name"];
+/// Where init containers and their statuses were before they had fields.
+const INIT_ANNOTATIONS: [&str; 4] = [
+    "pod.beta.kubernetes.io/init-containers",
+    "pod.alpha.kubernetes.io/init-containers",
+    "pod.beta.kubernetes.io/init-container-statuses",
+    "pod.alpha.kubernetes.io/init-container-statuses",
+];
+
+/// A whole pod.
+pub(crate) fn pod(pod: &mut Value) {
+    drop_init_annotations(pod);
+    let Some(spec) = pod.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+    pod_spec(spec);
+    requests_from_limits(spec);
+    if child(spec, "hostNetwork") == &Value::Bool(true) {
+        host_ports(spec);
+    }
+    if child(spec, "terminationGracePeriodSeconds").as_i64().is_some_and(|seconds| seconds < 0) {
+        spec["terminationGracePeriodSeconds"] = 1.into();
+    }
+}
+
+/// A pod template: metadata and spec.
+pub(crate) fn template(template: &mut Value) {
+    drop_init_annotations(template);
+    if let Some(spec) = template.get_mut("spec") {
+        pod_spec(spec);
+    }
+}
+
+/// Of a pod or a template: what old clients say twice.
+fn drop_init_annotations(holder: &mut Value) {
+    let Some(annotations) = holder.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) else { return };
+    let before = annotations.len();
+    annotations.retain(|key, _| !INIT_ANNOTATIONS.contains(&key.as_str()));
+    if annotations.is_empty() && before > 0 {
+        object::meta_mut(holder).remove("annotations");
+    }
+}
 
 /// What pods and templates share.
 pub(crate) fn pod_spec(spec: &mut Value) {
@@ -14,21 +55,14 @@ pub(crate) fn pod_spec(spec: &mut Value) {
         return;
     }
     service_account(spec);
-    let host_network = child(spec, "hostNetwork") == &Value::Bool(true);
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in items(spec, list) {
             pull_policy(container, "image", "imagePullPolicy");
-            if host_network && list != "ephemeralContainers" {
-                host_ports(container);
-            }
             probes(container);
         }
     }
     for volume in items(spec, "volumes") {
         volume_source(volume);
-    }
-    if child(spec, "terminationGracePeriodSeconds").as_i64().is_some_and(|seconds| seconds < 0) {
-        spec["terminationGracePeriodSeconds"] = 1.into();
     }
 }
 
@@ -43,16 +77,14 @@ fn service_account(spec: &mut Value) {
 }
 
 /// For each limit of a pod's container without a request, the limit is the request. Not in templates.
-pub(crate) fn requests_from_limits(spec: &mut Value) {
+fn requests_from_limits(spec: &mut Value) {
     for list in ["containers", "initContainers"] {
         for container in items(spec, list) {
             requests_of(container);
         }
     }
-    if let Some(spec) = spec.as_object_mut()
-        && spec.get("resources").is_some_and(Value::is_object)
-    {
-        pod_requests(spec);
+    if child(spec, "resources").is_object() {
+        resources_of_pod(spec);
     }
 }
 
@@ -82,21 +114,39 @@ fn missing_in(limits: &Map<String, Value>, requests: &Value) -> Map<String, Valu
         .collect()
 }
 
-/// Pod-level limits of cpu and memory become requests where no container asks for the resource.
-fn pod_requests(spec: &mut Map<String, Value>) {
-    let containers = spec.get("containers").and_then(Value::as_array).cloned().unwrap_or_default();
-    let asked =
-        |name: &str| containers.iter().any(|container| child(container, "resources.requests").get(name).is_some());
-    let Some(resources) = spec.get_mut("resources") else { return };
-    for name in ["cpu", "memory"] {
-        let limit = child(child(resources, "limits"), name).clone();
-        if !limit.is_null() && child(child(resources, "requests"), name).is_null() && !asked(name) {
-            resources["requests"][name] = limit;
+/// What a pod that says something of its own resources leaves out: limits of huge pages are what its containers may
+/// have, requests what they ask for, or the pod's limits where they ask for nothing.
+fn resources_of_pod(spec: &mut Value) {
+    let of = |list: &str| child(child(spec, "resources"), list).as_object().cloned().unwrap_or_default();
+    let (mut limits, mut requests) = (of("limits"), of("requests"));
+    if limits.is_empty() && requests.is_empty() {
+        return;
+    }
+    for (name, amount) in resources::aggregate(spec, "limits") {
+        if resource_name::is_huge_page(&name) && !requests.contains_key(&name) && !limits.contains_key(&name) {
+            limits.insert(name, amount.to_string().into());
         }
+    }
+    if limits.is_empty() {
+        return;
+    }
+    for (name, amount) in resources::aggregate(spec, "requests") {
+        if matches!(name.as_str(), "cpu" | "memory") && !requests.contains_key(&name) {
+            requests.insert(name, amount.to_string().into());
+        }
+    }
+    for (name, amount) in limits.iter().filter(|(name, _)| resource_name::is_for_pods(name)) {
+        if !requests.contains_key(name) {
+            requests.insert(name.clone(), amount.clone());
+        }
+    }
+    spec["resources"]["limits"] = limits.into();
+    if !requests.is_empty() {
+        spec["resources"]["requests"] = requests.into();
     }
 }
 
-/// `Always` for `:latest` and for images without tag and digest.
+/// `Always` for what is `latest`, said or not.
 fn pull_policy(holder: &mut Value, image: &str, policy: &str) {
     if !object::str_at(holder, policy).is_empty() || !holder.is_object() {
         return;
@@ -105,21 +155,13 @@ fn pull_policy(holder: &mut Value, image: &str, policy: &str) {
     holder[policy] = value.into();
 }
 
-fn is_latest(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    match last.split_once(':') {
-        Some((_, tag)) => tag == "latest",
-        None => true,
-    }
-}
-
-fn host_ports(container: &mut Value) {
-    for port in items(container, "ports") {
-        if child(port, "hostPort").as_i64().unwrap_or(0) == 0 {
-            port["hostPort"] = port["containerPort"].clone();
+/// In the host's network a port is what it is.
+fn host_ports(spec: &mut Value) {
+    for list in ["containers", "initContainers"] {
+        for port in items(spec, list).flat_map(|container| items(container, "ports")) {
+            if child(port, "hostPort").as_i64().unwrap_or(0) == 0 {
+                port["hostPort"] = port["containerPort"].clone();
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use api_machinery::{ErrorList, Value, object};
 use serde_json::{Map, json};
 
-use crate::at::{At, child, same};
+use crate::at::{At, child, is_empty, same};
 use crate::list::core_qos as qos;
 use crate::{cells, keep_field};
 
@@ -46,34 +46,35 @@ fn merged(old: &[Value], wanted: &[Value]) -> Vec<Value> {
     old.iter().zip(wanted).map(resized).collect()
 }
 
+/// Why a pod cannot be resized at all; nothing else is said of it then.
+pub(crate) fn refusal(old: &Value) -> Option<&'static str> {
+    if object::annotation(old, MIRROR).is_some() {
+        return Some("static pods cannot be resized");
+    }
+    (child(old, "spec.os.name") == "windows").then_some("windows pods cannot be resized")
+}
+
 /// What must hold besides what holds of every pod.
 pub(crate) fn validate(object: &Value, old: &Value, errors: &mut ErrorList) {
     let root = At::root(object);
-    if object::annotation(old, MIRROR).is_some() {
-        return root.forbidden(errors, "static pods cannot be resized");
-    }
-    if child(old, "spec.os.name") == "windows" {
-        return root.forbidden(errors, "windows pods cannot be resized");
-    }
     let spec = root.field("spec");
     let old_spec = child(old, "spec");
     validate_pod(&spec, old, errors);
     if !validate_order(&spec, old_spec, errors) {
         return;
     }
-    for list in LISTS {
-        let at = spec.field(list);
-        for (container, old) in at.items().zip(cells::list(old_spec, list)) {
-            let resources = container.field("resources");
-            validate_kept(&resources, child(old, "resources"), errors);
-            match list {
-                "containers" if !only_amounts(container.value, old) => {
-                    spec.forbidden(errors, "only cpu and memory resources are mutable");
-                }
-                "initContainers" => validate_init(&container, old, errors),
-                _ => {}
-            }
+    let (containers, init) = (spec.field("containers"), spec.field("initContainers"));
+    let (old_containers, old_init) = (cells::list(old_spec, "containers"), cells::list(old_spec, "initContainers"));
+    for (container, old) in init.items().zip(old_init).chain(containers.items().zip(old_containers)) {
+        validate_kept(&container.field("resources"), child(old, "resources"), errors);
+    }
+    for (container, old) in containers.items().zip(old_containers) {
+        if !only_amounts(container.value, old) {
+            spec.forbidden(errors, "only cpu and memory resources are mutable");
         }
+    }
+    for (container, old) in init.items().zip(old_init) {
+        validate_init(&container, old, errors);
     }
 }
 
@@ -90,10 +91,17 @@ fn validate_pod(spec: &At<'_>, old: &Value, errors: &mut ErrorList) {
     if running.is_some_and(|status| child(status, "resources").is_null()) {
         spec.forbidden(errors, "Pod running on node without support for resize");
     }
+    let old_resources = child(old, "spec.resources");
+    if says_something(old_resources) || says_something(child(spec.value, "resources")) {
+        validate_pod_level(spec, old_resources, errors);
+    }
     if !cells::list(old, "status.nodeAllocatableResourceClaimStatuses").is_empty() {
         spec.forbidden(errors, "pods with node allocatable resource claims cannot be resized");
     }
-    validate_pod_level(spec, child(old, "spec.resources"), errors);
+}
+
+fn says_something(resources: &Value) -> bool {
+    ["requests", "limits"].iter().any(|list| !is_empty(child(resources, list)))
 }
 
 fn validate_pod_level(spec: &At<'_>, old: &Value, errors: &mut ErrorList) {
@@ -180,5 +188,10 @@ fn only_amounts(new: &Value, old: &Value) -> bool {
     if !resources.is_empty() {
         map.insert("resources".to_owned(), resources.into());
     }
-    same(&masked, old)
+    // A container always has them, if only `{}`.
+    let mut before = old.clone();
+    if let Some(map) = before.as_object_mut().filter(|map| map.get("resources").is_some_and(is_empty)) {
+        map.remove("resources");
+    }
+    same(&masked, &before)
 }

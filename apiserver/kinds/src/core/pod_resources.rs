@@ -1,17 +1,19 @@
 //! Validation of what a pod as a whole asks for, against what its containers do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use api_machinery::quantity::Quantity;
 use api_machinery::{ErrorList, Value};
 
 use crate::at::{At, child};
 use crate::list::core_resource_name as resource_name;
 use crate::{cells, formats};
 
-/// Nano of each resource.
-type Amounts = BTreeMap<String, i128>;
+/// By the names of resources.
+type Amounts = BTreeMap<String, Quantity>;
 
-pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
+/// `claims_of_pod`: the names of the pod's claims.
+pub(crate) fn validate(spec: &At<'_>, claims_of_pod: &BTreeSet<&str>, errors: &mut ErrorList) {
     let resources = spec.field("resources");
     if !resources.present() {
         return;
@@ -24,6 +26,7 @@ pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
         claims.forbidden(errors, "claims may not be set for Resources at pod-level");
     }
     resource_name::validate_requirements_of_pod(&resources, errors);
+    resource_name::validate_claims(&claims, claims_of_pod, errors);
     validate_requests(&resources, spec.value, errors);
     validate_limits(&resources, spec.value, errors);
 }
@@ -58,48 +61,55 @@ fn validate_limits(resources: &At<'_>, spec: &Value, errors: &mut ErrorList) {
     }
 }
 
-fn exceeded(at: &At<'_>, sum: Option<&i128>, what: &str, errors: &mut ErrorList) {
+fn exceeded(at: &At<'_>, sum: Option<&Quantity>, what: &str, errors: &mut ErrorList) {
     let (Some(own), Some(sum)) = (formats::quantity(at), sum) else { return };
-    if *sum > own.nano {
-        let sum = api_machinery::quantity::Quantity { nano: *sum, format: own.format };
+    if sum.nano > own.nano {
         let detail = format!("must be greater than or equal to {what} of {sum}");
         errors.invalid(&at.path(), &Value::from(own.to_string()), &detail);
     }
 }
 
 /// What all containers ask for at one time at most: those that run together, or an init container with the
-/// sidecars that were started before it.
-fn aggregate(spec: &Value, list: &str) -> Amounts {
+/// sidecars that were started before it. `list` is `requests` or `limits`.
+pub(crate) fn aggregate(spec: &Value, list: &str) -> Amounts {
     let mut together = Amounts::new();
     for container in cells::list(spec, "containers") {
-        add(&mut together, container, list);
+        add(&mut together, &amounts(container, list));
     }
-    let (mut sidecars, mut at_most) = (Amounts::new(), Amounts::new());
+    let (mut sidecars, mut of_init) = (Amounts::new(), Amounts::new());
     for container in cells::list(spec, "initContainers") {
-        let mut now = sidecars.clone();
-        add(&mut now, container, list);
+        let mut now = amounts(container, list);
         if child(container, "restartPolicy") == "Always" {
-            add(&mut together, container, list);
-            sidecars = now.clone();
+            add(&mut together, &now);
+            add(&mut sidecars, &now);
+            now.clone_from(&sidecars);
+        } else {
+            add(&mut now, &sidecars);
         }
-        raise(&mut at_most, now);
+        raise(&mut of_init, now);
     }
-    raise(&mut at_most, together);
-    at_most
+    raise(&mut together, of_init);
+    together
 }
 
-fn add(sum: &mut Amounts, container: &Value, list: &str) {
-    let amounts = child(child(container, "resources"), list);
-    for (name, amount) in amounts.as_object().into_iter().flatten() {
-        let amount = formats::quantity(&At::root(amount)).map_or(0, |amount| amount.nano);
-        let so_far = sum.entry(name.clone()).or_default();
-        *so_far = so_far.saturating_add(amount);
+fn amounts(container: &Value, list: &str) -> Amounts {
+    let amounts = child(child(container, "resources"), list).as_object().into_iter().flatten();
+    let read = |amount| formats::quantity(&At::root(amount)).unwrap_or(Quantity::ZERO);
+    amounts.map(|(name, amount)| (name.clone(), read(amount))).collect()
+}
+
+/// A sum is written as its first part is.
+fn add(sum: &mut Amounts, other: &Amounts) {
+    for (name, amount) in other {
+        sum.entry(name.clone()).and_modify(|so_far| *so_far = *so_far + *amount).or_insert(*amount);
     }
 }
 
 fn raise(most: &mut Amounts, other: Amounts) {
     for (name, amount) in other {
-        let so_far = most.entry(name).or_default();
-        *so_far = amount.max(*so_far);
+        let so_far = most.entry(name).or_insert(amount);
+        if amount.nano > so_far.nano {
+            *so_far = amount;
+        }
     }
 }

@@ -7,8 +7,8 @@ use api_machinery::{ErrorList, Value, names, object};
 use crate::at::{At, child};
 use crate::list::{
     core_affinity as affinity, core_container as container, core_container_ports as ports,
-    core_pod_annotations as annotations, core_pod_resources as pod_resources, core_resource_name as resource_name,
-    core_security as security, core_volume as volume, core_windows as windows,
+    core_internal_json as internal, core_pod_annotations as annotations, core_pod_resources as pod_resources,
+    core_resource_name as resource_name, core_security as security, core_volume as volume, core_windows as windows,
 };
 use crate::{formats, selectors};
 
@@ -32,6 +32,8 @@ pub(crate) struct Context<'a> {
     pub(crate) never_restarts: bool,
 }
 
+/// How upstream writes the path of what concerns a pod as a whole.
+pub(crate) const NOWHERE: &str = "[]";
 const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
 const MAX_SEARCH_CHARACTERS: usize = 2048;
@@ -44,13 +46,14 @@ pub(crate) fn validate(spec: &At<'_>, of: Of<'_>, errors: &mut ErrorList) {
     let context = context(spec, volume::validate(&volumes, of, errors));
     validate_claims(&spec.field("resourceClaims"), of, errors);
     container::validate_all(spec, &context, errors);
-    pod_resources::validate(spec, errors);
+    pod_resources::validate(spec, &context.claims, errors);
     let host_network = spec.field("hostNetwork");
     if host_network.flag() {
         ports::validate_in_host_network(spec, matches!(of, Of::Pod(_)), errors);
     }
-    spec.field("restartPolicy").need_one_of(errors, &["Always", "OnFailure", "Never"]);
-    spec.field("dnsPolicy").need_one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
+    need_one_listed(&spec.field("restartPolicy"), &["Always", "OnFailure", "Never"], errors);
+    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+    need_one_listed(&spec.field("dnsPolicy"), &policies, errors);
     selectors::labels(&spec.field("nodeSelector"), errors);
     security::validate_pod(spec, errors);
     affinity::validate(&spec.field("affinity"), errors);
@@ -63,6 +66,13 @@ pub(crate) fn validate(spec: &At<'_>, of: Of<'_>, errors: &mut ErrorList) {
     validate_names(spec, errors);
     windows::validate_os(spec, errors);
     container::validate_file_volumes(spec, errors);
+}
+
+/// [`At::need_one_of`], where upstream lists them in an order of its own.
+pub(crate) fn need_one_listed(at: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
+    if at.need(errors) && !supported.contains(&at.str()) {
+        at.unsupported_listed(errors, supported);
+    }
 }
 
 fn context<'a>(spec: &At<'a>, volumes: volume::Volumes<'a>) -> Context<'a> {
@@ -82,8 +92,7 @@ fn validate_claims(claims: &At<'_>, of: Of<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for claim in claims.items() {
         if mirror {
-            let nowhere = api_machinery::Path::new("");
-            errors.forbidden(&nowhere, "static pods do not support resource claims");
+            errors.forbidden(&api_machinery::Path::new(NOWHERE), "static pods do not support resource claims");
             continue;
         }
         let (name, text) = (claim.field("name"), object::str_at(claim.value, "name"));
@@ -100,7 +109,8 @@ fn validate_claims(claims: &At<'_>, of: Of<'_>, errors: &mut ErrorList) {
                 true => "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
                 false => "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
             };
-            claim.invalid(errors, detail);
+            let shown = internal::shown("PodResourceClaim", claim.value);
+            errors.invalid_printed(&claim.path(), &shown, detail);
         }
         for name in [own, template].iter().filter(|name| name.present()) {
             name.format(errors, names::dns1123_subdomain);
@@ -134,22 +144,16 @@ fn validate_dns(spec: &At<'_>, errors: &mut ErrorList) {
             format!("must not have more than {MAX_SEARCH_CHARACTERS} characters (including spaces) in the search list");
         searches.invalid(errors, &detail);
     }
-    for search in searches.items() {
-        search.format(errors, search_path);
+    // A subdomain, with underscores as search paths may have since v1.34; a trailing dot is neither wrong nor shown.
+    for search in searches.items().filter(|search| search.str() != ".") {
+        let text = Value::from(search.str().strip_suffix('.').unwrap_or(search.str()));
+        search.with(&text).format(errors, names::dns1123_subdomain_with_underscore);
     }
     for option in config.field("options").items() {
         if option.field("name").is_empty() {
             option.required(errors, "must not be empty");
         }
     }
-}
-
-/// A subdomain, `.`, and underscores as search paths may have since v1.34; a trailing dot is fine.
-fn search_path(text: &str) -> Vec<String> {
-    if text == "." {
-        return Vec::new();
-    }
-    names::dns1123_subdomain_with_underscore(text.strip_suffix('.').unwrap_or(text))
 }
 
 fn validate_gates(spec: &At<'_>, errors: &mut ErrorList) {
@@ -218,7 +222,7 @@ fn validate_names(spec: &At<'_>, errors: &mut ErrorList) {
     }
     let preemption = spec.field("preemptionPolicy");
     if preemption.present() {
-        preemption.need_one_of(errors, &["PreemptLowerPriority", "Never"]);
+        need_one_listed(&preemption, &["PreemptLowerPriority", "Never"], errors);
     }
     let overhead = spec.field("overhead");
     if overhead.present() {

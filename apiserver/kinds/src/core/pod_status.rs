@@ -1,11 +1,12 @@
 //! `pods/status`: what the kubelet says of a pod, and what may not be said.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use api_machinery::{ErrorList, Value, names, object};
+use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child, is_empty};
-use crate::list::core_pod_update;
+use crate::list::{core_internal_json as internal, core_pod_extended_resources as extended_resources, core_pod_update};
 use crate::{cells, formats};
 
 /// Largest user or group id.
@@ -13,6 +14,7 @@ const MAX_ID: i64 = i32::MAX as i64;
 /// Bytes of what is said of a device's health.
 const MAX_HEALTH_MESSAGE: usize = 1024;
 const NOT_NEGATIVE: &str = "must be a non-negative integer";
+const OBSERVED: &str = "observedGeneration";
 /// Conditions that are Kubernetes' own; the others have qualified names.
 const CONDITIONS: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
 const LISTS: [&str; 3] = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
@@ -33,6 +35,44 @@ pub(crate) fn prepare(object: &mut Value, old: &Value) {
     if is_empty(child(object, "status.qosClass")) && !is_empty(class) {
         object["status"]["qosClass"] = class.clone();
     }
+    keep_observed(object, old);
+}
+
+/// `observedGeneration` is not cleared: neither the status's nor that of a condition. Conditions of one type are told
+/// apart by their order.
+fn keep_observed(object: &mut Value, old: &Value) {
+    let mut before: HashMap<&str, VecDeque<i64>> = HashMap::new();
+    for condition in cells::list(old, "status.conditions") {
+        before.entry(object::str_at(condition, "type")).or_default().push_back(observed(condition));
+    }
+    let Some(status) = object.get_mut("status").filter(|status| status.is_object()) else { return };
+    let of_status = observed(child(old, "status"));
+    if observed(status) == 0 && of_status != 0 {
+        status[OBSERVED] = of_status.into();
+    }
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        let kept = before.get_mut(object::str_at(condition, "type")).and_then(VecDeque::pop_front).unwrap_or(0);
+        if observed(condition) == 0 && kept != 0 {
+            condition[OBSERVED] = kept.into();
+        }
+    }
+}
+
+fn observed(of: &Value) -> i64 {
+    cells::int(of, OBSERVED)
+}
+
+/// `podIP` is the first of `podIPs`. Where a client says both and they differ, it is an old one that knows only the
+/// former.
+pub(crate) fn settle_addresses(pod: &mut Value) {
+    let first = cells::list(pod, "status.podIPs").first().map(|one| object::str_at(one, "ip").to_owned());
+    let ip = object::str_at(pod, "status.podIP").to_owned();
+    match first {
+        Some(first) if ip.is_empty() && !first.is_empty() => pod["status"]["podIP"] = first.into(),
+        Some(first) if first == ip => {}
+        _ if ip.is_empty() => {}
+        _ => pod["status"]["podIPs"] = json!([{"ip": ip}]),
+    }
 }
 
 pub(crate) fn validate(object: &Value, old: &Value, errors: &mut ErrorList) {
@@ -40,14 +80,14 @@ pub(crate) fn validate(object: &Value, old: &Value, errors: &mut ErrorList) {
     let (spec, status) = (root.field("spec"), root.field("status"));
     core_pod_update::validate_annotations(&root, old, errors);
     for condition in status.field("conditions").items() {
-        condition.field("observedGeneration").at_least(errors, 0, NOT_NEGATIVE);
+        condition.field(OBSERVED).at_least(errors, 0, NOT_NEGATIVE);
         let kind = condition.field("type");
         if !CONDITIONS.contains(&kind.str()) {
             kind.renamed("Type").format(errors, names::qualified_name);
         }
     }
     validate_nomination(&status, old, errors);
-    status.field("observedGeneration").at_least(errors, 0, NOT_NEGATIVE);
+    status.field(OBSERVED).at_least(errors, 0, NOT_NEGATIVE);
     let class = status.field("qosClass");
     if class.str() != object::str_at(old, "status.qosClass") {
         errors.invalid(&class.path(), &Value::from(class.str()), IMMUTABLE);
@@ -56,6 +96,7 @@ pub(crate) fn validate(object: &Value, old: &Value, errors: &mut ErrorList) {
         validate_restarts(&status.field(list), list, old, errors);
     }
     validate_claims(&status.field("resourceClaimStatuses"), &spec, errors);
+    extended_resources::validate(&status.field("extendedResourceClaimStatus"), spec.value, errors);
     validate_addresses(&status, "podIPs", child(old, "status.podIPs"), errors);
     validate_host_addresses(&status, child(old, "status.hostIPs"), errors);
     for list in LISTS {
@@ -173,9 +214,18 @@ fn validate_addresses(status: &At<'_>, field: &str, old: &Value, errors: &mut Er
         let shown = Value::from(*text);
         address.with(&shown).format(errors, formats::ip);
     }
-    let families: HashSet<_> = texts.iter().filter_map(|text| formats::parse_ip(text)).map(|ip| ip.is_ipv4()).collect();
-    if texts.len() > 2 || (texts.len() == 2 && families.len() < 2) {
-        addresses.invalid(errors, "may specify no more than one IP for each IP family");
+    if texts.len() < 2 {
+        return;
+    }
+    let parsed: Vec<_> = texts.iter().map(|text| formats::parse_ip(text)).collect();
+    if let Some(bad) = parsed.iter().position(Option::is_none) {
+        let detail = format!("failed to check for dual stack with error:invalid IP[{bad}]: {}", texts[bad]);
+        errors.internal(&addresses.path(), &detail);
+    }
+    let families: HashSet<_> = parsed.iter().flatten().map(|ip| ip.is_ipv4()).collect();
+    if texts.len() > 2 || families.len() < 2 {
+        let shown = internal::shown("PodIP", addresses.value);
+        errors.invalid_printed(&addresses.path(), &shown, "may specify no more than one IP for each IP family");
     }
 }
 
@@ -230,8 +280,8 @@ fn validate_health(status: &At<'_>, containers: &At<'_>, errors: &mut ErrorList)
 /// Why no container has such a resource.
 fn unknown_resource(container: &Value, name: &str) -> Option<&'static str> {
     let Some(claim) = name.strip_prefix("claim:") else {
-        let of = |list: &str| child(child(container, "resources"), list).get(name).is_some();
-        return (!of("requests") && !of("limits")).then_some("must match one of the container's resource requests");
+        let known = child(container, "resources.requests").get(name).is_some();
+        return (!known).then_some("must match one of the container's resource requests");
     };
     let matches = |one: &Value| match object::str_at(one, "request") {
         "" => object::str_at(one, "name") == claim,

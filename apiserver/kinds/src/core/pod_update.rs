@@ -1,18 +1,25 @@
 //! What may change of a pod once it exists.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use api_machinery::quote::quoted;
 use api_machinery::{ErrorList, Value, object};
 use serde_json::Map;
 
 use crate::at::{At, child, is_empty, same};
 use crate::cells;
-use crate::list::{core_affinity as affinity, core_container as container, core_pod_annotations as annotations};
+use crate::list::{
+    core_affinity as affinity, core_container as container, core_internal_json as internal,
+    core_pod_annotations as annotations,
+};
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
                        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions \
                        to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
                        previously negative)";
+
+/// The internal type of a pod's spec.
+const SPEC: &str = "PodSpec";
 
 /// An update through the pod itself; the status and ephemeral containers have their own subresources. Upstream stops
 /// where the rest would not make sense.
@@ -31,15 +38,22 @@ pub(crate) fn validate(object: &Value, old: &Value, errors: &mut ErrorList) {
     }
     validate_tolerations(&spec.field("tolerations"), child(old_spec, "tolerations"), errors);
     validate_gates(&spec.field("schedulingGates"), child(old_spec, "schedulingGates"), errors);
-    if same(spec.value, old_spec) {
+    if is_same(spec.value, old_spec) {
         return;
     }
     if !is_empty(child(old_spec, "schedulingGates")) {
         validate_gated(&spec, old_spec, errors);
     }
-    if !same(&without_allowed(spec.value, old_spec), old_spec) {
-        spec.forbidden(errors, ALLOWED);
+    let masked = without_allowed(spec.value, old_spec);
+    if !is_same(&masked, old_spec) {
+        let (old, new) = (internal::pod_spec(old_spec), internal::pod_spec(&masked));
+        spec.forbidden(errors, &format!("{ALLOWED}\n{}", internal::difference(SPEC, &old, &new)));
     }
+}
+
+/// Whether two specs of pods are the same.
+pub(crate) fn is_same(new: &Value, old: &Value) -> bool {
+    new == old || internal::same(SPEC, &internal::pod_spec(new), &internal::pod_spec(old))
 }
 
 /// Those that are read when a pod starts stay; all are looked at once more, as upstream does.
@@ -94,12 +108,14 @@ fn validate_deadline(at: &At<'_>, old: &Value, errors: &mut ErrorList) -> bool {
     errors.len() == before
 }
 
-/// Gates may only be taken away.
+/// Gates may only be taken away. Of new ones with one name, the last is told of.
 fn validate_gates(gates: &At<'_>, old: &Value, errors: &mut ErrorList) {
     let had: HashSet<&str> = old.as_array().into_iter().flatten().map(|gate| object::str_at(gate, "name")).collect();
-    for gate in gates.items() {
+    let all = gates.list().iter().enumerate();
+    let last: HashMap<&str, usize> = all.map(|(index, gate)| (object::str_at(gate, "name"), index)).collect();
+    for (index, gate) in gates.items().enumerate() {
         let name = gate.field("name");
-        if !had.contains(name.str()) {
+        if !had.contains(name.str()) && last.get(name.str()) == Some(&index) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", name.str());
             name.forbidden(errors, &detail);
         }
@@ -123,6 +139,7 @@ fn validate_tolerations(at: &At<'_>, old: &Value, errors: &mut ErrorList) {
 
 /// A gated pod's node selector and node affinity may become stricter.
 fn validate_gated(spec: &At<'_>, old: &Value, errors: &mut ErrorList) {
+    const TERM: &str = "NodeSelectorTerm";
     let selector = spec.field("nodeSelector");
     for (key, value) in child(old, "nodeSelector").as_object().into_iter().flatten() {
         if selector.value.get(key) != Some(value) {
@@ -135,11 +152,12 @@ fn validate_gated(spec: &At<'_>, old: &Value, errors: &mut ErrorList) {
     let old_terms = old_terms.as_array().map_or(&[][..], Vec::as_slice);
     if !old_terms.is_empty() && at.list().len() != old_terms.len() {
         let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        return at.invalid(errors, detail);
+        return errors.invalid_printed(&at.path(), &internal::shown(TERM, at.value), detail);
     }
     for (new, old) in at.items().zip(old_terms) {
         if !only_additions(new.value, old) {
-            new.invalid(errors, "only additions are allowed (no mutations or deletions)");
+            let shown = internal::shown(TERM, new.value);
+            errors.invalid_printed(&new.path(), &shown, "only additions are allowed (no mutations or deletions)");
         }
     }
 }
@@ -184,6 +202,27 @@ fn without_allowed(new: &Value, old: &Value) -> Value {
         }
     }
     masked
+}
+
+/// Ephemeral containers may be added; those that are there stay as they are, in whatever order.
+pub(crate) fn validate_ephemeral(object: &Value, old: &Value, errors: &mut ErrorList) {
+    const TYPE: &str = "EphemeralContainer";
+    let root = At::root(object);
+    let at = root.field("spec.ephemeralContainers");
+    // Of one name, the last counts.
+    let now: HashMap<&str, &Value> = at.list().iter().map(|one| (object::str_at(one, "name"), one)).collect();
+    for before in cells::list(child(old, "spec"), "ephemeralContainers") {
+        let name = object::str_at(before, "name");
+        let existing = format!("existing ephemeral containers {}", quoted(name));
+        match now.get(name) {
+            None => at.forbidden(errors, &format!("{existing} may not be removed\n")),
+            Some(now) if !internal::same(TYPE, now, before) => {
+                let difference = internal::difference(TYPE, before, now);
+                at.forbidden(errors, &format!("{existing} may not be changed\n{difference}"));
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 /// A negative grace period of an old pod may become 1.

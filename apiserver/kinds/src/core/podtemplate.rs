@@ -1,11 +1,11 @@
 //! PodTemplate.
 
-use api_machinery::{ErrorList, GroupResource, Value};
+use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child, same};
-use crate::list::{core_pod_default, core_pod_spec};
+use crate::list::{core_pod_default, core_pod_spec, core_pod_warnings};
 use crate::{Kind, cells};
 
 pub(crate) struct PodTemplate;
@@ -20,8 +20,8 @@ impl Kind for PodTemplate {
                             "spec": {"containers": [{"name": "c", "image": "registry.example/x:1"}]}}})
     }
     fn default(&self, object: &mut Value) {
-        if let Some(spec) = object.pointer_mut("/template/spec") {
-            core_pod_default::pod_spec(spec);
+        if let Some(template) = object.get_mut("template") {
+            core_pod_default::template(template);
         }
     }
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
@@ -30,6 +30,19 @@ impl Kind for PodTemplate {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         core_pod_spec::validate_template(&root.field("template"), errors);
+    }
+    /// Of a new one: whether an update changes the template cannot be told here.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        if !object::resource_version(object).is_empty() {
+            return Vec::new();
+        }
+        core_pod_warnings::of_template(&At::root(object).field("template"))
+    }
+    fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        if object::generation(object) == object::generation(old) {
+            return Vec::new();
+        }
+        core_pod_warnings::of_template(&At::root(object).field("template"))
     }
     fn cells(&self, object: &Value, _now: Timestamp) -> Option<Vec<Value>> {
         let [names, images] = cells::containers(object, "template.spec");

@@ -5,11 +5,11 @@ use api_machinery::Value;
 use crate::at::{At, child};
 use crate::{cells, formats};
 
-/// `Guaranteed`, `Burstable` or `BestEffort`, from cpu and memory of all containers, or of the pod where it
-/// says its own.
+/// `Guaranteed`, `Burstable` or `BestEffort`, from cpu and memory of all containers, or of the pod where it has
+/// resources of its own, even none.
 pub(crate) fn class(spec: &Value) -> &'static str {
     let own = child(spec, "resources");
-    if own.is_object() && !crate::at::same(own, &Value::Null) && (sets(own, "requests") || sets(own, "limits")) {
+    if own.is_object() {
         return of(std::iter::once(own));
     }
     let containers = cells::list(spec, "containers").iter().chain(cells::list(spec, "initContainers"));

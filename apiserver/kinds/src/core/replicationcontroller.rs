@@ -1,12 +1,12 @@
 //! ReplicationController.
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Path, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, is_empty};
+use crate::at::{At, child, is_empty, same};
 use crate::list::{apps_workload as workload, core_pod_spec as pod_spec};
-use crate::{Kind, ScalePaths, cells, selectors};
+use crate::{Kind, ScalePaths, cells};
 
 pub(crate) struct ReplicationController;
 
@@ -51,9 +51,23 @@ impl Kind for ReplicationController {
             let labels = template.field("metadata.labels");
             let wanted = selector.value.as_object().into_iter().flatten();
             let selected = wanted.into_iter().all(|(key, value)| labels.value.get(key) == Some(value));
-            selectors::template_is_selected(&labels, selected, errors);
+            if !selected {
+                labels.invalid(errors, "`selector` does not match template `labels`");
+            }
         }
         pod_spec::validate_template_of_workload(&template, "ReplicationController", errors);
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        validate_converted(object, old, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = workload::name_warnings(object);
+        warnings.extend(workload::template_warnings(object));
+        warnings
+    }
+    /// About the template that it had before, as upstream has it.
+    fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        workload::changed_template_warnings(old, object)
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         const COUNTS: [&str; 5] =
@@ -80,5 +94,20 @@ impl Kind for ReplicationController {
     }
     fn scale(&self) -> Option<ScalePaths> {
         Some(workload::SCALE)
+    }
+}
+
+/// Fields of another version that this one cannot say are named by annotations, and stay.
+fn validate_converted(object: &Value, old: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let selector = root.field("spec.selector");
+    let notes = child(old, "metadata.annotations").as_object().into_iter().flatten();
+    for (key, value) in notes.filter(|(key, _)| key.starts_with("non-convertible.kubernetes.io")) {
+        let Some((_, field)) = key.split_once('/').filter(|(_, field)| !field.contains('/')) else { continue };
+        if !field.contains("selector") {
+            errors.not_found_as(&Path::new(field), value, "unknown non-convertible field");
+        } else if !same(selector.value, child(old, "spec.selector")) {
+            selector.invalid(errors, "cannot update non-convertible selector");
+        }
     }
 }

@@ -46,6 +46,11 @@ pub(crate) fn is_whole(name: &str) -> bool {
     ) || is_extended(name)
 }
 
+/// What a pod as a whole may ask for.
+pub(crate) fn is_for_pods(name: &str) -> bool {
+    matches!(name, "cpu" | "memory") || is_huge_page(name)
+}
+
 pub(crate) fn is_for_containers(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge_page(name)
 }
@@ -180,7 +185,7 @@ fn validate_pages(place: &At<'_>, name: &str, errors: &mut ErrorList) {
 fn validate_for_pod(place: &At<'_>, name: &str, errors: &mut ErrorList) {
     let before = errors.len();
     validate(place, name, errors);
-    if errors.len() == before && !matches!(name, "cpu" | "memory") && !is_huge_page(name) {
+    if errors.len() == before && !is_for_pods(name) {
         errors.not_supported(&place.path(), &Value::from(name), &["cpu", "hugepages-", "memory"]);
     }
 }

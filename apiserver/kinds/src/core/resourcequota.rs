@@ -1,12 +1,14 @@
 //! ResourceQuota.
 
+use std::collections::BTreeSet;
+
 use api_machinery::{ErrorList, GroupResource, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
-use crate::list::core_resource_name as resource_name;
-use crate::{Kind, cells};
+use crate::list::{core_internal_json as internal, core_resource_name as resource_name, core_updates};
+use crate::{Kind, cells, formats};
 
 pub(crate) struct ResourceQuota;
 
@@ -20,7 +22,9 @@ const SCOPES: [&str; 7] = [
     "VolumeAttributesClass",
 ];
 /// A pod is one or the other, never both.
-const EXCLUSIVE: [[&str; 2]; 2] = [["Terminating", "NotTerminating"], ["BestEffort", "NotBestEffort"]];
+const EXCLUSIVE: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
+/// What is asked for and limited, each under a name of its own.
+const BOTH: [&str; 4] = ["cpu", "memory", "storage", "ephemeral-storage"];
 
 impl Kind for ResourceQuota {
     fn resource(&self) -> GroupResource {
@@ -43,13 +47,7 @@ impl Kind for ResourceQuota {
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let scopes = root.field("spec.scopes");
-        let sorted = |value: &Value| {
-            let mut all: Vec<String> =
-                value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-            all.sort();
-            all
-        };
-        if sorted(scopes.value) != sorted(child(old, "spec.scopes")) {
+        if texts(scopes.value) != texts(child(old, "spec.scopes")) {
             scopes.invalid(errors, IMMUTABLE);
         }
     }
@@ -58,6 +56,12 @@ impl Kind for ResourceQuota {
         for list in ["hard", "used"] {
             validate_amounts(&root.field("status").field(list), errors);
         }
+    }
+    /// Of new ones: more may be asked for than is the limit.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let hard = child(object, "spec.hard");
+        let names = BOTH.iter().filter(|_| core_updates::is_new(object));
+        names.filter_map(|name| why_out_of_order(hard, name)).collect()
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let (mut requests, mut limits) = (Vec::new(), Vec::new());
@@ -70,6 +74,23 @@ impl Kind for ResourceQuota {
         }
         Some(vec![cells::name(object), requests.join(", ").into(), limits.join(", ").into(), cells::age(object, now)])
     }
+}
+
+fn texts(list: &Value) -> BTreeSet<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// The amounts of requests may be under the bare name, where pods have one.
+fn why_out_of_order(hard: &Value, name: &str) -> Option<String> {
+    let amount = |name: &str| formats::quantity(&At::root(hard.get(name)?));
+    let prefixed = format!("requests.{name}");
+    let bare = if matches!(name, "cpu" | "memory") { name } else { "" };
+    let asked = [prefixed.as_str(), bare].into_iter().find_map(|name| Some((name, amount(name)?)));
+    let (asked, request) = asked?;
+    let limited = format!("limits.{name}");
+    let limit = amount(&limited)?;
+    (request.nano > limit.nano)
+        .then(|| format!("ResourceQuota {asked} ({request}) should be less than {limited} ({limit})"))
 }
 
 fn validate_amounts(amounts: &At<'_>, errors: &mut ErrorList) {
@@ -90,7 +111,7 @@ fn validate_scopes(spec: &At<'_>, errors: &mut ErrorList) {
             scopes.invalid(errors, "unsupported scope applied to resource");
         }
     }
-    if EXCLUSIVE.iter().any(|pair| pair.iter().all(|scope| has(scope))) {
+    for _ in EXCLUSIVE.iter().filter(|pair| pair.iter().all(|scope| has(scope))) {
         scopes.invalid(errors, "conflicting scopes");
     }
 }
@@ -118,15 +139,16 @@ fn validate_selector(spec: &At<'_>, errors: &mut ErrorList) {
         let place = expressions.with(expression.value);
         let scope = place.field("scopeName");
         if !SCOPES.contains(&scope.str()) {
-            scope.invalid(errors, "unsupported scope");
+            errors.invalid(&scope.path(), &Value::from(scope.str()), "unsupported scope");
         }
         for _ in hard(spec).filter(|name| resource_name::is_for_quota(name) && !may_scope(scope.str(), name)) {
-            errors.invalid(&expressions.path(), selector.value, "unsupported scope applied to resource");
+            let shown = internal::shown("ScopeSelector", selector.value);
+            errors.invalid_printed(&expressions.path(), &shown, "unsupported scope applied to resource");
         }
         validate_operator(&place, scope.str(), errors);
     }
     let has = |scope: &&str| expressions.list().iter().any(|one| one["scopeName"] == *scope);
-    if EXCLUSIVE.iter().any(|pair| pair.iter().all(&has)) {
+    for _ in EXCLUSIVE.iter().filter(|pair| pair.iter().all(&has)) {
         let scopes = spec.field("scopes");
         errors.invalid(&expressions.path(), scopes.value, "conflicting scopes");
     }
@@ -139,7 +161,7 @@ fn validate_operator(place: &At<'_>, scope: &str, errors: &mut ErrorList) {
         let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, \
                       ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort \
                       or ResourceQuotaScopeCrossNamespacePodAffinity";
-        operator.invalid(errors, detail);
+        errors.invalid(&operator.path(), &Value::from(operator.str()), detail);
     }
     match operator.str() {
         "In" | "NotIn" if values.is_empty() => {
@@ -149,6 +171,6 @@ fn validate_operator(place: &At<'_>, scope: &str, errors: &mut ErrorList) {
             values.invalid(errors, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector");
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-        _ => operator.invalid(errors, "not a valid selector operator"),
+        other => errors.invalid(&operator.path(), &Value::from(other), "not a valid selector operator"),
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, json};
 use crate::Kind;
 use crate::at::{At, IMMUTABLE};
 use crate::list::core_configmap::forbid_changes_when_immutable;
+use crate::list::{core_secret_warnings as secret_warnings, core_updates};
 use crate::{cells, formats};
 
 const MAX_BYTES: usize = 1024 * 1024;
@@ -44,19 +45,9 @@ impl Kind for Secret {
         }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let data = root.field("data");
-        let mut bytes = 0;
-        for (key, value) in data.entries() {
-            for message in names::config_map_key(key) {
-                errors.invalid(&value.path(), &Value::from(key), &message);
-            }
-            bytes += formats::base64_len(value.str());
+        if core_updates::is_new(object) {
+            validate_data(object, errors);
         }
-        if bytes > MAX_BYTES {
-            data.too_long(errors, MAX_BYTES);
-        }
-        validate_of_type(&root, &data, errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
@@ -65,6 +56,11 @@ impl Kind for Secret {
             kind.invalid(errors, IMMUTABLE);
         }
         forbid_changes_when_immutable(object, old, &["data"], errors);
+        core_updates::validate_metadata(self, object, true, errors);
+        validate_data(object, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        secret_warnings::of(object)
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         (field == "type").then(|| object::str_at(object, "type").to_owned())
@@ -73,6 +69,22 @@ impl Kind for Secret {
         let count = cells::len(object, "data");
         Some(vec![cells::name(object), cells::text(object, "type"), count.into(), cells::age(object, now)])
     }
+}
+
+fn validate_data(object: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let data = root.field("data");
+    let mut bytes = 0;
+    for (key, value) in data.entries() {
+        for message in names::config_map_key(key) {
+            errors.invalid(&value.path(), &Value::from(key), &message);
+        }
+        bytes += formats::base64_len(value.str());
+    }
+    if bytes > MAX_BYTES {
+        data.too_long(errors, MAX_BYTES);
+    }
+    validate_of_type(&root, &data, errors);
 }
 
 /// Keys that a type demands.
@@ -106,13 +118,34 @@ fn validate_of_type(root: &At<'_>, data: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// The key must be there and hold JSON.
+/// The key must be there and hold a JSON object.
 fn json_key(data: &At<'_>, key: &str, errors: &mut ErrorList) {
     let at = data.key(key);
     let Some(text) = at.value.as_str() else { return at.required(errors, "") };
     // Nothing of the contents is said, not even where they are wrong.
-    let parsed = formats::base64(text).map(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes));
-    if !matches!(parsed, Some(Ok(_))) {
-        errors.invalid(&at.path(), &Value::from("<secret contents redacted>"), "is not a JSON object");
+    if let Some(why) = why_no_object(&formats::base64(text).unwrap_or_default()) {
+        errors.invalid(&at.path(), &Value::from("<secret contents redacted>"), &why);
+    }
+}
+
+/// In the words of Go's decoder, where it does not go far into the text.
+fn why_no_object(text: &[u8]) -> Option<String> {
+    let unfit =
+        |kind: &str| Some(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"));
+    match serde_json::from_slice::<Value>(text) {
+        Ok(Value::Object(_) | Value::Null) => None,
+        Ok(Value::Array(_)) => unfit("array"),
+        Ok(Value::String(_)) => unfit("string"),
+        Ok(Value::Number(_)) => unfit("number"),
+        Ok(Value::Bool(_)) => unfit("bool"),
+        Err(error) if error.is_eof() => Some("unexpected end of JSON input".to_owned()),
+        Err(_) => {
+            let first = text.trim_ascii_start().first().map(|byte| char::from(*byte));
+            let wrong = first.filter(|first| first.is_ascii_graphic() && !"{[\"'-0123456789tfn".contains(*first));
+            Some(wrong.map_or_else(
+                || "is not a JSON object".to_owned(),
+                |first| format!("invalid character '{first}' looking for beginning of value"),
+            ))
+        }
     }
 }

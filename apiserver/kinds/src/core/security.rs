@@ -6,7 +6,7 @@ use api_machinery::{ErrorList, Value, object};
 
 use crate::at::{At, child};
 use crate::formats;
-use crate::list::core_windows as windows;
+use crate::list::{core_internal_json as internal, core_windows as windows};
 
 /// Largest user or group id.
 const MAX_ID: i64 = i32::MAX as i64;
@@ -15,9 +15,21 @@ const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 const MAX_PROFILE: usize = 4095;
 /// Bytes of a sysctl's name.
 const MAX_SYSCTL: usize = 253;
-/// Sysctls of these groups are of the host where a namespace is shared.
+/// These sysctls are of the host where a namespace is shared.
 const NETWORK_SYSCTLS: &str = "net.";
-const IPC_SYSCTLS: [&str; 4] = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
+const QUEUE_SYSCTLS: &str = "fs.mqueue.";
+const IPC_SYSCTLS: [&str; 10] = [
+    "kernel.sem",
+    "kernel.shm",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+    "kernel.msg",
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+];
 
 fn id(at: &At<'_>, errors: &mut ErrorList) {
     at.between(errors, 0, MAX_ID);
@@ -49,9 +61,8 @@ fn validate_sysctls(spec: &At<'_>, sysctls: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for sysctl in sysctls.items() {
         let name = sysctl.field("name");
-        // A slash separates as a dot does.
         let text = object::str_at(sysctl.value, "name");
-        let dotted = text.replace('/', ".");
+        let dotted = dotted(text);
         if text.is_empty() {
             name.required(errors, "");
         } else if !is_sysctl(text) {
@@ -64,12 +75,25 @@ fn validate_sysctls(spec: &At<'_>, sysctls: &At<'_>, errors: &mut ErrorList) {
         if dotted.starts_with(NETWORK_SYSCTLS) && spec.field("hostNetwork").flag() {
             name.invalid(errors, "may not be specified when 'hostNetwork' is true");
         }
-        let of_ipc = IPC_SYSCTLS.iter().any(|prefix| dotted.starts_with(prefix));
+        let of_ipc = dotted.starts_with(QUEUE_SYSCTLS) || IPC_SYSCTLS.contains(&dotted.as_str());
         if of_ipc && spec.field("hostIPC").flag() {
             name.invalid(errors, "may not be specified when 'hostIPC' is true");
         }
         seen.insert(text);
     }
+}
+
+/// The name with dots between its parts: where a slash comes first, slashes are what separates and dots are not.
+fn dotted(name: &str) -> String {
+    if name.find(['.', '/']).is_none_or(|first| name[first..].starts_with('.')) {
+        return name.to_owned();
+    }
+    let swapped = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    name.chars().map(swapped).collect()
 }
 
 fn is_sysctl(text: &str) -> bool {
@@ -97,14 +121,15 @@ fn validate_seccomp(profile: &At<'_>, errors: &mut ErrorList) {
         (true, false) => local.required(errors, "must be set when seccomp type is Localhost"),
         (true, true) => formats::local_descending_path(&local, errors),
         (false, true) => {
-            errors.invalid(&local.path(), profile.value, "can only be set when seccomp type is Localhost");
+            let shown = internal::shown("SeccompProfile", profile.value);
+            errors.invalid_printed(&local.path(), &shown, "can only be set when seccomp type is Localhost");
         }
         (false, false) => {}
     }
 }
 
 /// As for seccomp, but of what is local the name is not a path.
-fn validate_app_armor(profile: &At<'_>, errors: &mut ErrorList) {
+pub(crate) fn validate_app_armor(profile: &At<'_>, errors: &mut ErrorList) {
     const NEEDED: &str = "must be set when AppArmor type is Localhost";
     if !profile.present() {
         return;

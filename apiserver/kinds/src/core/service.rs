@@ -1,14 +1,15 @@
 //! Service.
 
-use std::collections::HashSet;
-
-use api_machinery::ErrorList;
-use api_machinery::{GroupResource, Value, names, object};
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{child, is_empty};
-use crate::list::{core_service_status as service_status, core_service_validation as validation};
+use crate::list::core_service_prepare::{self as prepare, externally_accessible, kind_of};
+use crate::list::{
+    core_service_families as families, core_service_status as service_status, core_service_validation as validation,
+    core_service_warnings as service_warnings, core_updates as updates,
+};
 use crate::{Kind, cells};
 
 pub(crate) struct Service;
@@ -37,25 +38,29 @@ impl Kind for Service {
     }
     fn prepare_create(&self, object: &mut Value, _has_status: bool) {
         object["status"] = json!({"loadBalancer": {}});
-        normalize_cluster_ips(object, None);
-        default_families(object);
+        prepare::create(object);
     }
     /// What was allocated stays where the client left it out; what the new type does not have is dropped.
     fn prepare_update(&self, object: &mut Value, old: &Value, _has_status: bool) {
         crate::keep_field(object, old, "status");
-        normalize_cluster_ips(object, Some(old));
-        keep_allocated(object, old);
-        drop_of_other_type(object, old);
-        default_families(object);
+        prepare::update(object, old);
+    }
+    fn validate_before_allocation(&self, object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+        families::validate(object, old, errors);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        validation::validate(object, errors);
+        if updates::is_new(object) {
+            validation::validate(object, None, errors);
+        }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        validation::validate_update(object, old, errors);
+        validation::validate(object, Some(old), errors);
     }
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         service_status::validate(object, old, errors);
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        service_warnings::of(object)
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
         matches!(field, "spec.clusterIP" | "spec.type").then(|| object::str_at(object, field).to_owned())
@@ -71,19 +76,6 @@ impl Kind for Service {
             cells::age(object, now),
             cells::labels(child(object, "spec.selector")).into(),
         ])
-    }
-}
-
-fn kind_of(object: &Value) -> &str {
-    object::str_at(object, "spec.type")
-}
-
-/// Load balancers, node ports: what outside traffic may come to.
-fn externally_accessible(object: &Value) -> bool {
-    match kind_of(object) {
-        "NodePort" | "LoadBalancer" => true,
-        "ClusterIP" => !is_empty(child(object, "spec.externalIPs")),
-        _ => false,
     }
 }
 
@@ -120,142 +112,12 @@ fn default_policies(object: &mut Value) {
     if external {
         default("externalTrafficPolicy", "Cluster".into());
     }
-    if matches!(kind.as_str(), "" | "ClusterIP" | "NodePort" | "LoadBalancer") {
-        default("internalTrafficPolicy", "Cluster".into());
-    }
     if kind == "LoadBalancer" {
         default("allocateLoadBalancerNodePorts", true.into());
     }
-}
-
-/// Keeps `clusterIP` and `clusterIPs[0]` one, whichever the client wrote.
-fn normalize_cluster_ips(object: &mut Value, old: Option<&Value>) {
-    if !object["spec"].is_object() {
-        return;
-    }
-    let ip = object::str_at(object, "spec.clusterIP").to_owned();
-    let ips = child(object, "spec.clusterIPs");
-    let Some(old) = old else {
-        if !ip.is_empty() && is_empty(ips) {
-            object["spec"]["clusterIPs"] = json!([ip]);
-        }
-        return;
-    };
-    let old_ip = object::str_at(old, "spec.clusterIP");
-    let untouched = crate::at::same(ips, child(old, "spec.clusterIPs"));
-    if ip == old_ip || !untouched {
-        return;
-    }
-    object["spec"]["clusterIPs"] = if ip.is_empty() { Value::Null } else { json!([ip]) };
-    drop_null(object, "clusterIPs");
-}
-
-fn drop_null(object: &mut Value, field: &str) {
-    if let Some(spec) = object["spec"].as_object_mut()
-        && spec.get(field).is_some_and(Value::is_null)
-    {
-        spec.remove(field);
-    }
-}
-
-fn keep_allocated(object: &mut Value, old: &Value) {
-    let needs_ip = |object: &Value| matches!(kind_of(object), "ClusterIP" | "NodePort" | "LoadBalancer");
-    if needs_ip(object) && needs_ip(old) {
-        keep_spec_if_unset(object, old, "clusterIP");
-        keep_spec_if_unset(object, old, "clusterIPs");
-        keep_spec_if_unset(object, old, "ipFamilies");
-        keep_spec_if_unset(object, old, "ipFamilyPolicy");
-    }
-    let needs_node_port = |object: &Value| matches!(kind_of(object), "NodePort" | "LoadBalancer");
-    if needs_node_port(object) && needs_node_port(old) {
-        keep_node_ports(object, old);
-    }
-    let needs_health_port = |object: &Value| {
-        kind_of(object) == "LoadBalancer" && object::str_at(object, "spec.externalTrafficPolicy") == "Local"
-    };
-    if needs_health_port(object) && needs_health_port(old) {
-        keep_spec_if_unset(object, old, "healthCheckNodePort");
-    }
-}
-
-fn keep_spec_if_unset(object: &mut Value, old: &Value, field: &str) {
-    let kept = child(child(old, "spec"), field);
-    let own = child(child(object, "spec"), field);
-    if (is_empty(own) || own == &json!(0)) && !kept.is_null() {
-        object["spec"][field] = kept.clone();
-    }
-}
-
-/// Ports are the same when protocol and port are.
-fn keep_node_ports(object: &mut Value, old: &Value) {
-    let protocol = |port: &Value| object::str_at(port, "protocol").to_owned();
-    let old_ports = cells::list(old, "spec.ports");
-    let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-    for port in ports.into_iter().flatten() {
-        if cells::int(port, "nodePort") != 0 {
-            continue;
-        }
-        let same = old_ports
-            .iter()
-            .find(|old| protocol(old) == protocol(port) && cells::int(old, "port") == cells::int(port, "port"));
-        if let Some(node_port) = same.and_then(|old| old.get("nodePort")) {
-            port["nodePort"] = node_port.clone();
-        }
-    }
-}
-
-/// When the type changes, unchanged fields that only the old type has go away silently.
-fn drop_of_other_type(object: &mut Value, old: &Value) {
-    let (kind, old_kind) = (kind_of(object).to_owned(), kind_of(old).to_owned());
-    let mut drop_if_same = |field: &str| {
-        let same = crate::at::same(child(child(object, "spec"), field), child(child(old, "spec"), field));
-        if same && let Some(spec) = object["spec"].as_object_mut() {
-            spec.remove(field);
-        }
-    };
-    if kind == "ExternalName" && old_kind != "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            drop_if_same(field);
-        }
-    }
-    let external = |kind: &str| matches!(kind, "NodePort" | "LoadBalancer");
-    if external(&old_kind) && !external(&kind) {
-        drop_if_same("externalTrafficPolicy");
-        drop_node_ports(object, old);
-    }
-    if old_kind == "LoadBalancer" && kind != "LoadBalancer" {
-        for field in ["healthCheckNodePort", "allocateLoadBalancerNodePorts", "loadBalancerClass"] {
-            let same = crate::at::same(child(child(object, "spec"), field), child(child(old, "spec"), field));
-            if same && let Some(spec) = object["spec"].as_object_mut() {
-                spec.remove(field);
-            }
-        }
-    }
-}
-
-fn drop_node_ports(object: &mut Value, old: &Value) {
-    let had: HashSet<i64> = cells::list(old, "spec.ports").iter().map(|port| cells::int(port, "nodePort")).collect();
-    let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-    for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
-        if port.get("nodePort").and_then(Value::as_i64).is_some_and(|own| had.contains(&own)) {
-            port.remove("nodePort");
-        }
-    }
-}
-
-/// This cluster has one family; the registry claims the address in it.
-fn default_families(object: &mut Value) {
-    if kind_of(object) == "ExternalName" || !object["spec"].is_object() {
-        return;
-    }
-    let first = cells::list(object, "spec.clusterIPs").first().and_then(Value::as_str).unwrap_or("");
-    let family = if first.contains(':') { "IPv6" } else { "IPv4" };
-    let spec = &mut object["spec"];
-    if is_empty(child(spec, "ipFamilyPolicy")) {
-        spec["ipFamilyPolicy"] = "SingleStack".into();
-    }
-    if is_empty(child(spec, "ipFamilies")) {
-        spec["ipFamilies"] = json!([family]);
+    let internal = matches!(kind.as_str(), "" | "ClusterIP" | "NodePort" | "LoadBalancer");
+    if internal && child(spec, "internalTrafficPolicy").is_null() {
+        spec["internalTrafficPolicy"] = "Cluster".into();
     }
 }
 

@@ -1,9 +1,10 @@
 //! ServiceAccount.
 
-use api_machinery::{GroupResource, Value};
+use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::list::core_updates;
 use crate::{Kind, cells};
 
 pub(crate) struct ServiceAccount;
@@ -18,7 +19,36 @@ impl Kind for ServiceAccount {
     fn has_generation(&self) -> bool {
         false
     }
+    fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        keep_names_of_secrets(object);
+    }
+    fn prepare_update(&self, object: &mut Value, _old: &Value, _has_status: bool) {
+        keep_names_of_secrets(object);
+    }
+    fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        core_updates::validate_metadata(self, object, true, errors);
+    }
+    /// Of new ones only, as nothing is known of what an update found.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        const ENFORCED: &str = "kubernetes.io/enforce-mountable-secrets";
+        let set = core_updates::is_new(object) && object::annotation(object, ENFORCED).is_some();
+        let say = || {
+            format!(
+                "metadata.annotations[{ENFORCED}]: deprecated in v1.32+; prefer separate namespaces to isolate access \
+                 to mounted secrets"
+            )
+        };
+        set.then(say).into_iter().collect()
+    }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![cells::name(object), cells::age(object, now)])
+    }
+}
+
+/// Nothing but the name of a secret is kept.
+fn keep_names_of_secrets(object: &mut Value) {
+    let secrets = object.get_mut("secrets").and_then(Value::as_array_mut);
+    for secret in secrets.into_iter().flatten().filter_map(Value::as_object_mut) {
+        secret.retain(|field, _| field == "name");
     }
 }

@@ -262,7 +262,7 @@ fn validate_azure_disk(source: &At<'_>, errors: &mut ErrorList) {
     caching.one_of_if_present(errors, &["None", "ReadOnly", "ReadWrite"]);
     kind.one_of_if_present(errors, &["Dedicated", "Managed", "Shared"]);
     match kind.str() {
-        "" => {}
+        _ if !kind.present() => {}
         "Managed" if !uri.str().starts_with("/subscriptions/") => uri.unsupported(errors, &[MANAGED]),
         "Managed" => {}
         _ if !uri.str().starts_with("https://") => uri.unsupported(errors, &[BLOB]),

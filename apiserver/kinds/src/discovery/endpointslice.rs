@@ -8,6 +8,8 @@ use serde_json::json;
 
 use crate::at::{At, IMMUTABLE};
 use crate::generic::changed_besides;
+use crate::list::core_endpoints::same_items;
+use crate::list::{core_address_warnings as address_warnings, core_updates};
 use crate::{Kind, cells, formats};
 
 const MAX_ENDPOINTS: usize = 1000;
@@ -38,26 +40,38 @@ impl Kind for EndpointSlice {
         }
     }
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
-        changed_besides(object, old, &["metadata"])
+        changed_besides(object, old, &["metadata", "endpoints", "ports"])
+            || !same_items("endpoints", "Endpoint", object, old)
+            || !same_items("ports", "EndpointSlicePort", object, old)
             || object.pointer("/metadata/labels") != old.pointer("/metadata/labels")
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        core_updates::validate_metadata(self, object, true, errors);
         let root = At::root(object);
-        let address_type = root.field("addressType");
-        if !address_type.is_empty() {
-            address_type.one_of(errors, &ADDRESS_TYPES);
-        } else {
-            address_type.required(errors, "");
-        }
+        root.field("addressType").need_one_of(errors, &ADDRESS_TYPES);
         validate_ports(&root.field("ports"), errors);
-        validate_endpoints(&root.field("endpoints"), address_type.str(), errors);
+        if core_updates::is_new(object) {
+            validate_endpoints(object, errors);
+        }
     }
+    /// Endpoints that do not change may stay, whatever the rules were when they were written.
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        if !same_items("endpoints", "Endpoint", object, old) {
+            validate_endpoints(object, errors);
+        }
         let root = At::root(object);
         let address_type = root.field("addressType");
         if address_type.str() != object::str_at(old, "addressType") {
-            address_type.invalid(errors, IMMUTABLE);
+            errors.invalid(&address_type.path(), &Value::from(address_type.str()), IMMUTABLE);
         }
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if core_updates::is_new(object) && object::str_at(object, "addressType") == "FQDN" {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+        }
+        warnings.extend(address_warnings_of(object));
+        warnings
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![
@@ -70,7 +84,22 @@ impl Kind for EndpointSlice {
     }
 }
 
-fn validate_endpoints(endpoints: &At<'_>, address_type: &str, errors: &mut ErrorList) {
+/// Of addresses, unless a controller made them, which writes them as they should be.
+fn address_warnings_of(object: &Value) -> Vec<String> {
+    const CONTROLLERS: [&str; 2] = ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+    let manager = object::label(object, "endpointslice.kubernetes.io/managed-by").unwrap_or("");
+    let root = At::root(object);
+    let mut warnings = Vec::new();
+    for endpoint in root.field("endpoints").items().filter(|_| !CONTROLLERS.contains(&manager)) {
+        let addresses = endpoint.field("addresses");
+        warnings.extend(addresses.items().filter_map(|address| address_warnings::of_ip(&address)));
+    }
+    warnings
+}
+
+fn validate_endpoints(object: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let (endpoints, address_type) = (root.field("endpoints"), object::str_at(object, "addressType"));
     if endpoints.list().len() > MAX_ENDPOINTS {
         return endpoints.too_many(errors, MAX_ENDPOINTS);
     }

@@ -1,12 +1,13 @@
 //! Event of events.k8s.io. Stored as core events, so everything here reads both forms.
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::quote::quoted;
+use api_machinery::{ErrorList, GroupResource, Path, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, same};
-use crate::list::core_event;
-use crate::{Kind, cells};
+use crate::at::{At, IMMUTABLE, child, is_empty};
+use crate::list::{core_event, core_internal_json as internal, core_updates};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct Event;
 
@@ -36,21 +37,31 @@ impl Kind for Event {
     fn allows_create_on_update(&self) -> bool {
         true
     }
+    /// As events are stored; what a new one of this group may be called is said below.
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         core_event::validate_old_way(object, "reportingController", errors);
-        if object::resource_version(object).is_empty() {
+        let is_new = core_updates::is_new(object);
+        if is_new {
+            validate_name(object, errors);
+        }
+        meta::validate_known_finalizers(object, errors);
+        if is_new {
             validate_new(object, errors);
         }
     }
     /// Only the series goes on.
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        if !same(child(object, "series"), child(old, "series")) {
-            validate_series(&root, errors);
+        if child(object, "series") != child(old, "series") {
+            validate_series(&At::root(object), errors);
         }
-        for (new, stored, called) in FIXED {
-            let at = root.field(called).with(core_event::either(object, new, stored));
-            at.unchanged(errors, core_event::either(old, new, stored));
+        for (new, stored, called, form) in FIXED {
+            let [now, before] = [object, old].map(|event| form.printed(core_event::either(event, new, stored)));
+            if now != before {
+                errors.invalid_printed(&Path::new(called), &now, IMMUTABLE);
+            }
         }
     }
     fn field(&self, object: &Value, field: &str) -> Option<String> {
@@ -78,21 +89,46 @@ impl Kind for Event {
     }
 }
 
-/// What stays: new name, stored name, and the name in errors.
-const FIXED: [(&str, &str, &str); 13] = [
-    ("regarding", "involvedObject", "involvedObject"),
-    ("reason", "reason", "reason"),
-    ("note", "message", "message"),
-    ("deprecatedSource", "source", "source"),
-    ("deprecatedFirstTimestamp", "firstTimestamp", "firstTimestamp"),
-    ("deprecatedLastTimestamp", "lastTimestamp", "lastTimestamp"),
-    ("deprecatedCount", "count", "count"),
-    ("type", "type", "type"),
-    ("eventTime", "eventTime", "eventTime"),
-    ("action", "action", "action"),
-    ("related", "related", "related"),
-    ("reportingController", "reportingComponent", "reportingController"),
-    ("reportingInstance", "reportingInstance", "reportingInstance"),
+/// How a field is shown, and what it is when unset.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Number,
+    Time,
+    Part(&'static str),
+    /// One that may be missing.
+    Optional(&'static str),
+}
+
+impl Form {
+    fn printed(self, value: &Value) -> String {
+        match self {
+            Form::Text => quoted(value.as_str().unwrap_or("")),
+            Form::Number => value.as_i64().unwrap_or(0).to_string(),
+            Form::Time => value.to_string(),
+            Form::Optional(_) if value.is_null() => "null".to_owned(),
+            Form::Part(of) | Form::Optional(of) => internal::shown(of, value),
+        }
+    }
+}
+
+/// What stays: new name, stored name, the name in errors, and what it is.
+const FIXED: [(&str, &str, &str, Form); 14] = [
+    ("regarding", "involvedObject", "involvedObject", Form::Part("ObjectReference")),
+    ("reason", "reason", "reason", Form::Text),
+    ("note", "message", "message", Form::Text),
+    ("deprecatedSource", "source", "source", Form::Part("EventSource")),
+    ("deprecatedFirstTimestamp", "firstTimestamp", "firstTimestamp", Form::Time),
+    ("deprecatedLastTimestamp", "lastTimestamp", "lastTimestamp", Form::Time),
+    ("deprecatedCount", "count", "count", Form::Number),
+    // Upstream says it twice.
+    ("reason", "reason", "reason", Form::Text),
+    ("type", "type", "type", Form::Text),
+    ("eventTime", "eventTime", "eventTime", Form::Time),
+    ("action", "action", "action", Form::Text),
+    ("related", "related", "related", Form::Optional("ObjectReference")),
+    ("reportingController", "reportingComponent", "reportingController", Form::Text),
+    ("reportingInstance", "reportingInstance", "reportingInstance", Form::Text),
 ];
 
 fn validate_series(root: &At<'_>, errors: &mut ErrorList) {
@@ -104,6 +140,18 @@ fn validate_series(root: &At<'_>, errors: &mut ErrorList) {
         errors.invalid(&series.field("count").path(), &Value::from(""), "should be at least 2");
     }
     series.field("lastObservedTime").need(errors);
+}
+
+/// Of a new one, which may not be called anything, as in the core group.
+fn validate_name(object: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let base = root.field("metadata.generateName");
+    if !base.is_empty() {
+        for message in names::dns1123_subdomain(&names::mask_trailing_dash(base.str())) {
+            base.invalid(errors, &message);
+        }
+    }
+    root.field("metadata.name").format_if_set(errors, names::dns1123_subdomain);
 }
 
 /// What new events of the new group must say besides. Paths are those of the stored form.
@@ -123,7 +171,7 @@ fn validate_new(object: &Value, errors: &mut ErrorList) {
         ("deprecatedSource", "source"),
     ] {
         let value = core_event::either(object, new, stored);
-        if !same(value, &Value::Null) && value.as_i64() != Some(0) {
+        if !is_empty(value) && value.as_i64() != Some(0) {
             errors.invalid(&root.field(stored).path(), &blank, "needs to be unset");
         }
     }

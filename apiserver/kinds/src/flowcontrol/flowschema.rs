@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, same};
-use crate::{Kind, cells};
+use crate::list::networking_servicecidr::keep_all_but_status;
+use crate::{Kind, cells, meta};
 
 pub(crate) struct FlowSchema;
 
@@ -25,13 +26,18 @@ impl Kind for FlowSchema {
                         "rules": [{"subjects": [{"kind": "User", "user": {"name": "u"}}],
                                    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}]}})
     }
+    fn prepare_status_update(&self, object: &mut Value, old: &Value) {
+        keep_all_but_status(object, old);
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
         validate_precedence(&spec.field("matchingPrecedence"), object::name(object), errors);
         let method = spec.field("distinguisherMethod");
         if method.present() && !["ByNamespace", "ByUser"].contains(&method.field("type").str()) {
-            errors.not_supported(&method.field("type").path(), method.value, &["ByNamespace", "ByUser"]);
+            // Upstream shows all of it, with the name its field has in Go.
+            let shown = json!({"Type": method.field("type").str()});
+            errors.not_supported(&method.field("type").path(), &shown, &["ByNamespace", "ByUser"]);
         }
         let level = spec.field("priorityLevelConfiguration.name");
         if level.is_empty() {
@@ -47,6 +53,9 @@ impl Kind for FlowSchema {
             spec.invalid(errors, &format!("spec of '{name}' must equal the fixed value"));
         }
         conditions(&root, errors);
+    }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, false, errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         conditions(&At::root(object), errors);
@@ -102,8 +111,8 @@ pub(crate) fn conditions(root: &At<'_>, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for condition in conditions.items() {
         let kind = condition.field("type");
-        if !seen.insert(object::str_at(condition.value, "type")) {
-            kind.duplicate(errors);
+        if !seen.insert(kind.str().to_owned()) {
+            errors.duplicate(&kind.path(), &kind.str().into());
         }
         kind.need(errors);
     }

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::at::{At, child, same};
 use crate::list::flowcontrol_flowschema as flow_schema;
-use crate::{Kind, cells};
+use crate::list::networking_servicecidr::keep_all_but_status;
+use crate::{Kind, cells, meta};
 
 pub(crate) struct PriorityLevelConfiguration;
 
@@ -35,6 +36,9 @@ impl Kind for PriorityLevelConfiguration {
             default_numbers(&mut object["spec"]["exempt"], 0);
         }
     }
+    fn prepare_status_update(&self, object: &mut Value, old: &Value) {
+        keep_all_but_status(object, old);
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let notes = root.field("metadata.annotations");
@@ -53,6 +57,9 @@ impl Kind for PriorityLevelConfiguration {
         }
         validate_mandatory(&spec, name, errors);
         flow_schema::conditions(&root, errors);
+    }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, false, errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         flow_schema::conditions(&At::root(object), errors);
@@ -157,7 +164,7 @@ fn validate_queuing(queuing: &At<'_>, errors: &mut ErrorList) {
     } else if cards > queues {
         hand.invalid(errors, &format!("should not be greater than queues ({queues})"));
     } else {
-        let bits: f64 = (0..cards).map(|card| ((queues - card) as f64).log2()).sum();
+        let bits = ((queues as f64).log2() * cards as f64).ceil();
         if bits > MAX_HASH_BITS {
             let detail = format!(
                 "required entropy bits of deckSize {queues} and handSize {cards} should not be greater than {MAX_HASH_BITS}"

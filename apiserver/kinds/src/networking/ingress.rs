@@ -4,10 +4,10 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::At;
+use crate::at::{At, child};
 use crate::list::core_service::load_balancer_addresses;
 use crate::list::core_service_status as service_status;
-use crate::{Kind, cells, formats};
+use crate::{Kind, cells, formats, meta};
 
 pub(crate) struct Ingress;
 
@@ -52,11 +52,23 @@ impl Kind for Ingress {
             validate_class_is_one(&root, errors);
         }
     }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, true, errors);
+    }
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         for ingress in root.field("status.loadBalancer.ingress").items() {
             service_status::validate_address(&ingress, old, errors);
         }
+    }
+    /// Of a new one that says its class in the old way.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let is_new = object::resource_version(object).is_empty();
+        let says_it_once = child(object, "spec.ingressClassName").is_null();
+        if !is_new || !says_it_once || object::annotation(object, CLASS_ANNOTATION).is_none() {
+            return Vec::new();
+        }
+        vec![format!("annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead")]
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let class = match object::annotation(object, CLASS_ANNOTATION) {
@@ -118,11 +130,13 @@ fn validate_rule(rule: &At<'_>, errors: &mut ErrorList) {
 fn validate_path(path: &At<'_>, errors: &mut ErrorList) {
     const REFUSED: [&str; 5] = ["//", "/./", "/../", "%2f", "%2F"];
     let (kind, text) = (path.field("pathType"), path.field("path"));
+    if !kind.present() {
+        return kind.required(errors, "pathType must be specified");
+    }
     match kind.str() {
-        "" => return kind.required(errors, "pathType must be specified"),
         "Exact" | "Prefix" => {
             if !text.str().starts_with('/') {
-                text.invalid(errors, "must be an absolute path");
+                errors.invalid(&text.path(), &Value::from(text.str()), "must be an absolute path");
             }
             for refused in REFUSED {
                 if text.str().contains(refused) {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
-use crate::{Kind, cells, formats};
+use crate::{Kind, cells, formats, meta};
 
 pub(crate) struct IngressClass;
 
@@ -19,24 +19,20 @@ impl Kind for IngressClass {
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "x"},
                "spec": {"controller": "example.com/c"}})
     }
+    /// Of an update, first what may not change.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        let controller = root.field("spec.controller");
-        if controller.str().len() > MAX_CONTROLLER {
-            controller.too_long(errors, MAX_CONTROLLER);
-        }
-        formats::domain_prefixed_path(&controller, errors);
-        let parameters = root.field("spec.parameters");
-        if parameters.present() {
-            validate_parameters(&parameters, errors);
+        if object::resource_version(object).is_empty() {
+            validate_class(object, errors);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let controller = root.field("spec.controller");
         if controller.str() != object::str_at(old, "spec.controller") {
-            controller.invalid(errors, IMMUTABLE);
+            errors.invalid(&controller.path(), &Value::from(controller.str()), IMMUTABLE);
         }
+        meta::validate(self, object, false, errors);
+        validate_class(object, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![
@@ -45,6 +41,19 @@ impl Kind for IngressClass {
             parameters(object).into(),
             cells::age(object, now),
         ])
+    }
+}
+
+fn validate_class(object: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let controller = root.field("spec.controller");
+    if controller.str().len() > MAX_CONTROLLER {
+        controller.too_long(errors, MAX_CONTROLLER);
+    }
+    formats::domain_prefixed_path(&controller, errors);
+    let parameters = root.field("spec.parameters");
+    if parameters.present() {
+        validate_parameters(&parameters, errors);
     }
 }
 
@@ -60,13 +69,15 @@ fn validate_parameters(parameters: &At<'_>, errors: &mut ErrorList) {
         }
     }
     let (scope, namespace) = (parameters.field("scope"), parameters.field("namespace"));
+    if !scope.present() {
+        return scope.required(errors, "");
+    }
     match scope.str() {
-        "" => scope.required(errors, ""),
         "Cluster" if namespace.present() => {
             namespace.forbidden(errors, "`parameters.scope` is set to 'Cluster'");
         }
         "Cluster" => {}
-        "Namespace" if namespace.is_empty() => {
+        "Namespace" if !namespace.present() => {
             namespace.required(errors, "`parameters.scope` is set to 'Namespace'");
         }
         "Namespace" => namespace.format(errors, names::dns1123_label),

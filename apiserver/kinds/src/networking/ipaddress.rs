@@ -4,8 +4,9 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, IMMUTABLE, child, same};
-use crate::{Kind, cells, formats};
+use crate::at::{At, child};
+use crate::list::resource_immutable as immutable;
+use crate::{Kind, cells, formats, meta};
 
 pub(crate) struct IPAddress;
 
@@ -41,10 +42,13 @@ impl Kind for IPAddress {
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let parent = root.field("spec.parentRef");
-        if !same(parent.value, child(old, "spec.parentRef")) {
-            parent.invalid(errors, IMMUTABLE);
+        let (parent, before) = (root.field("spec.parentRef"), child(old, "spec.parentRef"));
+        if parent.present() {
+            immutable::validate("ParentReference", &parent, before, errors);
+        } else {
+            parent.unchanged(errors, before);
         }
+        meta::validate(self, object, false, errors);
     }
     fn cells(&self, object: &Value, _now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![cells::name(object), parent(object).into()])

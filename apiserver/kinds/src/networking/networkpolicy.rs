@@ -1,6 +1,9 @@
 //! NetworkPolicy.
 
-use api_machinery::{ErrorList, GroupResource, Value};
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -8,6 +11,11 @@ use crate::at::{At, child, is_empty};
 use crate::{Kind, cells, formats, selectors};
 
 pub(crate) struct NetworkPolicy;
+
+/// Lists of rules, and of the peers in each.
+const RULES: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
+const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+const TYPES: [&str; 2] = ["Ingress", "Egress"];
 
 impl Kind for NetworkPolicy {
     fn resource(&self) -> GroupResource {
@@ -26,26 +34,31 @@ impl Kind for NetworkPolicy {
         object["spec"]["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        if object::resource_version(object).is_empty() {
+            validate_spec(object, &HashSet::new(), errors);
+        }
+    }
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        if !object::resource_version(object).is_empty() {
+            validate_spec(object, &blocks(old), errors);
+        }
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
         let root = At::root(object);
         let spec = root.field("spec");
-        selectors::label_selector(&spec.field("podSelector"), errors);
-        for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+        let mut warnings = Vec::new();
+        for (rules, peers) in RULES {
             for rule in spec.field(rules).items() {
-                for port in rule.field("ports").items() {
-                    validate_port(&port, errors);
-                }
                 for peer in rule.field(peers).items() {
-                    validate_peer(&peer, errors);
+                    let block = peer.field("ipBlock");
+                    warnings.extend(block_warnings(&block.field("cidr")));
+                    for except in block.field("except").items() {
+                        warnings.extend(block_warnings(&except));
+                    }
                 }
             }
         }
-        let types = spec.field("policyTypes");
-        if types.list().len() > 2 {
-            return types.invalid(errors, "may not specify more than two policyTypes");
-        }
-        for kind in types.items() {
-            kind.exactly_one_of(errors, &["Ingress", "Egress"]);
-        }
+        warnings
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let selector = cells::selector(child(object, "spec.podSelector"));
@@ -53,33 +66,84 @@ impl Kind for NetworkPolicy {
     }
 }
 
-fn validate_port(rule: &At<'_>, errors: &mut ErrorList) {
-    rule.field("protocol").one_of_if_present(errors, &["TCP", "UDP", "SCTP"]);
-    let (port, end) = (rule.field("port"), rule.field("endPort"));
-    if port.present() {
-        formats::port_or_name(&port, errors);
-    }
-    if !end.present() {
-        return;
-    }
-    match port.value {
-        Value::Null => end.invalid(errors, "may not be specified when `port` is not specified"),
-        Value::String(_) => end.invalid(errors, "may not be specified when `port` is non-numeric"),
-        _ => {
-            if end.int() < port.int() {
-                end.invalid(errors, "must be greater than or equal to `port`");
+/// `known`: address blocks that are as they are, whatever they are.
+fn validate_spec(object: &Value, known: &HashSet<&str>, errors: &mut ErrorList) {
+    let root = At::root(object);
+    let spec = root.field("spec");
+    selectors::label_selector(&spec.field("podSelector"), errors);
+    for (rules, peers) in RULES {
+        for rule in spec.field(rules).items() {
+            for port in rule.field("ports").items() {
+                validate_port(&port, errors);
             }
-            formats::port(&end, errors);
+            for peer in rule.field(peers).items() {
+                validate_peer(&peer, known, errors);
+            }
+        }
+    }
+    let types = spec.field("policyTypes");
+    if types.list().len() > 2 {
+        return types.invalid(errors, "may not specify more than two policyTypes");
+    }
+    for kind in types.items() {
+        if !TYPES.contains(&kind.str()) {
+            kind.unsupported_listed(errors, &TYPES);
         }
     }
 }
 
-fn validate_peer(peer: &At<'_>, errors: &mut ErrorList) {
+/// Every address block of a policy.
+fn blocks(object: &Value) -> HashSet<&str> {
+    let mut blocks = HashSet::new();
+    for (rules, peers) in RULES {
+        for rule in cells::list(child(object, "spec"), rules) {
+            for peer in cells::list(rule, peers) {
+                blocks.extend(child(peer, "ipBlock.cidr").as_str());
+                blocks.extend(cells::list(peer, "ipBlock.except").iter().filter_map(Value::as_str));
+            }
+        }
+    }
+    blocks
+}
+
+fn validate_port(rule: &At<'_>, errors: &mut ErrorList) {
+    let protocol = rule.field("protocol");
+    if protocol.present() && !PROTOCOLS.contains(&protocol.str()) {
+        protocol.unsupported_listed(errors, &PROTOCOLS);
+    }
+    let (port, end) = (rule.field("port"), rule.field("endPort"));
+    match port.value {
+        Value::Null if end.present() => end.invalid(errors, "may not be specified when `port` is not specified"),
+        Value::Null => {}
+        Value::String(_) => {
+            if end.present() {
+                end.invalid(errors, "may not be specified when `port` is non-numeric");
+            }
+            formats::port_or_name(&port, errors);
+        }
+        _ => {
+            formats::port(&port, errors);
+            if end.present() {
+                validate_end(&end, port.value, errors);
+            }
+        }
+    }
+}
+
+fn validate_end(end: &At<'_>, port: &Value, errors: &mut ErrorList) {
+    if end.int() < port.as_i64() {
+        // Upstream shows where the range begins.
+        errors.invalid(&end.path(), port, "must be greater than or equal to `port`");
+    }
+    formats::port(end, errors);
+}
+
+fn validate_peer(peer: &At<'_>, known: &HashSet<&str>, errors: &mut ErrorList) {
     let (pods, namespaces, block) = (peer.field("podSelector"), peer.field("namespaceSelector"), peer.field("ipBlock"));
     selectors::label_selector(&pods, errors);
     selectors::label_selector(&namespaces, errors);
     if block.present() {
-        validate_block(&block, errors);
+        validate_block(&block, known, errors);
     }
     match (pods.present() || namespaces.present(), block.present()) {
         (false, false) => peer.required(errors, "must specify a peer"),
@@ -88,19 +152,69 @@ fn validate_peer(peer: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn validate_block(block: &At<'_>, errors: &mut ErrorList) {
+fn validate_block(block: &At<'_>, known: &HashSet<&str>, errors: &mut ErrorList) {
     let cidr = block.field("cidr");
     if cidr.is_empty() {
         return cidr.required(errors, "");
     }
-    cidr.format(errors, formats::cidr);
-    let outer = formats::parse_cidr(cidr.str());
+    validate_cidr(&cidr, known, errors);
+    let Some(outer) = formats::parse_cidr(cidr.str()) else { return };
     for except in block.field("except").items() {
-        except.format(errors, formats::cidr);
-        if let (Some(inner), Some(outer)) = (formats::parse_cidr(except.str()), outer)
-            && !formats::strictly_within(inner, outer)
-        {
+        validate_cidr(&except, known, errors);
+        if formats::parse_cidr(except.str()).is_some_and(|inner| !formats::strictly_within(inner, outer)) {
             except.invalid(errors, "must be a strict subset of `cidr`");
+        }
+    }
+}
+
+fn validate_cidr(cidr: &At<'_>, known: &HashSet<&str>, errors: &mut ErrorList) {
+    if !known.contains(cidr.str()) {
+        cidr.format(errors, formats::cidr);
+    }
+}
+
+/// What is odd about how an address block is written.
+fn block_warnings(at: &At<'_>) -> Vec<String> {
+    let text = at.str();
+    let Some((ip, length)) = formats::parse_cidr(text) else { return Vec::new() };
+    let (network, path) = (network(ip, length), at.path());
+    let mut warnings = Vec::new();
+    if ip != network {
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        let (block, single) = (format!("{network}/{length}"), format!("{ip}/{bits}"));
+        warnings.push(format!(
+            "{path}: CIDR value {text:?} is ambiguous in this context (should be {block:?} or {single:?}?)"
+        ));
+    }
+    if has_leading_zeros(text) {
+        let block = format!("{network}/{length}");
+        warnings.push(format!("{path}: non-standard CIDR value {text:?} is invalid: use {block:?}"));
+    }
+    let canonical = format!("{ip}/{length}");
+    if warnings.is_empty() && ip.is_ipv6() && canonical != text {
+        warnings
+            .push(format!("{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({canonical:?})"));
+    }
+    warnings
+}
+
+/// In the address or in the length.
+fn has_leading_zeros(block: &str) -> bool {
+    let (address, length) = block.split_once('/').unwrap_or((block, ""));
+    address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0'))
+}
+
+/// The first address of a block.
+fn network(ip: IpAddr, length: u8) -> IpAddr {
+    let length = u32::from(length);
+    match ip {
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+            Ipv4Addr::from(u32::from(ip) & mask).into()
+        }
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+            Ipv6Addr::from(u128::from(ip) & mask).into()
         }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
-use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use api_machinery::{ErrorList, GroupResource, Value, meta, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
-use crate::list::{core_affinity as affinity, core_resource_name as resource_name};
+use crate::list::{
+    apps_workload as workload, core_affinity as affinity, core_internal_json as internal,
+    core_pod_warnings as pod_warnings, core_resource_name as resource_name,
+};
 use crate::{Kind, cells, selectors};
 
 pub(crate) struct RuntimeClass;
@@ -28,8 +31,13 @@ impl Kind for RuntimeClass {
     fn allows_unconditional_update(&self) -> bool {
         false
     }
+    /// Upstream looks at the metadata of a changed one as if it was new.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
+        if !workload::is_new(object) {
+            let path = root.field("metadata").path();
+            meta::validate_object_meta(object, false, &|name| self.validate_name(name), &path, errors);
+        }
         let handler = root.field("handler");
         if handler.need(errors) {
             handler.format(errors, names::dns1123_label);
@@ -48,7 +56,8 @@ impl Kind for RuntimeClass {
         let mut seen = HashSet::new();
         for toleration in tolerations.items() {
             if !seen.insert(key(toleration.value)) {
-                toleration.duplicate(errors);
+                let shown = internal::shown("Toleration", toleration.value);
+                errors.duplicate_printed(&toleration.path(), &shown, "");
             }
         }
     }
@@ -58,6 +67,11 @@ impl Kind for RuntimeClass {
         if handler.str() != object::str_at(old, "handler") {
             handler.invalid(errors, IMMUTABLE);
         }
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let labels = child(object, "scheduling.nodeSelector").as_object().into_iter().flatten();
+        let deprecated = labels.filter_map(|(key, _)| pod_warnings::deprecated_label(key));
+        deprecated.map(|why| format!("scheduling.nodeSelector: {why}")).collect()
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![cells::name(object), cells::text(object, "handler"), cells::age(object, now)])

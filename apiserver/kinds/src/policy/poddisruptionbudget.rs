@@ -1,11 +1,11 @@
 //! PodDisruptionBudget.
 
-use api_machinery::{ErrorList, GroupResource, Value};
+use api_machinery::{ErrorList, GroupResource, Value, names};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child};
-use crate::list::apps_workload as workload;
+use crate::list::{apps_workload as workload, core_internal_json as internal};
 use crate::{Kind, cells, selectors};
 
 pub(crate) struct PodDisruptionBudget;
@@ -22,12 +22,17 @@ impl Kind for PodDisruptionBudget {
     fn allows_unconditional_update(&self) -> bool {
         false
     }
+    /// Upstream asks no more of it than of any name in a path.
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
         let (least, most) = (spec.field("minAvailable"), spec.field("maxUnavailable"));
         if least.present() && most.present() {
-            spec.invalid(errors, "minAvailable and maxUnavailable cannot be both set");
+            let shown = internal::shown("PodDisruptionBudgetSpec", spec.value);
+            errors.invalid_printed(&spec.path(), &shown, "minAvailable and maxUnavailable cannot be both set");
         }
         for at in [&least, &most] {
             if at.present() {

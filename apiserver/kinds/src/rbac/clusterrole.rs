@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::at::At;
 use crate::list::rbac_rules as rules;
-use crate::{Kind, selectors};
+use crate::{Kind, meta, selectors};
 
 pub(crate) struct ClusterRole;
 
@@ -38,7 +38,19 @@ impl Kind for ClusterRole {
             all.required(errors, "at least one clusterRoleSelector required if aggregationRule is non-nil");
         }
         for selector in all.items() {
-            selectors::label_selector(&selector, errors);
+            validate_selector(&selector, errors);
         }
+    }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, false, errors);
+    }
+}
+
+/// Whatever is wrong with a selector is said once more of all of it.
+fn validate_selector(selector: &At<'_>, errors: &mut ErrorList) {
+    let before = errors.len();
+    selectors::label_selector(selector, errors);
+    if errors.len() > before {
+        errors.invalid(&selector.path(), &Value::Null, "invalid label selector.");
     }
 }

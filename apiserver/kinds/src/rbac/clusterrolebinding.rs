@@ -4,8 +4,8 @@ use api_machinery::{ErrorList, GroupResource, Value, names};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::Kind;
 use crate::list::rbac_rules as rules;
+use crate::{Kind, meta};
 
 pub(crate) struct ClusterRoleBinding;
 
@@ -35,6 +35,7 @@ impl Kind for ClusterRoleBinding {
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         rules::validate_binding_update(object, old, errors);
+        meta::validate(self, object, false, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(rules::binding_cells(object, now))

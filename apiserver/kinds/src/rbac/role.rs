@@ -3,9 +3,9 @@
 use api_machinery::{ErrorList, GroupResource, Value, names};
 use serde_json::json;
 
-use crate::Kind;
 use crate::at::At;
 use crate::list::rbac_rules as rules;
+use crate::{Kind, meta};
 
 pub(crate) struct Role;
 
@@ -30,5 +30,8 @@ impl Kind for Role {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         rules::validate(&root.field("rules"), true, errors);
+    }
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
+        meta::validate(self, object, true, errors);
     }
 }

@@ -4,8 +4,8 @@ use api_machinery::{ErrorList, GroupResource, Value, names};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::Kind;
 use crate::list::rbac_rules as rules;
+use crate::{Kind, meta};
 
 pub(crate) struct RoleBinding;
 
@@ -31,10 +31,11 @@ impl Kind for RoleBinding {
         rules::default_binding(object);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        rules::validate_binding(object, &["ClusterRole", "Role"], errors);
+        rules::validate_binding(object, &["Role", "ClusterRole"], errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         rules::validate_binding_update(object, old, errors);
+        meta::validate(self, object, true, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(rules::binding_cells(object, now))

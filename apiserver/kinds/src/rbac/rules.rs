@@ -2,6 +2,7 @@
 
 use api_machinery::{ErrorList, Value, object};
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::at::{At, child, same};
 use crate::cells;
@@ -57,7 +58,7 @@ pub(crate) fn validate_binding(object: &Value, roles: &[&str], errors: &mut Erro
     }
     let kind = role.field("kind");
     if !roles.contains(&kind.str()) {
-        kind.unsupported(errors, roles);
+        kind.unsupported_listed(errors, roles);
     }
     let name = role.field("name");
     if name.need(errors) {
@@ -87,7 +88,7 @@ fn validate_subject(subject: &At<'_>, namespaced: bool, errors: &mut ErrorList) 
                 group.unsupported(errors, &[GROUP]);
             }
         }
-        _ => kind.unsupported(errors, &["Group", "ServiceAccount", "User"]),
+        _ => kind.unsupported_listed(errors, &["ServiceAccount", "User", "Group"]),
     }
 }
 
@@ -95,7 +96,10 @@ pub(crate) fn validate_binding_update(object: &Value, old: &Value, errors: &mut 
     let root = At::root(object);
     let role = root.field("roleRef");
     if !same(role.value, child(old, "roleRef")) {
-        role.invalid(errors, "cannot change roleRef");
+        // Upstream shows it with the names its fields have in Go.
+        let text = |field: &str| object::str_at(role.value, field);
+        let shown = json!({"APIGroup": text("apiGroup"), "Kind": text("kind"), "Name": text("name")});
+        errors.invalid(&role.path(), &shown, "cannot change roleRef");
     }
 }
 

@@ -2,19 +2,39 @@
 
 use std::collections::HashSet;
 
-use api_cel::{Expected, Expression};
+use api_cel::Expected;
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{ABOVE_ZERO, At, child};
 use crate::list::core_volume_source::validate_driver_name;
-use crate::list::resource_slice_devices as slice_devices;
+use crate::list::{apiextensions_expressions as expressions, resource_slice_devices as slice_devices};
 
 const MAX: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;
-const MAX_TOLERATIONS: usize = 16;
 /// Bytes of an expression, and of the parameters of a driver.
 const MAX_EXPRESSION: usize = 10 * 1024;
 const MAX_PARAMETERS: usize = 10 * 1024;
+/// What expressions see of a device.
+const DEVICE: [&str; 4] = ["allowMultipleAllocations", "attributes", "capacity", "driver"];
+/// What upstream's compiler says of no expression at all.
+const NO_EXPRESSION: &str = "compilation failed: ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>' \
+                             expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, \
+                             NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
+/// A list that may be only so long. One that is too long is not looked into.
+pub(crate) fn validate_list(
+    list: &At<'_>,
+    most: usize,
+    errors: &mut ErrorList,
+    validate: impl Fn(&At<'_>, &mut ErrorList),
+) {
+    if list.list().len() > most {
+        return list.too_many(errors, most);
+    }
+    for item in list.items() {
+        validate(&item, errors);
+    }
+}
 
 /// A list whose items have a name of their own. One that is too long is not looked into.
 pub(crate) fn validate_set(
@@ -43,51 +63,48 @@ pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
     let devices = spec.field("devices");
     let requests = devices.field("requests");
     validate_set(&requests, MAX, "name", errors, validate_request);
-    for list in ["constraints", "config"] {
-        let list = devices.field(list);
-        if list.list().len() > MAX {
-            list.too_many(errors, MAX);
-            continue;
-        }
-        for item in list.items() {
-            validate_set(&item.field("requests"), MAX, "", errors, |reference, errors| {
-                validate_reference(reference, requests.value, errors);
-            });
-        }
-    }
-    for constraint in devices.field("constraints").items().take(MAX) {
-        validate_constraint(&constraint, errors);
-    }
-    for config in devices.field("config").items().take(MAX) {
-        validate_opaque(&config, errors);
-    }
+    validate_list(&devices.field("constraints"), MAX, errors, |constraint, errors| {
+        validate_references(constraint, requests.value, errors);
+        validate_constraint(constraint, errors);
+    });
+    validate_list(&devices.field("config"), MAX, errors, |config, errors| {
+        validate_references(config, requests.value, errors);
+        validate_opaque(config, errors);
+    });
+}
+
+/// The requests that a constraint or a configuration is about.
+pub(crate) fn validate_references(holder: &At<'_>, requests: &Value, errors: &mut ErrorList) {
+    validate_set(&holder.field("requests"), MAX, "", errors, |reference, errors| {
+        validate_reference(reference, requests, errors);
+    });
 }
 
 /// `request` or `request/subrequest`.
-fn validate_reference(reference: &At<'_>, requests: &Value, errors: &mut ErrorList) {
+pub(crate) fn validate_reference(reference: &At<'_>, requests: &Value, errors: &mut ErrorList) {
     const DETAIL: &str =
         "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
-    let parts: Vec<&str> = reference.str().split('/').collect();
-    if parts.len() > 2 {
-        return reference.invalid(errors, DETAIL);
-    }
-    for part in &parts {
-        for message in names::dns1123_label(part) {
-            errors.invalid(&reference.path(), &Value::from(*part), &message);
+    let (request, alternative) = match reference.str().split_once('/') {
+        Some((_, rest)) if rest.contains('/') => return reference.invalid(errors, DETAIL),
+        Some((request, alternative)) => (request, Some(alternative)),
+        None => (reference.str(), None),
+    };
+    for name in [Some(request), alternative].into_iter().flatten() {
+        for message in names::dns1123_label(name) {
+            errors.invalid(&reference.path(), &Value::from(name), &message);
         }
     }
-    let named = |list: &Value, name: &str| -> Option<Value> {
-        list.as_array()?.iter().find(|one| object::str_at(one, "name") == name).cloned()
-    };
-    let request = parts.first().and_then(|name| named(requests, name));
-    let known = match (&request, parts.get(1)) {
-        (None, _) => false,
-        (Some(_), None) => true,
-        (Some(request), Some(sub)) => named(child(request, "firstAvailable"), sub).is_some(),
-    };
+    let known = named(requests, request).is_some_and(|request| {
+        alternative.is_none_or(|alternative| named(child(request, "firstAvailable"), alternative).is_some())
+    });
     if !known {
         reference.invalid(errors, DETAIL);
     }
+}
+
+/// The last of that name, as the last one counts.
+fn named<'v>(list: &'v Value, name: &str) -> Option<&'v Value> {
+    list.as_array()?.iter().rev().find(|one| object::str_at(one, "name") == name)
 }
 
 fn validate_constraint(constraint: &At<'_>, errors: &mut ErrorList) {
@@ -111,13 +128,17 @@ pub(crate) fn validate_opaque(config: &At<'_>, errors: &mut ErrorList) {
         return opaque.required(errors, "");
     }
     validate_driver_name(&opaque.field("driver"), errors);
-    let parameters = opaque.field("parameters");
-    if !parameters.present() {
-        parameters.required(errors, "");
-    } else if parameters.value.to_string().len() > MAX_PARAMETERS {
-        parameters.too_long(errors, MAX_PARAMETERS);
-    } else if !parameters.value.is_object() {
-        errors.invalid(&parameters.path(), &"<value omitted>".into(), "must be a valid JSON object");
+    validate_json_object(&opaque.field("parameters"), MAX_PARAMETERS, errors);
+}
+
+/// A JSON object of at most so many bytes, which is not shown when it is something else.
+pub(crate) fn validate_json_object(at: &At<'_>, most: usize, errors: &mut ErrorList) {
+    if !at.present() {
+        at.required(errors, "");
+    } else if at.value.to_string().len() > most {
+        at.too_long(errors, most);
+    } else if !at.value.is_object() {
+        errors.invalid(&at.path(), &"<value omitted>".into(), "must be a valid JSON object");
     }
 }
 
@@ -155,11 +176,8 @@ fn validate_exact(request: &At<'_>, errors: &mut ErrorList) {
         "ExactCount" => {}
         _ => mode.unsupported(errors, &["All", "ExactCount"]),
     }
-    let tolerations = request.field("tolerations");
-    if tolerations.list().len() > MAX_TOLERATIONS {
-        return tolerations.too_many(errors, MAX_TOLERATIONS);
-    }
-    for toleration in tolerations.items() {
+    // Upstream documents how many there may be, and takes more.
+    for toleration in request.field("tolerations").items() {
         validate_toleration(&toleration, errors);
     }
 }
@@ -178,21 +196,24 @@ fn validate_toleration(toleration: &At<'_>, errors: &mut ErrorList) {
 }
 
 pub(crate) fn validate_selectors(selectors: &At<'_>, errors: &mut ErrorList) {
-    if selectors.list().len() > MAX {
-        return selectors.too_many(errors, MAX);
-    }
-    for selector in selectors.items() {
+    validate_list(selectors, MAX, errors, |selector, errors| {
         let cel = selector.field("cel");
-        if !cel.present() {
+        if cel.present() {
+            validate_expression(&cel.field("expression"), errors);
+        } else {
             cel.required(errors, "");
-            continue;
         }
-        let expression = cel.field("expression");
-        if expression.str().len() > MAX_EXPRESSION {
-            expression.too_long(errors, MAX_EXPRESSION);
-        } else if expression.str().trim().is_empty() {
-            expression.required(errors, "");
-        } else if let Err(why) = Expression::checked(expression.str(), &["device"], Expected::Bool) {
+    });
+}
+
+fn validate_expression(expression: &At<'_>, errors: &mut ErrorList) {
+    if expression.str().len() > MAX_EXPRESSION {
+        expression.too_long(errors, MAX_EXPRESSION);
+    } else if expression.is_empty() {
+        errors.invalid(&expression.path(), &Value::from(""), NO_EXPRESSION);
+    } else {
+        let (text, wanted) = (expression.str(), (&["device"][..], Expected::BoolOrUnknown));
+        if let Some(why) = expressions::why_wrong(text, wanted, "device", |field| DEVICE.contains(&field)) {
             expression.invalid(errors, &why);
         }
     }

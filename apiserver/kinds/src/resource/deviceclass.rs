@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::At;
-use crate::list::resource_claim_spec as claim_spec;
+use crate::list::{core_resource_name as resource_name, resource_claim_spec as claim_spec};
 use crate::{Kind, cells};
 
 pub(crate) struct DeviceClass;
@@ -22,13 +22,12 @@ impl Kind for DeviceClass {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        claim_spec::validate_selectors(&root.field("spec.selectors"), errors);
-        let configs = root.field("spec.config");
-        if configs.list().len() > MAX_CONFIGS {
-            return configs.too_many(errors, MAX_CONFIGS);
-        }
-        for config in configs.items() {
-            claim_spec::validate_opaque(&config, errors);
+        let spec = root.field("spec");
+        claim_spec::validate_selectors(&spec.field("selectors"), errors);
+        claim_spec::validate_list(&spec.field("config"), MAX_CONFIGS, errors, claim_spec::validate_opaque);
+        let name = spec.field("extendedResourceName");
+        if name.present() && !resource_name::is_extended(name.str()) {
+            name.invalid(errors, "must be a valid extended resource name");
         }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {

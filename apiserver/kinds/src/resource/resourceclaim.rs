@@ -4,9 +4,11 @@ use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, IMMUTABLE, child, same};
-use crate::list::resource_claim_spec as claim_spec;
-use crate::{Kind, cells};
+use crate::at::{At, child};
+use crate::list::{
+    resource_claim_spec as claim_spec, resource_claim_status as claim_status, resource_immutable as immutable,
+};
+use crate::{Kind, cells, keep_field};
 
 pub(crate) struct ResourceClaim;
 
@@ -27,16 +29,23 @@ impl Kind for ResourceClaim {
             claim_spec::default(spec);
         }
     }
+    /// Of an update is only said that the spec does not change.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        claim_spec::validate(&root.field("spec"), errors);
+        if object::resource_version(object).is_empty() {
+            let root = At::root(object);
+            claim_spec::validate(&root.field("spec"), errors);
+        }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let spec = root.field("spec");
-        if !same(spec.value, child(old, "spec")) {
-            spec.invalid(errors, IMMUTABLE);
-        }
+        immutable::validate("ResourceClaimSpec", &root.field("spec"), child(old, "spec"), errors);
+    }
+    fn prepare_status_update(&self, object: &mut Value, old: &Value) {
+        keep_field(object, old, "spec");
+        claim_status::drop_deallocated(object, old);
+    }
+    fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
+        claim_status::validate(object, old, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let mut states = Vec::new();

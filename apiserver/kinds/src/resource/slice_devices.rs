@@ -1,13 +1,15 @@
 //! Devices of a ResourceSlice, and the counters that they share.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use api_machinery::{ErrorList, Value, names, object};
 
-use crate::at::{At, child};
-use crate::formats;
+use crate::at::{At, child, same};
 use crate::list::core_volume_source::validate_driver_name;
-use crate::list::resource_claim_spec::validate_set;
+use crate::list::resource_claim_spec::{validate_list, validate_set};
+use crate::list::{core_affinity as node_selector, resource_capacity_policy as capacity_policy};
+use crate::{cells, formats};
 
 const MAX_DEVICES: usize = 128;
 /// Of devices with taints, counters or attributes that are lists, which cost more.
@@ -18,20 +20,32 @@ const MAX_ATTRIBUTE_VALUES: usize = 48;
 /// Bytes of a text or version, and of a name without its domain.
 const MAX_VALUE: usize = 64;
 const MAX_ID: usize = 32;
+/// Bytes of a name of an attribute or a capacity as errors show it: domain, slash, and the rest.
+const MAX_SHOWN: usize = 63 + 1 + MAX_ID;
 const MAX_TAINTS: usize = 16;
 const MAX_COUNTER_SETS: usize = 8;
 const MAX_COUNTERS: usize = 32;
 const MAX_CONSUMED: usize = 2;
+const MAX_BINDINGS: usize = 4;
 const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
 
-pub(crate) fn validate(spec: &At<'_>, errors: &mut ErrorList) {
+/// `old`: the spec before, null when there was none.
+pub(crate) fn validate(spec: &At<'_>, old: &Value, errors: &mut ErrorList) {
     let devices = spec.field("devices");
     let most = if devices.list().iter().any(is_advanced) { MAX_ADVANCED } else { MAX_DEVICES };
     let per_device = spec.field("perDeviceNodeSelection").flag();
-    validate_set(&devices, most, "name", errors, |device, errors| validate_device(device, per_device, errors));
+    validate_set(&devices, most, "name", errors, |device, errors| {
+        validate_device(device, of_name(old, object::str_at(device.value, "name")), per_device, errors);
+    });
     validate_set(&spec.field("sharedCounters"), MAX_COUNTER_SETS, "name", errors, |set, errors| {
         validate_counters(set, "name", MAX_COUNTERS, errors);
     });
+}
+
+/// The first device of a spec with that name, null when it has none.
+fn of_name<'v>(spec: &'v Value, name: &str) -> &'v Value {
+    let found = cells::list(spec, "devices").iter().find(|device| object::str_at(device, "name") == name);
+    found.unwrap_or(&Value::Null)
 }
 
 fn is_advanced(device: &Value) -> bool {
@@ -40,7 +54,7 @@ fn is_advanced(device: &Value) -> bool {
         || attributes.into_iter().any(|(_, one)| LISTS.iter().any(|list| !child(one, list).is_null()))
 }
 
-fn validate_device(device: &At<'_>, per_device: bool, errors: &mut ErrorList) {
+fn validate_device(device: &At<'_>, old: &Value, per_device: bool, errors: &mut ErrorList) {
     device.field("name").format(errors, names::dns1123_label);
     let (attributes, capacity) = (device.field("attributes"), device.field("capacity"));
     let count = attributes.entries().count() + capacity.entries().count();
@@ -55,16 +69,62 @@ fn validate_device(device: &At<'_>, per_device: bool, errors: &mut ErrorList) {
     }
     for (name, attribute) in attributes.entries() {
         validate_qualified_name(&attributes, name, errors);
-        validate_attribute(&attribute, errors);
+        validate_attribute(&attributes.key(&shortened(name)).with(attribute.value), errors);
     }
-    for (name, _) in capacity.entries() {
+    let shared = device.field("allowMultipleAllocations").flag();
+    for (name, amount) in capacity.entries() {
         validate_qualified_name(&capacity, name, errors);
+        capacity_policy::validate(&capacity.key(&shortened(name)).with(amount.value), shared, errors);
     }
-    validate_taints(&device.field("taints"), errors);
+    let taints = device.field("taints");
+    if old.is_null() || !same(taints.value, child(old, "taints")) {
+        validate_list(&taints, MAX_TAINTS, errors, validate_taint);
+    }
     validate_set(&device.field("consumesCounters"), MAX_CONSUMED, "counterSet", errors, |set, errors| {
         validate_counters(set, "counterSet", MAX_COUNTERS, errors);
     });
     validate_nodes(device, per_device, errors);
+    validate_bindings(device, errors);
+}
+
+/// A long name without its middle.
+fn shortened(name: &str) -> Cow<'_, str> {
+    const DOTS: &str = "...";
+    if name.len() <= MAX_SHOWN {
+        return name.into();
+    }
+    let (bytes, kept) = (name.as_bytes(), MAX_SHOWN - DOTS.len());
+    let (head, tail) = (&bytes[..kept.div_ceil(2)], &bytes[bytes.len() - kept / 2..]);
+    format!("{}{DOTS}{}", String::from_utf8_lossy(head), String::from_utf8_lossy(tail)).into()
+}
+
+/// What must and what may not come true of a device before a pod is bound: each once, and none without the other.
+pub(crate) fn validate_bindings(holder: &At<'_>, errors: &mut ErrorList) {
+    let (wanted, feared) = (holder.field("bindingConditions"), holder.field("bindingFailureConditions"));
+    for list in [&wanted, &feared] {
+        validate_list(list, MAX_BINDINGS, errors, |name, errors| name.format(errors, names::qualified_name));
+    }
+    let mut seen = HashSet::new();
+    for name in wanted.items() {
+        if !seen.insert(name.str()) {
+            name.duplicate(errors);
+        }
+    }
+    let mut failures = HashSet::new();
+    for name in feared.items() {
+        if !failures.insert(name.str()) {
+            name.duplicate(errors);
+        }
+        if seen.contains(name.str()) {
+            name.invalid(errors, "bindingFailureConditions must not overlap with bindingConditions");
+        }
+    }
+    if seen.is_empty() && !failures.is_empty() {
+        wanted.invalid(errors, "bindingConditions are required to use bindingFailureConditions");
+    }
+    if failures.is_empty() && !seen.is_empty() {
+        feared.invalid(errors, "bindingFailureConditions are required to use bindingConditions");
+    }
 }
 
 fn values(attribute: &At<'_>) -> usize {
@@ -157,18 +217,10 @@ fn is_semver(text: &str) -> bool {
         && build.is_none_or(|build| build.split('.').all(is_word))
 }
 
-fn validate_taints(taints: &At<'_>, errors: &mut ErrorList) {
-    if taints.list().len() > MAX_TAINTS {
-        return taints.too_many(errors, MAX_TAINTS);
-    }
-    for taint in taints.items() {
-        let (key, effect) = (taint.field("key"), taint.field("effect"));
-        key.format(errors, names::qualified_name);
-        taint.field("value").format_if_set(errors, names::label_value);
-        if effect.need(errors) {
-            effect.one_of(errors, &["NoExecute", "NoSchedule", "None"]);
-        }
-    }
+fn validate_taint(taint: &At<'_>, errors: &mut ErrorList) {
+    taint.field("key").format(errors, names::qualified_name);
+    taint.field("value").format_if_set(errors, names::label_value);
+    taint.field("effect").need_one_of(errors, &["NoExecute", "NoSchedule", "None"]);
 }
 
 fn validate_counters(set: &At<'_>, name: &str, most: usize, errors: &mut ErrorList) {
@@ -195,32 +247,46 @@ fn validate_nodes(device: &At<'_>, per_device: bool, errors: &mut ErrorList) {
                        `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
     const NONE: &str = "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to \
                         true in the ResourceSlice spec";
-    let set: HashSet<&str> =
-        ["nodeName", "nodeSelector", "allNodes"].into_iter().filter(|field| device.field(field).present()).collect();
+    let (node, selector, all) = (device.field("nodeName"), device.field("nodeSelector"), device.field("allNodes"));
     if !per_device {
-        if !set.is_empty() {
+        if node.present() || selector.present() || all.present() {
             errors.invalid(&device.path(), &Value::Null, NONE);
         }
         return;
     }
-    let (node, all) = (device.field("nodeName"), device.field("allNodes"));
-    if node.present() && node.is_empty() {
+    let mut set = Vec::new();
+    if !node.is_empty() {
+        set.push("`nodeName`");
+        node.format(errors, names::dns1123_subdomain);
+    } else if node.present() {
         node.invalid(errors, "must not be empty");
     }
-    node.format_if_set(errors, names::dns1123_subdomain);
-    if all.present() && !all.flag() {
+    if selector.present() {
+        set.push("`nodeSelector`");
+        node_selector::validate_node_selector(&selector, errors);
+    }
+    if all.flag() {
+        set.push("`allNodes`");
+    } else if all.present() {
         all.invalid(errors, "must be either unset or set to true");
     }
     match set.len() {
         0 => device.required(errors, ONE),
         1 => {}
-        _ => errors.invalid(&device.path(), &Value::from(object::str_at(device.value, "name")), ONE),
+        _ => errors.invalid(&device.path(), &Value::from(format!("{{{}}}", set.join(", "))), ONE),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_semver;
+    use super::{is_semver, shortened};
+
+    #[test]
+    fn long_names() {
+        let name = format!("{}{}", "a".repeat(60), "b".repeat(40));
+        assert_eq!(shortened(&name), format!("{}...{}{}", "a".repeat(47), "a".repeat(6), "b".repeat(40)));
+        assert_eq!(shortened("example.com/a"), "example.com/a");
+    }
 
     #[test]
     fn versions() {

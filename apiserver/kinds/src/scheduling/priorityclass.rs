@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
+use crate::list::apps_workload as workload;
 use crate::{Kind, cells};
 
 pub(crate) struct PriorityClass;
@@ -23,7 +24,11 @@ impl Kind for PriorityClass {
     fn generation_grows(&self, _object: &Value, _old: &Value) -> bool {
         false
     }
+    /// Of what exists nothing that is asked about here may change.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        if !workload::is_new(object) {
+            return;
+        }
         let root = At::root(object);
         let name = object::name(object);
         if name.starts_with("system-") {
@@ -36,8 +41,8 @@ impl Kind for PriorityClass {
             root.field("value").forbidden(errors, &detail);
         }
         let policy = root.field("preemptionPolicy");
-        if policy.present() {
-            policy.need_one_of(errors, &["PreemptLowerPriority", "Never"]);
+        if policy.present() && policy.need(errors) && !["PreemptLowerPriority", "Never"].contains(&policy.str()) {
+            policy.unsupported_listed(errors, &["PreemptLowerPriority", "Never"]);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {

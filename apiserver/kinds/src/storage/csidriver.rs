@@ -6,13 +6,14 @@ use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, IMMUTABLE, child, same};
+use crate::at::{At, IMMUTABLE, child, is_empty, same};
 use crate::{Kind, cells};
 
 pub(crate) struct CSIDriver;
 
 /// Seconds a token may live at least and at most.
 const TOKEN_SECONDS: (i64, i64) = (600, 1 << 32);
+const MODES: [&str; 2] = ["Persistent", "Ephemeral"];
 /// Seconds between two counts of what can still be attached.
 const MIN_UPDATE_PERIOD: i64 = 10;
 
@@ -23,8 +24,9 @@ impl Kind for CSIDriver {
     fn sample(&self) -> Value {
         json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": "x.example.com"}, "spec": {}})
     }
-    fn has_generation(&self) -> bool {
-        false
+    /// Changes of the spec are counted from the first one on: a new driver has no generation.
+    fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        object::meta_mut(object).remove("generation");
     }
     fn allows_unconditional_update(&self) -> bool {
         false
@@ -59,7 +61,9 @@ impl Kind for CSIDriver {
         }
         let modes = spec.field("volumeLifecycleModes");
         for mode in modes.items() {
-            modes.with(mode.value).exactly_one_of(errors, &["Persistent", "Ephemeral"]);
+            if !MODES.contains(&mode.str()) {
+                modes.with(mode.value).unsupported_listed(errors, &MODES);
+            }
         }
         if !spec.field("seLinuxMount").present() {
             spec.field("seLinuxMount").required(errors, "");
@@ -83,6 +87,23 @@ impl Kind for CSIDriver {
                 at.invalid(errors, IMMUTABLE);
             }
         }
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let spec = child(object, "spec");
+        let in_secrets = child(spec, "serviceAccountTokenInSecrets");
+        if is_empty(child(spec, "tokenRequests")) || !in_secrets.is_null() {
+            return Vec::new();
+        }
+        vec![
+            "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent \
+             possible logging of tokens in volume attributes"
+                .to_owned(),
+        ]
+    }
+    /// Of one whose requests of tokens stay as they were nothing is told.
+    fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        let path = "spec.tokenRequests";
+        if same(child(object, path), child(old, path)) { Vec::new() } else { self.warnings(object) }
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         let flag = |field: &str| (child(child(object, "spec"), field) == &Value::Bool(true)).into();

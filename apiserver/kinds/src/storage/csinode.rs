@@ -6,8 +6,9 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, same};
+use crate::at::{At, child};
 use crate::list::core_volume_source::validate_driver_name;
+use crate::list::resource_immutable as immutable;
 use crate::{Kind, cells};
 
 pub(crate) struct CSINode;
@@ -50,10 +51,12 @@ impl Kind for CSINode {
             let before = old_drivers.get(name).copied();
             let mut now = driver.value.clone();
             if let (Some(before), Some(map)) = (before, now.as_object_mut()) {
-                map.insert("allocatable".to_owned(), child(before, "allocatable").clone());
-                if !same(&now, before) {
-                    root.field("spec.drivers").with(driver.value).invalid(errors, crate::at::IMMUTABLE);
+                map.remove("allocatable");
+                let mut before = before.clone();
+                if let Some(map) = before.as_object_mut() {
+                    map.remove("allocatable");
                 }
+                immutable::validate("CSINodeDriver", &root.field("spec.drivers").with(&now), &before, errors);
             }
         }
     }

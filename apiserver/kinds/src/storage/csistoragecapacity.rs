@@ -4,6 +4,7 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child, same};
+use crate::list::storage_node_labels as node_labels;
 use crate::{Kind, formats, selectors};
 
 pub(crate) struct CSIStorageCapacity;
@@ -38,5 +39,9 @@ impl Kind for CSIStorageCapacity {
         if class.str() != object::str_at(old, "storageClassName") {
             class.invalid(errors, IMMUTABLE);
         }
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let root = At::root(object);
+        node_labels::selector_warnings(&root.field("nodeTopology"))
     }
 }

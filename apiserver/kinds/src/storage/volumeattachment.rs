@@ -4,9 +4,9 @@ use api_machinery::{ErrorList, GroupResource, Value, names};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, IMMUTABLE, child, same};
-use crate::list::core_persistentvolume;
+use crate::at::{At, child};
 use crate::list::core_volume_source::validate_driver_name;
+use crate::list::{core_persistentvolume, resource_immutable as immutable};
 use crate::{Kind, cells};
 
 pub(crate) struct VolumeAttachment;
@@ -53,10 +53,7 @@ impl Kind for VolumeAttachment {
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        let spec = root.field("spec");
-        if !same(spec.value, child(old, "spec")) {
-            spec.invalid(errors, IMMUTABLE);
-        }
+        immutable::validate("VolumeAttachmentSpec", &root.field("spec"), child(old, "spec"), errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![

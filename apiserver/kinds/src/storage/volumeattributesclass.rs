@@ -21,13 +21,10 @@ impl Kind for VolumeAttributesClass {
     fn has_generation(&self) -> bool {
         false
     }
+    /// Of an update, first what may not change.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        let root = At::root(object);
-        validate_provisioner(&root.field("driverName"), errors);
-        let parameters = root.field("parameters");
-        validate_parameters(&parameters, errors);
-        if parameters.is_empty() {
-            parameters.required(errors, "must contain at least one key/value pair");
+        if object::resource_version(object).is_empty() {
+            validate_class(object, errors);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
@@ -38,8 +35,19 @@ impl Kind for VolumeAttributesClass {
         if !same(child(object, "parameters"), child(old, "parameters")) {
             root.field("parameters").forbidden(errors, "updates to parameters are forbidden.");
         }
+        validate_class(object, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(vec![cells::name(object), cells::text(object, "driverName"), cells::age(object, now)])
+    }
+}
+
+fn validate_class(object: &Value, errors: &mut ErrorList) {
+    let root = At::root(object);
+    validate_provisioner(&root.field("driverName"), errors);
+    let parameters = root.field("parameters");
+    validate_parameters(&parameters, errors);
+    if parameters.is_empty() {
+        parameters.required(errors, "must contain at least one key/value pair");
     }
 }
