@@ -25,12 +25,17 @@ start_peer() {
     upstream) exec tests/bench/upstream.sh "$peer_dir" "$base" ;;
   esac > "$peer_dir.out" 2>&1 &
   peer_pid=$!
+  await_ready "$peer_dir.out" "$peer_pid"
+}
+
+# await_ready FILE PID: until a line of the file says so; ends everything when the process is gone or takes too long.
+await_ready() {
   for _ in $(seq 600); do
-    if grep -q '^ready' "$peer_dir.out"; then return 0; fi
-    kill -0 "$peer_pid" 2>/dev/null || break
+    if grep -q '^ready' "$1"; then return 0; fi
+    kill -0 "$2" 2>/dev/null || break
     sleep 0.2
   done
-  cat "$peer_dir.out" >&2
+  cat "$1" >&2
   exit 1
 }
 

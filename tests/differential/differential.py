@@ -6,7 +6,6 @@ reads follows. Differences are grouped by kind, verb and place; `accepted.txt` l
 """
 
 import argparse
-import copy
 import http.client
 import json
 import os
@@ -114,7 +113,7 @@ def of_kind(resource, base, pair, schemas, found, first):
     name = good["metadata"].get("name", "x")
     pair.ask("POST", base["path"], good)
     if resource == "customresourcedefinitions":
-        time.sleep(2)
+        established(pair.servers[1], f"{base['path']}/{name}")
     live = pair.ask("GET", f"{base['path']}/{name}")
     if any(code != 200 for code, _, _ in live):
         found.compare(resource, "create", "as it is", live)
@@ -123,8 +122,7 @@ def of_kind(resource, base, pair, schemas, found, first):
     live = tuple(body for _, _, body in live)
     there = f"{base['path']}/{name}"
     put(resource, "update", live, there, schema, skip, pair, found)
-    applied = copy.deepcopy(good)
-    for what, body in mutations(applied, schema, skip, 1):
+    for what, body in mutations(good, schema, skip, 1):
         answer = pair.ask("PATCH", f"{there}?dryRun=All&fieldManager=d", body, kind="application/apply-patch+yaml")
         found.compare(resource, "apply", what, answer)
     full = tuple({**each, "status": each.get("status") or {}} for each in live)
@@ -144,6 +142,15 @@ def of_kind(resource, base, pair, schemas, found, first):
         inner = schemas.of(body["apiVersion"], body["kind"])
         for what, changed in mutations(body, inner, skip_sub, DEPTH):
             found.compare(resource, sub, what, pair.ask("POST", f"{there}/{sub}?dryRun=All", changed))
+
+
+def established(api, path):
+    """Waits until upstream's controllers have said all that they say of a definition."""
+    for _ in range(50):
+        conditions = (api.json("GET", path).get("status") or {}).get("conditions") or []
+        if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
+            return
+        time.sleep(0.1)
 
 
 # What is changed of the spec of a template.

@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 kontiki=${KONTIKI_BIN:-$target/release/kontiki}
+. tests/bench/peers.sh
+upstream_is_there || exit 1
 work=$(mktemp -d)
 pids=()
 end() {
@@ -15,27 +17,13 @@ end() {
 }
 trap end EXIT
 trap 'exit 1' INT TERM
-. tests/bench/peers.sh
-trap end EXIT
-upstream_is_there || exit 1
-
-# ready FILE PID: until a line of it says so.
-ready() {
-  for _ in $(seq 600); do
-    if grep -q '^ready' "$1"; then return 0; fi
-    kill -0 "$2" 2>/dev/null || break
-    sleep 0.2
-  done
-  cat "$1" >&2
-  exit 1
-}
-# Nothing of ours is to change what was created: no controller that does runs.
+# Nothing of ours is to change what was created: no controller that does runs. Upstream's default is no privileged pods.
 "$kontiki" up --data-dir "$work/ours" --port-base 27100 --replicas 1 --node none --no-sample \
-  --controllers bootstrapsigner > "$work/ours.out" 2>&1 &
+  --controllers bootstrapsigner --allow-privileged=false > "$work/ours.out" 2>&1 &
 pids+=($!)
-ready "$work/ours.out" "${pids[0]}"
+await_ready "$work/ours.out" "${pids[0]}"
 mkdir "$work/theirs"
 tests/bench/upstream.sh "$work/theirs" 28200 1 > "$work/theirs.out" 2>&1 &
 pids+=($!)
-ready "$work/theirs.out" "${pids[1]}"
+await_ready "$work/theirs.out" "${pids[1]}"
 python3 tests/differential/differential.py "$work/ours/admin-1.kubeconfig" "$work/theirs/admin-1.kubeconfig" "$@"
