@@ -7,7 +7,7 @@ use store_api::{Admin, HistoryHash, MemberError, MemberUpdate, NodeId, Revision,
 use tokio::time::Instant;
 
 use crate::RaftStore;
-use crate::blocking::beside;
+use crate::blocking::behind;
 use crate::errors::broken;
 use crate::membership::Change;
 use crate::replica::Replica;
@@ -31,14 +31,14 @@ impl RaftStore {
         }
     }
 
-    /// Runs disk work that takes long beside everything else.
-    async fn beside<T: Send + 'static>(
+    /// Runs disk work that takes long behind everything else.
+    async fn behind<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Replica) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.replica.check_running()?;
         let replica = self.replica.clone();
-        beside(move || work(&replica)).await.map_err(broken("work on the disk"))?
+        behind(move || work(&replica)).await.map_err(broken("work on the disk"))?
     }
 }
 
@@ -86,11 +86,11 @@ impl Admin for RaftStore {
     }
 
     async fn hash_at(&self, revision: Option<Revision>) -> Result<HistoryHash, StoreError> {
-        self.beside(move |replica| replica.effects.engine.hash_at(revision)).await
+        self.behind(move |replica| replica.effects.engine.hash_at(revision)).await
     }
 
     async fn snapshot(&self) -> Result<SnapshotCopy, StoreError> {
-        self.beside(|replica| {
+        self.behind(|replica| {
             let built = replica.effects.engine.build_snapshot(&replica.effects.snapshots.unfinished())?;
             Ok(SnapshotCopy { path: built.file, bytes: built.bytes, revision: built.revision })
         })
@@ -98,7 +98,7 @@ impl Admin for RaftStore {
     }
 
     async fn collect_garbage(&self) -> Result<(), StoreError> {
-        self.beside(|replica| {
+        self.behind(|replica| {
             while replica.effects.engine.collect_garbage(GARBAGE_STEP_KEYS)? {}
             Ok(())
         })
@@ -106,7 +106,7 @@ impl Admin for RaftStore {
     }
 
     async fn defragment(&self) -> Result<(), StoreError> {
-        self.beside(|replica| {
+        self.behind(|replica| {
             replica.effects.engine.compact_files();
             replica.measure_disk();
             Ok(())

@@ -12,7 +12,7 @@ use store_api::{Revision, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::blocking::beside;
+use crate::blocking::behind;
 use crate::replica::Replica;
 
 /// Between the end of one scan and the beginning of the next.
@@ -116,7 +116,7 @@ async fn hash(replica: &Arc<Replica>, round: Round) {
     }
     let engine = replica.effects.engine.clone();
     let started = Instant::now();
-    match beside(move || engine.contents_hash(round.revision)).await {
+    match behind(move || engine.contents_hash(round.revision)).await {
         Ok(Ok(hash)) => {
             *replica.scrub.last.lock() = Some(Content { round, hash });
             metrics::gauge!("kontiki_store_scrub_duration_seconds").set(started.elapsed().as_secs_f64());

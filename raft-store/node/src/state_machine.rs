@@ -16,7 +16,7 @@ use store_engine::{ApplyEntry, ApplyPayload, StateMachine};
 
 use crate::answers::Answers;
 use crate::applied::Applied;
-use crate::blocking::{beside, blocking};
+use crate::blocking::{behind, beside, blocking};
 use crate::codec;
 use crate::errors::broken;
 use crate::lease::LeaseClocks;
@@ -257,7 +257,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         };
         let effects = self.0.clone();
         let meta = meta.clone();
-        beside(move || effects.install(&meta, &file)).await?
+        behind(move || effects.install(&meta, &file)).await?
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {

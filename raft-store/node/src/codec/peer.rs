@@ -13,12 +13,14 @@ use super::raft::{
 use super::{DecodeError, present};
 use crate::types::{TypeConfig, Vote};
 
-pub(crate) fn append_to_proto(request: &AppendEntriesRequest<TypeConfig>) -> proto::AppendRequest {
+/// `quiet`: nobody waits for the answer of one that accepts it.
+pub(crate) fn append_to_proto(request: &AppendEntriesRequest<TypeConfig>, quiet: bool) -> proto::AppendRequest {
     proto::AppendRequest {
         vote: Some(vote_to_proto(&request.vote)),
         prev: request.prev_log_id.as_ref().map(log_id_to_proto),
         commit: request.leader_commit.as_ref().map(log_id_to_proto),
         entries: request.entries.iter().map(entry_to_bytes).collect(),
+        quiet,
     }
 }
 
@@ -196,6 +198,7 @@ mod tests {
             prev: prev.map(id),
             commit: None,
             entries: entries.iter().map(|index| entry(*index)).collect(),
+            quiet: false,
         };
         for (prev, entries, ok) in [
             (None, &[0, 1][..], true),

@@ -4,6 +4,7 @@ mod caller;
 mod connect;
 mod listener;
 mod network;
+mod pace;
 mod pool;
 mod server;
 mod service;

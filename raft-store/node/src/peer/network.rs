@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
@@ -21,9 +20,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
+use super::pace::Pace;
 use super::pool::{Peer, Peers};
 use super::snapshot_transfer;
-use crate::blocking::beside;
+use crate::blocking::behind;
 use crate::codec;
 use crate::errors::die;
 use crate::snapshot::{SnapshotData, SnapshotFile};
@@ -140,7 +140,7 @@ impl Network {
     /// Sends one heartbeat and waits for its answer. The stream is put back only after the answer: when
     /// openraft gives up waiting, the stream goes with the answer that nobody will read.
     async fn heartbeat(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Rpc<StreamAppendResult<TypeConfig>> {
-        let (started, request) = (Instant::now(), codec::append_to_proto(&request));
+        let (started, request) = (Instant::now(), codec::append_to_proto(&request, false));
         let ended = |_| unreachable_peer("the stream of heartbeats has ended");
         let mut stream = match self.heartbeats.take() {
             Some(stream) => {
@@ -196,7 +196,7 @@ impl Network {
             return Err(refused);
         }
         let effects = self.effects.clone();
-        let built = beside(move || effects.outgoing(&meta)).await;
+        let built = behind(move || effects.outgoing(&meta)).await;
         match built.map_err(io::Error::other).flatten() {
             Err(error) if error.kind() != io::ErrorKind::StorageFull => {
                 die(&format!("cannot read the state for a snapshot: {error}"))
@@ -211,7 +211,7 @@ impl Network {
     /// The receiver of a snapshot says that it is damaged: perhaps it was before it was sent.
     async fn look_at(&self, file: Arc<SnapshotFile>) {
         let effects = self.effects.clone();
-        if let Err(error) = beside(move || effects.discard_if_damaged(&file)).await {
+        if let Err(error) = behind(move || effects.discard_if_damaged(&file)).await {
             tracing::error!(%error, "a damaged snapshot could not be looked at");
         }
     }
@@ -277,11 +277,20 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 let result = self.heartbeat(request).await?;
                 return Ok(Box::pin(stream::iter([Ok(result)])) as BoxStream<'s, _>);
             }
-            let sent = Arc::new(AtomicU64::new(0));
-            let counted = sent.clone();
-            let requests = input.map(move |request| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                codec::append_to_proto(&request)
+            let pace = Arc::new(Pace::new());
+            let feeding = pace.clone();
+            // What follows the first and has no entries says what is committed, and that is all that an answer would
+            // tell: with one write at a time it would be a third of all messages.
+            let requests = input.enumerate().then(move |(nth, request)| {
+                let pace = feeding.clone();
+                async move {
+                    pace.rest(&request).await;
+                    let quiet = nth > 0 && request.entries.is_empty();
+                    if !quiet {
+                        pace.sending();
+                    }
+                    codec::append_to_proto(&request, quiet)
+                }
             });
             let answers = match self.open_stream(requests).await {
                 Ok(answers) => answers,
@@ -291,7 +300,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     return Err(error);
                 }
             };
-            let answers = Answers { answers, sent, got: 0 };
+            let answers = Answers { answers, pace };
             let results = stream::unfold(Some(answers), |answers| async move {
                 let mut answers = answers?;
                 match answers.next().await? {
@@ -356,23 +365,22 @@ impl RaftNetworkV2<TypeConfig> for Network {
 /// Answers in the order of the requests.
 struct Answers {
     answers: Streaming<kontiki_proto::raft::AppendResponse>,
-    sent: Arc<AtomicU64>,
-    got: u64,
+    pace: Arc<Pace>,
 }
 
 impl Answers {
     async fn next(&mut self) -> Option<Rpc<StreamAppendResult<TypeConfig>>> {
         loop {
-            let waiting_since = self.got;
+            let was_waiting = self.pace.is_waiting();
             match tokio::time::timeout(STREAM_STALL, self.answers.message()).await {
                 Ok(Ok(Some(answer))) => {
-                    self.got += 1;
+                    self.pace.heard();
                     return Some(codec::appended_from_proto(answer).map_err(bad_answer));
                 }
                 Ok(Ok(None)) => return None,
                 Ok(Err(status)) => return Some(Err(failed(&status))),
                 // Silence is an error only while an answer is due.
-                Err(_) if self.sent.load(Ordering::Relaxed) > waiting_since => {
+                Err(_) if was_waiting => {
                     return Some(Err(unreachable_peer("no answer to an append request in time")));
                 }
                 Err(_) => {}

@@ -1,5 +1,6 @@
 //! What other replicas ask of this one. The caller was identified before anything here runs.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use kontiki_proto::raft as proto;
 use kontiki_proto::raft::raft_server::Raft as RaftService;
 use openraft::errors::Fatal;
 use openraft::raft::VoteResponse;
+use parking_lot::Mutex;
 use store_api::{NodeId, StoreError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -151,30 +153,44 @@ impl RaftService for PeerService {
     ) -> Result<Response<AppendStream>, Status> {
         let from = self.admit_to_log(&request)?.id;
         let effects = self.replica.effects.clone();
-        let requests = stream::unfold((request.into_inner(), effects), move |(mut requests, effects)| async move {
-            let request = requests.message().await.ok()??;
-            // It may have been removed since the stream began.
-            if effects.removed.load().contains(&from) {
-                return None;
-            }
-            match codec::append_from_proto(request) {
-                Ok(request) => Some((request, (requests, effects))),
-                Err(error) => {
-                    tracing::error!(from, %error, "append request not understood");
-                    None
+        // Of each request under way whether it is quiet: openraft takes a bounded number of them before it answers.
+        let asked = Arc::new(Mutex::new(VecDeque::new()));
+        let under_way = asked.clone();
+        let requests = stream::unfold(request.into_inner(), move |mut requests| {
+            let (effects, asked) = (effects.clone(), asked.clone());
+            async move {
+                let request = requests.message().await.ok()??;
+                // It may have been removed since the stream began.
+                if effects.removed.load().contains(&from) {
+                    return None;
+                }
+                let quiet = request.quiet;
+                match codec::append_from_proto(request) {
+                    Ok(request) => {
+                        asked.lock().push_back(quiet);
+                        Some((request, requests))
+                    }
+                    Err(error) => {
+                        tracing::error!(from, %error, "append request not understood");
+                        None
+                    }
                 }
             }
         });
         let results = self.replica.raft.stream_append(requests);
         let contact = self.replica.contact.clone();
-        let responses = results.map(move |result| match result {
-            Ok(result) => {
-                if result.is_ok() {
-                    contact.heard(Instant::now());
+        let responses = results.filter_map(move |result| {
+            let quiet = under_way.lock().pop_front() == Some(true);
+            let response = match result {
+                Ok(result) => {
+                    if result.is_ok() {
+                        contact.heard(Instant::now());
+                    }
+                    (!quiet || result.is_err()).then(|| Ok(codec::appended_to_proto(&result)))
                 }
-                Ok(codec::appended_to_proto(&result))
-            }
-            Err(fatal) => Err(stopped(&fatal)),
+                Err(fatal) => Some(Err(stopped(&fatal))),
+            };
+            std::future::ready(response)
         });
         Ok(Response::new(Box::pin(responses)))
     }
