@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 import re
 
 # Of today, or made up by each server for itself: not comparable.
@@ -13,7 +14,11 @@ OF_EACH = [
     (re.compile(r"\b10\.96\.\d+\.\d+\b"), "10.96.*"),
     (re.compile(r"(Too large resource version: \d+, current: )\d+"), r"\1*"),
     (re.compile(r"\b(age|AGE): \S+|<invalid>"), "age"),
+    # How far down an object the difference begins: OpenShift's API server adds lines above it.
+    (re.compile(r"@@ -\d+,(\d+) \+\d+,(\d+) @@"), r"@@ -*,\1 +*,\2 @@"),
 ]
+# Controllers within upstream's API server set the status of what ours has none for.
+THEIR_SERVER = os.path.basename(os.environ.get("KUBE_APISERVER", "kube-apiserver"))
 OWN = ("uid", "resourceVersion", "creationTimestamp")
 
 
@@ -23,7 +28,7 @@ def cleaned(value, path=()):
         value = [each for each in value if (each.get("configMap") or {}).get("name") != "openshift-service-ca.crt"]
     if isinstance(value, dict):
         return {
-            key: cleaned(inner, (*path, key))
+            common(key): cleaned(inner, (*path, key))
             for key, inner in value.items()
             if not (path[-1:] == ("metadata",) and key in OWN)
             and not (path[-2:] == ("metadata", "managedFields") and key == "time")
@@ -33,7 +38,7 @@ def cleaned(value, path=()):
         }
     if isinstance(value, list):
         if path[-1:] == ("managedFields",):
-            return [cleaned(inner, path) for inner in value]
+            return [cleaned(inner, path) for inner in value if inner.get("manager") != THEIR_SERVER]
         if path[-1:] == ("clusterIPs",):
             return [address(inner) for inner in value]
         return [cleaned(inner, (*path, "*")) for inner in value]

@@ -17,7 +17,7 @@ use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{self, Context};
 use serde_json::Map;
 
-pub use places::located;
+pub use places::{is_own_word, located};
 
 /// Every function that expressions may call.
 static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());

@@ -8,6 +8,8 @@ use crate::nesting;
 
 /// Messages of one expression.
 const MAX_MESSAGES: usize = 100;
+/// Words that are values or an operator.
+const KEYWORDS: [&str; 4] = ["false", "in", "null", "true"];
 /// Words that name nothing.
 const RESERVED: [&str; 17] = [
     "as",
@@ -33,6 +35,11 @@ const CONTINUATIONS: [&str; 18] = [
     "'=='", "'!='", "'in'", "'<'", "'<='", "'>='", "'>'", "'&&'", "'||'", "'['", "'.'", "','", "'-'", "'?'", "'+'",
     "'*'", "'/'", "'%'",
 ];
+
+/// Whether a word is one of the language: no variable is named so.
+pub fn is_own_word(word: &str) -> bool {
+    KEYWORDS.contains(&word) || RESERVED.contains(&word)
+}
 
 /// A message of the compiler about the place that is `at` bytes into the text.
 pub fn located(text: &str, at: usize, message: &str) -> String {

@@ -18,3 +18,4 @@ mod strategic;
 pub mod table;
 
 pub use parse::go_json_error;
+pub use scalar::go_base64_error;

@@ -115,9 +115,14 @@ fn bytes(value: &mut Value) -> Result<(), String> {
         text.retain(|c| c != '\n' && c != '\r');
     }
     let Err(error) = STANDARD.decode(text.as_bytes()) else { return Ok(()) };
+    Err(go_base64_error(text, &error))
+}
+
+/// What Go says of a text that is not base64, and where its decoder stops.
+pub fn go_base64_error(text: &str, error: &base64::DecodeError) -> String {
     let at = match error {
-        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
         base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
     };
-    Err(format!("illegal base64 data at input byte {at}"))
+    format!("illegal base64 data at input byte {at}")
 }

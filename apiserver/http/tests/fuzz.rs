@@ -85,6 +85,7 @@ impl Dice {
     }
 }
 
+#[derive(Clone)]
 struct Seed {
     name: String,
     bytes: Vec<u8>,
@@ -188,6 +189,51 @@ fn escaped(bytes: &[u8]) -> String {
     out
 }
 
+/// The requests of one target: its corpus as it is, then mutations of it and of what went a new way.
+struct Search {
+    seeds: Vec<Seed>,
+    /// How many of them are the corpus.
+    given: usize,
+    dice: Dice,
+    ways: Ways,
+    bound: Bound,
+    /// Requests that were answered.
+    round: usize,
+}
+
+impl Search {
+    fn new(target: &str, seed: u64) -> Self {
+        let seeds = corpus(target);
+        let given = seeds.len();
+        Self { seeds, given, dice: Dice(seed), ways: Ways::default(), bound: Bound::given(), round: 0 }
+    }
+
+    fn is_past_corpus(&self) -> bool {
+        self.round >= self.given
+    }
+
+    /// What to send next, under the name of the seed it comes from.
+    fn draw(&mut self) -> Option<Seed> {
+        if !self.is_past_corpus() {
+            return Some(self.seeds[self.round].clone());
+        }
+        if !self.bound.allows(self.round - self.given) {
+            return None;
+        }
+        let mut drawn = self.seeds[self.dice.roll(self.seeds.len())].clone();
+        mutate(&mut self.dice, &self.seeds, &mut drawn.bytes);
+        Some(drawn)
+    }
+
+    /// Notes how what was sent was answered. It is a seed from now on if that was a new way.
+    fn follow(&mut self, sent: Seed, code: u16, text: &str) {
+        if self.ways.is_new(code, if code < 300 { "" } else { text }) && self.is_past_corpus() {
+            self.seeds.push(sent);
+        }
+        self.round += 1;
+    }
+}
+
 fn judge(answer: &Answer, input: &[u8]) {
     let shown = String::from_utf8_lossy(input);
     // Upstream has no code of its own for what apply cannot type, nor for a revision that is still to come.
@@ -205,27 +251,16 @@ fn judge(answer: &Answer, input: &[u8]) {
 async fn run(target: &str, seed: u64, send: impl AsyncFn(&Client, &str, Vec<u8>) -> Answer) {
     let server = Running::start().await;
     assert_eq!(server.admin.post(PODS, &pod("p")).await.code, 201);
-    let (mut seeds, mut dice, mut ways) = (corpus(target), Dice(seed), Ways::default());
-    let (given, bound) = (seeds.len(), Bound::given());
-    let (mut round, mut accepted) = (0, 0);
-    while round < given || bound.allows(round - given) {
-        let from = if round < given { round } else { dice.roll(seeds.len()) };
-        let mut bytes = seeds[from].bytes.clone();
-        if round >= given {
-            mutate(&mut dice, &seeds, &mut bytes);
-        }
-        let answer = tokio::time::timeout(IN_TIME, send(&server.admin, &seeds[from].name, bytes.clone())).await;
-        let answer = answer.unwrap_or_else(|_| panic!("{target}: no answer: {}", String::from_utf8_lossy(&bytes)));
-        judge(&answer, &bytes);
+    let (mut search, mut accepted) = (Search::new(target, seed), 0);
+    while let Some(sent) = search.draw() {
+        let answer = tokio::time::timeout(IN_TIME, send(&server.admin, &sent.name, sent.bytes.clone())).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{target}: no answer: {}", String::from_utf8_lossy(&sent.bytes)));
+        judge(&answer, &sent.bytes);
         accepted += usize::from(answer.code < 300);
-        let text = if answer.code < 300 { String::new() } else { answer.text() };
-        if ways.is_new(answer.code, &text) && round >= given {
-            seeds.push(Seed { name: seeds[from].name.clone(), bytes });
-        }
-        round += 1;
+        search.follow(sent, answer.code, &answer.text());
     }
     assert_eq!(server.admin.get("/readyz").await.text(), "ok");
-    println!("{target}: {round} requests, {accepted} accepted, {} ways", ways.0.len());
+    println!("{target}: {} requests, {accepted} accepted, {} ways", search.round, search.ways.0.len());
 }
 
 async fn post(client: &Client, target: &str, media_type: &str, bytes: Vec<u8>) -> Answer {
@@ -305,27 +340,18 @@ async fn fuzz_tokens() {
 async fn fuzz_urls() {
     let server = Running::start().await;
     assert_eq!(server.admin.post(PODS, &pod("p")).await.code, 201);
-    let (mut seeds, mut dice, mut ways) = (corpus("url"), Dice(8), Ways::default());
-    let (given, bound, mut round) = (seeds.len(), Bound::given(), 0);
-    while round < given || bound.allows(round - given) {
-        let from = if round < given { round } else { dice.roll(seeds.len()) };
-        let mut bytes = seeds[from].bytes.clone();
-        if round >= given {
-            mutate(&mut dice, &seeds, &mut bytes);
-        }
-        bytes.retain(|byte| !matches!(byte, b'\r' | b'\n'));
-        let line = String::from_utf8_lossy(&bytes).into_owned();
+    let mut search = Search::new("url", 8);
+    while let Some(mut sent) = search.draw() {
+        sent.bytes.retain(|byte| !matches!(byte, b'\r' | b'\n'));
+        let line = String::from_utf8_lossy(&sent.bytes).into_owned();
         let request = format!("GET {line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let answer = tokio::time::timeout(IN_TIME * 2, server.admin.raw(&request)).await.expect("an answer in time");
         let code: u16 = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(400);
         // A proxy answers 502 or 503 for a pod that runs nowhere.
         assert!(code < 500 || matches!(code, 502 | 503), "{code}: {line}: {answer}");
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        if ways.is_new(code, if code < 300 { "" } else { body }) && round >= given {
-            seeds.push(Seed { name: seeds[from].name.clone(), bytes });
-        }
-        round += 1;
+        search.follow(sent, code, body);
     }
-    println!("url: {round} requests, {} ways", ways.0.len());
+    println!("url: {} requests, {} ways", search.round, search.ways.0.len());
     assert_eq!(server.admin.get("/readyz").await.text(), "ok");
 }

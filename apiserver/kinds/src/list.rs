@@ -128,6 +128,8 @@ pub(crate) mod core_mount;
 pub(crate) mod core_namespace;
 #[path = "core/node.rs"]
 pub(crate) mod core_node;
+#[path = "core/node_labels.rs"]
+pub(crate) mod core_node_labels;
 #[path = "core/node_validation.rs"]
 pub(crate) mod core_node_validation;
 #[path = "core/persistentvolume.rs"]
@@ -208,8 +210,6 @@ pub(crate) mod core_service_warnings;
 pub(crate) mod core_serviceaccount;
 #[path = "core/unified_diff.rs"]
 pub(crate) mod core_unified_diff;
-#[path = "core/updates.rs"]
-pub(crate) mod core_updates;
 #[path = "core/volume.rs"]
 pub(crate) mod core_volume;
 #[path = "core/volume_source.rs"]
@@ -274,8 +274,6 @@ pub(crate) mod storage_csidriver;
 pub(crate) mod storage_csinode;
 #[path = "storage/csistoragecapacity.rs"]
 pub(crate) mod storage_csistoragecapacity;
-#[path = "storage/node_labels.rs"]
-pub(crate) mod storage_node_labels;
 #[path = "storage/storageclass.rs"]
 pub(crate) mod storage_storageclass;
 #[path = "storage/volumeattachment.rs"]

@@ -1,5 +1,5 @@
 //! Validation of `metadata` as built-in kinds do it: what every object's metadata must be, and finalizers
-//! that are either standard or qualified.
+//! that are either standard or qualified. And what tells changed objects from new ones.
 
 use api_machinery::{ErrorList, GroupResource, Path, Value, meta, object};
 
@@ -34,11 +34,23 @@ pub fn generated_name(base: &str, suffix: &str) -> String {
     format!("{}{suffix}", &base[..end])
 }
 
+/// Whether it is a new object: it is based on no version.
+pub(crate) fn is_new(object: &Value) -> bool {
+    object::resource_version(object).is_empty()
+}
+
 /// What must hold of the metadata of a new object; its name is generated before.
 pub fn validate(kind: &dyn Kind, object: &Value, namespaced: bool, errors: &mut ErrorList) {
     let path = Path::new("metadata");
     meta::validate_object_meta(object, namespaced, &|name| kind.validate_name(name), &path, errors);
     validate_finalizers(&kind.resource(), object, errors);
+}
+
+/// The metadata of a changed object as if it were new: the kinds whose update rules include those of creation.
+pub(crate) fn validate_again(kind: &dyn Kind, object: &Value, namespaced: bool, errors: &mut ErrorList) {
+    if !is_new(object) {
+        validate(kind, object, namespaced, errors);
+    }
 }
 
 /// Finalizers are standard or qualified, by the rules of most kinds.

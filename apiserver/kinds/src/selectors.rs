@@ -1,9 +1,27 @@
-//! Validation of labels, annotations and label selectors wherever they appear.
+//! Validation of labels, annotations and label selectors wherever they appear, and of the metadata of templates of
+//! claims, which is labels and annotations only.
 
 use api_machinery::labels::Selector;
 use api_machinery::{ErrorList, Value, meta};
 
 use crate::at::{At, child, is_empty};
+
+/// Metadata that a claim made from a template may not be given, in the order and with the names of upstream's errors.
+const NOT_FOR_CLAIMS: [(&str, &str); 13] = [
+    ("name", "name"),
+    ("generateName", "generateName"),
+    ("namespace", "namespace"),
+    ("selfLink", "selfLink"),
+    ("uid", "uID"),
+    ("resourceVersion", "resourceVersion"),
+    ("generation", "generation"),
+    ("creationTimestamp", "creationTimestamp"),
+    ("deletionTimestamp", "deletionTimestamp"),
+    ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
+    ("ownerReferences", "ownerReferences"),
+    ("finalizers", "finalizers"),
+    ("managedFields", "managedFields"),
+];
 
 /// Keys are qualified names, values label values; errors name the map itself.
 pub(crate) fn labels(at: &At<'_>, errors: &mut ErrorList) {
@@ -16,6 +34,18 @@ pub(crate) fn labels(at: &At<'_>, errors: &mut ErrorList) {
 pub(crate) fn annotations(at: &At<'_>, errors: &mut ErrorList) {
     if let Some(map) = at.value.as_object() {
         meta::validate_annotations(map, &at.path(), errors);
+    }
+}
+
+/// What the claims made from a template get: annotations and labels.
+pub(crate) fn claim_metadata(metadata: &At<'_>, errors: &mut ErrorList) {
+    annotations(&metadata.field("annotations"), errors);
+    labels(&metadata.field("labels"), errors);
+    for (field, called) in NOT_FOR_CLAIMS {
+        let at = metadata.field(field);
+        if !at.is_empty() && (field != "generation" || at.int() != Some(0)) {
+            metadata.field(called).forbidden(errors, "cannot be set");
+        }
     }
 }
 

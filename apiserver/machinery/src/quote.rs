@@ -1,4 +1,4 @@
-//! Strings as Go's `%q` prints them, because upstream's messages do.
+//! Strings as Go's `%q` and its JSON print them, because upstream's messages do.
 
 use std::fmt::Write as _;
 
@@ -27,6 +27,30 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// `"text"` as Go writes it in JSON, which may be put into HTML and JavaScript.
+pub fn json_quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                // Writing to a String cannot fail.
+                write!(out, "\\u{:04x}", c as u32).expect("a String takes all");
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -35,6 +59,18 @@ mod tests {
             [("a", r#""a""#), ("a\"b\\", r#""a\"b\\""#), ("\n\t\u{1}", r#""\n\t\x01""#), ("\u{85}é", "\"\\u0085é\"")]
         {
             assert_eq!(super::quoted(text), expect);
+        }
+    }
+
+    #[test]
+    fn quotes_as_go_does_in_json() {
+        for (text, expect) in [
+            ("a\"b\\", r#""a\"b\\""#),
+            ("\n\r\t\u{8}\u{c}", r#""\n\r\t\b\f""#),
+            ("\0\u{b}\u{1f}\u{7f}é", "\"\\u0000\\u000b\\u001f\u{7f}é\""),
+            ("<&>\u{2028}\u{2029}", r#""\u003c\u0026\u003e\u2028\u2029""#),
+        ] {
+            assert_eq!(super::json_quoted(text), expect);
         }
     }
 }

@@ -38,9 +38,7 @@ impl Token {
         if text.len() > MAX_BYTES {
             return Err(refuse("too long".to_owned()));
         }
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|error| refuse(format!("illegal base64 data at input byte {}", misfit(&error, text))))?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| refuse(api_codec::go_base64_error(text, &error)))?;
         let value: Value =
             serde_json::from_slice(&bytes).map_err(|error| refuse(api_codec::go_json_error(&bytes, &error)))?;
         let version = value.get("v").and_then(Value::as_str).unwrap_or("");
@@ -48,14 +46,6 @@ impl Token {
             return Err(refuse(format!("server does not recognize this encoded version {version}")));
         }
         serde_json::from_value(value).map_err(|_| refuse(format!("encoded start key empty (version {VERSION})")))
-    }
-}
-
-/// Where Go's decoder stops.
-fn misfit(error: &base64::DecodeError, text: &str) -> usize {
-    match error {
-        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
-        base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
     }
 }
 

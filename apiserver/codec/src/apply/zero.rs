@@ -1,7 +1,7 @@
 //! What Go's new object of a kind says: nobody set that.
 
 use api_machinery::Value;
-use api_schema::{Schema, Shape, TypeId};
+use api_schema::{Schema, TypeId};
 use serde_json::json;
 
 use crate::default::fill_zero_values;
@@ -11,18 +11,6 @@ pub(crate) fn object(schema: &Schema, type_id: Option<TypeId>, api_version: &str
     let mut zero = json!({"apiVersion": api_version, "kind": kind});
     if let Some(id) = type_id {
         fill_zero_values(schema, id, &mut zero);
-        fill_nulls(schema, id, &mut zero);
     }
     zero
-}
-
-fn fill_nulls(schema: &Schema, type_id: TypeId, value: &mut Value) {
-    let Value::Object(map) = value else { return };
-    for field in &schema.get(type_id).fields {
-        match (map.get_mut(&field.json), &field.shape) {
-            (Some(inside), Shape::Message(id)) => fill_nulls(schema, *id, inside),
-            (None, _) if !field.omit_empty => drop(map.insert(field.json.clone(), Value::Null)),
-            _ => {}
-        }
-    }
 }

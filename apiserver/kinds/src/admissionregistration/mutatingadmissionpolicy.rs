@@ -1,14 +1,14 @@
 //! MutatingAdmissionPolicy.
 
 use api_cel::Expected;
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::Kind;
 use crate::at::At;
 use crate::list::admissionregistration_validatingadmissionpolicy::{declared, validate_variables};
 use crate::list::{admissionregistration_policy_cells as policy_cells, admissionregistration_rules as rules};
+use crate::{Kind, meta};
 
 pub(crate) struct MutatingAdmissionPolicy;
 
@@ -35,12 +35,12 @@ impl Kind for MutatingAdmissionPolicy {
         }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             validate_spec(object, true, errors);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        if !object::resource_version(object).is_empty() {
+        if !meta::is_new(object) {
             rules::validate_metadata(object, errors);
             validate_spec(object, !rules::same_conditions(object, old), errors);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use api_cel::Expected;
+use api_cel::{Expected, is_own_word};
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::at::At;
 use crate::list::networking_servicecidr::keep_all_but_status;
 use crate::list::{admissionregistration_policy_cells as policy_cells, admissionregistration_rules as rules};
-use crate::{Kind, conditions};
+use crate::{Kind, conditions, meta};
 
 pub(crate) struct ValidatingAdmissionPolicy;
 
@@ -18,30 +18,6 @@ const MAX_AUDIT_ANNOTATIONS: usize = 20;
 /// Bytes of what makes the value of an annotation.
 const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-/// Words of the language that no variable is named.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 impl Kind for ValidatingAdmissionPolicy {
     fn resource(&self) -> GroupResource {
@@ -65,12 +41,12 @@ impl Kind for ValidatingAdmissionPolicy {
         keep_all_but_status(object, old);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             validate_spec(object, true, errors);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        if !object::resource_version(object).is_empty() {
+        if !meta::is_new(object) {
             rules::validate_metadata(object, errors);
             validate_spec(object, !rules::same_conditions(object, old), errors);
         }
@@ -139,7 +115,7 @@ pub(crate) fn validate_variables(variables: &At<'_>, declared: &[&str], errors: 
         let name = variable.field("name");
         if name.str().trim().is_empty() {
             name.required(errors, "name is not specified");
-        } else if !crate::formats::c_identifier(name.str()) || RESERVED.contains(&name.str()) {
+        } else if !crate::formats::c_identifier(name.str()) || is_own_word(name.str()) {
             name.invalid(errors, "must be a valid CEL identifier");
         }
         let expression = variable.field("expression");

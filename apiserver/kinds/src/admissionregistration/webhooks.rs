@@ -10,7 +10,7 @@ use crate::list::{
     admissionregistration_rules as rules, admissionregistration_webhook_url as webhook_url,
     resource_immutable as immutable,
 };
-use crate::{cells, selectors};
+use crate::{cells, meta, selectors};
 
 const MAX_SECONDS: i64 = 30;
 const NO_EFFECTS: &[&str] = &["None", "NoneOnDryRun"];
@@ -21,13 +21,13 @@ pub(crate) fn generation_grows(object: &Value, old: &Value) -> bool {
 }
 
 pub(crate) fn validate(object: &Value, mutating: bool, errors: &mut ErrorList) {
-    if object::resource_version(object).is_empty() {
+    if meta::is_new(object) {
         validate_against(object, None, mutating, errors);
     }
 }
 
 pub(crate) fn validate_update(object: &Value, old: &Value, mutating: bool, errors: &mut ErrorList) {
-    if !object::resource_version(object).is_empty() {
+    if !meta::is_new(object) {
         rules::validate_metadata(object, errors);
         validate_against(object, Some(cells::list(old, "webhooks")), mutating, errors);
     }

@@ -13,7 +13,7 @@ use crate::list::{
     apiextensions_string_formats as string_formats, apiextensions_versions as versions,
     resource_immutable as immutable,
 };
-use crate::{Kind, cells};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct CustomResourceDefinition;
 
@@ -69,7 +69,7 @@ impl Kind for CustomResourceDefinition {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         // One that changes is looked at together with what it was.
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             let root = At::root(object);
             validate_name(&root, &root.field("spec"), errors);
             validate_all(&root, &Value::Null, errors);

@@ -1,6 +1,6 @@
 //! `x-kubernetes-validations`: the rules of a schema, and the expressions that they and their messages are.
 
-use api_cel::{Expected, Expression, located};
+use api_cel::{Expected, Expression, is_own_word, located};
 use api_machinery::{ErrorList, Value};
 
 use crate::at::{At, child};
@@ -243,31 +243,8 @@ fn is_exposed(schema: &Value) -> bool {
 
 /// The field that expressions name so; none where no field is named so.
 fn unescaped(name: &str) -> Option<String> {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
     let word = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"));
-    if let Some(word) = word.filter(|word| RESERVED.contains(word)) {
+    if let Some(word) = word.filter(|word| is_own_word(word)) {
         return Some(word.to_owned());
     }
     let (mut plain, mut rest) = (String::with_capacity(name.len()), name);

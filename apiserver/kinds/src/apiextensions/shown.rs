@@ -1,7 +1,6 @@
 //! Parts of a definition as messages show them: in JSON, under the names that upstream's internal types have.
 
-use std::fmt::Write as _;
-
+use api_machinery::quote::json_quoted;
 use api_machinery::{ErrorList, Path, Value};
 
 use crate::at::{child, is_empty};
@@ -256,7 +255,7 @@ impl Writer {
 
     fn any(&mut self, value: &Value) {
         match value {
-            Value::String(text) => self.quoted(text),
+            Value::String(text) => self.text.push_str(&json_quoted(text)),
             Value::Array(_) => self.list(value, Form::Any),
             Value::Object(_) => self.map(value, Form::Any),
             Value::Number(number) => self.text.push_str(&go_number(number)),
@@ -272,30 +271,8 @@ impl Writer {
 
     fn name(&mut self, index: usize, name: &str) {
         self.comma(index);
-        self.quoted(name);
+        self.text.push_str(&json_quoted(name));
         self.text.push(':');
-    }
-
-    /// With Go's escapes, which are those of HTML too.
-    fn quoted(&mut self, text: &str) {
-        self.text.push('"');
-        for c in text.chars() {
-            match c {
-                '"' => self.text.push_str("\\\""),
-                '\\' => self.text.push_str("\\\\"),
-                '\n' => self.text.push_str("\\n"),
-                '\r' => self.text.push_str("\\r"),
-                '\t' => self.text.push_str("\\t"),
-                '\u{8}' => self.text.push_str("\\b"),
-                '\u{c}' => self.text.push_str("\\f"),
-                '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                    // Writing to a String cannot fail.
-                    write!(self.text, "\\u{:04x}", c as u32).expect("a String takes all");
-                }
-                other => self.text.push(other),
-            }
-        }
-        self.text.push('"');
     }
 }
 

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
-use crate::list::apps_workload as workload;
 use crate::{Kind, cells, meta};
 
 pub(crate) struct ControllerRevision;
@@ -23,13 +22,10 @@ impl Kind for ControllerRevision {
     }
     /// Upstream looks at the metadata of a changed one as if it was new, and only of a new one at what data is.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        meta::validate_again(self, object, true, errors);
         let root = At::root(object);
-        let new = workload::is_new(object);
-        if !new {
-            meta::validate(self, object, true, errors);
-        }
         root.field("revision").not_negative(errors);
-        if new {
+        if meta::is_new(object) {
             validate_data(&root.field("data"), errors);
         }
     }

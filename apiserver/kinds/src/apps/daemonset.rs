@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::at::{At, child, same};
 use crate::list::{apps_workload as workload, core_internal_json as internal};
-use crate::{Kind, cells, formats, keep_field};
+use crate::{Kind, cells, formats, keep_field, meta};
 
 /// Counts changes of the template and belongs to the server: a field of versions before v1 that lives on as an
 /// annotation.
@@ -57,7 +57,7 @@ impl Kind for DaemonSet {
         set_template_generation(object, template_generation(old));
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if workload::is_new(object) {
+        if meta::is_new(object) {
             validate_spec(&At::root(object).field("spec"), errors);
         }
     }

@@ -106,9 +106,7 @@ impl Kind for Deployment {
         Some(workload::SCALE)
     }
     fn warnings(&self, object: &Value) -> Vec<String> {
-        let mut warnings = workload::name_warnings(object);
-        warnings.extend(workload::template_warnings(object));
-        warnings
+        workload::warnings(object)
     }
     fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {
         workload::changed_template_warnings(object, old)

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::at::{At, child, same};
 use crate::list::{apps_workload as workload, core_persistentvolumeclaim, core_pod_annotations, core_pod_spec};
-use crate::{Kind, ScalePaths, cells, formats, selectors};
+use crate::{Kind, ScalePaths, cells, formats, meta, selectors};
 
 /// One, in the parts that quantities are counted in.
 const WHOLE: i128 = 1_000_000_000;
@@ -62,7 +62,7 @@ impl Kind for StatefulSet {
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         let spec = root.field("spec");
-        let new = workload::is_new(object);
+        let new = meta::is_new(object);
         validate_policies(&spec, errors);
         if new {
             for template in spec.field("volumeClaimTemplates").items() {
@@ -132,7 +132,7 @@ impl Kind for StatefulSet {
         let spec = root.field("spec");
         let claims = spec.field("volumeClaimTemplates");
         let mut warnings = workload::template_warnings(object);
-        warnings.extend(claims.items().flat_map(|claim| claim_warnings(&claim, workload::is_new(object))));
+        warnings.extend(claims.items().flat_map(|claim| claim_warnings(&claim, meta::is_new(object))));
         if spec.field("revisionHistoryLimit").int().is_some_and(|limit| limit < 0) {
             warnings.push(
                 "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \

@@ -5,7 +5,7 @@ use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{At, IMMUTABLE, child, same};
 use crate::list::{core_internal_json as internal, core_pod_default, core_pod_spec, core_pod_warnings};
-use crate::{ScalePaths, cells, formats, selectors};
+use crate::{ScalePaths, cells, formats, meta, selectors};
 
 /// Where Deployments, ReplicaSets and StatefulSets are scaled.
 pub(crate) const SCALE: ScalePaths =
@@ -80,14 +80,16 @@ pub(crate) fn validate_selected(labels: &At<'_>, selected: bool, errors: &mut Er
     }
 }
 
-/// Whether an object is being created: what exists has a version.
-pub(crate) fn is_new(object: &Value) -> bool {
-    object::resource_version(object).is_empty()
+/// Warnings about something new whose pods are named after it, and about its template.
+pub(crate) fn warnings(object: &Value) -> Vec<String> {
+    let mut warnings = name_warnings(object);
+    warnings.extend(template_warnings(object));
+    warnings
 }
 
 /// Warnings about the template of something new.
 pub(crate) fn template_warnings(object: &Value) -> Vec<String> {
-    if !is_new(object) {
+    if !meta::is_new(object) {
         return Vec::new();
     }
     core_pod_warnings::of_template(&At::root(object).field("spec.template"))
@@ -103,7 +105,7 @@ pub(crate) fn changed_template_warnings(object: &Value, old: &Value) -> Vec<Stri
 
 /// A warning about the name of something new whose pods are named after it.
 pub(crate) fn name_warnings(object: &Value) -> Vec<String> {
-    let messages = if is_new(object) { names::dns1123_label(object::name(object)) } else { Vec::new() };
+    let messages = if meta::is_new(object) { names::dns1123_label(object::name(object)) } else { Vec::new() };
     if messages.is_empty() {
         return messages;
     }

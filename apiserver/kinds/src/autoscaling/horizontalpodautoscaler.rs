@@ -5,9 +5,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{ABOVE_ZERO, At, child, is_empty};
-use crate::list::apps_workload as workload;
 use crate::list::autoscaling_metric::{self as metric, SOURCES};
-use crate::{Kind, cells, formats};
+use crate::{Kind, cells, formats, meta};
 
 pub(crate) struct HorizontalPodAutoscaler;
 
@@ -56,7 +55,7 @@ impl Kind for HorizontalPodAutoscaler {
     }
     /// A changed one is looked at in [`Self::validate_update`], as what was there before is believed.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if workload::is_new(object) {
+        if meta::is_new(object) {
             validate_spec(&At::root(object).field("spec"), &Value::Null, errors);
         }
     }

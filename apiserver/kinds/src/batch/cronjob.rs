@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::at::{At, child, same};
 use crate::list::{apps_workload as workload, batch_cron as cron, batch_job_spec as job_spec, core_pod_default};
-use crate::{Kind, cells};
+use crate::{Kind, cells, meta};
 
 /// The controller appends 11 characters to make names of jobs.
 const MAX_NAME: usize = 52;
@@ -58,7 +58,7 @@ impl Kind for CronJob {
             spec.field(field).not_negative(errors);
         }
         let name = root.field("metadata.name");
-        if workload::is_new(object) && name.str().len() > MAX_NAME {
+        if meta::is_new(object) && name.str().len() > MAX_NAME {
             name.invalid(errors, &format!("must be no more than {MAX_NAME} characters"));
         }
     }
@@ -73,7 +73,7 @@ impl Kind for CronJob {
     fn warnings(&self, object: &Value) -> Vec<String> {
         let root = At::root(object);
         let spec = root.field("spec");
-        if workload::is_new(object) {
+        if meta::is_new(object) {
             let mut warnings = workload::name_warnings(object);
             warnings.extend(job_spec::warnings(&spec.field("jobTemplate.spec")));
             return warnings;

@@ -41,7 +41,7 @@ impl Kind for Job {
         default_labels(object);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if workload::is_new(object) {
+        if meta::is_new(object) {
             validate_job(&At::root(object), true, errors);
         }
     }
@@ -56,7 +56,7 @@ impl Kind for Job {
         job_status::validate(object, old, errors);
     }
     fn warnings(&self, object: &Value) -> Vec<String> {
-        if !workload::is_new(object) {
+        if !meta::is_new(object) {
             return Vec::new();
         }
         let mut warnings = workload::name_warnings(object);

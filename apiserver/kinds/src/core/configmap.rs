@@ -4,10 +4,8 @@ use api_machinery::{ErrorList, GroupResource, Value, names};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::Kind;
 use crate::at::{At, child, same};
-use crate::list::core_updates;
-use crate::{cells, formats};
+use crate::{Kind, cells, formats, meta};
 
 /// `data` and `binaryData` together hold so many bytes.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -26,13 +24,13 @@ impl Kind for ConfigMap {
         false
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if core_updates::is_new(object) {
+        if meta::is_new(object) {
             validate_data(object, errors);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         forbid_changes_when_immutable(object, old, &["data", "binaryData"], errors);
-        core_updates::validate_metadata(self, object, true, errors);
+        meta::validate_again(self, object, true, errors);
         validate_data(object, errors);
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {

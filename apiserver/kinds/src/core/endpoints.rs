@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::At;
-use crate::list::{core_address_warnings as address_warnings, core_internal_json as internal, core_updates};
-use crate::{Kind, cells, formats};
+use crate::list::{core_address_warnings as address_warnings, core_internal_json as internal};
+use crate::{Kind, cells, formats, meta};
 
 /// So many are shown in a cell.
 const SHOWN: usize = 3;
@@ -28,8 +28,8 @@ impl Kind for Endpoints {
         true
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        core_updates::validate_metadata(self, object, true, errors);
-        if core_updates::is_new(object) {
+        meta::validate_again(self, object, true, errors);
+        if meta::is_new(object) {
             validate_subsets(object, errors);
         }
     }

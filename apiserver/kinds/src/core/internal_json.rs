@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use api_machinery::Value;
 use api_machinery::quantity::Quantity;
+use api_machinery::quote::json_quoted;
 
 use crate::at::{child, is_empty};
 use crate::list::core_unified_diff::unified;
@@ -143,7 +144,7 @@ fn plain(value: &Value) -> Json {
     match value {
         Value::Array(items) => Json::List(items.iter().map(plain).collect()),
         Value::Object(map) => Json::Object(map.iter().map(|(key, value)| (key.clone(), plain(value))).collect()),
-        Value::String(text) => Json::Plain(quoted(text)),
+        Value::String(text) => Json::Plain(json_quoted(text)),
         other => Json::Plain(other.to_string()),
     }
 }
@@ -191,7 +192,7 @@ impl Json {
                 item.write(depth, text);
             }),
             Self::Object(fields) => write_block(['{', '}'], fields, depth, text, &|(name, value), depth, text| {
-                text.push_str(&quoted(name));
+                text.push_str(&json_quoted(name));
                 text.push_str(if depth.is_some() { ": " } else { ":" });
                 value.write(depth, text);
             }),
@@ -226,17 +227,6 @@ fn break_line(depth: Option<usize>, text: &mut String) {
         text.push('\n');
         text.push_str(&" ".repeat(depth));
     }
-}
-
-/// As Go writes strings, which may be put into HTML and JavaScript.
-fn quoted(text: &str) -> String {
-    let json = Value::from(text).to_string();
-    let escapes =
-        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
-    escapes.iter().fold(json, |json, (character, escape)| match json.contains(*character) {
-        true => json.replace(*character, escape),
-        false => json,
-    })
 }
 
 #[cfg(test)]

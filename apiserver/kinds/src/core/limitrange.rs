@@ -6,8 +6,8 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use serde_json::{Map, json};
 
 use crate::at::{At, child};
-use crate::list::{core_resource_name as resource_name, core_updates};
-use crate::{Kind, formats};
+use crate::list::core_resource_name as resource_name;
+use crate::{Kind, formats, meta};
 
 pub(crate) struct LimitRange;
 
@@ -45,7 +45,7 @@ impl Kind for LimitRange {
         }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        core_updates::validate_metadata(self, object, true, errors);
+        meta::validate_again(self, object, true, errors);
         let root = At::root(object);
         let mut seen = HashSet::new();
         for limit in root.field("spec.limits").items() {

@@ -4,10 +4,8 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::Kind;
 use crate::at::At;
-use crate::cells;
-use crate::list::core_updates;
+use crate::{Kind, cells, meta};
 
 pub(crate) struct Namespace;
 
@@ -67,15 +65,15 @@ impl Kind for Namespace {
         let root = At::root(object);
         let finalizers = root.field("spec.finalizers");
         for finalizer in finalizers.items() {
-            let place = if core_updates::is_new(object) { finalizers.with(finalizer.value) } else { finalizer };
+            let place = if meta::is_new(object) { finalizers.with(finalizer.value) } else { finalizer };
             place.format(errors, names::qualified_name);
-            if !crate::meta::finalizer_is_known(place.str()) {
+            if !meta::finalizer_is_known(place.str()) {
                 place.invalid(errors, "name is neither a standard finalizer name nor is it fully qualified");
             }
         }
     }
     fn validate_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
-        core_updates::validate_metadata(self, object, false, errors);
+        meta::validate_again(self, object, false, errors);
     }
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child, is_empty};
-use crate::list::{core_address_warnings as address_warnings, core_node_validation as validation, core_updates};
-use crate::{Kind, cells};
+use crate::list::{core_address_warnings as address_warnings, core_node_validation as validation};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct Node;
 
@@ -54,7 +54,7 @@ impl Kind for Node {
         }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        core_updates::validate_metadata(self, object, false, errors);
+        meta::validate_again(self, object, false, errors);
         validation::validate(object, errors);
     }
     /// Upstream looks at some of it twice.

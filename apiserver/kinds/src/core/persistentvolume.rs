@@ -9,9 +9,9 @@ use crate::list::core_persistentvolumeclaim::validate_access_modes;
 use crate::list::core_volume::ONE_ONLY;
 use crate::list::{
     core_affinity as node_selector, core_persistentvolume_update as update, core_persistentvolume_warnings as warnings,
-    core_updates, core_volume_source as volume,
+    core_volume_source as volume,
 };
-use crate::{Kind, cells, formats};
+use crate::{Kind, cells, formats, meta};
 
 /// In the order upstream looks at them, with the name the error of one too many gives it. A flex volume is taken
 /// beside another.
@@ -99,7 +99,7 @@ impl Kind for PersistentVolume {
 }
 
 fn validate_whole(kind: &dyn Kind, object: &Value, errors: &mut ErrorList) {
-    core_updates::validate_metadata(kind, object, false, errors);
+    meta::validate_again(kind, object, false, errors);
     let root = At::root(object);
     validate_spec(&root.field("spec"), object::name(object), errors);
 }

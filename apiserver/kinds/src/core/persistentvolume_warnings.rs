@@ -3,7 +3,7 @@
 use api_machinery::{Value, object};
 
 use crate::at::At;
-use crate::list::core_pod_warnings::deprecated_label;
+use crate::list::core_node_labels as node_labels;
 
 /// Annotations that became fields.
 const ANNOTATIONS: [(&str, &str); 2] = [
@@ -51,6 +51,6 @@ pub(crate) fn of(object: &Value) -> Vec<String> {
 }
 
 fn of_label(key: &At<'_>) -> Option<String> {
-    let why = deprecated_label(key.str())?;
+    let why = node_labels::deprecation(key.str())?;
     Some(format!("{}: {} is {why}", key.path(), key.str()))
 }

@@ -6,8 +6,8 @@ use serde_json::{Map, json};
 
 use crate::at::{ABOVE_ZERO, At, IMMUTABLE, child, is_empty, same};
 use crate::list::core_persistentvolume::{class, phase};
-use crate::list::{core_persistentvolumeclaim_diff as claim_diff, core_resource_name as resource_name, core_updates};
-use crate::{Kind, cells, formats, selectors};
+use crate::list::{core_persistentvolumeclaim_diff as claim_diff, core_resource_name as resource_name};
+use crate::{Kind, cells, formats, meta, selectors};
 
 pub(crate) const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
@@ -33,7 +33,7 @@ impl Kind for PersistentVolumeClaim {
         settle_sources(object, child(old, "spec"));
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        core_updates::validate_metadata(self, object, true, errors);
+        meta::validate_again(self, object, true, errors);
         let root = At::root(object);
         validate_spec(&root.field("spec"), errors);
     }

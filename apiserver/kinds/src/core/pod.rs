@@ -4,12 +4,12 @@ use api_machinery::{ErrorList, GroupResource, Path, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::Kind;
 use crate::at::{At, child};
 use crate::list::{
     core_affinity, core_pod_annotations, core_pod_app_armor, core_pod_cells, core_pod_default, core_pod_resize,
-    core_pod_spec, core_pod_status, core_pod_update, core_pod_warnings, core_qos, core_updates,
+    core_pod_spec, core_pod_status, core_pod_update, core_pod_warnings, core_qos,
 };
+use crate::{Kind, meta};
 
 pub(crate) struct Pod;
 
@@ -35,10 +35,10 @@ impl Kind for Pod {
         }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        core_updates::validate_metadata(self, object, true, errors);
+        meta::validate_again(self, object, true, errors);
         let root = At::root(object);
         core_pod_spec::validate_pod(&root, errors);
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             validate_new(&root, errors);
         }
     }
@@ -72,7 +72,7 @@ impl Kind for Pod {
     }
     /// Of a new pod; upstream warns of no update.
     fn warnings(&self, object: &Value) -> Vec<String> {
-        if object::resource_version(object).is_empty() { core_pod_warnings::of_pod(object) } else { Vec::new() }
+        if meta::is_new(object) { core_pod_warnings::of_pod(object) } else { Vec::new() }
     }
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
         !core_pod_update::is_same(child(object, "spec"), child(old, "spec"))

@@ -9,7 +9,7 @@ use api_machinery::{Value, names, object};
 use crate::at::At;
 use crate::formats;
 use crate::list::{
-    core_pod_annotations as annotations, core_pod_app_armor as app_armor,
+    core_node_labels as node_labels, core_pod_annotations as annotations, core_pod_app_armor as app_armor,
     core_pod_container_warnings as container_warnings, core_pod_port_warnings as port_warnings,
     core_pod_volume_warnings as volume_warnings,
 };
@@ -19,20 +19,6 @@ const MAX_TEXTS: usize = 256;
 /// So many pairs are compared with each other: a body may hold hundreds of thousands of things of one kind.
 const MAX_COMPARED: usize = 10_000;
 
-/// Labels of nodes that have become something else.
-const DEPRECATED_LABELS: [(&str, &str); 8] = [
-    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
-    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
-    (
-        "failure-domain.beta.kubernetes.io/region",
-        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
-    ),
-    ("failure-domain.beta.kubernetes.io/zone", "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"),
-    ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
-    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
-    ("scheduler.alpha.kubernetes.io/preferAvoidPods", "deprecated since v1.22; use Taints and Tolerations instead"),
-    ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
-];
 const DEPRECATED_ANNOTATIONS: [(&str, &str); 3] = [
     (
         "scheduler.alpha.kubernetes.io/critical-pod",
@@ -93,11 +79,6 @@ pub(crate) fn of_template(template: &At<'_>) -> Vec<String> {
     warnings.texts
 }
 
-/// Why a label of nodes should not be used any more.
-pub(crate) fn deprecated_label(key: &str) -> Option<&'static str> {
-    DEPRECATED_LABELS.iter().find(|(label, _)| *label == key).map(|(_, why)| *why)
-}
-
 /// In upstream's order. `holder` has metadata and a spec.
 fn warn(holder: &At<'_>, is_template: bool, warnings: &mut Warnings) {
     let (notes, spec) = (holder.field("metadata.annotations"), holder.field("spec"));
@@ -144,7 +125,7 @@ fn warn(holder: &At<'_>, is_template: bool, warnings: &mut Warnings) {
 
 fn warn_of_labels(spec: &At<'_>, warnings: &mut Warnings) {
     for (key, at) in spec.field("nodeSelector").entries() {
-        if let Some(why) = deprecated_label(key) {
+        if let Some(why) = node_labels::deprecation(key) {
             warnings.say(&at, why);
         }
     }
@@ -161,7 +142,7 @@ fn warn_of_labels(spec: &At<'_>, warnings: &mut Warnings) {
 fn warn_of_term(term: &At<'_>, of_values: bool, warnings: &mut Warnings) {
     for expression in term.field("matchExpressions").items() {
         let key = expression.field("key");
-        if let Some(why) = deprecated_label(key.str()) {
+        if let Some(why) = node_labels::deprecation(key.str()) {
             warnings.say(&key, &format!("{} is {why}", key.str()));
         }
         for value in expression.field("values").items().filter(|_| of_values) {
@@ -175,7 +156,7 @@ fn warn_of_term(term: &At<'_>, of_values: bool, warnings: &mut Warnings) {
 fn warn_of_spread(constraints: &At<'_>, warnings: &mut Warnings) {
     for constraint in constraints.items() {
         let (topology, selector) = (constraint.field("topologyKey"), constraint.field("labelSelector"));
-        if let Some(why) = deprecated_label(topology.str()) {
+        if let Some(why) = node_labels::deprecation(topology.str()) {
             warnings.say(&topology, &format!("{} is {why}", topology.str()));
         }
         if !selector.present() {

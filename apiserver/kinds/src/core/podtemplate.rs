@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::at::{At, child, same};
 use crate::list::{core_pod_default, core_pod_spec, core_pod_warnings};
-use crate::{Kind, cells};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct PodTemplate;
 
@@ -33,7 +33,7 @@ impl Kind for PodTemplate {
     }
     /// Of a new one: whether an update changes the template cannot be told here.
     fn warnings(&self, object: &Value) -> Vec<String> {
-        if !object::resource_version(object).is_empty() {
+        if !meta::is_new(object) {
             return Vec::new();
         }
         core_pod_warnings::of_template(&At::root(object).field("template"))

@@ -61,9 +61,7 @@ impl Kind for ReplicationController {
         validate_converted(object, old, errors);
     }
     fn warnings(&self, object: &Value) -> Vec<String> {
-        let mut warnings = workload::name_warnings(object);
-        warnings.extend(workload::template_warnings(object));
-        warnings
+        workload::warnings(object)
     }
     /// About the template that it had before, as upstream has it.
     fn update_warnings(&self, object: &Value, old: &Value) -> Vec<String> {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
-use crate::list::{core_internal_json as internal, core_resource_name as resource_name, core_updates};
-use crate::{Kind, cells, formats};
+use crate::list::{core_internal_json as internal, core_resource_name as resource_name};
+use crate::{Kind, cells, formats, meta};
 
 pub(crate) struct ResourceQuota;
 
@@ -60,7 +60,7 @@ impl Kind for ResourceQuota {
     /// Of new ones: more may be asked for than is the limit.
     fn warnings(&self, object: &Value) -> Vec<String> {
         let hard = child(object, "spec.hard");
-        let names = BOTH.iter().filter(|_| core_updates::is_new(object));
+        let names = BOTH.iter().filter(|_| meta::is_new(object));
         names.filter_map(|name| why_out_of_order(hard, name)).collect()
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {

@@ -4,11 +4,10 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
-use crate::Kind;
 use crate::at::{At, IMMUTABLE};
 use crate::list::core_configmap::forbid_changes_when_immutable;
-use crate::list::{core_secret_warnings as secret_warnings, core_updates};
-use crate::{cells, formats};
+use crate::list::core_secret_warnings as secret_warnings;
+use crate::{Kind, cells, formats, meta};
 
 const MAX_BYTES: usize = 1024 * 1024;
 
@@ -45,7 +44,7 @@ impl Kind for Secret {
         }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if core_updates::is_new(object) {
+        if meta::is_new(object) {
             validate_data(object, errors);
         }
     }
@@ -56,7 +55,7 @@ impl Kind for Secret {
             kind.invalid(errors, IMMUTABLE);
         }
         forbid_changes_when_immutable(object, old, &["data"], errors);
-        core_updates::validate_metadata(self, object, true, errors);
+        meta::validate_again(self, object, true, errors);
         validate_data(object, errors);
     }
     fn warnings(&self, object: &Value) -> Vec<String> {

@@ -8,9 +8,9 @@ use crate::at::{child, is_empty};
 use crate::list::core_service_prepare::{self as prepare, externally_accessible, kind_of};
 use crate::list::{
     core_service_families as families, core_service_status as service_status, core_service_validation as validation,
-    core_service_warnings as service_warnings, core_updates as updates,
+    core_service_warnings as service_warnings,
 };
-use crate::{Kind, cells};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct Service;
 
@@ -49,7 +49,7 @@ impl Kind for Service {
         families::validate(object, old, errors);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if updates::is_new(object) {
+        if meta::is_new(object) {
             validation::validate(object, None, errors);
         }
     }

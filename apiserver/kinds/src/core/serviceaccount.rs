@@ -4,8 +4,7 @@ use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::list::core_updates;
-use crate::{Kind, cells};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct ServiceAccount;
 
@@ -26,12 +25,12 @@ impl Kind for ServiceAccount {
         keep_names_of_secrets(object);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        core_updates::validate_metadata(self, object, true, errors);
+        meta::validate_again(self, object, true, errors);
     }
     /// Of new ones only, as nothing is known of what an update found.
     fn warnings(&self, object: &Value) -> Vec<String> {
         const ENFORCED: &str = "kubernetes.io/enforce-mountable-secrets";
-        let set = core_updates::is_new(object) && object::annotation(object, ENFORCED).is_some();
+        let set = meta::is_new(object) && object::annotation(object, ENFORCED).is_some();
         let say = || {
             format!(
                 "metadata.annotations[{ENFORCED}]: deprecated in v1.32+; prefer separate namespaces to isolate access \

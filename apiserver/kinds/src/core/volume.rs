@@ -205,35 +205,11 @@ pub(crate) fn validate_downward_item(place: &At<'_>, item: &At<'_>, errors: &mut
 }
 
 fn validate_ephemeral(source: &At<'_>, errors: &mut ErrorList) {
-    /// Metadata that a claim made from a template may not have, and what errors call it where that differs.
-    const FORBIDDEN: [(&str, &str); 13] = [
-        ("name", "name"),
-        ("generateName", "generateName"),
-        ("namespace", "namespace"),
-        ("selfLink", "selfLink"),
-        ("uid", "uID"),
-        ("resourceVersion", "resourceVersion"),
-        ("generation", "generation"),
-        ("creationTimestamp", "creationTimestamp"),
-        ("deletionTimestamp", "deletionTimestamp"),
-        ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
-        ("ownerReferences", "ownerReferences"),
-        ("finalizers", "finalizers"),
-        ("managedFields", "managedFields"),
-    ];
     let template = source.field("volumeClaimTemplate");
     if !template.present() {
         return template.required(errors, "");
     }
-    let metadata = template.field("metadata");
-    crate::selectors::annotations(&metadata.field("annotations"), errors);
-    crate::selectors::labels(&metadata.field("labels"), errors);
-    for (field, called) in FORBIDDEN {
-        let at = metadata.field(field);
-        if !at.is_empty() && (field != "generation" || at.int() != Some(0)) {
-            metadata.field(called).forbidden(errors, "cannot be set");
-        }
-    }
+    crate::selectors::claim_metadata(&template.field("metadata"), errors);
     crate::list::core_persistentvolumeclaim::validate_spec(&template.field("spec"), errors);
 }
 

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::at::{At, IMMUTABLE};
 use crate::generic::changed_besides;
+use crate::list::core_address_warnings as address_warnings;
 use crate::list::core_endpoints::same_items;
-use crate::list::{core_address_warnings as address_warnings, core_updates};
-use crate::{Kind, cells, formats};
+use crate::{Kind, cells, formats, meta};
 
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_PORTS: usize = 20_000;
@@ -46,11 +46,11 @@ impl Kind for EndpointSlice {
             || object.pointer("/metadata/labels") != old.pointer("/metadata/labels")
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        core_updates::validate_metadata(self, object, true, errors);
+        meta::validate_again(self, object, true, errors);
         let root = At::root(object);
         root.field("addressType").need_one_of(errors, &ADDRESS_TYPES);
         validate_ports(&root.field("ports"), errors);
-        if core_updates::is_new(object) {
+        if meta::is_new(object) {
             validate_endpoints(object, errors);
         }
     }
@@ -67,7 +67,7 @@ impl Kind for EndpointSlice {
     }
     fn warnings(&self, object: &Value) -> Vec<String> {
         let mut warnings = Vec::new();
-        if core_updates::is_new(object) && object::str_at(object, "addressType") == "FQDN" {
+        if meta::is_new(object) && object::str_at(object, "addressType") == "FQDN" {
             warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
         }
         warnings.extend(address_warnings_of(object));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child, is_empty};
-use crate::list::{core_event, core_internal_json as internal, core_updates};
+use crate::list::{core_event, core_internal_json as internal};
 use crate::{Kind, cells, meta};
 
 pub(crate) struct Event;
@@ -43,7 +43,7 @@ impl Kind for Event {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         core_event::validate_old_way(object, "reportingController", errors);
-        let is_new = core_updates::is_new(object);
+        let is_new = meta::is_new(object);
         if is_new {
             validate_name(object, errors);
         }

@@ -48,7 +48,7 @@ impl Kind for Ingress {
         if class.present() {
             class.format(errors, names::dns1123_subdomain);
         }
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             validate_class_is_one(&root, errors);
         }
     }
@@ -63,9 +63,8 @@ impl Kind for Ingress {
     }
     /// Of a new one that says its class in the old way.
     fn warnings(&self, object: &Value) -> Vec<String> {
-        let is_new = object::resource_version(object).is_empty();
         let says_it_once = child(object, "spec.ingressClassName").is_null();
-        if !is_new || !says_it_once || object::annotation(object, CLASS_ANNOTATION).is_none() {
+        if !meta::is_new(object) || !says_it_once || object::annotation(object, CLASS_ANNOTATION).is_none() {
             return Vec::new();
         }
         vec![format!("annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead")]

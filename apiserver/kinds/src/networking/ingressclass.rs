@@ -21,7 +21,7 @@ impl Kind for IngressClass {
     }
     /// Of an update, first what may not change.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             validate_class(object, errors);
         }
     }

@@ -1,14 +1,14 @@
 //! NetworkPolicy.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child, is_empty};
-use crate::{Kind, cells, formats, selectors};
+use crate::list::core_address_warnings as address_warnings;
+use crate::{Kind, cells, formats, meta, selectors};
 
 pub(crate) struct NetworkPolicy;
 
@@ -34,12 +34,12 @@ impl Kind for NetworkPolicy {
         object["spec"]["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             validate_spec(object, &HashSet::new(), errors);
         }
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
-        if !object::resource_version(object).is_empty() {
+        if !meta::is_new(object) {
             validate_spec(object, &blocks(old), errors);
         }
     }
@@ -51,9 +51,9 @@ impl Kind for NetworkPolicy {
             for rule in spec.field(rules).items() {
                 for peer in rule.field(peers).items() {
                     let block = peer.field("ipBlock");
-                    warnings.extend(block_warnings(&block.field("cidr")));
+                    warnings.extend(address_warnings::of_cidr(&block.field("cidr")));
                     for except in block.field("except").items() {
-                        warnings.extend(block_warnings(&except));
+                        warnings.extend(address_warnings::of_cidr(&except));
                     }
                 }
             }
@@ -170,51 +170,5 @@ fn validate_block(block: &At<'_>, known: &HashSet<&str>, errors: &mut ErrorList)
 fn validate_cidr(cidr: &At<'_>, known: &HashSet<&str>, errors: &mut ErrorList) {
     if !known.contains(cidr.str()) {
         cidr.format(errors, formats::cidr);
-    }
-}
-
-/// What is odd about how an address block is written.
-fn block_warnings(at: &At<'_>) -> Vec<String> {
-    let text = at.str();
-    let Some((ip, length)) = formats::parse_cidr(text) else { return Vec::new() };
-    let (network, path) = (network(ip, length), at.path());
-    let mut warnings = Vec::new();
-    if ip != network {
-        let bits = if ip.is_ipv4() { 32 } else { 128 };
-        let (block, single) = (format!("{network}/{length}"), format!("{ip}/{bits}"));
-        warnings.push(format!(
-            "{path}: CIDR value {text:?} is ambiguous in this context (should be {block:?} or {single:?}?)"
-        ));
-    }
-    if has_leading_zeros(text) {
-        let block = format!("{network}/{length}");
-        warnings.push(format!("{path}: non-standard CIDR value {text:?} is invalid: use {block:?}"));
-    }
-    let canonical = format!("{ip}/{length}");
-    if warnings.is_empty() && ip.is_ipv6() && canonical != text {
-        warnings
-            .push(format!("{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({canonical:?})"));
-    }
-    warnings
-}
-
-/// In the address or in the length.
-fn has_leading_zeros(block: &str) -> bool {
-    let (address, length) = block.split_once('/').unwrap_or((block, ""));
-    address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0'))
-}
-
-/// The first address of a block.
-fn network(ip: IpAddr, length: u8) -> IpAddr {
-    let length = u32::from(length);
-    match ip {
-        IpAddr::V4(ip) => {
-            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-            Ipv4Addr::from(u32::from(ip) & mask).into()
-        }
-        IpAddr::V6(ip) => {
-            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-            Ipv6Addr::from(u128::from(ip) & mask).into()
-        }
     }
 }

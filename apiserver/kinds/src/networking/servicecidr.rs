@@ -1,11 +1,11 @@
 //! ServiceCIDR.
 
-use api_machinery::{ErrorList, GroupResource, Value, object};
+use api_machinery::{ErrorList, GroupResource, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
-use crate::{Kind, cells, formats};
+use crate::{Kind, cells, formats, meta};
 
 pub(crate) struct ServiceCIDR;
 
@@ -33,7 +33,7 @@ impl Kind for ServiceCIDR {
         keep_all_but_status(object, old);
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             let root = At::root(object);
             validate_cidrs(&root.field("spec.cidrs"), errors);
         }

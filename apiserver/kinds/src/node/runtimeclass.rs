@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use api_machinery::{ErrorList, GroupResource, Value, meta, names, object};
+use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
 use crate::list::{
-    apps_workload as workload, core_affinity as affinity, core_internal_json as internal,
-    core_pod_warnings as pod_warnings, core_resource_name as resource_name,
+    core_affinity as affinity, core_internal_json as internal, core_node_labels as node_labels,
+    core_resource_name as resource_name,
 };
-use crate::{Kind, cells, selectors};
+use crate::{Kind, cells, meta, selectors};
 
 pub(crate) struct RuntimeClass;
 
@@ -33,11 +33,8 @@ impl Kind for RuntimeClass {
     }
     /// Upstream looks at the metadata of a changed one as if it was new.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        meta::validate_again(self, object, false, errors);
         let root = At::root(object);
-        if !workload::is_new(object) {
-            let path = root.field("metadata").path();
-            meta::validate_object_meta(object, false, &|name| self.validate_name(name), &path, errors);
-        }
         let handler = root.field("handler");
         if handler.need(errors) {
             handler.format(errors, names::dns1123_label);
@@ -70,7 +67,7 @@ impl Kind for RuntimeClass {
     }
     fn warnings(&self, object: &Value) -> Vec<String> {
         let labels = child(object, "scheduling.nodeSelector").as_object().into_iter().flatten();
-        let deprecated = labels.filter_map(|(key, _)| pod_warnings::deprecated_label(key));
+        let deprecated = labels.filter_map(|(key, _)| node_labels::deprecation(key));
         deprecated.map(|why| format!("scheduling.nodeSelector: {why}")).collect()
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {

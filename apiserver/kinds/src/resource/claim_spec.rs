@@ -21,19 +21,21 @@ const NO_EXPRESSION: &str = "compilation failed: ERROR: <input>:1:0: Syntax erro
                              expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, \
                              NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
-/// A list that may be only so long. One that is too long is not looked into.
+/// A list that may be only so long. One that is too long is not looked into; answers whether it was.
 pub(crate) fn validate_list(
     list: &At<'_>,
     most: usize,
     errors: &mut ErrorList,
     validate: impl Fn(&At<'_>, &mut ErrorList),
-) {
+) -> bool {
     if list.list().len() > most {
-        return list.too_many(errors, most);
+        list.too_many(errors, most);
+        return false;
     }
     for item in list.items() {
         validate(&item, errors);
     }
+    true
 }
 
 /// A list whose items have a name of their own. One that is too long is not looked into.
@@ -44,11 +46,8 @@ pub(crate) fn validate_set(
     errors: &mut ErrorList,
     validate: impl Fn(&At<'_>, &mut ErrorList),
 ) {
-    if list.list().len() > most {
-        return list.too_many(errors, most);
-    }
-    for item in list.items() {
-        validate(&item, errors);
+    if !validate_list(list, most, errors, validate) {
+        return;
     }
     let mut seen: HashSet<&str> = HashSet::new();
     for item in list.items() {

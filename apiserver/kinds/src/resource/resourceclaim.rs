@@ -8,7 +8,7 @@ use crate::at::{At, child};
 use crate::list::{
     resource_claim_spec as claim_spec, resource_claim_status as claim_status, resource_immutable as immutable,
 };
-use crate::{Kind, cells, keep_field};
+use crate::{Kind, cells, keep_field, meta};
 
 pub(crate) struct ResourceClaim;
 
@@ -31,7 +31,7 @@ impl Kind for ResourceClaim {
     }
     /// Of an update is only said that the spec does not change.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             let root = At::root(object);
             claim_spec::validate(&root.field("spec"), errors);
         }

@@ -10,23 +10,6 @@ use crate::{Kind, cells, selectors};
 
 pub(crate) struct ResourceClaimTemplate;
 
-/// Metadata that the claims may not be given, in the order and with the names of upstream's errors.
-const NOT_FOR_CLAIMS: [(&str, &str); 13] = [
-    ("name", "name"),
-    ("generateName", "generateName"),
-    ("namespace", "namespace"),
-    ("selfLink", "selfLink"),
-    ("uid", "uID"),
-    ("resourceVersion", "resourceVersion"),
-    ("generation", "generation"),
-    ("creationTimestamp", "creationTimestamp"),
-    ("deletionTimestamp", "deletionTimestamp"),
-    ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
-    ("ownerReferences", "ownerReferences"),
-    ("finalizers", "finalizers"),
-    ("managedFields", "managedFields"),
-];
-
 impl Kind for ResourceClaimTemplate {
     fn resource(&self) -> GroupResource {
         GroupResource::new("resource.k8s.io", "resourceclaimtemplates")
@@ -46,7 +29,7 @@ impl Kind for ResourceClaimTemplate {
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
-        validate_metadata(&root.field("spec.metadata"), errors);
+        selectors::claim_metadata(&root.field("spec.metadata"), errors);
         claim_spec::validate(&root.field("spec.spec"), errors);
     }
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
@@ -66,17 +49,4 @@ fn internal(template: &Value) -> Value {
     let mut fields = child(template, "metadata").as_object().cloned().unwrap_or_default();
     fields.insert("spec".to_owned(), child(template, "spec").clone());
     fields.into()
-}
-
-/// What the claims get: annotations and labels.
-fn validate_metadata(metadata: &At<'_>, errors: &mut ErrorList) {
-    selectors::annotations(&metadata.field("annotations"), errors);
-    selectors::labels(&metadata.field("labels"), errors);
-    for (field, called) in NOT_FOR_CLAIMS {
-        let value = metadata.field(field).value;
-        let unset = value.is_null() || value == "" || (field == "generation" && value.as_i64() == Some(0));
-        if !unset {
-            metadata.field(called).forbidden(errors, "cannot be set");
-        }
-    }
 }

@@ -11,7 +11,7 @@ use crate::list::{
     core_affinity as affinity, core_internal_json as internal, resource_immutable as immutable,
     resource_slice_devices as slice_devices,
 };
-use crate::{Kind, cells};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct ResourceSlice;
 
@@ -41,7 +41,7 @@ impl Kind for ResourceSlice {
     }
     /// Of an update, what there was before counts as well.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             validate_spec(object, &Value::Null, errors);
         }
     }

@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child};
-use crate::list::apps_workload as workload;
-use crate::{Kind, cells};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct PriorityClass;
 
@@ -26,7 +25,7 @@ impl Kind for PriorityClass {
     }
     /// Of what exists nothing that is asked about here may change.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if !workload::is_new(object) {
+        if !meta::is_new(object) {
             return;
         }
         let root = At::root(object);

@@ -4,7 +4,7 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use serde_json::json;
 
 use crate::at::{At, IMMUTABLE, child, same};
-use crate::list::storage_node_labels as node_labels;
+use crate::list::core_node_labels as node_labels;
 use crate::{Kind, formats, selectors};
 
 pub(crate) struct CSIStorageCapacity;

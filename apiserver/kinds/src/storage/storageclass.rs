@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::{At, child};
-use crate::list::storage_node_labels as node_labels;
+use crate::list::core_node_labels as node_labels;
 use crate::{Kind, cells};
 
 pub(crate) struct StorageClass;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::at::{At, child, same};
 use crate::list::storage_storageclass::{validate_parameters, validate_provisioner};
-use crate::{Kind, cells};
+use crate::{Kind, cells, meta};
 
 pub(crate) struct VolumeAttributesClass;
 
@@ -23,7 +23,7 @@ impl Kind for VolumeAttributesClass {
     }
     /// Of an update, first what may not change.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
-        if object::resource_version(object).is_empty() {
+        if meta::is_new(object) {
             validate_class(object, errors);
         }
     }
