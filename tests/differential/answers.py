@@ -13,6 +13,9 @@ OF_EACH = [
     (re.compile(r"kube-api-access-[a-z0-9]{5}"), "kube-api-access-*"),
     (re.compile(r"\b10\.96\.\d+\.\d+\b"), "10.96.*"),
     (re.compile(r"(Too large resource version: \d+, current: )\d+"), r"\1*"),
+    (re.compile(r"(ResourceVersion in (?:record \(|object meta: ))\d+"), r"\1*"),
+    # Within the text of a patched object.
+    (re.compile(r'(\\"resourceVersion\\":\\")\d+'), r"\1*"),
     (re.compile(r"\b(age|AGE): \S+|<invalid>"), "age"),
     # How far down an object the difference begins: OpenShift's API server adds lines above it.
     (re.compile(r"@@ -\d+,(\d+) \+\d+,(\d+) @@"), r"@@ -*,\1 +*,\2 @@"),
@@ -38,7 +41,7 @@ def cleaned(value, path=()):
         }
     if isinstance(value, list):
         if path[-1:] == ("managedFields",):
-            return [cleaned(inner, path) for inner in value if inner.get("manager") != THEIR_SERVER]
+            return [cleaned(inner, path) for inner in value if inner.get("manager") not in ("kube-apiserver", THEIR_SERVER)]
         if path[-1:] == ("clusterIPs",):
             return [address(inner) for inner in value]
         return [cleaned(inner, (*path, "*")) for inner in value]

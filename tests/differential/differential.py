@@ -57,11 +57,19 @@ def asked(api, method, path, body, kind, accept):
             api.connection.close()
             if attempt == 2:
                 return 0, [], "no answer"
+    return answer.status, answer.headers.get_all("Warning") or [], read(text)
+
+
+def read(text):
+    """A JSON value, a list of those that a watch sends, or the text itself."""
     try:
-        parsed = json.loads(text)
+        return json.loads(text)
     except ValueError:
-        parsed = text.decode(errors="replace")
-    return answer.status, answer.headers.get_all("Warning") or [], parsed
+        pass
+    try:
+        return [json.loads(line) for line in text.splitlines()]
+    except ValueError:
+        return text.decode(errors="replace")
 
 
 class Found:

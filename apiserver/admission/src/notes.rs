@@ -1,9 +1,9 @@
-//! What plugins say about a request besides yes and no.
+//! What is said about a request besides yes and no: by plugins, and by whoever else works on it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Warnings of one request, at most; what comes after them is not told. A client is shown 4 KiB of them.
+/// Warnings of one request, at most; what comes after them is not told. A client is shown 4096 characters of them.
 const MAX_WARNINGS: usize = 256;
 /// Audit annotations of one request, at most.
 const MAX_ANNOTATIONS: usize = 256;
@@ -19,7 +19,7 @@ struct Said {
 }
 
 impl Notes {
-    /// For a `Warning` header of the answer.
+    /// For a `Warning` header of the answer, whatever the answer is.
     pub fn warn(&self, text: impl Into<String>) {
         let (mut said, text) = (self.said(), text.into());
         if said.warnings.len() < MAX_WARNINGS && !said.warnings.contains(&text) {

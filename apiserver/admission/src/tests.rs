@@ -387,7 +387,8 @@ fn refusals_of_pods() {
             "runtimeclasses.node.k8s.io",
             json!({"metadata": {"name": "r"}, "overhead": {"podFixed": {"cpu": "100m"}},
                    "scheduling": {"nodeSelector": {"a": "b"}}}),
-        );
+        )
+        .with("runtimeclasses.node.k8s.io", json!({"metadata": {"name": "free"}, "overhead": {}}));
     let cases = [
         json!({"serviceAccountName": "nosuch"}),
         json!({"priorityClassName": "nosuch"}),
@@ -396,7 +397,11 @@ fn refusals_of_pods() {
         json!({"priorityClassName": "high", "preemptionPolicy": "PreemptLowerPriority"}),
         json!({"runtimeClassName": "nosuch"}),
         json!({"overhead": {"cpu": "1"}}),
+        json!({"overhead": {}}),
         json!({"runtimeClassName": "r", "overhead": {"cpu": "0.1"}}),
+        json!({"runtimeClassName": "r", "overhead": {}}),
+        json!({"runtimeClassName": "free", "overhead": {}}),
+        json!({"runtimeClassName": "free", "overhead": {"cpu": "1"}}),
         json!({"runtimeClassName": "r", "nodeSelector": {"a": "c"}}),
     ];
     let told: Vec<String> = cases.iter().map(|spec| refused_pod(&view, spec.clone())).collect();
@@ -408,7 +413,11 @@ fn refusals_of_pods() {
         403 pods "p" is forbidden: the string value of PreemptionPolicy (PreemptLowerPriority) must not be provided in pod spec; priority admission controller computed Never from the given PriorityClass name
         403 pods "p" is forbidden: pod rejected: RuntimeClass "nosuch" not found
         403 pods "p" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead
+        403 pods "p" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead
         admitted
+        admitted
+        admitted
+        403 pods "p" is forbidden: pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead
         403 pods "p" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[a] = b; pod.spec.nodeSelector[a] = c
     "#]]
     .assert_eq(&(told.join("\n") + "\n"));

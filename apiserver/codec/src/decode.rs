@@ -6,7 +6,7 @@ use api_machinery::{ApiError, Value};
 use api_schema::{Field, Holder, Schema, Shape, Type, TypeId};
 
 use crate::path::Place;
-use crate::scalar;
+use crate::{go_text, scalar};
 
 /// `fieldValidation` of a request; `Warn` when the parameter is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,21 +32,74 @@ pub(crate) const MAX_FINDINGS: usize = 100;
 /// Reads bytes of any format. Refuses what is too deep, duplicate keys go to `duplicates`
 /// (as upstream's paths, in order). 400 with upstream's text when malformed, 413 when larger than [`MAX_BODY_BYTES`].
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Parsed, ApiError> {
-    check_size(bytes)?;
-    let duplicates = RefCell::new(Vec::new());
-    let (value, what) = match format {
-        Format::Json => (crate::parse::json(bytes, &duplicates), "json"),
-        Format::Yaml => (crate::parse::yaml(bytes, &duplicates), "yaml"),
-        Format::Protobuf => {
-            let (_, value) = crate::protobuf::decode(Schema::builtin(), bytes)?;
-            return Ok(Parsed { value, duplicates: Vec::new() });
-        }
-    };
-    let refused = |why: String| ApiError::bad_request(format!("couldn't get version/kind; {what} parse error: {why}"));
-    Ok(Parsed { value: value.map_err(refused)?, duplicates: duplicates.into_inner() })
+    parse_as(format, bytes, &malformed)
 }
 
-fn check_size(bytes: &[u8]) -> Result<(), ApiError> {
+/// 400 with nothing but the reason.
+pub(crate) fn malformed(why: String) -> ApiError {
+    ApiError::bad_request(why)
+}
+
+/// The same of a body that is to be of a kind.
+pub fn parse_object(format: Format, bytes: &[u8], kind: &str) -> Result<Parsed, ApiError> {
+    parse_as(format, bytes, &|why| unrecognized(kind, &why, bytes))
+}
+
+/// `refused`: what is said of bytes of which not even a kind can be read.
+fn parse_as(format: Format, bytes: &[u8], refused: &dyn Fn(String) -> ApiError) -> Result<Parsed, ApiError> {
+    check_size(bytes)?;
+    let duplicates = RefCell::new(Vec::new());
+    let value = match format {
+        Format::Json => crate::parse::json(bytes, &duplicates).map_err(|why| refused(kindless(&why)))?,
+        Format::Yaml => crate::parse::yaml(bytes, &duplicates).map_err(refused)?,
+        Format::Protobuf => crate::protobuf::read(Schema::builtin(), bytes, refused)?.1,
+    };
+    Ok(Parsed { value, duplicates: duplicates.into_inner() })
+}
+
+/// What upstream says where it looks for a kind first.
+fn kindless(why: &str) -> String {
+    format!("couldn't get version/kind; json parse error: {why}")
+}
+
+/// The same of JSON that has no place for a kind, or something else in it. In a null there is no kind, and nothing
+/// wrong with that.
+pub fn no_kind(value: &Value) -> Option<String> {
+    let (found, place) = match value {
+        Value::Null => return None,
+        Value::Object(map) => {
+            let wrong = |name: &'static str| {
+                Some(name).zip(map.get(name).filter(|value| !value.is_null() && !value.is_string()))
+            };
+            let (name, found) = ["apiVersion", "kind"].into_iter().find_map(wrong)?;
+            (found, format!("struct field .{name} of type string"))
+        }
+        other => {
+            let fields = r#"APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"""#;
+            (other, format!("value of type struct {{ {fields} }}"))
+        }
+    };
+    Some(kindless(&format!("json: cannot unmarshal {} into Go {place}", scalar::json_type(found))))
+}
+
+/// 400 for a body in which no kind can be found, with how it begins: but of secrets, because refusals are written into
+/// logs.
+pub fn unrecognized(kind: &str, why: &str, body: &[u8]) -> ApiError {
+    const SHOWN_BYTES: usize = 30;
+    let begin = &body[..body.len().min(SHOWN_BYTES)];
+    let shown = match body.first() {
+        None => "<empty>".to_owned(),
+        Some(_) if kind == "Secret" => "<secret contents redacted>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(begin).into_owned(),
+        Some(_) => begin.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    let more = if body.len() > SHOWN_BYTES && kind != "Secret" { " ..." } else { "" };
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({shown}{more})"
+    ))
+}
+
+pub(crate) fn check_size(bytes: &[u8]) -> Result<(), ApiError> {
     if bytes.len() > MAX_BODY_BYTES {
         return Err(ApiError::too_large(format!("Request entity is too large: limit is {MAX_BODY_BYTES}")));
     }
@@ -66,7 +119,8 @@ pub fn configuration(bytes: &[u8]) -> Result<Parsed, ApiError> {
     }
     let duplicates = RefCell::new(Vec::new());
     let refused = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
-    let value = match crate::parse::yaml(bytes, &duplicates).map_err(refused)? {
+    let unread = |why: String| refused(format!("error converting YAML to JSON: {why}"));
+    let value = match crate::parse::yaml(bytes, &duplicates).map_err(unread)? {
         Value::Null => Value::Object(serde_json::Map::new()),
         map @ Value::Object(_) => map,
         other => {
@@ -99,6 +153,8 @@ pub struct Checked {
 ///
 /// What remains is what upstream's structs would write: explicit nulls are dropped, as are zero values of
 /// fields that are left out when empty; quantities and times are canonical. Enum values are not checked here.
+/// Only where validation tells an empty list or map from none ([`Field::told_empty`]) it stays, until
+/// [`crate::default::drop_told_empty`].
 pub fn conform(
     schema: &Schema,
     type_id: TypeId,
@@ -129,7 +185,8 @@ fn conform_as(
     validation: FieldValidation,
     json: Option<&[u8]>,
 ) -> Result<Checked, ApiError> {
-    check_as(schema, type_id, value, duplicates, validation, json)
+    let walk = Walk { schema, merged: false };
+    check_as(&walk, type_id, value, duplicates, validation, json)
         .map_err(|why| ApiError::bad_request(cannot_be_handled(value, schema.get(type_id), &why)))
 }
 
@@ -141,34 +198,52 @@ pub fn check(
     duplicates: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Checked, String> {
-    check_as(schema, type_id, value, duplicates, validation, None)
+    check_as(&Walk { schema, merged: false }, type_id, value, duplicates, validation, None)
 }
 
-/// The same of an object that was merged out of two and is typed already, with the bare reason of a refusal. Unknown
-/// fields go, and numbers that a field has no room for lose their upper half, as upstream's converter has it.
+/// The same of an object that was merged out of two: upstream has a converter for it, which has its own words, and cuts
+/// numbers that a field has no room for.
+pub fn check_merged(
+    schema: &Schema,
+    type_id: TypeId,
+    value: &mut Value,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
+) -> Result<Checked, String> {
+    check_as(&Walk { schema, merged: true }, type_id, value, duplicates, validation, None)
+}
+
+/// The same of what is typed already, with the bare reason of a refusal. Unknown fields go.
 pub fn settle(schema: &Schema, type_id: TypeId, value: &mut Value) -> Result<(), String> {
-    let mut findings = Findings { messages: Vec::new(), wanted: false };
-    Walk { schema, cuts: true }.message(schema.get(type_id), value, &Place::Root, &mut findings)
+    let mut findings = Findings { messages: Vec::new(), wanted: false, mismatch: None };
+    Walk { schema, merged: true }.message(schema.get(type_id), value, &Place::Root, &mut findings)
 }
 
 fn check_as(
-    schema: &Schema,
+    walk: &Walk<'_>,
     type_id: TypeId,
     value: &mut Value,
     duplicates: Vec<String>,
     validation: FieldValidation,
     json: Option<&[u8]>,
 ) -> Result<Checked, String> {
-    let one = schema.get(type_id);
-    let mut findings = Findings { messages: duplicates, wanted: validation != FieldValidation::Ignore };
-    let walk = Walk { schema, cuts: false };
+    let one = walk.schema.get(type_id);
+    let found_before = duplicates.len();
+    let wanted = validation != FieldValidation::Ignore;
+    let mut findings = Findings { messages: duplicates, wanted, mismatch: None };
     if !value.is_object() {
         let found = scalar::json_type(value);
         return Err(format!("json: cannot unmarshal {found} into Go value of type {}", go_name(one)));
     }
     walk.message(one, value, &Place::Root, &mut findings)?;
+    if let Some(why) = findings.mismatch {
+        return Err(why);
+    }
     if let Some(json) = json.filter(|_| findings.wanted) {
         crate::order::sort(json, &mut findings.messages);
+    }
+    if walk.merged {
+        findings.messages[found_before..].sort();
     }
     match validation {
         FieldValidation::Ignore => Ok(Checked::default()),
@@ -199,6 +274,9 @@ fn cannot_be_handled(value: &Value, one: &Type, why: &str) -> String {
 struct Findings {
     messages: Vec<String>,
     wanted: bool,
+    /// The first value of another type than Go's own. Go reads on, and what a type that reads itself says of another
+    /// value comes before.
+    mismatch: Option<String>,
 }
 
 impl Findings {
@@ -211,8 +289,8 @@ impl Findings {
 
 struct Walk<'a> {
     schema: &'a Schema,
-    /// Whether numbers that are too large are cut.
-    cuts: bool,
+    /// Whether it is as upstream's converter of what was merged does it, and not as its decoder.
+    merged: bool,
 }
 
 /// Where a value is and what Go would call the place, for messages.
@@ -220,6 +298,8 @@ struct Spot<'a> {
     place: Place<'a>,
     owner: &'a Type,
     go_type: &'a str,
+    /// The name of a list or map as a whole.
+    alias: Option<&'a str>,
 }
 
 impl Spot<'_> {
@@ -231,11 +311,27 @@ impl Spot<'_> {
     /// The spot of an element of this list or map.
     fn element<'b>(&'b self, place: Place<'b>) -> Spot<'b> {
         let go_type = self.go_type.strip_prefix("[]").or_else(|| self.go_type.strip_prefix("map[string]"));
-        Spot { place, owner: self.owner, go_type: go_type.unwrap_or(self.go_type) }
+        Spot { place, owner: self.owner, go_type: go_type.unwrap_or(self.go_type), alias: None }
     }
 }
 
 impl Walk<'_> {
+    fn mismatch(&self, shape: &Shape, value: &Value, spot: &Spot<'_>) -> String {
+        match self.merged {
+            true => unconverted(shape, value, spot.go_type),
+            false => spot.mismatch(value, spot.alias.unwrap_or(spot.go_type)),
+        }
+    }
+
+    fn refuse(&self, shape: &Shape, value: &Value, spot: &Spot<'_>, findings: &mut Findings) -> Result<(), String> {
+        let why = self.mismatch(shape, value, spot);
+        if self.merged {
+            return Err(why);
+        }
+        findings.mismatch.get_or_insert(why);
+        Ok(())
+    }
+
     /// Every field of an object. What does not stay is dropped in a second pass, which most objects do not need.
     fn message(&self, one: &Type, value: &mut Value, place: &Place<'_>, findings: &mut Findings) -> Result<(), String> {
         let Value::Object(map) = value else { return Ok(()) };
@@ -249,7 +345,8 @@ impl Walk<'_> {
             if !value.is_null() {
                 let holder = Place::Embedded(place, &field.embedded);
                 let holder = if field.embedded.is_empty() { place } else { &holder };
-                let spot = Spot { place: Place::Field(holder, name), owner: one, go_type: &field.go_type };
+                let (go_type, alias) = (field.go_type.as_str(), field.go_alias.as_deref());
+                let spot = Spot { place: Place::Field(holder, name), owner: one, go_type, alias };
                 self.value(&field.shape, value, &spot, findings)?;
             }
             all_stay &= stays(field, value);
@@ -268,26 +365,34 @@ impl Walk<'_> {
             (Shape::Map(element), Value::Object(map)) => self.map(element, map, spot, findings),
             (Shape::OneOf(shapes), _) => match shapes.iter().find(|shape| scalar::fits(shape, value)) {
                 Some(shape) => self.value(shape, value, spot, findings),
-                None => Err(spot.mismatch(value, spot.go_type)),
+                None if spot.go_type == "v1.JSONSchemaPropsOrBool" => Err("boolean or JSON schema expected".to_owned()),
+                // As upstream: what is neither a schema nor a list says nothing.
+                None => {
+                    *value = Value::Null;
+                    Ok(())
+                }
             },
             (Shape::Message(_) | Shape::List(_) | Shape::Map(_) | Shape::String | Shape::Bool, _) => {
-                Err(spot.mismatch(value, spot.go_type))
+                self.refuse(shape, value, spot, findings)
             }
             (Shape::Int32, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {
                 Ok(())
             }
-            (Shape::Int32, Value::Number(number)) if self.cuts && number.is_i64() => {
-                *value = (number.as_i64().unwrap_or_default() as i32).into();
-                Ok(())
-            }
             (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(()),
             (Shape::Float64, Value::Number(_)) => Ok(()),
-            (Shape::Int32 | Shape::Int64 | Shape::Float64, _) => Err(spot.mismatch(value, spot.go_type)),
-            // Upstream has another reader for what was merged, which names no field and bytes its own way.
-            (Shape::IntOrString, value) if !self.cuts => {
+            (Shape::Int32 | Shape::Int64, Value::Number(number)) if self.merged => match cut(shape, number) {
+                Some(number) => {
+                    *value = number;
+                    Ok(())
+                }
+                None => Err(self.mismatch(shape, value, spot)),
+            },
+            (Shape::Int32 | Shape::Int64 | Shape::Float64, _) => self.refuse(shape, value, spot, findings),
+            (Shape::IntOrString, value) if !self.merged => {
                 scalar::canonical(shape, value).map_err(|_| spot.mismatch(value, "int32"))
             }
-            (Shape::Bytes, value) if self.cuts && value.is_string() => {
+            (Shape::Bytes, value) if self.merged && !value.is_string() => Err(self.mismatch(shape, value, spot)),
+            (Shape::Bytes, value) if self.merged => {
                 scalar::canonical(shape, value).map_err(|why| format!("error decoding from json: {why}"))
             }
             (shape, value) => scalar::canonical(shape, value),
@@ -341,6 +446,31 @@ impl Walk<'_> {
     }
 }
 
+/// A whole number as upstream's converter puts it into an integer of another size.
+fn cut(shape: &Shape, number: &serde_json::Number) -> Option<Value> {
+    let float = || number.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64);
+    let whole = number.as_i64().or_else(float)?;
+    Some(if *shape == Shape::Int32 { (whole as i32).into() } else { whole.into() })
+}
+
+/// What upstream's converter says of a value that is none of a type.
+fn unconverted(shape: &Shape, value: &Value, go_type: &str) -> String {
+    let found = go_text::kind_name(value);
+    match shape {
+        Shape::Message(_) => format!("cannot restore struct from: {found}"),
+        Shape::Map(_) => format!("cannot restore map from {found}"),
+        Shape::List(_) | Shape::Bytes => format!("cannot restore slice from {found}"),
+        // Go makes texts of whole numbers, and whole numbers of any, and upstream does not want it to.
+        Shape::String if found == "int64" => format!("cannot convert int64 to {go_type}"),
+        Shape::Int32 | Shape::Int64 if value.is_number() => format!("cannot convert {found} to {go_type}"),
+        Shape::Bool => "unrecognized type: bool".to_owned(),
+        Shape::Int32 => "unrecognized type: int32".to_owned(),
+        Shape::Int64 => "unrecognized type: int64".to_owned(),
+        Shape::Float64 => "unrecognized type: float64".to_owned(),
+        _ => "unrecognized type: string".to_owned(),
+    }
+}
+
 /// What a null element of a list or map becomes in Go: the zero value of its type.
 fn zero(shape: &Shape) -> Value {
     match shape {
@@ -357,7 +487,7 @@ fn stays(field: &Field, value: &Value) -> bool {
     !value.is_null() && !left_out(field, value)
 }
 
-/// Whether Go leaves the field out when it writes this value.
+/// Whether Go leaves the field out when it writes this value, and nothing before that asks whether it was there.
 fn left_out(field: &Field, value: &Value) -> bool {
     field.omit_empty
         && !field.told_empty

@@ -58,6 +58,67 @@ fn fill_inside(schema: &Schema, shape: &Shape, value: &mut Value) {
     }
 }
 
+/// Takes away the empty lists and maps that were left for validation to see ([`Field::told_empty`]): what is stored has
+/// none of them, and nobody manages them. Idempotent.
+pub fn drop_told_empty(schema: &Schema, type_id: TypeId, object: &mut Value) {
+    let one = schema.get(type_id);
+    let Value::Object(map) = object else { return };
+    if !one.tells_empty {
+        return;
+    }
+    if map.iter().any(|(name, value)| is_told_empty(one, name, value)) {
+        map.retain(|name, value| !is_told_empty(one, name, value));
+    }
+    for (name, value) in map {
+        if let Some(field) = one.field(name) {
+            drop_inside(schema, &field.shape, value);
+        }
+    }
+}
+
+fn drop_inside(schema: &Schema, shape: &Shape, value: &mut Value) {
+    match (shape, value) {
+        (Shape::Message(id), value) => drop_told_empty(schema, *id, value),
+        (Shape::List(element), Value::Array(list)) => {
+            list.iter_mut().for_each(|value| drop_inside(schema, element, value));
+        }
+        (Shape::Map(element), Value::Object(map)) => {
+            map.values_mut().for_each(|value| drop_inside(schema, element, value));
+        }
+        _ => {}
+    }
+}
+
+/// Whether there is anything that [`drop_told_empty`] would take away.
+pub fn has_told_empty(schema: &Schema, type_id: TypeId, object: &Value) -> bool {
+    let one = schema.get(type_id);
+    let Value::Object(map) = object else { return false };
+    one.tells_empty
+        && map.iter().any(|(name, value)| {
+            is_told_empty(one, name, value)
+                || one.field(name).is_some_and(|field| has_inside(schema, &field.shape, value))
+        })
+}
+
+fn has_inside(schema: &Schema, shape: &Shape, value: &Value) -> bool {
+    match (shape, value) {
+        (Shape::Message(id), value) => has_told_empty(schema, *id, value),
+        (Shape::List(element), Value::Array(list)) => list.iter().any(|value| has_inside(schema, element, value)),
+        (Shape::Map(element), Value::Object(map)) => map.values().any(|value| has_inside(schema, element, value)),
+        _ => false,
+    }
+}
+
+fn is_told_empty(one: &Type, name: &str, value: &Value) -> bool {
+    let is_empty = match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    };
+    is_empty && one.field(name).is_some_and(|field| field.told_empty)
+}
+
 /// Go writes structs even with `omitempty`, and a time that is not set as `null`; what a pointer or slice is to hold as
 /// `null`, and scalars, only without it. Of times the one of every object's creation alone is left out (`omitzero`).
 fn always_written(field: &Field) -> Option<Value> {

@@ -76,6 +76,17 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// What Go's reflection calls the kind of a decoded value.
+pub fn kind_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "invalid",
+        Value::Number(number) if !number.is_i64() => "float64",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+        value => type_name(value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use api_machinery::Value;
+use api_machinery::quote::quoted;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number};
 
@@ -38,8 +39,8 @@ pub(crate) fn yaml(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Va
             let found = RefCell::new(Vec::new());
             yaml_here(bytes, &found).map(|value| (value, found.into_inner()))
         });
-        let reader = reader.map_err(|error| format!("error converting YAML to JSON: {error}"))?;
-        let read = reader.join().map_err(|_| "error converting YAML to JSON: the reader failed".to_owned())?;
+        let reader = reader.map_err(|error| error.to_string())?;
+        let read = reader.join().map_err(|_| "the reader failed".to_owned())?;
         let (value, found) = read?;
         duplicates.borrow_mut().extend(found);
         Ok(value)
@@ -56,7 +57,7 @@ fn yaml_here(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Value, S
     let read = serde_saphyr::with_deserializer_from_slice_with_options(bytes, options, |deserializer| {
         seed.deserialize(deserializer)
     });
-    read.map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))
+    read.map_err(|error| format!("yaml: {error}"))
 }
 
 /// Go's words for what serde_json found.
@@ -70,8 +71,12 @@ pub fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
     }
     // The position is that of the byte that does not fit, counted from 1.
     let line = bytes.split(|&byte| byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let Some(&byte) = line.get(error.column().saturating_sub(1)) else { return text };
-    let shown = if byte.is_ascii() { (byte as char).escape_default().to_string() } else { format!("\\x{byte:02x}") };
+    let at = error.column().saturating_sub(1);
+    let Some(&byte) = line.get(at) else { return text };
+    let shown = quoted_byte(byte);
+    if text.starts_with("expected ident") {
+        return format!("invalid character {shown} {}", in_literal(line, at));
+    }
     let place = match text.as_str() {
         text if text.starts_with("expected `,` or `}`") => "after object key:value pair",
         text if text.starts_with("expected `,` or `]`") => "after array element",
@@ -83,7 +88,25 @@ pub fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
         text if text.starts_with("invalid number") => "in numeric literal",
         _ => "looking for beginning of value",
     };
-    format!("invalid character '{shown}' {place}")
+    format!("invalid character {shown} {place}")
+}
+
+/// In Go's single quotes, as the character of its number.
+fn quoted_byte(byte: u8) -> String {
+    match byte {
+        b'\'' => r"'\''".to_owned(),
+        b'"' => r#"'"'"#.to_owned(),
+        byte => format!("'{}'", quoted(char::from(byte).encode_utf8(&mut [0; 4])).trim_matches('"')),
+    }
+}
+
+/// Where a word stops being one of the three that JSON has.
+fn in_literal(line: &[u8], at: usize) -> String {
+    let start = line[..at].iter().rposition(|byte| !byte.is_ascii_lowercase()).map_or(0, |before| before + 1);
+    let words = ["null", "true", "false"];
+    let word = words.into_iter().find(|word| line[start..].first() == word.as_bytes().first()).unwrap_or_default();
+    let expected = word.as_bytes().get(at - start).map_or(' ', |byte| char::from(*byte));
+    format!("in literal {word} (expecting '{expected}')")
 }
 
 pub(crate) const TOO_DEEP: &str = "exceeded max depth";

@@ -9,6 +9,8 @@ use api_machinery::Value;
 use api_schema::{PatchStrategy, Schema, Shape, Type};
 use serde_json::Map;
 
+use crate::go_text;
+
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const SET_ORDER: &str = "$setElementOrder/";
@@ -38,11 +40,15 @@ pub(crate) struct Merge<'a> {
 }
 
 fn wrong_kind(wanted: &str, found: &Value) -> String {
-    format!("expected a {wanted}, but received a {}", crate::scalar::json_type(found))
+    format!("expected a {wanted}, but received a {}", go_text::type_name(found))
 }
 
 fn no_merge_key(element: &Value, key: &str) -> String {
-    format!("map: {element} does not contain declared merge key: {key}")
+    format!("map: {} does not contain declared merge key: {key}", go_text::plain(element))
+}
+
+fn unknown_directive(directive: &Value, map: &Value) -> String {
+    format!("unknown patch type: {} in map: {}", go_text::plain(directive), go_text::plain(map))
 }
 
 impl<'a> Merge<'a> {
@@ -78,7 +84,7 @@ impl<'a> Merge<'a> {
                     Ok(patch)
                 }
                 Some("delete") => Ok(Object::new()),
-                _ => Err(format!("unknown patch type: {directive} in map: {}", Value::Object(patch.clone()))),
+                _ => Err(unknown_directive(directive, &Value::Object(patch.clone()))),
             };
         }
         retain_keys(&mut original, &mut patch)?;
@@ -148,7 +154,7 @@ impl<'a> Merge<'a> {
         }
         let key = meta.merge_key.ok_or_else(|| format!("cannot merge lists without merge key for {field}"))?;
         if let Some(other) = original.iter().chain(&patch).find(|value| !value.is_object()) {
-            return Err(wrong_kind("map", other));
+            return Err(wrong_kind("map[string]interface {}", other));
         }
         let (original, patch) = special_elements(original, patch, key)?;
         let mut merged = original.clone();
@@ -175,14 +181,14 @@ impl<'a> Merge<'a> {
         for directive in directives {
             let order = match patch.remove(&directive) {
                 Some(Value::Array(order)) => order,
-                other => return Err(wrong_kind("slice", &other.unwrap_or_default())),
+                other => return Err(wrong_kind("[]interface {}", &other.unwrap_or_default())),
             };
             let field = &directive[SET_ORDER.len()..];
             let meta = self.meta(known, field);
             let list_of = |value: Option<Value>| match value {
                 None => Ok(None),
                 Some(Value::Array(list)) => Ok(Some(list)),
-                Some(other) => Err(wrong_kind("slice", &other)),
+                Some(other) => Err(wrong_kind("[]interface {}", &other)),
             };
             let changes = list_of(patch.remove(field))?;
             let current = list_of(original.get(field).cloned())?;
@@ -233,7 +239,7 @@ fn special_elements(
             }
             Some((_, Some("replace"))) => replace = true,
             Some((_, Some("merge"))) => return Err("merging lists cannot yet be specified in the patch".to_owned()),
-            Some((directive, _)) => return Err(format!("unknown patch type: {directive} in map: {element}")),
+            Some((directive, _)) => return Err(unknown_directive(directive, &element)),
         }
     }
     original.retain(|one| one.get(key).is_none_or(|value| !gone.contains(value)));
@@ -325,7 +331,7 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
             return Err(no_merge_key(element, key));
         }
         if !places.any(same) {
-            let (patch, order) = (Value::from(patch), Value::from(order));
+            let (patch, order) = (go_text::plain(&patch.into()), go_text::plain(&order.into()));
             return Err(format!("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n"));
         }
     }

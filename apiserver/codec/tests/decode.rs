@@ -1,6 +1,6 @@
 //! Parsing and conforming: every upstream sample passes unchanged, everything wrong is told in upstream's words.
 
-use api_codec::decode::{FieldValidation, Format, conform, parse};
+use api_codec::decode::{FieldValidation, Format, check_merged, conform, parse, parse_object};
 use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::{Schema, TypeId};
 use serde_json::json;
@@ -85,11 +85,14 @@ fn malformed_bodies() {
         ("{", "unexpected end of JSON input"),
         ("{\"a\":\"b", "unexpected end of JSON input"),
         ("{\"a\" 1}", "invalid character '1' after object key"),
-        ("{\"a\":1 \"b\":2}", "invalid character '\\\"' after object key:value pair"),
+        ("{\"a\":1 \"b\":2}", "invalid character '\"' after object key:value pair"),
         ("{a:1}", "invalid character 'a' looking for beginning of object key string"),
         ("[1 2]", "invalid character '2' after array element"),
         ("{} x", "invalid character 'x' after top-level value"),
-        ("nope", "invalid character 'o' looking for beginning of value"),
+        ("nope", "invalid character 'o' in literal null (expecting 'u')"),
+        ("[true,fals ]", "invalid character ' ' in literal false (expecting 'e')"),
+        ("'", "invalid character '\\'' looking for beginning of value"),
+        ("\u{fc}", "invalid character '\u{c3}' looking for beginning of value"),
         (&deep, "exceeded max depth"),
     ];
     for (text, expect) in table {
@@ -99,7 +102,22 @@ fn malformed_bodies() {
     assert_eq!(parse(Format::Json, &vec![b' '; 3 * 1024 * 1024 + 1]).expect_err("too large").code, 413);
     for text in ["a: [", "a: b: c", "{a", "\u{0}"] {
         let error = parse(Format::Yaml, text.as_bytes()).expect_err(text);
-        assert!(error.code == 400 && error.message.contains("yaml parse error"), "{text:?}: {}", error.message);
+        assert!(error.code == 400 && error.message.starts_with("yaml: "), "{text:?}: {}", error.message);
+    }
+    for (text, kind, expect) in [
+        ("", "Pod", "unexpected end of JSON input (<empty>)"),
+        ("nope", "Pod", "invalid character 'o' in literal null (expecting 'u') (6e6f7065)"),
+        ("{\"a\" 1}", "Pod", "invalid character '1' after object key ({\"a\" 1})"),
+        ("{\"a\" 1}", "Secret", "invalid character '1' after object key (<secret contents redacted>)"),
+        (
+            "{ \"a\": \"a text that is too long\"",
+            "Pod",
+            "unexpected end of JSON input ({ \"a\": \"a text that is too lon ...)",
+        ),
+    ] {
+        let error = parse_object(Format::Json, text.as_bytes(), kind).expect_err(text);
+        let begin = format!("the object provided is unrecognized (must be of type {kind}): ");
+        assert_eq!((error.code, error.message), (400, format!("{begin}{prefix}{expect}")));
     }
     let deep = "[".repeat(4000);
     assert_eq!(parse(Format::Yaml, deep.as_bytes()).expect_err("too deep").code, 400);
@@ -165,6 +183,33 @@ fn duplicates_and_unknown_fields() {
     assert!(checked.warnings.is_empty());
 }
 
+/// Upstream's converter of what was merged has words of its own.
+#[test]
+fn wrong_types_of_what_was_merged() {
+    let merged = |mut value: Value| {
+        let pod = type_named("core.v1.Pod");
+        let checked = check_merged(Schema::builtin(), pod, &mut value, Vec::new(), FieldValidation::Ignore);
+        checked.map(|_| value)
+    };
+    let container = |container: Value| json!({"spec": {"containers": [container]}});
+    for (value, why) in [
+        (json!({"metadata": {"labels": "x"}}), "cannot restore map from string"),
+        (json!({"metadata": {"labels": {"a": 1}}}), "cannot convert int64 to string"),
+        (json!({"metadata": {"labels": {"a": 1.5}}}), "unrecognized type: string"),
+        (json!({"metadata": {"finalizers": {}}}), "cannot restore slice from map"),
+        (json!({"spec": []}), "cannot restore struct from: slice"),
+        (json!({"spec": {"hostNetwork": "true"}}), "unrecognized type: bool"),
+        (json!({"spec": {"priority": "1"}}), "unrecognized type: int32"),
+        (json!({"spec": {"priority": 1.5}}), "cannot convert float64 to int32"),
+        (container(json!({"imagePullPolicy": 1})), "cannot convert int64 to v1.PullPolicy"),
+    ] {
+        assert_eq!(merged(value.clone()), Err(why.to_owned()), "{value}");
+    }
+    let priority = |priority: Value| json!({"spec": {"priority": priority}});
+    assert_eq!(merged(priority(json!(1.0))), Ok(priority(json!(1))));
+    assert_eq!(merged(priority(json!(4294967297u64))), Ok(priority(json!(1))));
+}
+
 #[test]
 fn wrong_types() {
     let json_error = |text: &str| format!("Deployment in version \"v1\" cannot be handled as a Deployment: {text}");
@@ -205,6 +250,10 @@ fn wrong_types() {
             json_error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
         ),
         (
+            container(json!({"resources": {"limits": "x"}})),
+            field("string", "ResourceRequirements.spec.template.spec.containers.resources.limits", "v1.ResourceList"),
+        ),
+        (
             container(json!({"readinessProbe": {"httpGet": {"port": {}}}})),
             field(
                 "object",
@@ -220,6 +269,11 @@ fn wrong_types() {
             json!({"metadata": {"creationTimestamp": "today"}}),
             json_error("parsing time \"today\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"today\" as \"2006\""),
         ),
+        // What a time says of itself comes before, wherever it stands.
+        (
+            json!({"metadata": {"creationTimestamp": "today", "annotations": 1, "labels": 1}}),
+            json_error("parsing time \"today\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"today\" as \"2006\""),
+        ),
         (json!([]), json_error("json: cannot unmarshal array into Go value of type v1.Deployment")),
     ];
     for (value, expect) in table {
@@ -229,6 +283,21 @@ fn wrong_types() {
     assert_eq!(error, "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 0");
     let error = strictly("core.v1.Pod", json!({"apiVersion": "a/v9", "kind": "Other", "spec": 1})).expect_err("kind");
     assert!(error.starts_with("Other in version \"v9\" cannot be handled as a Pod: "), "{error}");
+}
+
+/// Of what is a schema or something else.
+#[test]
+fn wrong_types_in_schemas() {
+    let place = "json: cannot unmarshal string into Go struct field JSONSchemaProps.x-kubernetes-validations of type";
+    for (value, why) in [
+        (json!({"additionalItems": "x"}), "boolean or JSON schema expected".to_owned()),
+        (json!({"additionalProperties": [true]}), "boolean or JSON schema expected".to_owned()),
+        (json!({"x-kubernetes-validations": "x"}), format!("{place} v1.ValidationRules")),
+        (json!({"x-kubernetes-validations": ["x"]}), format!("{place} v1.ValidationRule")),
+    ] {
+        let prefix = "JSONSchemaProps in version \"v1\" cannot be handled as a JSONSchemaProps: ";
+        assert_eq!(strictly("apiextensions.v1.JSONSchemaProps", value), Err(format!("{prefix}{why}")));
+    }
 }
 
 #[test]
@@ -252,6 +321,13 @@ fn what_stays() {
             json!({"spec": {"volumes": [{"name": "a", "emptyDir": {}}]}}),
         ),
         ("core.v1.ConfigMap", json!({"data": {"a": null, "b": ""}}), json!({"data": {"a": "", "b": ""}})),
+        // Empty collections that validation tells from none.
+        ("core.v1.ConfigMap", json!({"data": {}, "binaryData": {}}), json!({"binaryData": {}})),
+        (
+            "networking.v1.NetworkPolicy",
+            json!({"spec": {"podSelector": {"matchLabels": {}}, "ingress": [], "egress": [{"to": [], "ports": null}]}}),
+            json!({"spec": {"podSelector": {}, "ingress": [], "egress": [{"to": []}]}}),
+        ),
         // Canonical quantities, rounded up to thousandths in resource lists.
         (
             "core.v1.Pod",
@@ -276,6 +352,7 @@ fn what_stays() {
             json!({"items": [{"type": "a"}], "additionalProperties": false, "default": null, "enum": [1, "a", null]}),
             json!({"items": [{"type": "a"}], "additionalProperties": false, "enum": [1, "a", null]}),
         ),
+        ("apiextensions.v1.JSONSchemaProps", json!({"type": "array", "items": "x"}), json!({"type": "array"})),
     ];
     for (name, value, expect) in table {
         assert_eq!(strictly(name, value.clone()), Ok(expect), "{name} {value}");

@@ -1,6 +1,6 @@
 //! Every measured default holds, and the conditional ones behave.
 
-use api_codec::default::{apply_defaults, apply_type_defaults};
+use api_codec::default::{apply_defaults, apply_type_defaults, drop_told_empty, has_told_empty};
 use api_machinery::Value;
 use api_schema::Schema;
 use serde_json::{Map, json};
@@ -91,6 +91,39 @@ fn golden_rows_of_defaults_hold() {
     assert!(rows > 0, "no rows");
 }
 
+#[test]
+fn told_empty_collections_go_in_the_end() {
+    let schema = Schema::builtin();
+    let table = [
+        ("core.v1.Secret", json!({"data": {}, "type": "Opaque"}), json!({"type": "Opaque"})),
+        ("core.v1.Secret", json!({"data": {"a": ""}}), json!({"data": {"a": ""}})),
+        (
+            "apps.v1.Deployment",
+            json!({"spec": {"template": {"spec": {"overhead": {}, "securityContext": {"supplementalGroups": []},
+                "containers": [{"name": "c", "resources": {"claims": []}}]}}}}),
+            json!({"spec": {"template": {"spec": {"securityContext": {},
+                "containers": [{"name": "c", "resources": {}}]}}}}),
+        ),
+        (
+            "admissionregistration.v1.ValidatingWebhookConfiguration",
+            json!({"webhooks": [{"name": "w", "clientConfig": {"caBundle": ""}, "rules": []}]}),
+            json!({"webhooks": [{"name": "w", "clientConfig": {}}]}),
+        ),
+        (
+            "resource.v1.ResourceSlice",
+            json!({"spec": {"devices": [{"name": "d", "attributes": {"a": {"bools": []}}}], "sharedCounters": []}}),
+            json!({"spec": {"devices": [{"name": "d", "attributes": {"a": {}}}]}}),
+        ),
+    ];
+    for (name, mut object, expect) in table {
+        let type_id = schema.type_named(name).expect(name);
+        assert_eq!(has_told_empty(schema, type_id, &object), object != expect, "{object}");
+        drop_told_empty(schema, type_id, &mut object);
+        assert_eq!(object, expect);
+        assert!(!has_told_empty(schema, type_id, &object), "{object}");
+    }
+}
+
 /// `expect` is merged into what is found: only the fields it names are compared.
 fn assert_has(what: &str, value: &Value, expect: &Value) {
     match (value, expect) {
@@ -148,6 +181,18 @@ fn conditional() {
             spec(json!({"containers": [{"ports": [{"hostPort": null}]}]})),
         ),
         (
+            "core.v1.Pod",
+            spec(json!({"hostNetwork": true, "containers": [{"ports": [{"containerPort": 0}]}]})),
+            spec(json!({"containers": [{"ports": [{"containerPort": 0, "hostPort": null}]}]})),
+        ),
+        (
+            "core.v1.Pod",
+            spec(json!({"volumes": [{"ephemeral": {}}, {"ephemeral": {"volumeClaimTemplate": {}}}]})),
+            spec(
+                json!({"volumes": [{"ephemeral": {"volumeClaimTemplate": null}}, {"ephemeral": {"volumeClaimTemplate": {"spec": {"volumeMode": "Filesystem"}}}}]}),
+            ),
+        ),
+        (
             "apps.v1.Deployment",
             spec(json!({})),
             spec(
@@ -164,6 +209,13 @@ fn conditional() {
             spec(json!({"template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "1"}}}]}}})),
             spec(
                 json!({"template": {"spec": {"containers": [{"resources": {"requests": null}, "terminationMessagePath": "/dev/termination-log"}]}}}),
+            ),
+        ),
+        (
+            "apps.v1.StatefulSet",
+            spec(json!({"volumeClaimTemplates": [{}]})),
+            spec(
+                json!({"volumeClaimTemplates": [{"spec": {"volumeMode": "Filesystem"}, "status": {"phase": "Pending"}}]}),
             ),
         ),
         (

@@ -1,6 +1,7 @@
 //! The three patches, with the examples of upstream's documentation.
 
-use api_codec::patch::{MAX_JSON_PATCH_OPERATIONS, PatchKind, apply};
+use api_codec::decode::FieldValidation;
+use api_codec::patch::{MAX_JSON_PATCH_OPERATIONS, PatchKind, apply, read};
 use api_machinery::Value;
 use api_schema::Schema;
 use serde_json::json;
@@ -43,6 +44,53 @@ fn json_patch() {
     // So does nesting.
     let nest = json!({"op": "copy", "from": "/data", "path": "/data/more"});
     assert_eq!(of(Value::Array(vec![nest; 9000])), Err((422, does_not_apply)));
+}
+
+/// Field validation has another decoder look at a patch first, which has words of its own.
+#[test]
+fn what_is_no_patch() {
+    use PatchKind::{Json, Merge, Strategic};
+    let literal = "invalid character 'o' in literal null (expecting 'u')";
+    let map = "Go value of type map[string]interface {}";
+    let text = |found: &str, place: &str| format!("json: cannot unmarshal {found} into {place}");
+    for (kind, patch, strict, ignoring) in [
+        (Json, "not json", literal.to_owned(), literal.to_owned()),
+        (Json, "", "unexpected end of JSON input".to_owned(), "unexpected end of JSON input".to_owned()),
+        (
+            Json,
+            "{}",
+            text("object", "Go value of type []handlers.jsonPatchOp"),
+            text("object", "Go value of type jsonpatch.Patch"),
+        ),
+        (
+            Json,
+            "[null,5]",
+            text("number", "Go value of type handlers.jsonPatchOp"),
+            text("number", "Go value of type jsonpatch.Operation"),
+        ),
+        (
+            Json,
+            r#"[{"op":"add","path":7}]"#,
+            text("number", "Go struct field jsonPatchOp.path of type string"),
+            String::new(),
+        ),
+        (Json, "null", String::new(), String::new()),
+        (Merge, "not json", literal.to_owned(), "Invalid JSON Patch".to_owned()),
+        (Merge, "[]", text("array", map), "Invalid JSON Patch".to_owned()),
+        (Merge, "null", String::new(), String::new()),
+        (Strategic, "not json", literal.to_owned(), literal.to_owned()),
+        (Strategic, "\"x\"", text("string", map), text("string", map)),
+        (Strategic, "null", String::new(), String::new()),
+    ] {
+        let of =
+            |validation| read(kind, patch.as_bytes(), validation).map_or_else(|error| error.message, |_| String::new());
+        let prefix = if kind == Strategic || strict.is_empty() { "" } else { "error decoding patch: " };
+        assert_eq!(of(FieldValidation::Strict), format!("{prefix}{strict}"), "{kind:?} {patch}");
+        assert_eq!(of(FieldValidation::Ignore), ignoring, "{kind:?} {patch}");
+    }
+    let null = |kind| patched(kind, "core.v1.ConfigMap", Value::Null, json!({"data": {}}));
+    assert_eq!((null(Json), null(Strategic)), (Ok(json!({"data": {}})), Ok(json!({"data": {}}))));
+    assert_eq!(null(Merge), Err((400, "Invalid JSON Patch".to_owned())));
 }
 
 #[test]
@@ -157,9 +205,7 @@ fn strategic_merge_patch() {
             "core.v1.PodSpec",
             json!({"containers": names(&["a", "b"])}),
             json!({"$setElementOrder/containers": names(&["a"]), "containers": names(&["b"])}),
-            Err(
-                "The order in patch list:\n[{\"name\":\"b\"}]\n doesn't match $setElementOrder list:\n[{\"name\":\"a\"}]\n",
-            ),
+            Err("The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n"),
         ),
         (
             "primitive lists with strategy merge grow, without repeats",
@@ -203,14 +249,14 @@ fn strategic_merge_patch() {
             "core.v1.PodSpec",
             json!({"containers": names(&["a"])}),
             json!({"containers": [{"image": "x"}]}),
-            Err("map: {\"image\":\"x\"} does not contain declared merge key: name"),
+            Err("map: map[image:x] does not contain declared merge key: name"),
         ),
         (
             "an unknown directive",
             "core.v1.PodSpec",
             json!({"containers": names(&["a"])}),
             json!({"containers": [{"name": "a", "$patch": "burn"}]}),
-            Err("unknown patch type: \"burn\" in map: {\"$patch\":\"burn\",\"name\":\"a\"}"),
+            Err("unknown patch type: burn in map: map[$patch:burn name:a]"),
         ),
     ];
     for (what, name, current, patch, expect) in table {

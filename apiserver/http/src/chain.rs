@@ -8,6 +8,7 @@ use std::time::Instant;
 use api_auth::authn::Credentials;
 use api_machinery::error::Result;
 use api_machinery::{ApiError, Reason, UserInfo};
+use api_registry::Notes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
@@ -25,7 +26,7 @@ use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::respond::{self, Response};
 use crate::state::State;
-use crate::{authorize, deprecated, inflight, nonresource, options, resources, websocket};
+use crate::{authorize, deprecated, inflight, nonresource, options, resources, warnings, websocket};
 
 /// What TLS says of a client.
 pub(crate) enum Client {
@@ -59,6 +60,8 @@ pub(crate) struct Call {
     pub info: RequestInfo,
     pub user: UserInfo,
     pub labels: Labels,
+    /// Of what its client is warned.
+    pub notes: Arc<Notes>,
     /// Where it is audited.
     pub trail: Option<Arc<Trail>>,
     /// Where it is worked on.
@@ -85,8 +88,8 @@ struct Seen {
     system_client: &'static str,
     labels: Option<Labels>,
     long_running: bool,
-    /// What is said of the version that was asked for.
-    deprecated: Option<&'static str>,
+    /// What is said of it, whatever is answered.
+    notes: Arc<Notes>,
     trail: Option<Arc<Trail>>,
     classified: Option<Classified>,
 }
@@ -115,9 +118,7 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, mut request: Requ
         }
         respond::error(&output, &error)
     });
-    if let Some(warning) = seen.deprecated {
-        add_warnings(&mut response, &[warning]);
-    }
+    warnings::write(response.headers_mut(), &seen.notes.warnings());
     finish(&mut response, &audit_id, seen.classified.as_ref());
     if let Some(labels) = &seen.labels {
         let bytes = response.body().size_hint().exact();
@@ -157,16 +158,23 @@ async fn answer(
     let asked = Asked { info: &info, user: &user, query: &query, deadline: may_take };
     let room = enter(state, &asked, &mut seen.classified).await?;
     authorize::request(authorizer, &user, &info, seen.trail.as_deref()).await?;
-    seen.deprecated = deprecated::warning(&info);
+    if let Some(text) = deprecated::warning(&info) {
+        seen.notes.warn(text);
+    }
 
     let long_running = info.is_long_running();
     let deadline = deadline?;
-    let call = Call { path, query, info, user, labels, trail: seen.trail.clone(), room, _weight: None, request };
+    let (notes, trail) = (seen.notes.clone(), seen.trail.clone());
+    let call = Call { path, query, info, user, labels, notes, trail, room, _weight: None, request };
     let answer = dispatch(state.clone(), call);
     if long_running {
         return answer.await;
     }
-    tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(timed_out()))
+    tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
+        // As upstream: what was found until then is not told.
+        seen.notes = Arc::default();
+        Err(timed_out())
+    })
 }
 
 /// A place to work in, until the answer is ready, also when nobody waits for it any more; sending it is not counted.
@@ -329,24 +337,6 @@ fn finish(response: &mut Response, audit_id: &HeaderValue, classified: Option<&C
 /// HEAD: the headers of the answer to GET.
 fn without_body(response: Response) -> Response {
     response.map(|_| http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync())
-}
-
-/// Adds `Warning: 299 - "..."`, one per text; what cannot stand in a header is left out.
-pub(crate) fn add_warnings(response: &mut Response, warnings: &[impl AsRef<str>]) {
-    /// Warnings beyond this many bytes are dropped, as upstream drops them.
-    const MAX_BYTES: usize = 4096;
-    let mut bytes = 0;
-    for warning in warnings {
-        let text: String = warning.as_ref().chars().filter(|char| !char.is_control()).collect();
-        let text = format!("299 - \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-        bytes += text.len();
-        if bytes > MAX_BYTES {
-            return;
-        }
-        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
-            response.headers_mut().append("warning", value);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod serve;
 mod served;
 mod slis;
 mod state;
+mod warnings;
 mod watch;
 mod websocket;
 mod zpages;

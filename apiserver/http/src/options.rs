@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use api_codec::decode::FieldValidation;
+use api_codec::decode::{self, FieldValidation};
 use api_machinery::error::Result;
 use api_machinery::fields::FieldSelector;
 use api_machinery::labels::Selector;
-use api_machinery::{ApiError, ErrorList, GroupKind, Path, Value, duration};
+use api_machinery::{ApiError, ErrorList, GroupKind, Path, Value, duration, object};
 use api_registry::{DeleteOptions, ListOptions, VersionMatch};
+use api_schema::Schema;
 
 use crate::query::Query;
 
@@ -148,11 +149,16 @@ fn check_list(query: &Query, send_initial_events: Option<bool>, errors: &mut Err
 
 fn check_watch(query: &Query, send_initial_events: Option<bool>, watch: Watch, errors: &mut ErrorList) {
     let field = Path::new(MATCH);
-    let wanted = query.text(MATCH);
-    if send_initial_events.is_some() && wanted != "NotOlderThan" {
+    let (mut says_how_to_begin, mut wanted) = (send_initial_events.is_some(), query.text(MATCH));
+    // As upstream has it, what says nothing else asks for initial events, and for those that are not older.
+    let legacy = matches!(query.text("resourceVersion"), "" | "0");
+    if watch.may_list && legacy && !says_how_to_begin && wanted.is_empty() {
+        (says_how_to_begin, wanted) = (true, "NotOlderThan");
+    }
+    if says_how_to_begin && wanted != "NotOlderThan" {
         errors.forbidden(&field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     }
-    if send_initial_events.is_some() && !watch.may_list {
+    if says_how_to_begin && !watch.may_list {
         let field = Path::new("sendInitialEvents");
         errors
             .forbidden(&field, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled");
@@ -160,7 +166,7 @@ fn check_watch(query: &Query, send_initial_events: Option<bool>, watch: Watch, e
     if wanted.is_empty() {
         return;
     }
-    if send_initial_events.is_none() {
+    if !says_how_to_begin {
         errors.forbidden(&field, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
     }
     if wanted != "NotOlderThan" {
@@ -316,39 +322,36 @@ fn from_query(query: &Query) -> Result<RawDelete> {
 }
 
 fn from_body(body: &Value) -> Result<RawDelete> {
-    let refuse = |field: &str| {
-        ApiError::bad_request(format!("json: cannot unmarshal into Go struct field DeleteOptions.{field}"))
+    if body.is_null() {
+        return Ok(RawDelete::default());
+    }
+    if let Some(why) = decode::no_kind(body) {
+        return Err(ApiError::bad_request(why));
+    }
+    let or = |field: &str, default: &'static str| match object::str_at(body, field) {
+        "" => default.to_owned(),
+        text => text.to_owned(),
     };
-    let map =
-        body.as_object().ok_or_else(|| ApiError::bad_request("the request body is not a DeleteOptions object"))?;
-    let kind = map.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
+    // Of any version, as upstream.
+    let (kind, version) = (or("kind", "DeleteOptions"), or("apiVersion", "v1"));
     if kind != "DeleteOptions" {
-        return Err(ApiError::bad_request(format!("decoded object cannot be converted to DeleteOptions: {kind:?}")));
+        let text = format!("no kind {kind:?} is registered for version {version:?} at this path");
+        return Err(ApiError::bad_request(text));
     }
-    let get = |field: &str| map.get(field).filter(|value| !value.is_null());
-    let text = |value: &Value, field: &str| value.as_str().map(str::to_owned).ok_or_else(|| refuse(field));
-    let mut raw = RawDelete::default();
-    if let Some(value) = get("gracePeriodSeconds") {
-        raw.grace_period_seconds = Some(value.as_i64().ok_or_else(|| refuse("gracePeriodSeconds"))?);
-    }
-    if let Some(value) = get("orphanDependents") {
-        raw.orphan_dependents = Some(value.as_bool().ok_or_else(|| refuse("orphanDependents"))?);
-    }
-    if let Some(value) = get("propagationPolicy") {
-        raw.propagation_policy = Some(text(value, "propagationPolicy")?);
-    }
-    if let Some(value) = get("dryRun") {
-        let list = value.as_array().ok_or_else(|| refuse("dryRun"))?;
-        raw.dry_run = list.iter().map(|value| text(value, "dryRun")).collect::<Result<_>>()?;
-    }
-    if let Some(preconditions) = get("preconditions") {
-        let inner = preconditions.as_object().ok_or_else(|| refuse("preconditions"))?;
-        let read =
-            |field: &str| inner.get(field).filter(|value| !value.is_null()).map(|value| text(value, field)).transpose();
-        raw.uid = read("uid")?;
-        raw.resource_version = read("resourceVersion")?;
-    }
-    Ok(raw)
+    let schema = Schema::builtin();
+    let type_id = schema.type_named("meta.v1.DeleteOptions").ok_or_else(|| ApiError::internal("no DeleteOptions"))?;
+    let mut options = body.clone();
+    decode::check(schema, type_id, &mut options, Vec::new(), FieldValidation::Ignore).map_err(ApiError::bad_request)?;
+    let text = |path: &str| object::at(&options, path).and_then(Value::as_str).map(str::to_owned);
+    let dry_run = options.get("dryRun").and_then(Value::as_array).into_iter().flatten();
+    Ok(RawDelete {
+        grace_period_seconds: options.get("gracePeriodSeconds").and_then(Value::as_i64),
+        orphan_dependents: options.get("orphanDependents").and_then(Value::as_bool),
+        propagation_policy: text("propagationPolicy"),
+        uid: text("preconditions.uid"),
+        resource_version: text("preconditions.resourceVersion"),
+        dry_run: dry_run.filter_map(Value::as_str).map(str::to_owned).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -389,6 +392,8 @@ mod tests {
             "resourceVersionMatch=NotOlderThan",
             "resourceVersionMatch=Exact&sendInitialEvents=true",
             "resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=1",
+            "continue=x&resourceVersion=0",
+            "continue=x&resourceVersion=5",
         ] {
             note(&format!("watch {text}"), list_parameters(&query(text), Some(Watch { may_list: true })).err());
         }
@@ -407,8 +412,12 @@ mod tests {
             json!({"propagationPolicy": "Orphan", "orphanDependents": true}),
             json!({"gracePeriodSeconds": "1"}),
             json!({"dryRun": ["None"]}),
+            json!({"dryRun": "All"}),
+            json!({"preconditions": {"uid": 1}}),
             json!({"kind": "Pod"}),
+            json!({"kind": 1}),
             json!([]),
+            json!(null),
         ] {
             note(&format!("delete {body}"), delete_options(&query(""), Some(&body)).err());
         }
@@ -427,6 +436,8 @@ mod tests {
             watch resourceVersionMatch=NotOlderThan: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided
             watch resourceVersionMatch=Exact&sendInitialEvents=true: 422 Invalid ListOptions.meta.k8s.io "" is invalid: [resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"]
             watch resourceVersionMatch=NotOlderThan&sendInitialEvents=true&allowWatchBookmarks=1: ok
+            watch continue=x&resourceVersion=0: 422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided
+            watch continue=x&resourceVersion=5: ok
             write dryRun=Some: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"
             write fieldValidation=Loose: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Loose": supported values: "", "Ignore", "Strict", "Warn"
             write fieldManager=a%07: 422 Invalid CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "a\a": invalid character U+0007 (at position 1)
@@ -441,10 +452,14 @@ mod tests {
             timeout=-5s: 400 BadRequest invalid timeout specified in the request URL - time: invalid duration "-5s"
             delete {"propagationPolicy":"Sideways"}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways": supported values: "Foreground", "Background", "Orphan", "nil"
             delete {"orphanDependents":true,"propagationPolicy":"Orphan"}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "Orphan": orphanDependents and deletionPropagation cannot be both set
-            delete {"gracePeriodSeconds":"1"}: 400 BadRequest json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds
+            delete {"gracePeriodSeconds":"1"}: 400 BadRequest json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64
             delete {"dryRun":["None"]}: 422 Invalid DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["None"]: supported values: "All"
-            delete {"kind":"Pod"}: 400 BadRequest decoded object cannot be converted to DeleteOptions: "Pod"
-            delete []: 400 BadRequest the request body is not a DeleteOptions object
+            delete {"dryRun":"All"}: 400 BadRequest json: cannot unmarshal string into Go struct field DeleteOptions.dryRun of type []string
+            delete {"preconditions":{"uid":1}}: 400 BadRequest json: cannot unmarshal number into Go struct field Preconditions.preconditions.uid of type types.UID
+            delete {"kind":"Pod"}: 400 BadRequest no kind "Pod" is registered for version "v1" at this path
+            delete {"kind":1}: 400 BadRequest couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string
+            delete []: 400 BadRequest couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }
+            delete null: ok
         "#]].assert_eq(&out);
     }
 

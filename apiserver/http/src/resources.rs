@@ -10,12 +10,12 @@ use api_machinery::fields::FieldSelector;
 use api_machinery::{ApiError, Value, object};
 use api_registry::{Authority, Body, RequestInfo as Caller, Target, WatchOptions, Written, aside};
 use api_schema::gate;
-use http::HeaderMap;
 use http::header::USER_AGENT;
+use http::{HeaderMap, Method};
 use serde_json::json;
 
 use crate::audit::Wrote;
-use crate::chain::{Call, add_warnings};
+use crate::chain::Call;
 use crate::metrics::WatchMeter;
 use crate::negotiate::{self, Endpoint, Output, PatchBody, Shape};
 use crate::options::{self, DeleteParameters, Write, WriteParameters};
@@ -29,6 +29,10 @@ pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response>
     let served = Served::find(state.server.registry.schema, &call.info)?;
     if connect::is_connect(&call.info) {
         return connect::dispatch(state, call).await;
+    }
+    // Whoever may GET may ask for it, and there is no such route, as upstream.
+    if *call.request.method() == Method::HEAD {
+        return Err(crate::served::method_not_allowed());
     }
     if reviews::is_review(&call.info) {
         return reviews::create(state, served, call).await;
@@ -90,6 +94,9 @@ const OWN_FIELDS: [(&str, &str); 11] = [
     ("resource.k8s.io", "resourceslices"),
 ];
 
+/// Those of them that cannot be selected by their namespace.
+const WITHOUT_NAMESPACES: [&str; 4] = ["nodes", "namespaces", "certificatesigningrequests", "resourceslices"];
+
 /// The stored name of a selectable field: events of `events.k8s.io` are stored as core ones.
 fn stored_field<'a>(group: &str, field: &'a str) -> &'a str {
     match (group, field) {
@@ -108,13 +115,21 @@ fn stored_field<'a>(group: &str, field: &'a str) -> &'a str {
 /// The selector in terms of what is stored; 400 for a field that cannot be selected by.
 fn stored_fields(served: &Served, selector: FieldSelector) -> Result<FieldSelector> {
     let kind = api_kinds::of(&served.stored.group_resource());
+    let (gv, plural) = (&served.resource.gv, served.resource.plural.as_str());
+    let own = OWN_FIELDS.contains(&(&*gv.group, plural));
     let mut terms = selector.terms;
     for term in &mut terms {
-        let stored = stored_field(&served.resource.gv.group, &term.field);
-        let generic = matches!(stored, "metadata.name" | "metadata.namespace");
-        if !generic && kind.field(&json!({}), stored).is_none() {
-            let own = OWN_FIELDS.contains(&(&*served.resource.gv.group, served.resource.plural.as_str()));
+        let stored = stored_field(&gv.group, &term.field);
+        let known = match stored {
+            "metadata.name" => true,
+            "metadata.namespace" => !(own && WITHOUT_NAMESPACES.contains(&plural)),
+            _ => kind.field(&json!({}), stored).is_some(),
+        };
+        if !known {
             return Err(ApiError::bad_request(match own {
+                true if plural == "resourceslices" => {
+                    format!("field label not supported for {gv}, Kind=ResourceSlice: {}", term.field)
+                }
                 true => format!("field label not supported: {}", term.field),
                 false => format!(
                     "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
@@ -195,7 +210,7 @@ pub(crate) fn caller(state: &State, call: &Call, parameters: &WriteParameters) -
         field_manager: manager(parameters, call.headers()),
         field_validation: parameters.field_validation,
         deadline: options::deadline(&call.query)?,
-        notes: None,
+        notes: Some(call.notes.clone()),
     })
 }
 
@@ -207,7 +222,6 @@ fn written_answer(encoder: &Encoder, written: &Written, dry_run: bool) -> Respon
         true => respond::value(&encoder.output, code, &written.object),
         false => respond::value(&encoder.output, code, &encoder.value(&written.object)),
     };
-    add_warnings(&mut response, &written.warnings);
     let revision = Some(written.revision).filter(|revision| !dry_run && *revision > 0);
     let status = is_status.then(|| written.object.clone());
     response.extensions_mut().insert(Wrote { revision, status });
@@ -228,16 +242,18 @@ async fn object_body(state: &State, call: &mut Call) -> Result<Body> {
 pub(crate) fn conformed(
     state: &State,
     served: &Served,
+    call: &Call,
     format: Format,
     bytes: &[u8],
     validation: FieldValidation,
-) -> Result<(Value, Vec<String>)> {
-    let parsed = decode::parse(format, bytes)?;
+) -> Result<Value> {
+    let parsed = decode::parse_object(format, bytes, &served.resource.kind)?;
     let mut value = parsed.value;
     check_type(served, &value)?;
-    let Some(type_id) = served.resource.type_id else { return Ok((value, Vec::new())) };
+    let Some(type_id) = served.resource.type_id else { return Ok(value) };
     let checked = decode::conform(state.server.registry.schema, type_id, &mut value, parsed.duplicates, validation)?;
-    Ok((value, checked.warnings))
+    checked.warnings.into_iter().for_each(|text| call.notes.warn(text));
+    Ok(value)
 }
 
 /// 400 as upstream when a body says to be of another version or kind. Absent fields stand for the right ones.
@@ -286,7 +302,9 @@ fn legacy_binding(
     }
     let pods = state.server.registry.schema.resource("", "v1", "pods").ok_or_else(ApiError::no_such_path)?;
     let name = match body {
-        Body::Bytes { format, bytes } => object::name(&decode::parse(*format, bytes)?.value).to_owned(),
+        Body::Bytes { format, bytes } => {
+            object::name(&decode::parse_object(*format, bytes, &served.resource.kind)?.value).to_owned()
+        }
         Body::Value(value) => object::name(value).to_owned(),
     };
     Ok(Some((pods, name)))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_auth::authn::Audiences;
-use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
+use api_auth::authz::{Authorizer, AuthzAttributes, Decision, aggregated};
 use api_codec::default::apply_type_defaults;
 use api_machinery::error::Result;
 use api_machinery::object::str_at;
@@ -12,7 +12,7 @@ use api_machinery::{ApiError, UserInfo, Value, object, time};
 use api_registry::aside;
 use serde_json::{Map, json};
 
-use crate::chain::{Call, add_warnings};
+use crate::chain::Call;
 use crate::negotiate::Shape;
 use crate::options::{self, Write};
 use crate::request_info::RequestInfo;
@@ -47,8 +47,8 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
     if let Some(trail) = &call.trail {
         trail.sent_object(format, &bytes);
     }
-    let read = || conformed(state, &served, format, &bytes, parameters.field_validation);
-    let (mut review, warnings) = aside::on_bytes(bytes.len(), read)?;
+    let read = || conformed(state, &served, &call, format, &bytes, parameters.field_validation);
+    let mut review = aside::on_bytes(bytes.len(), read)?;
     let Some(map) = review.as_object_mut() else { return Err(ApiError::bad_request("the body is not an object")) };
     map.insert("apiVersion".to_owned(), served.resource.gv.to_string().into());
     map.insert("kind".to_owned(), served.resource.kind.as_str().into());
@@ -78,9 +78,7 @@ pub(crate) async fn create(state: &Arc<State>, served: Served, mut call: Call) -
         _ => {}
     }
     review["status"] = status;
-    let mut response = respond::value(&output, 201, &review);
-    add_warnings(&mut response, &warnings);
-    Ok(response)
+    Ok(respond::value(&output, 201, &review))
 }
 
 /// Metadata that is nobody's to set.
@@ -157,10 +155,8 @@ fn rules_review(authorizer: &dyn Authorizer, review: &Value, user: &UserInfo) ->
     let incomplete = authorizer.rules_incomplete(user, namespace);
     let mut status = json!({"resourceRules": resource_rules, "nonResourceRules": non_resource_rules,
         "incomplete": incomplete.incomplete});
-    match incomplete.errors.as_slice() {
-        [] => {}
-        [one] => status["evaluationError"] = one.as_str().into(),
-        more => status["evaluationError"] = format!("[{}]", more.join(", ")).into(),
+    if !incomplete.errors.is_empty() {
+        status["evaluationError"] = aggregated(&incomplete.errors).into();
     }
     Ok(status)
 }
@@ -224,4 +220,49 @@ async fn access_review(
         status["evaluationError"] = errors.join("; ").into();
     }
     Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use api_auth::authz::{Incomplete, Union};
+
+    use super::*;
+
+    /// Knows a rule, and what it does not know.
+    struct Knows(&'static str, &'static [&'static str]);
+
+    #[async_trait::async_trait]
+    impl Authorizer for Knows {
+        async fn authorize(&self, _: &AuthzAttributes) -> Decision {
+            Decision::no_opinion()
+        }
+        fn rules_for(&self, _: &UserInfo, namespace: &str) -> (Vec<Value>, Vec<Value>) {
+            (vec![json!({"verbs": [self.0], "resources": [namespace]})], vec![json!({"verbs": [self.0]})])
+        }
+        fn rules_incomplete(&self, _: &UserInfo, _: &str) -> Incomplete {
+            let errors = self.1.iter().map(|error| (*error).to_owned()).collect();
+            Incomplete { incomplete: self.0 == "get", errors }
+        }
+    }
+
+    #[test]
+    fn rules_of_all_authorizers_in_turn() {
+        let review = |authorizers: Vec<Box<dyn Authorizer>>| {
+            let asked = json!({"spec": {"namespace": "a"}});
+            rules_review(&Union { authorizers }, &asked, &UserInfo::default()).expect("an answer")
+        };
+        assert_eq!(
+            review(vec![Box::new(Knows("list", &["z", "y"])), Box::new(Knows("get", &["y"]))]),
+            json!({
+                "resourceRules": [{"verbs": ["list"], "resources": ["a"]}, {"verbs": ["get"], "resources": ["a"]}],
+                "nonResourceRules": [{"verbs": ["list"]}, {"verbs": ["get"]}],
+                "incomplete": true,
+                "evaluationError": "[z, y]",
+            })
+        );
+        let one = review(vec![Box::new(Knows("list", &["y"])), Box::new(Knows("list", &["y"]))]);
+        assert_eq!((&one["evaluationError"], &one["incomplete"]), (&json!("y"), &json!(false)));
+        let none = review(vec![]);
+        assert_eq!(none, json!({"resourceRules": [], "nonResourceRules": [], "incomplete": false}));
+    }
 }

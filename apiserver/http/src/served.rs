@@ -32,7 +32,7 @@ pub(crate) fn method_not_allowed() -> ApiError {
 }
 
 impl Served {
-    /// Finds the resource of a path. 404 when it is not served, or is addressed in the wrong scope;
+    /// Finds the resource of a path. 404 when it is not served, addressed in the wrong scope, or has no objects;
     /// 405 when it has not this verb.
     pub(crate) fn find(schema: &'static Schema, info: &RequestInfo) -> Result<Self> {
         let core_prefix = info.prefix == "api";
@@ -79,7 +79,13 @@ fn check_verb(resource: &Resource, info: &RequestInfo) -> Result<()> {
         "deletecollection" => has("deletecollection") && !everywhere,
         verb => has(verb) && info.named_in_path,
     };
-    if allowed { Ok(()) } else { Err(method_not_allowed()) }
+    // What is only answered, reviews for one, has no objects that a path could name.
+    let has_objects = ["get", "update", "patch", "delete"].into_iter().any(has);
+    match allowed {
+        true => Ok(()),
+        false if info.named_in_path && !has_objects => Err(ApiError::no_such_path()),
+        false => Err(method_not_allowed()),
+    }
 }
 
 /// Turns objects into what was agreed on with the client.

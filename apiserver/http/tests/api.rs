@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::common::{Client, Running, pod};
+use crate::common::{Answer, Client, Running, pod};
+use api_admission::Chain;
 use base64::Engine;
 use futures::StreamExt;
+use http::HeaderValue;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use pki::authority::Authority;
@@ -131,8 +133,68 @@ async fn verbs_and_shapes() {
     }
     assert_eq!(admin.get(PODS).await.header("warning"), "");
 
-    let head = admin.send(false, "HEAD", "/api/v1/namespaces/default", &[], "").await;
-    assert_eq!((head.code, head.body.len()), (200, 0));
+    for (target, code) in [("/api/v1/namespaces/default", 405), ("/api/v1/nothing/x", 404), ("/version", 200)] {
+        let head = admin.send(false, "HEAD", target, &[], "").await;
+        assert_eq!((head.code, head.body.len()), (code, 0), "{target}");
+    }
+}
+
+/// The texts of all `Warning` headers.
+fn warnings(answer: &Answer) -> Vec<String> {
+    let text = |value: &HeaderValue| {
+        let value = value.to_str().expect("ASCII");
+        let text = value.strip_prefix("299 - \"").and_then(|text| text.strip_suffix('"')).expect("a text in quotes");
+        text.replace("\\\"", "\"")
+    };
+    answer.headers.get_all("warning").iter().map(text).collect()
+}
+
+/// What was found until something is refused is told with the refusal, in the order in which it was found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_come_with_warnings() {
+    let server = Running::admitting(Chain::standard()).await;
+    let admin = &server.admin;
+    let labels = json!({"pod-security.kubernetes.io/warn": "baseline"});
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "w", "labels": labels}});
+    assert_eq!(admin.post("/api/v1/namespaces", &namespace).await.code, 201);
+    let env = json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
+    let pods = json!({"hostNetwork": true, "containers": [{"name": "c", "image": "i", "env": env}]});
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": pods});
+    let deployment = |replicas: i32, version: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "resourceVersion": version},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"a": "b"}}, "template": template}, "speck": {}})
+    };
+    let at = "/apis/apps/v1/namespaces/w/deployments";
+    let place = format!("{at}/d");
+    let put = async |body: Value| admin.send(true, "PUT", &place, &[], body.to_string()).await;
+    let unknown = r#"unknown field "speck""#;
+    let all = [
+        unknown,
+        r#"spec.template.spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply"#,
+        r#"would violate PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#,
+    ];
+    let said = |answer: &Answer| (answer.code, warnings(answer));
+    let told = |code: u16, texts: &[&str]| (code, texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+
+    let strict = admin.post(&format!("{at}?fieldValidation=Strict"), &deployment(1, "")).await;
+    assert_eq!(said(&strict), told(400, &[]));
+    assert_eq!(said(&admin.post(at, &deployment(-1, "")).await), told(422, &[unknown]), "not valid");
+    assert_eq!(said(&admin.post(at, &deployment(1, "")).await), told(201, &all));
+    assert_eq!(said(&admin.post(at, &deployment(1, "")).await), told(409, &all), "is there");
+    assert_eq!(said(&put(deployment(1, "1")).await), told(409, &[unknown]), "of another version");
+    assert_eq!(said(&put(deployment(-1, "")).await), told(422, &[unknown]), "not valid");
+    let merge = [("content-type", "application/merge-patch+json")];
+    let patched = admin.send(true, "PATCH", &place, &merge, r#"{"speck":1,"spec":{"replicas":-1}}"#).await;
+    assert_eq!(said(&patched), told(422, &[unknown]), "not valid");
+
+    let old = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "A_"}, "speck": {}});
+    let deprecated = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+    let answer = admin.post("/api/v1/namespaces/w/endpoints", &old).await;
+    assert_eq!(said(&answer), told(422, &[deprecated, unknown]));
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {},
+        "speck": {}});
+    let answer = admin.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await;
+    assert_eq!(said(&answer), told(422, &[unknown]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -358,6 +420,10 @@ async fn identity() {
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
     let answer = server.admin.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await;
     assert_eq!(answer.json()["status"]["userInfo"]["username"], "admin", "{}", answer.text());
+    // There are none to look at.
+    let reviews = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    assert_eq!(server.admin.get(&format!("{reviews}/x")).await.code, 404);
+    assert_eq!(server.admin.get(reviews).await.code, 405);
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "reader"}});
     let answer = server.admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
     assert_eq!(answer.json()["status"]["user"]["username"], "reader", "{}", answer.text());

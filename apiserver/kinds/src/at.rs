@@ -220,26 +220,42 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 /// Equal as upstream's semantic equality sees it: an empty list and none are the same (and `false` and none, as most
 /// flags are plain), but not a struct without fields and none; resource amounts are compared by value.
 pub(crate) fn same(left: &Value, right: &Value) -> bool {
-    same_in(left, right, false)
+    same_in(left, right, false, is_zero)
 }
 
-fn same_in(left: &Value, right: &Value, amounts: bool) -> bool {
+/// The same of what was decoded, where plain fields that say nothing are left out: an empty string or `false` that is
+/// there stands behind a pointer, and is more than none.
+pub(crate) fn same_behind_pointers(left: &Value, right: &Value) -> bool {
+    same_in(left, right, false, |value| value.is_null() || value.as_array().is_some_and(Vec::is_empty))
+}
+
+fn same_in(left: &Value, right: &Value, amounts: bool, is_unset: fn(&Value) -> bool) -> bool {
     match (left, right) {
         (Value::Object(a), Value::Object(b)) => {
-            a.iter().all(|(key, value)| same_in(value, b.get(key).unwrap_or(&NULL), amounts || holds_amounts(key)))
-                && b.iter().all(|(key, value)| a.contains_key(key) || is_zero(value))
+            let same_field = |(key, value): (&String, &Value)| {
+                let other = b.get(key).unwrap_or(&NULL);
+                (is_map(key) && is_empty(value) && is_empty(other))
+                    || same_in(value, other, amounts || holds_amounts(key), is_unset)
+            };
+            let is_nothing = |key: &str, value: &Value| is_unset(value) || (is_map(key) && is_empty(value));
+            a.iter().all(same_field) && b.iter().all(|(key, value)| a.contains_key(key) || is_nothing(key, value))
         }
         (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_in(a, b, amounts))
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_in(a, b, amounts, is_unset))
         }
         (Value::String(a), Value::String(b)) => a == b || (amounts && same_amount(a, b)),
-        (left, right) => left == right || (is_zero(left) && is_zero(right)),
+        (left, right) => left == right || (is_unset(left) && is_unset(right)),
     }
 }
 
 /// What Go has where nothing is said, but for structs.
 fn is_zero(value: &Value) -> bool {
     !value.is_object() && (is_empty(value) || value == &Value::Bool(false))
+}
+
+/// The map of a pod that may be there and empty (`told_empty`): it is no struct.
+fn is_map(field: &str) -> bool {
+    field == "overhead"
 }
 
 /// The fields whose strings are quantities.

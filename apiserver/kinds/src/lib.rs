@@ -113,8 +113,11 @@ pub trait Kind: Send + Sync {
 
     /// Whether an update counts up `metadata.generation`. Default: when `spec` differs.
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
-        self.has_generation() && !at::same(at::child(object, "spec"), at::child(old, "spec"))
+        self.has_generation() && !at::same_behind_pointers(at::child(object, "spec"), at::child(old, "spec"))
     }
+
+    /// What goes from a changed object only after it was asked whether its generation grows: upstream counts it.
+    fn drop_counted(&self, _object: &mut Value, _old: &Value) {}
 
     /// The value of a selectable field other than `metadata.name` and `metadata.namespace`; `None`: not selectable.
     fn field(&self, _object: &Value, _field: &str) -> Option<String> {

@@ -2,6 +2,8 @@
 
 use crate::Kind;
 
+#[path = "admissionregistration/json_path.rs"]
+pub(crate) mod admissionregistration_json_path;
 #[path = "admissionregistration/mutatingadmissionpolicy.rs"]
 pub(crate) mod admissionregistration_mutatingadmissionpolicy;
 #[path = "admissionregistration/mutatingadmissionpolicybinding.rs"]

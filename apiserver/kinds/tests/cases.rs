@@ -137,6 +137,7 @@ impl Target {
         self.decode(&mut new)?;
         schema.drop_disabled(self.resource, &mut new, old);
         self.kind.prepare_update(&mut new, old, self.has_status());
+        self.kind.drop_counted(&mut new, old);
         let mut errors = ErrorList::new();
         meta::validate_update(&new, old, &mut errors);
         self.kind.validate(&new, &mut errors);

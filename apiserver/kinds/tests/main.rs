@@ -2,6 +2,8 @@
 //! One program, because each by itself would be linked with everything again.
 
 mod cases;
+mod changes;
 mod golden;
 mod long_lists;
 mod samples;
+mod told_empty;

@@ -6,8 +6,8 @@ use api_machinery::{ApiError, Reason, Value, object};
 use crate::ownership::Heavy;
 use crate::parts::Part;
 use crate::scope::Scope;
-use crate::update::{Desired, Try};
-use crate::{Body, Registry, Written, aside, metadata};
+use crate::update::Try;
+use crate::{Body, Registry, aside, metadata};
 
 /// What a manager wants of an object: all fields that it has an opinion on.
 pub(crate) struct Application {
@@ -29,31 +29,22 @@ impl Application {
         Ok(Self { config, force, findings })
     }
 
-    /// 400 where the request wants the document to be read strictly.
-    pub(crate) fn check_strictness(&self, validation: FieldValidation) -> Result<(), ApiError> {
-        if validation == FieldValidation::Strict && !self.findings.is_empty() {
-            return Err(ApiError::bad_request(format!("error strict decoding YAML: {}", self.findings.join(", "))));
+    /// 400 where the request wants the document to be read strictly, warnings where it wants to be told.
+    pub(crate) fn check_strictness(&self, scope: &Scope<'_>) -> Result<(), ApiError> {
+        match scope.info.field_validation {
+            FieldValidation::Strict if !self.findings.is_empty() => {
+                Err(ApiError::bad_request(format!("error strict decoding YAML: {}", self.findings.join(", "))))
+            }
+            FieldValidation::Warn => {
+                scope.warn(self.findings.iter().cloned());
+                Ok(())
+            }
+            FieldValidation::Strict | FieldValidation::Ignore => Ok(()),
         }
-        Ok(())
-    }
-
-    pub(crate) fn warnings(&self, validation: FieldValidation) -> Vec<String> {
-        if validation == FieldValidation::Warn { self.findings.clone() } else { Vec::new() }
     }
 }
 
 impl Registry {
-    pub(crate) async fn apply_config(
-        &self,
-        scope: &Scope<'_>,
-        part: Part,
-        application: &Application,
-    ) -> Result<Written, ApiError> {
-        let mut written = self.guarded_update(scope, part, &Desired::Apply(application)).await?;
-        written.warnings.splice(0..0, application.warnings(scope.info.field_validation));
-        Ok(written)
-    }
-
     /// Makes what does not exist yet.
     pub(crate) async fn create_applied(
         &self,

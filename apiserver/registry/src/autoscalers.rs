@@ -2,6 +2,7 @@
 //! travels in annotations: metrics and conditions in types of that version, behavior in the server's internal one.
 
 use api_machinery::quantity::Quantity;
+use api_machinery::quote::json_quoted;
 use api_machinery::{Value, object};
 use serde_json::{Map, json};
 
@@ -9,6 +10,9 @@ const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+/// What clients say in these is dropped: behavior holds tolerances, too.
+const TOLERANCES: [&str; 2] =
+    ["autoscaling.alpha.kubernetes.io/scale-down-tolerance", "autoscaling.alpha.kubernetes.io/scale-up-tolerance"];
 
 /// Percent of the processor that is wanted where nothing is.
 const DEFAULT_UTILIZATION: i64 = 80;
@@ -85,15 +89,19 @@ const CURRENT: [Source; 5] = [
     ),
 ];
 
-/// Checks a value for a field of a part (`spec`, `status`) of the stored object.
+/// A value as the field of a part (`spec`, `status`) of the stored object has it, null when it says nothing; `None`
+/// when it does not fit.
 pub(crate) type Conform<'a> = dyn Fn(&str, &str, Value) -> Option<Value> + 'a;
 
 pub(crate) fn to_v2(value: &mut Value, conform: &Conform<'_>) {
     value["apiVersion"] = "autoscaling/v2".into();
     let metrics = take_annotation(value, METRICS).map(|list| metrics_of(&list, &TARGETS, true));
     let current = take_annotation(value, CURRENT_METRICS).map(|list| metrics_of(&list, &CURRENT, false));
-    let behavior = take_annotation(value, BEHAVIOR).map(with_small_names);
+    let behavior = take_annotation(value, BEHAVIOR);
     let conditions = take_annotation(value, CONDITIONS);
+    for annotation in TOLERANCES {
+        take_annotation(value, annotation);
+    }
     let mut metrics = list_of(metrics.and_then(|list| conform("spec", "metrics", list)));
     metrics.extend(take(value, "spec", "targetCPUUtilizationPercentage").map(|target| wanted(&target)));
     if !metrics.is_empty() {
@@ -103,7 +111,7 @@ pub(crate) fn to_v2(value: &mut Value, conform: &Conform<'_>) {
         let now = json!({"averageUtilization": now});
         json!([{"type": "Resource", "resource": {"name": "cpu", "current": now}}])
     });
-    // The annotation says more than the field.
+    // The annotation says more than the field, even that there is nothing.
     let current = current.and_then(|list| conform("status", "currentMetrics", list)).or(percentage);
     let behavior = behavior.and_then(|behavior| conform("spec", "behavior", behavior));
     let conditions = conditions.and_then(|list| conform("status", "conditions", list));
@@ -125,7 +133,7 @@ pub(crate) fn default_metrics(value: &mut Value) {
 
 pub(crate) fn to_v1(value: &mut Value) {
     value["apiVersion"] = "autoscaling/v1".into();
-    for annotation in [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR] {
+    for annotation in [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR].into_iter().chain(TOLERANCES) {
         take_annotation(value, annotation);
     }
     let wanted = list_of(take(value, "spec", "metrics"));
@@ -178,13 +186,15 @@ fn metrics_of(list: &Value, sources: &[Source], targeted: bool) -> Value {
 }
 
 fn metric_of(metric: &Value, sources: &[Source], targeted: bool) -> Value {
-    let Some(map) = metric.as_object() else { return metric.clone() };
+    if !metric.is_object() {
+        return metric.clone();
+    }
     let mut made = Map::new();
-    if let Some(kind) = map.get("type") {
+    if let Some(kind) = named(metric, "type") {
         made.insert("type".to_owned(), kind.clone());
     }
     for (name, fields) in sources {
-        if let Some(source) = map.get(*name).filter(|source| !source.is_null()) {
+        if let Some(source) = named(metric, name) {
             let source = if source.is_object() { source_of(name, source, fields, targeted) } else { source.clone() };
             made.insert((*name).to_owned(), source);
         }
@@ -195,7 +205,7 @@ fn metric_of(metric: &Value, sources: &[Source], targeted: bool) -> Value {
 fn source_of(name: &str, source: &Value, fields: &[Field], targeted: bool) -> Value {
     let mut made = json!({});
     for (served, stored, shape) in fields {
-        let given = source.get(*served).filter(|value| !value.is_null()).cloned();
+        let given = named(source, served).cloned();
         let given = given.or_else(|| (*shape == Shape::Amount).then(|| "0".into()));
         let Some(given) = given else { continue };
         match stored.split_once('.') {
@@ -207,6 +217,14 @@ fn source_of(name: &str, source: &Value, fields: &[Field], targeted: bool) -> Va
         settle_target(name, &mut made["target"]);
     }
     made
+}
+
+/// A field that is set, in whatever case its name is: annotations are read by Go's own decoder.
+fn named<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    let map = value.as_object()?;
+    let found =
+        map.get(name).or_else(|| map.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, one)| one));
+    found.filter(|one| !one.is_null())
 }
 
 /// Which of the numbers of a target counts.
@@ -232,7 +250,7 @@ fn settle_target(source: &str, target: &mut Value) {
 
 fn metrics_text(metrics: &[Value], sources: &[Source]) -> String {
     listed(metrics.iter().map(|metric| {
-        let kind = part("type", &metric["type"]);
+        let kind = part("type", text_of(&metric["type"]));
         let sources = sources.iter().filter_map(|(name, fields)| {
             let source = metric.get(*name).filter(|source| source.is_object())?;
             let fields = fields.iter().filter_map(|(served, stored, shape)| {
@@ -254,7 +272,7 @@ impl Shape {
             (Self::Reference, None) => Some(r#"{"kind":"","name":""}"#.to_owned()),
             (Self::Selector, Some(value)) => Some(braced(set_parts(value, &["matchLabels", "matchExpressions"]))),
             (Self::Reference, Some(value)) => Some(braced(set_parts(value, &["kind", "name", "apiVersion"]))),
-            (Self::Text | Self::Amount | Self::Maybe, Some(value)) => Some(value.to_string()),
+            (Self::Text | Self::Amount | Self::Maybe, Some(value)) => Some(text_of(value)),
         }
     }
 }
@@ -269,45 +287,42 @@ fn behavior_text(behavior: &Value) -> String {
         let policies = match &rules["policies"] {
             Value::Array(policies) => listed(policies.iter().map(|policy| {
                 let fields = [("Type", "type"), ("Value", "value"), ("PeriodSeconds", "periodSeconds")];
-                braced(fields.into_iter().map(|(name, field)| part(name, &policy[field])))
+                braced(fields.into_iter().map(|(name, field)| part(name, text_of(&policy[field]))))
             })),
             _ => Value::Null.to_string(),
         };
         let rules = [
-            part("StabilizationWindowSeconds", &rules["stabilizationWindowSeconds"]),
-            part("SelectPolicy", &rules["selectPolicy"]),
+            part("StabilizationWindowSeconds", text_of(&rules["stabilizationWindowSeconds"])),
+            part("SelectPolicy", text_of(&rules["selectPolicy"])),
             part("Policies", policies),
-            part("Tolerance", &rules["tolerance"]),
+            part("Tolerance", text_of(&rules["tolerance"])),
         ];
         part(name, braced(rules.into_iter()))
     }))
 }
 
-/// The same with names as they are served, and nothing but what is set.
-fn with_small_names(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let small = |name: String| {
-                let mut letters = name.chars();
-                let first = letters.next().map(|first| first.to_ascii_lowercase());
-                first.into_iter().chain(letters).collect::<String>()
-            };
-            let set = map.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(set.map(|(name, value)| (small(name), with_small_names(value))).collect())
-        }
-        Value::Array(list) => list.into_iter().map(with_small_names).collect(),
-        other => other,
-    }
-}
-
 fn condition_text(condition: &Value) -> String {
-    let always = ["type", "status", "lastTransitionTime"].into_iter().map(|field| part(field, &condition[field]));
+    let always = ["type", "status", "lastTransitionTime"].into_iter();
+    let always = always.map(|field| part(field, text_of(&condition[field])));
     braced(always.chain(set_parts(condition, &["reason", "message"])))
 }
 
 /// The fields that are there.
 fn set_parts<'v>(value: &'v Value, fields: &'v [&'v str]) -> impl Iterator<Item = String> + 'v {
-    fields.iter().filter_map(move |field| Some(part(field, value.get(*field).filter(|value| !is_empty(value))?)))
+    let set = move |field: &&'v str| value.get(*field).filter(|value| !is_empty(value));
+    fields.iter().filter_map(move |field| Some(part(field, text_of(set(field)?))))
+}
+
+/// As Go writes it.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => json_quoted(text),
+        Value::Array(list) => listed(list.iter().map(text_of)),
+        Value::Object(map) => {
+            braced(map.iter().map(|(name, value)| format!("{}:{}", json_quoted(name), text_of(value))))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn part(name: &str, text: impl std::fmt::Display) -> String {
@@ -373,14 +388,35 @@ fn take_annotation(value: &mut Value, key: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use api_schema::{Resource, Schema};
+
     use super::*;
+    use crate::convert;
+
+    fn served() -> &'static Resource {
+        Schema::builtin().resource("autoscaling", "v1", "horizontalpodautoscalers").expect("served")
+    }
+
+    fn v1_of(v2: &Value) -> Value {
+        convert::from_storage(served(), v2.clone())
+    }
+
+    fn v2_of(v1: &Value) -> Value {
+        convert::as_stored(Schema::builtin(), served(), v1.clone())
+    }
 
     fn there_and_back(v2: &Value) -> (Value, Value) {
-        let mut v1 = v2.clone();
-        to_v1(&mut v1);
-        let mut back = v1.clone();
-        to_v2(&mut back, &|_, _, item| Some(item));
+        let v1 = v1_of(v2);
+        let back = v2_of(&v1);
         (v1, back)
+    }
+
+    /// What becomes of annotations, in `spec` and `status`.
+    fn read(annotations: &Value, status: Value) -> [Value; 2] {
+        let mut v2 = v2_of(&json!({"apiVersion": "autoscaling/v1", "spec": {}, "status": status,
+            "metadata": {"name": "x", "annotations": annotations}}));
+        assert_eq!(v2["metadata"], json!({"name": "x"}));
+        [v2["spec"].take(), v2["status"].take()]
     }
 
     #[test]
@@ -391,7 +427,7 @@ mod tests {
         let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {
             "type": "Utilization", "averageUtilization": 50}}});
         let behavior = json!({"scaleUp": {"stabilizationWindowSeconds": 5, "selectPolicy": "Max", "policies": [
-            {"type": "Pods", "value": 1, "periodSeconds": 15}]}});
+            {"type": "Pods", "value": 1, "periodSeconds": 15}]}, "scaleDown": {"tolerance": "50m"}});
         let v2 = json!({"apiVersion": "autoscaling/v2", "metadata": {"name": "x"},
             "spec": {"metrics": [queue, cpu], "behavior": behavior}});
         let (v1, back) = there_and_back(&v2);
@@ -400,9 +436,9 @@ mod tests {
         let metrics = r#"[{"type":"External","external":{"metricName":"q","metricSelector":{"matchLabels":{"a":"b"}},"#;
         assert_eq!(annotations[METRICS], format!(r#"{metrics}"targetAverageValue":"3"}}}}]"#));
         let rules = r#"{"ScaleUp":{"StabilizationWindowSeconds":5,"SelectPolicy":"Max","#;
-        let policies = r#""Policies":[{"Type":"Pods","Value":1,"PeriodSeconds":15}],"#;
-        let rest = r#""Tolerance":null},"ScaleDown":null}"#;
-        assert_eq!(annotations[BEHAVIOR], format!("{rules}{policies}{rest}"));
+        let policies = r#""Policies":[{"Type":"Pods","Value":1,"PeriodSeconds":15}],"Tolerance":null},"#;
+        let down = r#""StabilizationWindowSeconds":null,"SelectPolicy":null,"Policies":null,"Tolerance":"50m""#;
+        assert_eq!(annotations[BEHAVIOR], format!(r#"{rules}{policies}"ScaleDown":{{{down}}}}}"#));
         assert_eq!(back, v2);
     }
 
@@ -421,5 +457,86 @@ mod tests {
             r#"[{"type":"Resource","resource":{"name":"cpu","currentAverageUtilization":7,"currentAverageValue":"0"}}]"#
         );
         assert_eq!(back, v2);
+    }
+
+    #[test]
+    fn texts_are_written_as_go_does() {
+        let condition = json!({"type": "ScalingActive", "status": "False", "lastTransitionTime": "2026-01-02T03:04:05Z",
+            "reason": "R", "message": "1 < 2 & \"3\" \u{2028}"});
+        let selector = json!({"matchExpressions": [{"key": "<k>", "operator": "In", "values": ["&"]}]});
+        let v2 = json!({"apiVersion": "autoscaling/v2", "metadata": {"name": "x"},
+            "spec": {"metrics": [{"type": "Object", "object": {
+                "describedObject": {"kind": "Service", "name": "<s>", "apiVersion": "v1"},
+                "metric": {"name": "m>n", "selector": selector},
+                "target": {"type": "AverageValue", "averageValue": "2"}}}]},
+            "status": {"currentReplicas": 1, "conditions": [condition]}});
+        let (v1, back) = there_and_back(&v2);
+        let annotations = &v1["metadata"]["annotations"];
+        let head =
+            r#"[{"type":"ScalingActive","status":"False","lastTransitionTime":"2026-01-02T03:04:05Z","reason":"R","#;
+        assert_eq!(annotations[CONDITIONS], format!(r#"{head}"message":"1 \u003c 2 \u0026 \"3\" \u2028"}}]"#));
+        let object = [
+            r#"[{"type":"Object","object":{"target":{"kind":"Service","name":"\u003cs\u003e","apiVersion":"v1"},"#,
+            r#""metricName":"m\u003en","targetValue":"0","selector":{"matchExpressions":[{"key":"\u003ck\u003e","#,
+            r#""operator":"In","values":["\u0026"]}]},"averageValue":"2"}}]"#,
+        ];
+        assert_eq!(annotations[METRICS], object.concat());
+        assert_eq!(back, v2);
+    }
+
+    #[test]
+    fn annotations_that_fit_nothing_are_dropped() {
+        for text in [
+            "",
+            "null",
+            "[]",
+            "{",
+            r#"[{"type": 7}]"#,
+            r#"[{"type": "Resource", "resource": {"name": "cpu", "targetAverageUtilization": "50"}}]"#,
+            r#"[{"type": "Pods", "pods": {"metricName": "m", "targetAverageValue": "lots"}}]"#,
+        ] {
+            assert_eq!(read(&json!({METRICS: text}), json!({})), [json!({}), json!({})], "{text}");
+        }
+        for text in ["", "null", "{}", "[]", r#"{"ScaleUp": null}"#, r#"{"ScaleUp": {"Policies": {}}}"#] {
+            assert_eq!(read(&json!({BEHAVIOR: text}), json!({})), [json!({}), json!({})], "{text}");
+        }
+        for text in ["", "null", "[]", r#"[{"lastTransitionTime": "today"}]"#] {
+            assert_eq!(read(&json!({CONDITIONS: text}), json!({})), [json!({}), json!({})], "{text}");
+        }
+        let tolerances = json!({TOLERANCES[0]: "0.1", TOLERANCES[1]: "0.2"});
+        assert_eq!(read(&tolerances, json!({})), [json!({}), json!({})]);
+        let stored = json!({"apiVersion": "autoscaling/v2", "metadata": {"annotations": tolerances}, "spec": {}});
+        assert_eq!(v1_of(&stored)["metadata"], json!({}));
+    }
+
+    #[test]
+    fn current_metrics_take_the_place_of_the_percentage() {
+        let now = || json!({"currentCPUUtilizationPercentage": 9});
+        let of_field = json!({"currentMetrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 9}}}]});
+        assert_eq!(read(&json!({CURRENT_METRICS: "no list"}), now())[1], of_field);
+        // Even with none.
+        for text in ["[]", "null"] {
+            assert_eq!(read(&json!({CURRENT_METRICS: text}), now())[1], json!({}), "{text}");
+        }
+        let external = r#"[{"type": "External", "external": {"metricName": "q", "currentAverageValue": 3}}]"#;
+        let current = json!({"value": "0", "averageValue": "3"});
+        assert_eq!(
+            read(&json!({CURRENT_METRICS: external}), now())[1],
+            json!({"currentMetrics": [{"type": "External", "external": {"metric": {"name": "q"}, "current": current}}]})
+        );
+    }
+
+    #[test]
+    fn names_are_read_in_whatever_case() {
+        let behavior = r#"{"scaleup": {"POLICIES": [{"type": "Pods", "VALUE": 1, "other": 2}], "tolerance": 0.1}}"#;
+        let metrics = r#"[{"Type": "Pods", "PODS": {"metricname": "m", "Selector": {"MatchLabels": {"A": "b"}}}}]"#;
+        let pods = json!({"metric": {"name": "m", "selector": {"matchLabels": {"A": "b"}}},
+            "target": {"type": "AverageValue", "averageValue": "0"}});
+        assert_eq!(
+            read(&json!({METRICS: metrics, BEHAVIOR: behavior}), json!({}))[0],
+            json!({"metrics": [{"type": "Pods", "pods": pods}],
+                "behavior": {"scaleUp": {"policies": [{"type": "Pods", "value": 1}], "tolerance": "100m"}}})
+        );
     }
 }

@@ -18,8 +18,7 @@ fn gvk() -> GroupVersionKind {
 impl Registry {
     pub(crate) async fn bind(&self, scope: &Scope<'_>, body: Body) -> Result<Written, ApiError> {
         let type_id = self.schema.type_named("core.v1.Binding");
-        let incoming = body::object(self.schema, body, type_id, &gvk(), scope.info.field_validation)?;
-        let mut binding = incoming.value;
+        let mut binding = body::object(self.schema, scope, body, type_id, &gvk())?;
         metadata::settle_namespace(&mut binding, scope.namespace)?;
         let name = pod_name(scope, &binding)?;
         object::meta_mut(&mut binding).insert("name".to_owned(), name.clone().into());
@@ -30,14 +29,14 @@ impl Registry {
         let key = ObjectKey::new(GroupResource::new("", "pods"), scope.namespace, &name);
         let edit = |pod: &Value| assign(pod, &binding, scope.now);
         let (_, revision) = self.raw_update(scope, &key, &edit).await?;
-        Ok(success(revision, incoming.warnings))
+        Ok(success(revision))
     }
 }
 
 /// The answer of subresources that only act.
-pub(crate) fn success(revision: store_api::Revision, warnings: Vec<String>) -> Written {
+pub(crate) fn success(revision: store_api::Revision) -> Written {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Written { object: Arc::new(status), created: true, pending: false, revision, warnings }
+    Written { object: Arc::new(status), created: true, pending: false, revision, warnings: Vec::new() }
 }
 
 fn pod_name(scope: &Scope<'_>, binding: &Value) -> Result<String, ApiError> {

@@ -4,7 +4,7 @@ use api_machinery::{ApiError, Reason};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::scope::Scope;
-use crate::{DeleteOptions, List, ListOptions, Registry, Target};
+use crate::{DeleteOptions, List, ListOptions, Registry, Target, delete};
 
 /// Deletes under way at once.
 const AT_ONCE: usize = 16;
@@ -17,6 +17,7 @@ impl Registry {
         list: ListOptions,
         options: &DeleteOptions,
     ) -> Result<List, ApiError> {
+        delete::warn_of_orphans(scope, options);
         let mut shown = self.list(target, list).await?;
         let deletes = shown.objects.iter().map(|object| {
             // A list over all namespaces deletes in each object's own.

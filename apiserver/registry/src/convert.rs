@@ -7,8 +7,8 @@ use std::sync::Arc;
 use api_cache::Object;
 use api_codec::decode::{self, FieldValidation};
 use api_machinery::Value;
-use api_schema::{Resource, Schema, TypeId};
-use serde_json::json;
+use api_schema::{Resource, Schema, Shape, TypeId};
+use serde_json::{Map, json};
 
 use crate::autoscalers;
 
@@ -53,6 +53,12 @@ pub(crate) fn is_needed(resource: &Resource) -> bool {
     pair(resource).is_some()
 }
 
+/// Whether what is stored has defaults besides those of what is sent: those of its own version, which upstream applies
+/// when it reads, so that no validation sees them.
+pub(crate) fn is_defaulted_late(resource: &Resource) -> bool {
+    pair(resource) == Some(Pair::Autoscalers)
+}
+
 /// What is to be stored of an object that was defaulted in the version it is served in.
 pub(crate) fn to_storage(schema: &Schema, resource: &Resource, value: Value) -> Value {
     let mut value = as_stored(schema, resource, value);
@@ -82,9 +88,32 @@ pub(crate) fn as_stored(schema: &Schema, resource: &Resource, mut value: Value) 
 /// What an annotation says is to become of a field, as the field's type has it: the client wrote it, and no
 /// decoding has looked at it. `None` when it does not fit; upstream leaves it out then.
 fn conformed(schema: &Schema, stored: TypeId, part: &str, field: &str, item: Value) -> Option<Value> {
-    let mut probe = json!({part: {field: item}});
+    let mut probe = with_names(schema, &Shape::Message(stored), json!({part: {field: item}}));
     decode::conform(schema, stored, &mut probe, Vec::new(), FieldValidation::Ignore).ok()?;
-    probe.get_mut(part)?.get_mut(field).map(Value::take)
+    Some(probe.get_mut(part).and_then(|part| part.get_mut(field)).map(Value::take).unwrap_or_default())
+}
+
+/// With the names of fields as they are: Go's own decoder, which upstream reads annotations with, takes them in whatever
+/// case.
+fn with_names(schema: &Schema, shape: &Shape, value: Value) -> Value {
+    match (shape, value) {
+        (Shape::Message(id), Value::Object(map)) => {
+            let one = schema.get(*id);
+            let mut made = Map::new();
+            for (name, value) in map {
+                let like = || one.fields.iter().find(|field| field.json.eq_ignore_ascii_case(&name));
+                let Some(field) = one.field(&name).or_else(like) else { continue };
+                if field.json == name || !made.contains_key(&field.json) {
+                    made.insert(field.json.clone(), with_names(schema, &field.shape, value));
+                }
+            }
+            Value::Object(made)
+        }
+        (Shape::List(element), Value::Array(list)) => {
+            list.into_iter().map(|value| with_names(schema, element, value)).collect()
+        }
+        (_, value) => value,
+    }
 }
 
 pub(crate) fn from_storage(resource: &Resource, mut value: Value) -> Value {

@@ -6,7 +6,7 @@ use api_admission::{Operation, View};
 use api_machinery::{ApiError, ObjectKey, Value, object};
 use store_api::StoreError;
 
-use crate::commit::{Change, Outcome, unchanged};
+use crate::commit::{Change, Current, Outcome, unchanged};
 use crate::namespace_guard::Guard;
 use crate::ownership::{self, Heavy};
 use crate::parts::Part;
@@ -21,7 +21,10 @@ const CLAIM_TRIES: usize = 64;
 /// What one try came to.
 enum Try {
     Done(Box<Written>),
-    NameTaken,
+    NameTaken {
+        /// Whoever has it goes.
+        deleting: bool,
+    },
     /// An allocated (not asked for) address or port was taken meanwhile.
     ClaimTaken,
     /// The namespace is another version now, and still one to create in.
@@ -33,15 +36,12 @@ enum Try {
 impl Registry {
     pub(crate) async fn create_from_body(&self, scope: &Scope<'_>, body: Body) -> Result<Written, ApiError> {
         let resource = scope.resource;
-        let incoming = body::object(self.schema, body, resource.type_id, &resource.gvk(), scope.info.field_validation)?;
-        let mut value = incoming.value;
+        let mut value = body::object(self.schema, scope, body, resource.type_id, &resource.gvk())?;
+        metadata::settle_namespace(&mut value, scope.namespace)?;
         body::default(self.schema, resource, &mut value);
-        let mut warnings = incoming.warnings;
-        warnings.extend(metadata::dedup_owners(&mut value, false));
+        scope.warn(metadata::dedup_owners(&mut value, false));
         let value = convert::to_storage(self.schema, resource, value);
-        let mut written = self.create_object(scope, value).await?;
-        written.warnings.splice(0..0, warnings);
-        Ok(written)
+        self.create_object(scope, value).await
     }
 
     /// Creates a decoded, defaulted object.
@@ -65,6 +65,7 @@ impl Registry {
         let name = object::name(&value).to_owned();
         let seen = self.seen_namespace(scope);
         self.admission.admit(&scope.attributes(Operation::Create, &name, None), Some(&mut value), self).await?;
+        scope.warn(metadata::dedup_owners(&mut value, true));
         self.check_escalation(scope, &value, None).await?;
         let mut guard = self.sought_namespace(scope, &value, seen).await?;
         let generated = name.is_empty() && !object::generate_name(&value).is_empty();
@@ -76,8 +77,8 @@ impl Registry {
             };
             match step {
                 Try::Done(written) => return Ok(*written),
-                Try::NameTaken if generated && names < NAME_TRIES => names += 1,
-                Try::NameTaken => return Err(name_taken(scope, &value, generated)),
+                Try::NameTaken { .. } if generated && names < NAME_TRIES => names += 1,
+                Try::NameTaken { deleting } => return Err(name_taken(scope, &value, generated, deleting)),
                 Try::ClaimTaken if claims < CLAIM_TRIES => claims += 1,
                 Try::ClaimTaken => return Err(ApiError::internal("no free service address or port was won")),
                 Try::NamespaceChanged(newer) if namespaces < namespace_guard::TRIES => {
@@ -100,6 +101,9 @@ impl Registry {
             scope.rules().validate(value, &mut errors);
             self.check_privileged(scope, value, &mut errors);
         });
+        if errors.is_empty() {
+            self.check_params(scope, value, None, &mut errors).await;
+        }
         scope.invalid(name, errors)
     }
 
@@ -119,7 +123,10 @@ impl Registry {
         self.allocate(scope, &mut value, None).await?;
         let name = object::name(&value).to_owned();
         self.check_new(scope, &name, &value).await?;
+        // Of what is not valid nothing is said; what is refused from here on is warned of all the same.
+        scope.warn(scope.kind.warnings(&value));
         self.admission.validate(&scope.attributes(Operation::Create, &name, None), Some(&value), self).await?;
+        self.settle(scope, &mut value);
         let key = scope.key(&name);
         let spending = self.spend(scope, Operation::Create, &name, None, &value).await?;
         if scope.info.dry_run {
@@ -152,8 +159,9 @@ impl Registry {
                 {
                     return Ok(Try::NamespaceChanged(newer));
                 }
-                if found.first().is_some_and(Option::is_some) {
-                    return Ok(Try::NameTaken);
+                if let Some(Some(taken)) = found.first() {
+                    let taken = Current::from_kv(Some(taken.clone())).ok();
+                    return Ok(Try::NameTaken { deleting: taken.is_some_and(|taken| is_deleting(&taken)) });
                 }
                 claims::refuse_asked(scope, &name, &value, &asked, &found)?;
                 Ok(if spent { Try::QuotaChanged } else { Try::ClaimTaken })
@@ -189,7 +197,9 @@ impl Registry {
         metadata::fill_system_fields(value, scope.kind, scope.now);
         // Before the hooks: pods of a job are found by its uid.
         metadata::set_uid(value, &ids::uid());
-        scope.kind.default(value);
+        if !convert::is_defaulted_late(scope.resource) {
+            scope.kind.default(value);
+        }
         self.schema.drop_disabled(scope.resource, value, &Value::Null);
         scope.kind.prepare_create(value, scope.has_status());
         requester::record(scope, value);
@@ -197,36 +207,35 @@ impl Registry {
     }
 
     async fn dry_create(&self, scope: &Scope<'_>, key: &ObjectKey, value: Value) -> Result<Try, ApiError> {
-        if self.fresh(key).await?.object.is_some() {
-            return Ok(Try::NameTaken);
+        let taken = self.fresh(key).await?;
+        if taken.object.is_some() {
+            return Ok(Try::NameTaken { deleting: is_deleting(&taken) });
         }
-        let value = convert::from_storage(scope.resource, value);
-        let warnings = scope.kind.warnings(&value);
-        Ok(Try::Done(Box::new(Written {
-            object: Arc::new(value),
-            created: true,
-            pending: false,
-            revision: 0,
-            warnings,
-        })))
+        let object = Arc::new(convert::from_storage(scope.resource, value));
+        let warnings = Vec::new();
+        Ok(Try::Done(Box::new(Written { object, created: true, pending: false, revision: 0, warnings })))
     }
 }
 
 fn created(scope: &Scope<'_>, mut value: Value, revision: store_api::Revision) -> Written {
-    let warnings = scope.kind.warnings(&value);
     metadata::set_resource_version(&mut value, revision);
     let value = convert::from_storage(scope.resource, value);
-    Written { object: Arc::new(value), created: true, pending: false, revision, warnings }
+    Written { object: Arc::new(value), created: true, pending: false, revision, warnings: Vec::new() }
 }
 
-fn name_taken(scope: &Scope<'_>, value: &Value, generated: bool) -> ApiError {
+fn is_deleting(taken: &Current) -> bool {
+    taken.object.as_deref().and_then(object::deletion_timestamp).is_some()
+}
+
+fn name_taken(scope: &Scope<'_>, value: &Value, generated: bool, deleting: bool) -> ApiError {
     let resource = scope.resource.group_resource();
-    if !generated {
-        return ApiError::already_exists(&resource, object::name(value));
-    }
-    let base = object::generate_name(value);
+    let base = if generated { object::generate_name(value) } else { object::name(value) };
     let mut error = ApiError::already_exists(&resource, base);
-    error.message =
-        format!("{resource} {base:?} already exists, the server was not able to generate a unique name for the object");
+    if generated {
+        error.message.push_str(", the server was not able to generate a unique name for the object");
+    }
+    if deleting {
+        error.message.insert_str(0, "object is being deleted: ");
+    }
     error
 }

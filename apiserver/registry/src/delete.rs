@@ -7,6 +7,7 @@ use api_admission::Operation;
 use api_kinds::Kind;
 use api_machinery::object::{self, meta_mut};
 use api_machinery::{ApiError, ErrorList, GroupKind, GroupResource, ObjectKey, Path, Value, meta, time};
+use api_schema::Resource;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store_api::Revision;
@@ -21,8 +22,8 @@ const TRIES: usize = 512;
 /// What a delete does to an object.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
-    /// Gone now.
-    Remove,
+    /// Gone now; this is how it is last seen.
+    Remove(Value),
     /// Marked: somebody (a kubelet, a controller) ends it later.
     Mark(Value),
     /// Already marked, and this delete changes nothing.
@@ -37,6 +38,7 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<Written, ApiError> {
         check_options(options)?;
+        warn_of_orphans(scope, options);
         let key = scope.key(name);
         let mut current = self.current(&key).await?;
         for _ in 0..TRIES {
@@ -62,11 +64,11 @@ impl Registry {
         let old = current.object.as_deref().ok_or_else(|| scope.not_found(name))?;
         let attributes = scope.attributes(Operation::Delete, name, Some(old));
         self.admission.admit(&attributes, None, self).await?;
-        check_preconditions(options, old, &scope.resource.group_resource(), name)?;
+        check_preconditions(options, old, &precondition_resource(scope.resource), name)?;
         self.admission.validate(&attributes, None, self).await?;
         let storage = &scope.resource.storage;
         let verdict = judge(storage, scope.kind, old, options, scope.now);
-        let (put, shown) = match verdict {
+        let (put, result) = match verdict {
             Verdict::Pending if !current.fresh => return Ok(Try::Stale),
             Verdict::Pending => return Ok(done(scope, name, old.clone(), current.revision, Told::Pending)),
             Verdict::Mark(new) if new == *old => {
@@ -76,11 +78,12 @@ impl Registry {
                     Try::Stale
                 });
             }
-            Verdict::Mark(new) => (Some(new), None),
-            Verdict::Remove => (None, Some(old)),
+            Verdict::Mark(new) => (Some(new.clone()), new),
+            // Upstream marks it first, and a dry run does not see that.
+            Verdict::Remove(_) if scope.info.dry_run => (None, old.clone()),
+            Verdict::Remove(last) => (None, last),
         };
-        let removed = shown.is_some();
-        let result = shown.or(put.as_ref()).cloned().unwrap_or_default();
+        let removed = put.is_none();
         let told = if removed { Told::Removed } else { Told::Marked };
         if scope.info.dry_run {
             return Ok(if current.fresh { done(scope, name, result, current.revision, told) } else { Try::Stale });
@@ -158,6 +161,15 @@ fn check_options(options: &DeleteOptions) -> Result<(), ApiError> {
     Err(ApiError::invalid(&kind, "", errors))
 }
 
+/// As what upstream refuses a delete: its store names the kind, but two kinds are deleted their own way.
+fn precondition_resource(resource: &Resource) -> GroupResource {
+    let storage = &resource.storage;
+    if is(storage, "", "namespaces") || is(storage, "apiextensions.k8s.io", "customresourcedefinitions") {
+        return resource.group_resource();
+    }
+    GroupResource { group: storage.group.clone(), resource: resource.kind.as_str().into() }
+}
+
 pub(crate) fn check_preconditions(
     options: &DeleteOptions,
     old: &Value,
@@ -165,18 +177,29 @@ pub(crate) fn check_preconditions(
     name: &str,
 ) -> Result<(), ApiError> {
     let (uid, version) = (object::uid(old), object::resource_version(old));
+    // Upstream deletes these two its own way.
+    let own = is(resource, "", "namespaces") || is(resource, "apiextensions.k8s.io", "customresourcedefinitions");
     if let Some(wanted) = options.precondition_uid.as_deref().filter(|wanted| *wanted != uid) {
-        let why = format!(
-            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). \
-             The object might have been deleted and then recreated"
-        );
+        let why = match own {
+            true => format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"),
+            false => format!(
+                "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). \
+                 The object might have been deleted and then recreated"
+            ),
+        };
         return Err(ApiError::conflict(resource, name, &why));
     }
     if let Some(wanted) = options.precondition_resource_version.as_deref().filter(|wanted| *wanted != version) {
-        let why = format!(
-            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
-             ({version}). The object might have been modified"
-        );
+        let why = match own {
+            true => format!(
+                "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: \
+                 {version}"
+            ),
+            false => format!(
+                "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
+                 ({version}). The object might have been modified"
+            ),
+        };
         return Err(ApiError::conflict(resource, name, &why));
     }
     Ok(())
@@ -202,7 +225,7 @@ pub(crate) fn judge(
         Grace::Pending => return Verdict::Pending,
         Grace::None => None,
         Grace::Shortened(seconds) => {
-            shorten(&mut new, old, seconds);
+            shorten(&mut new, old, seconds, now);
             Some(seconds)
         }
         Grace::Started(seconds) => {
@@ -218,7 +241,8 @@ pub(crate) fn judge(
             Verdict::Mark(new)
         }
         Some(seconds) if held || seconds > 0 => Verdict::Mark(new),
-        None | Some(_) => Verdict::Remove,
+        None => Verdict::Remove(old.clone()),
+        Some(_) => Verdict::Remove(new),
     }
 }
 
@@ -275,14 +299,18 @@ fn mark_now(value: &mut Value, now: Timestamp) {
     meta_mut(value).insert("deletionGracePeriodSeconds".to_owned(), 0.into());
 }
 
-fn shorten(value: &mut Value, old: &Value, seconds: i64) {
+/// It ends sooner, but not before now: who is to end it then has a second left.
+fn shorten(value: &mut Value, old: &Value, mut seconds: i64, now: Timestamp) {
     let before = SignedDuration::from_secs(grace_of(old).unwrap_or(0));
     let ends = object::deletion_timestamp(old).and_then(time::parse);
     let ends = ends.and_then(|ends| ends.checked_sub(before).ok());
     let ends = ends.and_then(|began| began.checked_add(SignedDuration::from_secs(seconds)).ok());
     let meta = meta_mut(value);
     if let Some(ends) = ends {
-        meta.insert("deletionTimestamp".to_owned(), time::seconds(ends).into());
+        if ends < now {
+            seconds = seconds.min(1);
+        }
+        meta.insert("deletionTimestamp".to_owned(), time::seconds(ends.max(now)).into());
     }
     meta.insert("deletionGracePeriodSeconds".to_owned(), seconds.into());
 }
@@ -314,6 +342,16 @@ fn set_finalizers(resource: &GroupResource, value: &mut Value, options: &DeleteO
         meta_mut(value).remove("finalizers");
     } else {
         meta_mut(value).insert("finalizers".to_owned(), after);
+    }
+}
+
+/// What is said of a delete that leaves open what becomes of pods, whether it finds anything or not.
+pub(crate) fn warn_of_orphans(scope: &Scope<'_>, options: &DeleteOptions) {
+    const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set \
+                             propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress \
+                             this warning";
+    if scope.is("batch", "jobs") && options.propagation_policy.is_none() {
+        scope.warn([PODS_STAY.to_owned()]);
     }
 }
 

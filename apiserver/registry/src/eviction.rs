@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api_admission::Operation;
-use api_machinery::{ApiError, GroupResource, GroupVersionKind, ObjectKey, Value, object};
+use api_machinery::{ApiError, ErrorList, GroupKind, GroupResource, GroupVersionKind, ObjectKey, Path, Value, object};
 use serde_json::json;
 
 use crate::scope::Scope;
@@ -29,21 +29,22 @@ enum Protection {
 impl Registry {
     pub(crate) async fn evict(&self, scope: &Scope<'_>, body: Body) -> Result<Written, ApiError> {
         let type_id = scope.resource.subresource("eviction").and_then(|sub| sub.type_id);
-        let incoming = body::object(self.schema, body, type_id, &gvk(), scope.info.field_validation)?;
-        let mut eviction = incoming.value;
+        let mut eviction = body::object(self.schema, scope, body, type_id, &gvk())?;
         metadata::settle_namespace(&mut eviction, scope.namespace)?;
         if !["", scope.name].contains(&object::name(&eviction)) {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }
         let attributes = scope.attributes(Operation::Create, scope.name, None);
         self.admission.admit(&attributes, Some(&mut eviction), self).await?;
+        check_options(&eviction, scope.name)?;
+        let dry_run = is_dry_run(&eviction, scope.info.dry_run)?;
         self.admission.validate(&attributes, Some(&eviction), self).await?;
-        let (options, dry_run) = options(&eviction);
-        let info = RequestInfo { dry_run: scope.info.dry_run || dry_run, ..scope.info.clone() };
+        let options = options(&eviction);
+        let info = RequestInfo { dry_run, ..scope.info.clone() };
         let scope = Scope { info: &info, subresource: "", ..*scope };
         self.barrier().await?;
         let written = self.evict_as_seen(&scope, &options).await?;
-        Ok(binding::success(written.revision, incoming.warnings))
+        Ok(binding::success(written.revision))
     }
 
     /// Evicts the pod as it is; one that changed meanwhile is looked at again.
@@ -116,15 +117,37 @@ impl Registry {
     }
 }
 
-fn options(eviction: &Value) -> (DeleteOptions, bool) {
+fn check_options(eviction: &Value, name: &str) -> Result<(), ApiError> {
+    const FIELD: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+    let ignores = object::at(eviction, &format!("deleteOptions.{FIELD}")) == Some(&Value::Bool(true));
+    if !ignores {
+        return Ok(());
+    }
+    let mut errors = ErrorList::new();
+    let detail = "can not be set for pod eviction, try after removing the option";
+    errors.invalid(&Path::new("deleteOptions").child(FIELD), &Value::Bool(true), detail);
+    Err(ApiError::invalid(&GroupKind { group: "policy".into(), kind: "Eviction".into() }, name, errors))
+}
+
+/// Whether request or content say so; where both say something it must be the same.
+fn is_dry_run(eviction: &Value, asked: bool) -> Result<bool, ApiError> {
+    let given = object::at(eviction, "deleteOptions.dryRun").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if asked && !given.is_empty() && given != ["All"] {
+        let given = given.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
+        // Upstream answers 500; what a client does wrong never is that here.
+        let why = format!("Non-matching dry-run options in request and content: [All] and [{given}]");
+        return Err(ApiError::bad_request(why));
+    }
+    Ok(asked || !given.is_empty())
+}
+
+fn options(eviction: &Value) -> DeleteOptions {
     let given = eviction.get("deleteOptions").unwrap_or(&Value::Null);
     let text = |path: &str| object::at(given, path).and_then(Value::as_str).map(str::to_owned);
-    let options = DeleteOptions {
+    DeleteOptions {
         grace_period_seconds: given.get("gracePeriodSeconds").and_then(Value::as_i64),
         precondition_uid: text("preconditions.uid"),
         precondition_resource_version: text("preconditions.resourceVersion"),
         propagation_policy: text("propagationPolicy"),
-    };
-    let dry_run = given.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    (options, dry_run)
+    }
 }

@@ -29,6 +29,7 @@ mod ids;
 mod metadata;
 mod namespace_guard;
 mod ownership;
+mod params;
 mod parts;
 mod patch;
 mod policy_rule;
@@ -49,7 +50,8 @@ mod witness;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use api_admission::{Chain, Notes, Operation};
+pub use api_admission::Notes;
+use api_admission::{Chain, Operation};
 use api_cache::{Cache, Object};
 use api_codec::decode::{FieldValidation, Format};
 use api_codec::patch::PatchKind;
@@ -81,8 +83,8 @@ pub struct RequestInfo {
     pub field_validation: FieldValidation,
     /// From now on; zero: the server's request timeout.
     pub deadline: Duration,
-    /// Where admission's warnings and audit annotations of this one request go, whatever comes of it. `None`: only
-    /// the warnings of what succeeds are told, in [`Written::warnings`].
+    /// Where the warnings and audit annotations of this one request go, whatever comes of it: what is found before a
+    /// refusal is told all the same. `None`: only those of what succeeds are, in [`Written::warnings`].
     pub notes: Option<Arc<Notes>>,
 }
 
@@ -163,7 +165,7 @@ pub struct Written {
     /// Of a delete: the object stays until somebody has done what is left to do.
     pub pending: bool,
     pub revision: Revision,
-    /// `Warning` headers.
+    /// Texts of `Warning` headers: all that was noted of the request.
     pub warnings: Vec<String>,
 }
 
@@ -264,10 +266,10 @@ async fn within<T>(info: &RequestInfo, work: impl Future<Output = Result<T>>) ->
     })
 }
 
-/// With what admission had to say.
+/// With what there was to say on the way.
 fn noting(written: Result<Written>, notes: &Notes) -> Result<Written> {
     let mut written = written?;
-    written.warnings.extend(notes.warnings());
+    written.warnings = notes.warnings();
     Ok(written)
 }
 
@@ -336,7 +338,7 @@ impl Registry {
         let scope = self.scope(info, target, &notes);
         let work = async {
             let scope = &scope;
-            let patch = patch::Patch::read(kind, body)?;
+            let patch = patch::Patch::read(kind, body, info.field_validation);
             match Part::of(target.subresource) {
                 Some(part) => self.guarded_update(scope, part, &Desired::Patch(&patch)).await,
                 None if target.subresource == "scale" => self.patch_scale(scope, &patch).await,
@@ -356,7 +358,7 @@ impl Registry {
             let scope = &scope;
             let application = apply::Application::read(body, force)?;
             match Part::of(target.subresource) {
-                Some(part) => self.apply_config(scope, part, &application).await,
+                Some(part) => self.guarded_update(scope, part, &Desired::Apply(&application)).await,
                 None if target.subresource == "scale" => self.apply_scale(scope, &application).await,
                 None => Err(ApiError::method_not_allowed(&target.resource.group_resource(), "patch")),
             }

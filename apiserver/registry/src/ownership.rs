@@ -5,6 +5,7 @@
 use api_admission::Notes;
 use api_codec::apply::{FieldSet, Manager, Ownership, Versions};
 use api_codec::decode;
+use api_codec::default::{drop_told_empty, has_told_empty};
 use api_machinery::{ApiError, GroupVersion, GroupVersionKind, Reason, Value, object, time};
 use api_schema::{Resource, Schema, TypeId};
 
@@ -82,11 +83,18 @@ impl Registry {
 
     fn own_stored(&self, scope: &Scope<'_>, live: Option<&Value>, value: &mut Value) {
         let typed = Self::typed(scope);
-        if !convert::is_needed(scope.resource) {
+        let stored = convert::stored_type(self.schema, scope.resource);
+        let tells = stored.filter(|id| has_told_empty(self.schema, *id, value));
+        if !convert::is_needed(scope.resource) && tells.is_none() {
             return self.own_typed(scope, &typed, live, value);
         }
+        // Nobody manages what is only there to be validated.
+        let mut kept = value.clone();
+        if let Some(id) = tells {
+            drop_told_empty(self.schema, id, &mut kept);
+        }
         let live = live.map(|live| convert::from_storage(scope.resource, live.clone()));
-        let mut served = convert::from_storage(scope.resource, value.clone());
+        let mut served = convert::from_storage(scope.resource, kept);
         self.own_typed(scope, &typed, live.as_ref(), &mut served);
         put_managers(value, take_managers(&mut served));
     }
@@ -129,11 +137,11 @@ impl Registry {
         let manager = manager(scope);
         let apply = |ownership: &Ownership<'_>| ownership.apply(live, &application.config, manager, application.force);
         let mut value = self.decide(scope, typed, apply).map_err(|failure| failure.to_error())?;
-        application.check_strictness(scope.info.field_validation)?;
         if let Some(type_id) = typed.type_id {
             let settled = decode::settle(self.schema, type_id, &mut value);
             settled.map_err(|why| unreadable(&application.config, typed, &why))?;
         }
+        application.check_strictness(scope)?;
         Ok(value)
     }
 }

@@ -7,7 +7,6 @@ use api_codec::apply::Replicas;
 use api_kinds::ScalePaths;
 use api_machinery::{ApiError, ErrorList, GroupKind, GroupVersionKind, Path, Value, object};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use serde_json::{Map, json};
 
 use crate::apply::Application;
@@ -120,8 +119,7 @@ impl Registry {
 
     pub(crate) async fn update_scale(&self, scope: &Scope<'_>, body: Body) -> Result<Written, ApiError> {
         let type_id = scope.resource.subresource("scale").and_then(|sub| sub.type_id);
-        let incoming = body::object(self.schema, body, type_id, &gvk(), scope.info.field_validation)?;
-        let mut scale = incoming.value;
+        let mut scale = body::object(self.schema, scope, body, type_id, &gvk())?;
         metadata::settle_namespace(&mut scale, scope.namespace)?;
         metadata::check_name(&scale, scope.name)?;
         let rescale = |live: &Value| {
@@ -129,25 +127,18 @@ impl Registry {
             self.own_typed(scope, &typed(scope), Some(live), &mut scale);
             Ok(scale)
         };
-        let mut written = self.rescale(scope, &rescale).await?;
-        written.warnings.splice(0..0, incoming.warnings);
-        Ok(written)
+        self.rescale(scope, &rescale).await
     }
 
     pub(crate) async fn patch_scale(&self, scope: &Scope<'_>, patch: &Patch) -> Result<Written, ApiError> {
         let type_id = scope.resource.subresource("scale").and_then(|sub| sub.type_id);
         let type_id = type_id.ok_or_else(ApiError::no_such_path)?;
-        let warnings = Mutex::new(Vec::new());
         let rescale = |live: &Value| {
-            let incoming = patch.apply(self.schema, type_id, &gvk(), live, scope.info.field_validation)?;
-            *warnings.lock() = incoming.warnings;
-            let mut scale = incoming.value;
+            let mut scale = patch.apply(self.schema, scope, type_id, &gvk(), live)?;
             self.own_typed(scope, &typed(scope), Some(live), &mut scale);
             Ok(scale)
         };
-        let mut written = self.rescale(scope, &rescale).await?;
-        written.warnings.splice(0..0, warnings.into_inner());
-        Ok(written)
+        self.rescale(scope, &rescale).await
     }
 
     pub(crate) async fn apply_scale(&self, scope: &Scope<'_>, application: &Application) -> Result<Written, ApiError> {
@@ -157,9 +148,7 @@ impl Registry {
             metadata::check_name(&scale, scope.name)?;
             Ok(scale)
         };
-        let mut written = self.rescale(scope, &rescale).await?;
-        written.warnings.splice(0..0, application.warnings(scope.info.field_validation));
-        Ok(written)
+        self.rescale(scope, &rescale).await
     }
 
     /// Writes the replicas of a Scale, and who manages them, into the object behind it.

@@ -63,6 +63,11 @@ impl<'a> Scope<'a> {
         is(&self.resource.storage, group, plural)
     }
 
+    /// For `Warning` headers of the answer, whatever it will be.
+    pub(crate) fn warn(&self, warnings: impl IntoIterator<Item = String>) {
+        warnings.into_iter().for_each(|text| self.notes.warn(text));
+    }
+
     pub(crate) fn births(&self) -> claims::Births<'static> {
         claims::Births { now: self.now, uid: &ids::uid }
     }

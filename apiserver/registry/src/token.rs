@@ -29,8 +29,7 @@ fn gvk() -> GroupVersionKind {
 impl Registry {
     pub(crate) async fn create_token(&self, scope: &Scope<'_>, body: Body) -> Result<Written, ApiError> {
         let type_id = scope.resource.subresource("token").and_then(|sub| sub.type_id);
-        let incoming = body::object(self.schema, body, type_id, &gvk(), scope.info.field_validation)?;
-        let mut request = incoming.value;
+        let mut request = body::object(self.schema, scope, body, type_id, &gvk())?;
         metadata::settle_namespace(&mut request, scope.namespace)?;
         self.default_token(type_id, &mut request);
         let typed = Typed { api_version: API_VERSION.to_owned(), kind: KIND, type_id };
@@ -49,13 +48,7 @@ impl Registry {
         let token = self.issue(scope, &request, &subject)?;
         let mut answer = answer(scope, request, &token, &account)?;
         self.default_token(type_id, &mut answer);
-        Ok(Written {
-            object: Arc::new(answer),
-            created: true,
-            pending: false,
-            revision: 0,
-            warnings: incoming.warnings,
-        })
+        Ok(Written { object: Arc::new(answer), created: true, pending: false, revision: 0, warnings: Vec::new() })
     }
 
     /// Times and references that are not set are written all the same.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use api_admission::Operation;
-use api_codec::default::fill_zero_values;
+use api_codec::default::{drop_told_empty, fill_zero_values};
 use api_machinery::{ApiError, GroupResource, ObjectKey, Path, Value, meta, names, object};
 use api_schema::Resource;
 use store_api::{Op, Revision, StoreError};
@@ -44,11 +44,6 @@ pub(crate) enum Try {
     Stale,
 }
 
-struct Proposal {
-    value: Value,
-    warnings: Vec<String>,
-}
-
 impl Registry {
     pub(crate) async fn update_from_body(
         &self,
@@ -57,17 +52,13 @@ impl Registry {
         body: Body,
     ) -> Result<Written, ApiError> {
         let resource = scope.resource;
-        let incoming = body::object(self.schema, body, resource.type_id, &resource.gvk(), scope.info.field_validation)?;
-        let mut value = incoming.value;
+        let mut value = body::object(self.schema, scope, body, resource.type_id, &resource.gvk())?;
         metadata::settle_namespace(&mut value, scope.namespace)?;
         metadata::check_name(&value, scope.name)?;
         body::default(self.schema, resource, &mut value);
-        let mut warnings = incoming.warnings;
-        warnings.extend(metadata::dedup_owners(&mut value, false));
+        scope.warn(metadata::dedup_owners(&mut value, false));
         let desired = Desired::Replace(convert::to_storage(self.schema, resource, value));
-        let mut written = self.guarded_update(scope, part, &desired).await?;
-        written.warnings.splice(0..0, warnings);
-        Ok(written)
+        self.guarded_update(scope, part, &desired).await
     }
 
     pub(crate) async fn guarded_update(
@@ -104,8 +95,8 @@ impl Registry {
         managed: bool,
     ) -> Result<Try, ApiError> {
         let Some(old) = current.object.as_deref() else { return self.update_missing(scope, part, desired).await };
-        let mut proposal = self.propose(scope, desired, old)?;
-        let value = &mut proposal.value;
+        let mut proposed = self.propose(scope, desired, old)?;
+        let value = &mut proposed;
         if !matches!(desired, Desired::Apply(_) | Desired::Owned(_)) {
             self.own(scope, Some(old), value);
         }
@@ -113,7 +104,7 @@ impl Registry {
             ownership::take_managers(value);
         }
         self.admission.admit(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
-        proposal.warnings.extend(metadata::dedup_owners(value, true));
+        scope.warn(metadata::dedup_owners(value, true));
         check_base(scope, desired, value, old, current.revision)?;
         self.prepare_changed(scope, part, value, old);
         self.check_escalation(scope, value, Some(old)).await?;
@@ -124,39 +115,40 @@ impl Registry {
             self.allocate(scope, value, Some(old)).await?;
         }
         self.check_changed(scope, part, value, old).await?;
-        self.admission.validate(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
         if part == Part::Whole {
-            proposal.warnings.extend(scope.kind.update_warnings(value, old));
+            scope.warn(scope.kind.update_warnings(value, old));
         }
+        self.admission.validate(&scope.attributes(Operation::Update, scope.name, Some(old)), Some(value), self).await?;
+        self.settle(scope, value);
         let ends = metadata::ends_deletion(value, old, storage);
         ownership::keep_times(value, old);
         if !ends && value == old && !self.is_sealed_otherwise(scope, key, current).await? {
             return Ok(if current.fresh {
-                Try::Done(Box::new(written(scope, proposal, current.revision)))
+                Try::Done(Box::new(written(scope, proposed, current.revision)))
             } else {
                 Try::Stale
             });
         }
-        let spending = self.spend(scope, Operation::Update, scope.name, Some(old), &proposal.value).await?;
+        let spending = self.spend(scope, Operation::Update, scope.name, Some(old), &proposed).await?;
         if scope.info.dry_run {
             return Ok(if current.fresh {
-                Try::Done(Box::new(written(scope, proposal, current.revision)))
+                Try::Done(Box::new(written(scope, proposed, current.revision)))
             } else {
                 Try::Stale
             });
         }
-        let value = &proposal.value;
+        let value = &proposed;
         let after = if ends { claims::Held::new() } else { claims::held(storage, value) };
         let mut change = claims::change(key, value, &before, &after, &scope.births())?;
         spending.as_ref().map_or(Ok(()), |spending| spending.add_to(&mut change))?;
-        let taken = |found: &[_]| claims::refuse_asked(scope, scope.name, &proposal.value, &asked, found);
-        let put = if ends { None } else { Some(&proposal.value) };
+        let taken = |found: &[_]| claims::refuse_asked(scope, scope.name, &proposed, &asked, found);
+        let put = if ends { None } else { Some(&proposed) };
         match self.swap(scope, key, current.revision, put, change).await? {
             Outcome::Done(revision) => {
                 if let Some(spending) = spending {
                     spending.done(revision);
                 }
-                Ok(Try::Done(Box::new(written(scope, proposal, revision))))
+                Ok(Try::Done(Box::new(written(scope, proposed, revision))))
             }
             Outcome::Lost(mut found) => {
                 if let Some(mut spending) = spending {
@@ -242,12 +234,26 @@ impl Registry {
         {
             metadata::grow_generation(value);
         }
+        if part == Part::Whole {
+            scope.kind.drop_counted(value, old);
+        }
     }
 
     /// Writes what upstream's types never leave out, `status: {}` for one, where a hook dropped it.
     pub(crate) fn complete(&self, resource: &Resource, value: &mut Value) {
         if let Some(type_id) = convert::stored_type(self.schema, resource) {
             fill_zero_values(self.schema, type_id, value);
+        }
+    }
+
+    /// What was validated as upstream reads it back from its store: without what only validation was to see, and with
+    /// the defaults of the stored version.
+    pub(crate) fn settle(&self, scope: &Scope<'_>, value: &mut Value) {
+        if let Some(type_id) = convert::stored_type(self.schema, scope.resource) {
+            drop_told_empty(self.schema, type_id, value);
+        }
+        if convert::is_defaulted_late(scope.resource) {
+            scope.kind.default(value);
         }
     }
 
@@ -260,7 +266,7 @@ impl Registry {
             meta::validate_object_meta_update(value, old, &path, &mut errors);
             // Most kinds look at metadata once more than every object's update does, so what is wrong is said twice.
             let resource = scope.resource.group_resource();
-            if !sees_metadata_once(&resource) {
+            if !sees_metadata_once(&resource, part) {
                 if !errors.is_empty() {
                     meta::validate_object_meta_update(value, old, &path, &mut errors);
                 }
@@ -271,33 +277,29 @@ impl Registry {
                 self.check_privileged(scope, value, &mut errors);
             }
         });
+        if part == Part::Whole && errors.is_empty() {
+            self.check_params(scope, value, Some(old), &mut errors).await;
+        }
         scope.invalid(scope.name, errors)
     }
 
-    fn propose(&self, scope: &Scope<'_>, desired: &Desired<'_>, old: &Value) -> Result<Proposal, ApiError> {
+    fn propose(&self, scope: &Scope<'_>, desired: &Desired<'_>, old: &Value) -> Result<Value, ApiError> {
         match desired {
-            Desired::Replace(value) => Ok(Proposal { value: value.clone(), warnings: Vec::new() }),
-            Desired::Apply(application) => {
-                let value = aside::on_value(old, || self.propose_applied(scope, application, old))?;
-                Ok(Proposal { value, warnings: Vec::new() })
-            }
-            Desired::Edit(edit) | Desired::Owned(edit) => Ok(Proposal { value: edit(old)?, warnings: Vec::new() }),
+            Desired::Replace(value) => Ok(value.clone()),
+            Desired::Apply(application) => aside::on_value(old, || self.propose_applied(scope, application, old)),
+            Desired::Edit(edit) | Desired::Owned(edit) => edit(old),
             Desired::Patch(patch) => self.propose_patch(scope, patch, old),
         }
     }
 
-    fn propose_patch(&self, scope: &Scope<'_>, patch: &Patch, old: &Value) -> Result<Proposal, ApiError> {
+    fn propose_patch(&self, scope: &Scope<'_>, patch: &Patch, old: &Value) -> Result<Value, ApiError> {
         let resource = scope.resource;
         let type_id =
             resource.type_id.ok_or_else(|| ApiError::method_not_allowed(&resource.group_resource(), "patch"))?;
         let served = convert::from_storage(resource, old.clone());
-        let validation = scope.info.field_validation;
-        let incoming = patch.apply(self.schema, type_id, &resource.gvk(), &served, validation)?;
-        let mut value = incoming.value;
-        metadata::check_name(&value, scope.name)?;
+        let mut value = patch.apply(self.schema, scope, type_id, &resource.gvk(), &served)?;
         body::default(self.schema, resource, &mut value);
-        let value = convert::to_storage(self.schema, resource, value);
-        Ok(Proposal { value, warnings: incoming.warnings })
+        Ok(convert::to_storage(self.schema, resource, value))
     }
 }
 
@@ -326,19 +328,22 @@ fn check_base(
 }
 
 /// The kinds whose own update rules leave metadata alone.
-fn sees_metadata_once(resource: &GroupResource) -> bool {
+fn sees_metadata_once(resource: &GroupResource, part: Part) -> bool {
     const GROUPS: [&str; 4] =
         ["discovery.k8s.io", "flowcontrol.apiserver.k8s.io", "policy", "admissionregistration.k8s.io"];
-    const KINDS: [(&str, &str); 3] =
-        [("", "events"), ("storage.k8s.io", "volumeattachments"), ("storage.k8s.io", "csinodes")];
-    GROUPS.contains(&&*resource.group) || KINDS.contains(&(&*resource.group, &*resource.resource))
+    const KINDS: [(&str, &str); 4] =
+        [("", "events"), ("", "limitranges"), ("storage.k8s.io", "volumeattachments"), ("storage.k8s.io", "csinodes")];
+    let named = (&*resource.group, &*resource.resource);
+    GROUPS.contains(&named.0)
+        || KINDS.contains(&named)
+        || named == ("", "persistentvolumes") && part == Part::Whole
+        || named == ("batch", "cronjobs") && part == Part::Status
 }
 
-fn written(scope: &Scope<'_>, proposal: Proposal, revision: Revision) -> Written {
-    let Proposal { mut value, warnings } = proposal;
+fn written(scope: &Scope<'_>, mut value: Value, revision: Revision) -> Written {
     metadata::set_resource_version(&mut value, revision);
     let value = convert::from_storage(scope.resource, value);
-    Written { object: Arc::new(value), created: false, pending: false, revision, warnings }
+    Written { object: Arc::new(value), created: false, pending: false, revision, warnings: Vec::new() }
 }
 
 /// Reads out of a lost transaction what there is to go on with.

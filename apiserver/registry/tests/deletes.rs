@@ -1,8 +1,10 @@
 //! Delete: grace, finalizers, propagation, preconditions, namespaces, collections.
 
+use std::sync::Arc;
+
 use crate::common::{Harness, names, refusal, target};
 use api_machinery::{Value, object};
-use api_registry::{DeleteOptions, ListOptions};
+use api_registry::{DeleteOptions, ListOptions, Notes, RequestInfo};
 use serde_json::json;
 
 const MAPS: &str = "v1/configmaps";
@@ -48,6 +50,24 @@ async fn plain_objects_go_at_once() {
 }
 
 #[tokio::test]
+async fn deletes_of_jobs_are_to_say_what_becomes_of_pods() {
+    let h = Harness::new().await;
+    let told = async |policy: Option<&str>| {
+        let notes = Arc::new(Notes::default());
+        let info = RequestInfo { notes: Some(notes.clone()), ..Harness::info() };
+        let gone = h.registry.delete(&info, &target("batch/v1/jobs", "default/j"), options(None, policy)).await;
+        assert_eq!(refusal(gone), "404 NotFound: jobs.batch \"j\" not found");
+        notes.warnings().concat()
+    };
+    let warning = told(None).await;
+    assert!(warning.starts_with("child pods are preserved by default when jobs are deleted; set "), "{warning}");
+    assert!(warning.ends_with(" propagationPolicy=Orphan to suppress this warning"), "{warning}");
+    for policy in ["Orphan", "Background", "Foreground"] {
+        assert_eq!(told(Some(policy)).await, "", "{policy}");
+    }
+}
+
+#[tokio::test]
 async fn preconditions() {
     let h = Harness::new().await;
     let created = h.create(MAPS, "default/", map(&[])).await.expect("created");
@@ -58,6 +78,7 @@ async fn preconditions() {
         refused.contains(&format!("the UID in the precondition (u) does not match the UID in record ({uid})")),
         "{refused}"
     );
+    assert!(refused.starts_with("409 Conflict: Operation cannot be fulfilled on ConfigMap \"x\": "), "{refused}");
     let wrong = DeleteOptions { precondition_resource_version: Some("9".to_owned()), ..DeleteOptions::default() };
     let refused = refusal(h.delete(MAPS, "default/x", wrong).await);
     assert!(refused.contains("the ResourceVersion in the precondition (9) does not match"), "{refused}");
@@ -65,6 +86,16 @@ async fn preconditions() {
     assert!(refusal(bad).starts_with("422 Invalid"));
     let right = DeleteOptions { precondition_uid: Some(uid), ..DeleteOptions::default() };
     h.delete(MAPS, "default/x", right).await.expect("deleted");
+    let created = h.create("v1/namespaces", "", json!({"metadata": {"name": "n"}})).await.expect("created");
+    let (uid, version) = (object::uid(&created.object), object::resource_version(&created.object));
+    let wrong = DeleteOptions { precondition_uid: Some("u".to_owned()), ..DeleteOptions::default() };
+    let refused = refusal(h.delete("v1/namespaces", "n", wrong).await);
+    let conflict = "409 Conflict: Operation cannot be fulfilled on namespaces \"n\": Precondition failed: ";
+    assert_eq!(refused, format!("{conflict}UID in precondition: u, UID in object meta: {uid}"));
+    let wrong = DeleteOptions { precondition_resource_version: Some("9999".to_owned()), ..DeleteOptions::default() };
+    let refused = refusal(h.delete("v1/namespaces", "n", wrong).await);
+    let found = format!("ResourceVersion in precondition: 9999, ResourceVersion in object meta: {version}");
+    assert_eq!(refused, format!("{conflict}{found}"));
 }
 
 #[tokio::test]
@@ -73,6 +104,8 @@ async fn finalizers_hold_until_the_last_is_gone() {
     h.create(MAPS, "default/", map(&["a.example/x", "a.example/y"])).await.expect("created");
     let marked = h.delete(MAPS, "default/x", DeleteOptions::default()).await.expect("marked");
     assert_eq!(deletion(&marked.object), (Some("2027-01-15T08:00:00Z"), Some(0)));
+    let second = refusal(h.create(MAPS, "default/", map(&[])).await);
+    assert_eq!(second, "409 AlreadyExists: object is being deleted: configmaps \"x\" already exists");
     h.clock.advance(5);
     let again = h.delete(MAPS, "default/x", DeleteOptions::default()).await.expect("still marked");
     assert_eq!(again.revision, marked.revision, "nothing is written a second time");
@@ -142,7 +175,14 @@ async fn pods_end_gracefully() {
     // The kubelet is done.
     let gone = h.delete(PODS, "default/p", options(Some(0), None)).await.expect("deleted");
     assert_eq!(gone.object["kind"], "Pod", "a deleted pod is answered itself");
+    assert_eq!(deletion(&gone.object), (Some("2027-01-15T08:00:00Z"), Some(0)), "as it was in the end");
     assert!(refusal(h.get(PODS, "default/p").await).starts_with("404"));
+    // It does not end before now.
+    pod(&h, "q", Some("n")).await;
+    h.delete(PODS, "default/q", DeleteOptions::default()).await.expect("marked");
+    h.clock.advance(30);
+    let shorter = h.delete(PODS, "default/q", options(Some(10), None)).await.expect("shortened");
+    assert_eq!(deletion(&shorter.object), (Some("2027-01-15T08:00:30Z"), Some(1)));
 }
 
 #[tokio::test]

@@ -301,6 +301,111 @@ async fn autoscalers_of_both_versions_are_one() {
     assert_eq!(object["metadata"].get("annotations"), None);
 }
 
+/// What is sent in `autoscaling/v1` is checked before the stored version's defaults are there.
+#[tokio::test]
+async fn autoscalers_are_defaulted_when_they_are_read() {
+    const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+    let h = Harness::new().await;
+    let (v1, v2) = ("autoscaling/v1/horizontalpodautoscalers", "autoscaling/v2/horizontalpodautoscalers");
+    let body = |behavior: Value| {
+        json!({"metadata": {"name": "x", "annotations": {BEHAVIOR: behavior.to_string()}}, "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "maxReplicas": 5}})
+    };
+    let refused = refusal(h.create(v1, "default/", body(json!({"ScaleDown": {"Tolerance": "0.1"}}))).await);
+    assert_eq!(
+        refused,
+        "422 Invalid: HorizontalPodAutoscaler.autoscaling \"x\" is invalid: spec.behavior.scaleDown.policies: \
+         Required value: must specify at least one Policy"
+    );
+    let policies = json!([{"Type": "Percent", "Value": 10, "PeriodSeconds": 60}]);
+    let made = h.create(v1, "default/", body(json!({"ScaleDown": {"Tolerance": "0.1", "Policies": policies}}))).await;
+    let made = made.expect("created").object;
+    let object = h.get(v2, "default/x").await.expect("there");
+    assert_eq!(
+        object["spec"]["behavior"],
+        json!({"scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [
+                {"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]},
+            "scaleDown": {"selectPolicy": "Max", "tolerance": "100m", "policies": [
+                {"type": "Percent", "value": 10, "periodSeconds": 60}]}})
+    );
+    let text = made["metadata"]["annotations"][BEHAVIOR].as_str().expect("behavior");
+    assert!(text.contains(r#""ScaleUp":{"StabilizationWindowSeconds":0,"#), "{text}");
+    // What is read can be sent again, and is no change.
+    let again = h.update(v1, "default/x", (*made).clone()).await.expect("updated");
+    assert_eq!(object::resource_version(&again.object), object::resource_version(&made));
+    // In `autoscaling/v2` there are no such annotations.
+    let annotated = json!({"metadata": {"annotations": {BEHAVIOR: "{}",
+        "autoscaling.alpha.kubernetes.io/scale-up-tolerance": "0.5"}}});
+    let same = h.merge(v2, "default/x", annotated).await.expect("patched").object;
+    assert_eq!((same["metadata"].get("annotations"), &same["spec"]), (None, &object["spec"]));
+}
+
+/// What is not stored counts all the same while it is there.
+#[tokio::test]
+async fn endpoint_slices_count_topology_and_drop_it() {
+    let h = Harness::new().await;
+    let slices = "discovery.k8s.io/v1/endpointslices";
+    let body = |endpoint: Value| json!({"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [endpoint]});
+    let told = || json!({"addresses": ["10.0.0.1"], "deprecatedTopology": {"kubernetes.io/hostname": "n", "a": "b"}});
+    let made = h.create(slices, "default/", body(told())).await.expect("created").object;
+    let plain = json!([{"addresses": ["10.0.0.1"], "conditions": {}}]);
+    assert_eq!((&made["endpoints"], &made["metadata"]["generation"]), (&plain, &json!(1)));
+    for generation in [2, 3] {
+        let written = h.update(slices, "default/s", body(told())).await.expect("updated").object;
+        assert_eq!((&written["endpoints"], &written["metadata"]["generation"]), (&plain, &json!(generation)));
+    }
+    for (labels, generation) in [(json!({}), 3), (json!({"a": "b"}), 4), (json!({"a": "b"}), 4), (json!({"a": ""}), 5)]
+    {
+        let mut body = body(json!({"addresses": ["10.0.0.1"]}));
+        body["metadata"]["labels"] = labels;
+        let written = h.update(slices, "default/s", body).await.expect("updated").object;
+        assert_eq!(written["metadata"]["generation"], generation);
+    }
+}
+
+/// Empty lists that upstream tells from none: its validation and its counting see them, its store does not.
+#[tokio::test]
+async fn empty_lists_are_seen_but_not_stored() {
+    let h = Harness::new().await;
+    let policies = "networking.k8s.io/v1/networkpolicies";
+    let policy = |spec: Value| json!({"metadata": {"name": "p"}, "spec": spec});
+    let nobody = || json!({"podSelector": {}, "ingress": []});
+    let made = h.create(policies, "default/", policy(nobody())).await.expect("created").object;
+    assert_eq!(made["spec"], json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
+    assert_eq!(made["metadata"]["generation"], 1);
+    assert!(!made["metadata"]["managedFields"].to_string().contains("f:ingress"));
+    for (spec, generation) in [
+        (nobody(), 2),
+        (json!({"podSelector": {}}), 2),
+        (json!({"podSelector": {}, "ingress": [{}]}), 3),
+        (json!({"podSelector": {}, "ingress": [{"from": []}]}), 4),
+        (json!({"podSelector": {}, "ingress": [{"ports": null}]}), 4),
+    ] {
+        let written = h.update(policies, "default/p", policy(spec)).await.expect("updated").object;
+        assert_eq!(written["metadata"]["generation"], generation, "{}", written["spec"]);
+        assert!(!written["spec"].to_string().contains("[]"), "{}", written["spec"]);
+    }
+    let pods = "v1/pods";
+    let pod = |spec: Value| {
+        let mut body = json!({"metadata": {"name": "p"}, "spec": {"containers": [
+            {"name": "c", "image": "i", "resources": {"claims": [], "requests": {"cpu": "1"}}}]}});
+        body["spec"].as_object_mut().expect("a spec").extend(spec.as_object().cloned().expect("fields"));
+        body
+    };
+    let resources = json!({"resources": {"claims": [], "limits": {"cpu": "1"}}});
+    assert_eq!(
+        refusal(h.create(pods, "default/", pod(resources)).await),
+        "422 Invalid: Pod \"p\" is invalid: spec.resources.claims: Forbidden: claims may not be set for Resources at \
+         pod-level"
+    );
+    let spec = json!({"overhead": {}, "securityContext": {"supplementalGroups": []}});
+    let made = h.create(pods, "default/", pod(spec)).await.expect("created").object;
+    assert_eq!(made["spec"].get("overhead"), None);
+    assert_eq!(made["spec"]["securityContext"], json!({}));
+    assert_eq!(made["spec"]["containers"][0]["resources"], json!({"requests": {"cpu": "1"}}));
+    assert!(!made["metadata"]["managedFields"].to_string().contains("f:claims"));
+}
+
 #[tokio::test]
 async fn ephemeral_containers_and_resize_change_only_their_part() {
     let h = Harness::new().await;

@@ -6,7 +6,7 @@ use crate::common::{Harness, refusal, target};
 use api_auth::authz::{Authorizer, AuthzAttributes, Decision};
 use api_codec::patch::PatchKind;
 use api_machinery::{ApiError, UserInfo, Value, object};
-use api_registry::{Authority, Body, RequestInfo, Written};
+use api_registry::{Authority, Body, DeleteOptions, RequestInfo, Written};
 use serde_json::json;
 
 const ROLES: &str = "rbac.authorization.k8s.io/v1/roles";
@@ -134,6 +134,110 @@ async fn a20_binding_to_a_role_with_more_rights_is_refused() {
     let refused = update(&h, holding(&[pods(&["*"])]), CLUSTER_BINDINGS, "b", more.clone()).await;
     assert!(refusal(refused).starts_with("403 Forbidden: clusterrolebindings"));
     update(&h, bind(), CLUSTER_BINDINGS, "b", more).await.expect("may bind");
+}
+
+const POLICIES: &str = "admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+const POLICY_BINDINGS: &str = "admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
+
+fn policy(param_kind: (&str, &str)) -> Value {
+    let (api_version, kind) = param_kind;
+    let rule =
+        json!({"operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["foos"]});
+    json!({"metadata": {"name": "p"}, "spec": {"paramKind": {"apiVersion": api_version, "kind": kind},
+        "matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "true"}]}})
+}
+
+fn policy_binding(policy: &str, mut reference: Value) -> Value {
+    reference["parameterNotFoundAction"] = "Deny".into();
+    json!({"metadata": {"name": "b"},
+        "spec": {"policyName": policy, "paramRef": reference, "validationActions": ["Deny"]}})
+}
+
+/// What is forbidden, and why.
+fn forbidden<T>(result: Result<T, ApiError>) -> String {
+    let refused = refusal(result);
+    let (head, detail) = refused.split_once("is invalid: ").unwrap_or(("", refused.as_str()));
+    assert!(head.starts_with("422 Invalid: "), "{refused}");
+    detail.to_owned()
+}
+
+#[tokio::test]
+async fn who_names_a_kind_of_parameters_must_be_able_to_read_it() {
+    let h = Harness::new().await;
+    let maps = || policy(("v1", "ConfigMap"));
+    let refused = refusal(create(&h, may("list configmaps/*"), POLICIES, "", maps()).await);
+    assert_eq!(
+        refused,
+        "422 Invalid: ValidatingAdmissionPolicy.admissionregistration.k8s.io \"p\" is invalid: spec.paramKind: \
+         Forbidden: user &{ann  [dev] map[]} must have \"get\" permission on all objects of the referenced paramKind \
+         (kind=ConfigMap, apiVersion=v1)"
+    );
+    // Nobody is asked about what is not valid.
+    let mut bad = maps();
+    bad["spec"]["failurePolicy"] = "Perhaps".into();
+    let refused = refusal(create(&h, Rights::default(), POLICIES, "", bad).await);
+    assert!(refused.contains("spec.failurePolicy") && !refused.contains("spec.paramKind"), "{refused}");
+    create(&h, may("get configmaps/*"), POLICIES, "", maps()).await.expect("may read all");
+    let changed = async |rights: Rights, field: &str, value: Value| {
+        let mut policy = (*h.get(POLICIES, "p").await.expect("there")).clone();
+        policy["spec"][field] = value;
+        update(&h, rights, POLICIES, "p", policy).await
+    };
+    let ignores = changed(Rights::default(), "failurePolicy", "Ignore".into()).await;
+    ignores.expect("the kind was named before");
+    let secrets = || json!({"apiVersion": "v1", "kind": "Secret"});
+    let refused = forbidden(changed(may("get configmaps/*"), "paramKind", secrets()).await);
+    assert!(refused.ends_with("(kind=Secret, apiVersion=v1)"), "{refused}");
+    changed(may("get secrets/*"), "paramKind", secrets()).await.expect("may read the other");
+    // Of a kind that nobody knows it may be anything in its group.
+    let unknown = || json!({"apiVersion": "example.com/v1", "kind": "Limit"});
+    assert!(forbidden(changed(may("get limits/*"), "paramKind", unknown()).await).starts_with("spec.paramKind"));
+    changed(may("get */*"), "paramKind", unknown()).await.expect("may read everything");
+    let masters = UserInfo { groups: vec![UserInfo::MASTERS.to_owned()], ..UserInfo::default() };
+    let asker = RequestInfo { user: masters, ..info(Rights::default()) };
+    let patch = Body::Value(json!({"spec": {"paramKind": secrets()}}));
+    h.registry.patch(&asker, &target(POLICIES, "p"), PatchKind::Merge, patch).await.expect("masters may");
+}
+
+#[tokio::test]
+async fn who_binds_parameters_must_be_able_to_read_them() {
+    let h = Harness::new().await;
+    h.create(POLICIES, "", policy(("v1", "ConfigMap"))).await.expect("created");
+    let named = |policy: &str| policy_binding(policy, json!({"name": "limits", "namespace": "n"}));
+    let selected = || policy_binding("p", json!({"selector": {"matchLabels": {"a": "b"}}}));
+    let bind = async |rights: Rights, body: Value| create(&h, rights, POLICY_BINDINGS, "", body).await;
+    assert_eq!(
+        forbidden(bind(may("get configmaps/others"), named("p")).await),
+        "spec.paramRef: Forbidden: user &{ann  [dev] map[]} does not have \"get\" permission on the object referenced by \
+         paramRef"
+    );
+    assert_eq!(
+        forbidden(bind(may("get configmaps/"), selected()).await),
+        "spec.paramRef: Forbidden: user &{ann  [dev] map[]} does not have \"list\" permission on the object referenced \
+         by paramRef"
+    );
+    // Of a policy that is not there nobody knows the kind.
+    assert_eq!(
+        forbidden(bind(may("get configmaps/limits"), named("none")).await),
+        "spec.paramRef: Forbidden: unable to get policy none to determine minimum required permissions and user &{ann  \
+         [dev] map[]} does not have \"get\" permission for all groups, versions and resources"
+    );
+    let rebind = async |rights: Rights, body: Value| {
+        bind(rights, body).await.expect("may read them");
+        h.delete(POLICY_BINDINGS, "b", DeleteOptions::default()).await.expect("deleted");
+    };
+    rebind(may("get */limits"), named("none")).await;
+    rebind(may("list configmaps/"), selected()).await;
+    bind(may("get configmaps/limits"), named("p")).await.expect("may read them");
+    // An update that leaves the reference as it is asks as well, as upstream.
+    let mut same = (*h.get(POLICY_BINDINGS, "b").await.expect("there")).clone();
+    same["metadata"]["labels"] = json!({"a": "b"});
+    let refused = forbidden(update(&h, Rights::default(), POLICY_BINDINGS, "b", same.clone()).await);
+    assert!(refused.starts_with("spec.paramRef: Forbidden: user"), "{refused}");
+    update(&h, may("get configmaps/limits"), POLICY_BINDINGS, "b", same).await.expect("may read them");
+    let mut without = (*h.get(POLICY_BINDINGS, "b").await.expect("there")).clone();
+    without["spec"].as_object_mut().expect("a spec").remove("paramRef");
+    update(&h, Rights::default(), POLICY_BINDINGS, "b", without).await.expect("binds none");
 }
 
 /// Every way to write a role or a binding asks the same.

@@ -287,6 +287,32 @@ async fn evictions_that_no_budget_decides() {
 }
 
 #[tokio::test]
+async fn evictions_with_options() {
+    let h = Harness::new().await;
+    running_pod(&h, "p").await;
+    let dry = RequestInfo { dry_run: true, ..Harness::info() };
+    let evict = async |options: Value| {
+        let body = Body::Value(json!({"deleteOptions": options}));
+        refusal(h.registry.create(&dry, &target(PODS, "default/p#eviction"), body).await)
+    };
+    for same in [json!({}), json!({"dryRun": []}), json!({"dryRun": ["All"]})] {
+        assert_eq!(evict(same).await, "ok");
+    }
+    for (other, shown) in [(json!(["x"]), "[x]"), (json!(["All", "x"]), "[All x]"), (json!([""]), "[]")] {
+        let why = "400 BadRequest: Non-matching dry-run options in request and content: [All] and";
+        assert_eq!(evict(json!({"dryRun": other})).await, format!("{why} {shown}"));
+    }
+    assert_eq!(
+        evict(json!({"ignoreStoreReadErrorWithClusterBreakingPotential": true})).await,
+        "422 Invalid: Eviction.policy \"p\" is invalid: deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential: \
+         Invalid value: true: can not be set for pod eviction, try after removing the option"
+    );
+    let ignores = json!({"ignoreStoreReadErrorWithClusterBreakingPotential": false});
+    assert_eq!(evict(ignores).await, "ok");
+    assert!(object::deletion_timestamp(&h.get(PODS, "default/p").await.expect("there")).is_none());
+}
+
+#[tokio::test]
 async fn tokens() {
     let h = Harness::new().await;
     let account =

@@ -22,8 +22,10 @@ fn deletion(uid: &str) -> DeleteOptions {
 async fn annotations_become_fields_only_where_they_fit() {
     let good = json!([{"type": "Resource", "resource": {
         "name": "memory", "targetAverageUtilization": 50, "unknown": 1}}]);
+    let rules = json!({"scaleUp": {"stabilizationWindowSeconds": 5, "policies": [
+        {"type": "Pods", "value": 1, "periodSeconds": 15}]}});
     for (metrics, behavior, kept) in [
-        (good.to_string(), r#"{"scaleUp": {"stabilizationWindowSeconds": 5}}"#.to_owned(), true),
+        (good.to_string(), rules.to_string(), true),
         (r#"[{"type": 7}]"#.to_owned(), r#"{"scaleUp": []}"#.to_owned(), false),
         ("nonsense".to_owned(), "3".to_owned(), false),
         (nested(126).to_string(), nested(126).to_string(), false),

@@ -145,6 +145,7 @@ impl<'a> Types<'a> {
             list_type_known: line.get(8).is_some(),
             list_map_keys: line.list(9),
             map_type: line.get(10).map(str::to_owned),
+            go_order: 0,
             tag: line.get(3).map_or(0, |tag| tag.parse().expect("facts/types: a tag is a number")),
             nesting: nesting.tags.clone(),
             embedded: nesting.names.clone(),
@@ -156,6 +157,7 @@ impl<'a> Types<'a> {
             },
             default: line.get(4).map(|text| serde_json::from_str(text).expect("facts/types: a default is JSON")),
             go_type: go_type(ftype, line.get(11)),
+            go_alias: line.get(11).filter(|_| !ftype.ends_with("string")).map(str::to_owned),
         }
     }
 
@@ -163,7 +165,7 @@ impl<'a> Types<'a> {
     fn fields(&self, id: TypeId, nesting: &mut Nesting, out: &mut Vec<Field>) {
         for line in &self.raw[id.0 as usize].1.fields {
             if line.text(0) != "(inline)" {
-                out.push(self.field(line, nesting));
+                out.push(Field { go_order: out.len() as u16, ..self.field(line, nesting) });
                 continue;
             }
             let tag: Option<u32> = line.get(3).map(|tag| tag.parse().expect("facts/types: a tag is a number"));
@@ -180,7 +182,9 @@ impl<'a> Types<'a> {
     }
 
     fn build(&self) -> Vec<Type> {
-        (0..self.raw.len()).map(|index| self.build_one(TypeId(index as u32))).collect()
+        let mut types: Vec<Type> = (0..self.raw.len()).map(|index| self.build_one(TypeId(index as u32))).collect();
+        mark_telling(&mut types);
+        types
     }
 
     fn build_one(&self, id: TypeId) -> Type {
@@ -206,10 +210,36 @@ impl<'a> Types<'a> {
             inlined: inlined
                 .map(|line| (self.id(line.text(1)), line.get(3).map_or(0, |tag| tag.parse().expect("a tag"))))
                 .collect(),
+            tells_empty: false,
             sorted: Vec::new(),
         };
         one.index_fields();
         one
+    }
+}
+
+/// Finds out which types [tell an empty list from none](Type::tells_empty): once more for every level of types in each
+/// other.
+fn mark_telling(types: &mut [Type]) {
+    loop {
+        let tells = |field: &Field| {
+            field.told_empty || message(&field.shape).is_some_and(|id| types[id.0 as usize].tells_empty)
+        };
+        let more = types.iter().enumerate().filter(|(_, one)| !one.tells_empty && one.fields.iter().any(tells));
+        let more: Vec<usize> = more.map(|(index, _)| index).collect();
+        if more.is_empty() {
+            return;
+        }
+        more.into_iter().for_each(|index| types[index].tells_empty = true);
+    }
+}
+
+/// The message that a field is, or is a list or a map of.
+pub(crate) fn message(shape: &Shape) -> Option<TypeId> {
+    match shape {
+        Shape::Message(id) => Some(*id),
+        Shape::List(element) | Shape::Map(element) => message(element),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use api_machinery::Value;
 
-use crate::build::lines;
+use crate::build::{lines, message};
 use crate::{FeatureGates, Shape, Type, TypeId, facts};
 
 /// What is below one type, as far as something in it may have to be dropped.
@@ -94,15 +94,6 @@ impl<'a> Reach<'a> {
     }
 }
 
-/// The message that a field is, or is a list or a map of.
-fn message(shape: &Shape) -> Option<TypeId> {
-    match shape {
-        Shape::Message(id) => Some(*id),
-        Shape::List(element) | Shape::Map(element) => message(element),
-        _ => None,
-    }
-}
-
 impl Gated {
     /// Removes from `object` what is switched off, but for gates whose fields `old` has somewhere.
     pub(crate) fn drop_from(&self, object: &mut Value, old: &Value) {
@@ -120,7 +111,7 @@ impl Gated {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.find(item, gates)),
             Value::Object(map) => {
-                let said = self.off.iter().filter(|(field, _)| map.get(**field).is_some_and(is_said));
+                let said = self.off.iter().filter(|(field, _)| map.get(**field).is_some_and(|value| !value.is_null()));
                 gates.extend(said.map(|(_, gate)| *gate));
                 for (field, Below { gated, in_map, .. }) in &self.below {
                     match map.get(field.as_str()) {
@@ -170,14 +161,6 @@ fn is_without_fields(value: &Value) -> bool {
     value.as_object().is_some_and(|fields| fields.values().all(Value::is_null))
 }
 
-fn is_said(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Array(items) => !items.is_empty(),
-        _ => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use api_machinery::Value;
@@ -213,6 +196,9 @@ mod tests {
         const SLICES: (&str, &str, &str) = ("resource.k8s.io", "v1", "resourceslices");
         let with = |attribute: Value| json!({"spec": {"devices": [{"name": "d", "attributes": {"bools": attribute, "other": {"bool": true}}}]}});
         let new = with(json!({"bools": [true], "bool": false}));
+        assert_eq!(dropped("", SLICES, new, &Value::Null), with(json!({"bool": false})));
+        // An empty list has been said, too.
+        let new = with(json!({"bools": [], "bool": false}));
         assert_eq!(dropped("", SLICES, new, &Value::Null), with(json!({"bool": false})));
     }
 

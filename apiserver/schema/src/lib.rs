@@ -63,6 +63,8 @@ pub struct Type {
     pub unions: Option<Value>,
     /// Types whose fields are inlined, with the protobuf tag they are nested under (0: none, as TypeMeta).
     pub inlined: Vec<(TypeId, u32)>,
+    /// Whether it has a field that is [`Field::told_empty`], or a type inside it has.
+    pub tells_empty: bool,
     /// Names of `fields` with their indices, by name: together in memory, because every key of every body is looked up.
     sorted: Vec<(Box<str>, u16)>,
 }
@@ -85,7 +87,8 @@ pub struct Field {
     pub shape: Shape,
     pub required: bool,
     pub omit_empty: bool,
-    /// An empty list is not an absent one: no default takes its place.
+    /// An empty list or map is not an absent one: no default takes its place, and validation sees it. It is left out
+    /// of what is stored all the same.
     pub told_empty: bool,
     /// Closed enum: only these values; empty also where OpenAPI is not to show them.
     pub enum_values: Vec<String>,
@@ -98,6 +101,8 @@ pub struct Field {
     pub list_map_keys: Vec<String>,
     /// `x-kubernetes-map-type` of a map or message field: `atomic` or `granular`.
     pub map_type: Option<String>,
+    /// Its place in the Go struct, those of inlined structs counted with it: the order that Go writes JSON in.
+    pub go_order: u16,
     /// Protobuf tag (0: none).
     pub tag: u32,
     /// Tags of the inlined messages this field is nested in on the protobuf wire, outermost first.
@@ -111,6 +116,8 @@ pub struct Field {
     pub embedded: Vec<String>,
     /// The Go type as upstream's messages print it: `int32`, `v1.PullPolicy`, `[]v1.Container`.
     pub go_type: String,
+    /// What Go calls the list or map as a whole, where that has a name: `v1.ResourceList`.
+    pub go_alias: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

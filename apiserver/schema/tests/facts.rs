@@ -96,6 +96,23 @@ fn inlined_fields_are_flat_and_keep_their_protobuf_place() {
 }
 
 #[test]
+fn types_that_tell_an_empty_list_from_none() {
+    let schema = Schema::builtin();
+    let named = |name: &str| schema.get(schema.type_named(name).expect(name));
+    for name in ["core.v1.ConfigMap", "core.v1.EphemeralContainer", "batch.v1.CronJob", "networking.v1.NetworkPolicy"] {
+        assert!(named(name).tells_empty, "{name}");
+    }
+    for name in ["core.v1.Service", "coordination.v1.Lease", "meta.v1.LabelSelector", "networking.v1.NetworkPolicyPort"]
+    {
+        assert!(!named(name).tells_empty, "{name}");
+    }
+    let all = schema.types().flat_map(|(_, one)| &one.fields).filter(|field| field.told_empty);
+    for field in all {
+        assert!(field.omit_empty && field.holder == Holder::Collection, "{}", field.json);
+    }
+}
+
+#[test]
 fn parses_fast() {
     // The bound is of a release build; the test build is a few times slower.
     let started = std::time::Instant::now();

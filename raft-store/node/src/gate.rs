@@ -22,12 +22,12 @@ use crate::types::{LogCommand, TypeConfig};
 const UNDER_WAY: usize = 2;
 /// A batch of so many writes is followed by others as large.
 const CROWD: usize = 8;
-/// Then so many wait, at least, before another batch goes its way beside the one under way. What a batch costs, however
-/// little is in it, is what forty writes cost: a hundred clients made five batches of twenty out of three.
+/// Then the next one waits until it has so many, or for a while, before it goes its way beside one under way. What a
+/// batch costs, however little is in it, is what forty writes cost: a hundred clients made batches of twenty.
 const COMPANY: usize = 32;
 /// And at most.
 const UNDER_WAY_FAR: usize = 128;
-/// A round trip that takes so long makes room for one more.
+/// A round trip that takes so long makes room for one more, and nobody waits much longer for company.
 const ROOM_EVERY: Duration = Duration::from_millis(2);
 /// Writes of one batch at most.
 const BATCH_WRITES: usize = 1_024;
@@ -45,6 +45,8 @@ struct Waiting {
     under_way: usize,
     /// How many may be.
     places: usize,
+    /// When the newest went its way.
+    began: Option<Instant>,
     /// Writes of the newest batch.
     newest: usize,
 }
@@ -111,13 +113,13 @@ impl Gate {
         let slot = || Slot { gate: self.clone(), raft: raft.clone() };
         let mut waiting = self.0.lock();
         waiting.places = places;
-        if waiting.writes.is_empty() && waiting.take_place(1) {
+        if waiting.writes.is_empty() && waiting.take_place(1, Instant::now()) {
             return Entrance::Now(slot());
         }
         let (answer, later) = oneshot::channel();
         waiting.writes.push_back(Write { command: command.clone(), answer });
         let count = waiting.writes.len();
-        let goes = waiting.take_place(count);
+        let goes = waiting.take_place(count, Instant::now());
         drop(waiting);
         if goes {
             // Passed on to those who wait.
@@ -132,7 +134,7 @@ impl Gate {
         let mut waiting = self.0.lock();
         waiting.under_way -= 1;
         let count = waiting.writes.len();
-        if count == 0 || !waiting.take_place(count) {
+        if count == 0 || !waiting.take_place(count, Instant::now()) {
             return None;
         }
         let batch = waiting.batch();
@@ -146,12 +148,15 @@ impl Gate {
 }
 
 impl Waiting {
-    /// Whether a batch of so many may go its way, which it then does.
-    fn take_place(&mut self, writes: usize) -> bool {
-        let beside_one = self.under_way > 0 && self.places == UNDER_WAY;
-        let company = if beside_one && self.newest >= CROWD { COMPANY } else { 1 };
-        let goes = self.under_way < self.places && writes >= company;
-        self.under_way += usize::from(goes);
+    /// Whether a batch of so many may go its way, which it then does. There is always one under way while some wait.
+    fn take_place(&mut self, writes: usize, now: Instant) -> bool {
+        let just = self.began.is_some_and(|began| now.duration_since(began) < ROOM_EVERY);
+        let seeks_company = self.under_way > 0 && self.newest >= CROWD && writes < COMPANY && just;
+        let goes = self.under_way < self.places && !seeks_company;
+        if goes {
+            self.under_way += 1;
+            self.began = Some(now);
+        }
         goes
     }
 
@@ -220,18 +225,19 @@ mod tests {
 
     #[test]
     fn a_crowd_goes_in_company() {
-        let of = |under_way, newest, places, writes| {
-            let mut waiting = Waiting { under_way, newest, places, ..Waiting::default() };
-            let goes = waiting.take_place(writes);
+        let began = Instant::now();
+        let of = |under_way, newest, writes, after| {
+            let mut waiting = Waiting { under_way, newest, places: 2, began: Some(began), ..Waiting::default() };
+            let goes = waiting.take_place(writes, began + Duration::from_millis(after));
             assert_eq!(waiting.under_way, under_way + usize::from(goes));
             goes
         };
-        assert!(of(0, 20, 2, 1), "nobody is under way");
-        assert!(of(1, 7, 2, 1), "there are few");
-        assert!(!of(1, 8, 2, 31));
-        assert!(of(1, 8, 2, 32));
-        assert!(!of(2, 8, 2, 99), "no place is free");
-        assert!(of(2, 20, 3, 1), "the way is long");
+        assert!(of(0, 20, 1, 0), "nobody is under way");
+        assert!(of(1, 7, 1, 0), "there are few");
+        assert!(!of(1, 8, 31, 1));
+        assert!(of(1, 8, 32, 1));
+        assert!(of(1, 8, 1, 2), "it waited for long enough");
+        assert!(!of(2, 8, 99, 9), "no place is free");
     }
 
     #[test]

@@ -35,9 +35,9 @@ impl Plugin for RuntimeClass {
     ) -> Result<(), ApiError> {
         let Some(pod) = object.filter(|_| attributes.creates("", "pods")) else { return Ok(()) };
         let class = class_of(attributes, pod, view).await?;
-        let own = object::at(pod, "spec.overhead").filter(|own| has_amounts(own));
-        let of_class = class.as_deref().and_then(|class| object::at(class, "overhead.podFixed"));
-        match (own, of_class.filter(|amounts| has_amounts(amounts))) {
+        // Even without amounts, it is there.
+        let own = object::at(pod, "spec.overhead").filter(|own| own.is_object());
+        match (own, class.as_deref().and_then(overhead_of)) {
             (Some(_), None) => {
                 let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
                 Err(attributes.forbidden(Some(pod), why))
@@ -81,16 +81,26 @@ async fn class_of(attributes: &Attributes<'_>, pod: &Value, view: &dyn View) -> 
     }
 }
 
+/// What a class says that its pods cost, null when it says nothing of it.
+fn overhead_of(class: &Value) -> Option<&Value> {
+    let overhead = class.get("overhead").filter(|overhead| overhead.is_object())?;
+    Some(overhead.get("podFixed").unwrap_or(&Value::Null))
+}
+
 fn set_overhead(attributes: &Attributes<'_>, pod: &mut Value, class: &Value) -> Result<(), ApiError> {
-    let Some(overhead) = object::at(class, "overhead.podFixed").filter(|amounts| has_amounts(amounts)) else {
-        return Ok(());
-    };
+    let Some(overhead) = overhead_of(class) else { return Ok(()) };
     let own = object::at(pod, "spec.overhead").filter(|own| has_amounts(own));
     if own.is_some_and(|own| !same_amounts(own, overhead)) {
         let why = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
         return Err(attributes.forbidden(Some(pod), why));
     }
-    pod["spec"]["overhead"] = overhead.clone();
+    if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
+        if has_amounts(overhead) {
+            spec.insert("overhead".to_owned(), overhead.clone());
+        } else {
+            spec.remove("overhead");
+        }
+    }
     Ok(())
 }
 

@@ -105,6 +105,21 @@ pub struct Incomplete {
     pub errors: Vec<String>,
 }
 
+/// Errors in one text, as upstream has it: each once, in brackets where there are several.
+pub fn aggregated(errors: &[String]) -> String {
+    let mut once: Vec<&str> = Vec::new();
+    for error in errors {
+        if !once.contains(&error.as_str()) {
+            once.push(error);
+        }
+    }
+    match once.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        several => format!("[{}]", several.join(", ")),
+    }
+}
+
 /// Members of `system:masters` may do everything, before any other authorizer is asked. That is in no rule.
 pub struct Masters;
 
@@ -149,7 +164,7 @@ impl Undecided {
         if self.errors.is_empty() {
             return Decision::NoOpinion { reason: self.reasons.join("\n") };
         }
-        Decision::Failed { error: self.errors.join(", "), denied: false }
+        Decision::Failed { error: aggregated(&self.errors), denied: false }
     }
 }
 
@@ -236,10 +251,18 @@ mod tests {
             (vec![broken(false), yes()], yes()),
             (vec![broken(true), yes()], broken(true)),
             (vec![no("a"), broken(false)], broken(false)),
+            (vec![broken(false), broken(false)], broken(false)),
             (vec![], no("")),
         ] {
             let authorizers = said.iter().cloned().map(|one| Box::new(Says(one)) as Box<dyn Authorizer>).collect();
             assert_eq!(Union { authorizers }.authorize(&AuthzAttributes::default()).await, sum, "{said:?}");
         }
+    }
+
+    #[test]
+    fn errors_are_one_text() {
+        let text = |errors: &[&str]| aggregated(&errors.iter().map(|error| (*error).to_owned()).collect::<Vec<_>>());
+        assert_eq!([text(&[]), text(&["a"]), text(&["a", "a"])], ["", "a", "a"]);
+        assert_eq!(text(&["b", "a", "b"]), "[b, a]");
     }
 }

@@ -8,6 +8,7 @@ mod references;
 
 use std::sync::Arc;
 
+use api_machinery::quote::quoted;
 use api_machinery::{GroupResource, UserInfo, Value, object};
 use async_trait::async_trait;
 use serde_json::json;
@@ -39,9 +40,9 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ("node.k8s.io", &["runtimeclasses"], &["get", "list", "watch"]),
 ];
 
-/// The node a user is, if it is one.
-pub fn node_name(user: &UserInfo) -> Option<&str> {
-    user.is_in(GROUP).then(|| user.name.strip_prefix(USER_PREFIX)).flatten().filter(|name| !name.is_empty())
+/// The node a user is, if it is one; empty where it does not say which.
+fn node_name(user: &UserInfo) -> Option<&str> {
+    user.is_in(GROUP).then(|| user.name.strip_prefix(USER_PREFIX)).flatten()
 }
 
 /// `Ok`: allowed. `Err`: why not, or nothing.
@@ -277,6 +278,9 @@ impl Authorizer for Arc<NodeAuthorizer> {
 impl NodeAuthorizer {
     fn decide(&self, attributes: &AuthzAttributes) -> Decision {
         let Some(node) = node_name(&attributes.user) else { return Decision::no_opinion() };
+        if node.is_empty() {
+            return Decision::NoOpinion { reason: format!("unknown node for user {}", quoted(&attributes.user.name)) };
+        }
         match self.judge(node, attributes) {
             Ok(()) => Decision::Allow { reason: String::new() },
             Err(reason) => Decision::NoOpinion { reason },

@@ -3,7 +3,7 @@
 //! [`Rbac`] answers from the last [`Index`] it was given; whoever follows the four RBAC resources
 //! builds a new one on change. Semantics are upstream's (`k8s.io/kubernetes/pkg/apis/rbac/v1`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use api_machinery::{UserInfo, Value, object};
@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::{Authorizer, AuthzAttributes, Decision, Incomplete};
+use super::{Authorizer, AuthzAttributes, Decision, Incomplete, aggregated};
 
 /// One `PolicyRule`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,9 +52,10 @@ impl Rule {
     }
 
     fn resource_json(&self) -> Value {
-        let mut out = json!({"verbs": self.verbs, "apiGroups": self.groups, "resources": self.resources});
-        if !self.names.is_empty() {
-            out["resourceNames"] = json!(self.names);
+        let mut out = json!({"verbs": self.verbs});
+        let lists = [("apiGroups", &self.groups), ("resources", &self.resources), ("resourceNames", &self.names)];
+        for (field, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+            out[field] = json!(list);
         }
         out
     }
@@ -120,6 +121,8 @@ impl Subject {
 /// What one binding grants to one subject.
 #[derive(Debug)]
 struct Grant {
+    /// The binding's among all, and the subject's in the binding.
+    place: (usize, usize),
     /// `None`: everywhere.
     namespace: Option<String>,
     /// `Err`: why there are none.
@@ -155,22 +158,29 @@ impl Index {
         let mut index = Self::default();
         let cluster_roles = rules_by_key(&objects.cluster_roles);
         let roles = rules_by_key(&objects.roles);
-        for binding in &objects.cluster_role_bindings {
+        for (number, binding) in objects.cluster_role_bindings.iter().enumerate() {
             let role = cluster_roles.get(&(String::new(), role_name(binding).to_owned()));
-            index.add(binding, None, role, "ClusterRoleBinding");
+            index.add(number, binding, None, role, "ClusterRoleBinding");
         }
-        for binding in &objects.role_bindings {
+        for (number, binding) in (objects.cluster_role_bindings.len()..).zip(&objects.role_bindings) {
             let namespace = object::namespace(binding).to_owned();
             let role = match object::str_at(binding, "roleRef.kind") {
                 "Role" => roles.get(&(namespace.clone(), role_name(binding).to_owned())),
                 _ => cluster_roles.get(&(String::new(), role_name(binding).to_owned())),
             };
-            index.add(binding, Some(namespace), role, "RoleBinding");
+            index.add(number, binding, Some(namespace), role, "RoleBinding");
         }
         index
     }
 
-    fn add(&mut self, binding: &Value, namespace: Option<String>, role: Option<&Arc<Vec<Rule>>>, kind: &str) {
+    fn add(
+        &mut self,
+        number: usize,
+        binding: &Value,
+        namespace: Option<String>,
+        role: Option<&Arc<Vec<Rule>>>,
+        kind: &str,
+    ) {
         let missing = || {
             let kind = object::str_at(binding, "roleRef.kind").to_lowercase();
             format!("{kind}.rbac.authorization.k8s.io {:?} not found", role_name(binding))
@@ -181,16 +191,20 @@ impl Index {
             None => object::name(binding).to_owned(),
         };
         let via = format!("{kind} {shown:?} of {} {:?}", object::str_at(binding, "roleRef.kind"), role_name(binding));
-        for subject in binding.get("subjects").and_then(Value::as_array).into_iter().flatten() {
+        let subjects = binding.get("subjects").and_then(Value::as_array);
+        for (index, subject) in subjects.into_iter().flatten().enumerate() {
             if let Some(subject) = Subject::from_json(subject, object::namespace(binding)) {
-                let grant = Grant { namespace: namespace.clone(), rules: rules.clone(), via: via.clone() };
+                let (place, namespace) = ((number, index), namespace.clone());
+                let grant = Grant { place, namespace, rules: rules.clone(), via: via.clone() };
                 self.grants.entry(subject).or_default().push(grant);
             }
         }
     }
 
-    /// Every grant of a user that holds in `namespace` (empty: only those that hold everywhere).
-    fn grants<'a>(&'a self, user: &UserInfo, namespace: &'a str) -> impl Iterator<Item = (&'a Subject, &'a Grant)> {
+    /// Every grant of a user that holds in `namespace` (empty: only those that hold everywhere), in the order of the
+    /// bindings, those of the whole cluster first. A binding of more than one of the user's subjects is the first
+    /// one's.
+    fn grants(&self, user: &UserInfo, namespace: &str) -> Vec<(&Subject, &Grant)> {
         let mut subjects = vec![Subject::User(user.name.clone())];
         subjects.extend(user.groups.iter().cloned().map(Subject::Group));
         if let Some(account) = user.name.strip_prefix("system:serviceaccount:")
@@ -198,11 +212,16 @@ impl Index {
         {
             subjects.push(Subject::Account(namespace.to_owned(), name.to_owned()));
         }
-        let known = subjects.into_iter().filter_map(|subject| self.grants.get_key_value(&subject));
-        known.flat_map(move |(subject, grants)| {
-            let holds = move |grant: &&Grant| grant.namespace.as_deref().is_none_or(|own| own == namespace);
-            grants.iter().filter(holds).map(move |grant| (subject, grant))
-        })
+        let known = subjects.iter().filter_map(|subject| self.grants.get_key_value(subject));
+        let mut found: Vec<(&Subject, &Grant)> = known
+            .flat_map(|(subject, grants)| {
+                let holds = move |grant: &&Grant| grant.namespace.as_deref().is_none_or(|own| own == namespace);
+                grants.iter().filter(holds).map(move |grant| (subject, grant))
+            })
+            .collect();
+        found.sort_unstable_by_key(|(_, grant)| grant.place);
+        found.dedup_by_key(|(_, grant)| grant.place.0);
+        found
     }
 }
 
@@ -242,7 +261,7 @@ impl Authorizer for Arc<Rbac> {
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Value>, Vec<Value>) {
         let index = self.index.load();
         let (mut resources, mut paths) = (Vec::new(), Vec::new());
-        for rule in index.grants(user, namespace).flat_map(|(_, grant)| grant.rules()) {
+        for rule in index.grants(user, namespace).into_iter().flat_map(|(_, grant)| grant.rules()) {
             if !rule.resources.is_empty() {
                 resources.push(rule.resource_json());
             }
@@ -255,28 +274,25 @@ impl Authorizer for Arc<Rbac> {
 
     fn rules_incomplete(&self, user: &UserInfo, namespace: &str) -> Incomplete {
         let index = self.index.load();
-        let errors = index.grants(user, namespace).filter_map(|(_, grant)| grant.rules.as_ref().err().cloned());
-        Incomplete { incomplete: false, errors: errors.collect() }
+        let grants = index.grants(user, namespace).into_iter();
+        let errors = grants.filter_map(|(_, grant)| grant.rules.as_ref().err().cloned()).collect();
+        Incomplete { incomplete: false, errors }
     }
 }
 
 impl Rbac {
     fn decide(&self, attributes: &AuthzAttributes) -> Decision {
         let index = self.index.load();
-        let mut missing = BTreeSet::new();
+        let mut missing = Vec::new();
         for (subject, grant) in index.grants(&attributes.user, &attributes.namespace) {
             if grant.rules().iter().any(|rule| rule.allows(attributes)) {
                 return Decision::Allow { reason: format!("RBAC: allowed by {} to {}", grant.via, subject.shown()) };
             }
-            missing.extend(grant.rules.as_ref().err());
+            missing.extend(grant.rules.as_ref().err().cloned());
         }
-        let missing: Vec<&str> = missing.into_iter().map(String::as_str).collect();
-        Decision::NoOpinion {
-            reason: match missing.as_slice() {
-                [] => String::new(),
-                [one] => format!("RBAC: {one}"),
-                more => format!("RBAC: [{}]", more.join(", ")),
-            },
+        match missing.is_empty() {
+            true => Decision::no_opinion(),
+            false => Decision::NoOpinion { reason: format!("RBAC: {}", aggregated(&missing)) },
         }
     }
 }
@@ -414,6 +430,53 @@ mod tests {
         let missing = r#"clusterrole.rbac.authorization.k8s.io "gone" not found"#;
         assert_eq!(index().decide(&asked), Decision::NoOpinion { reason: format!("RBAC: {missing}") });
         assert_eq!(index().rules_incomplete(&asked.user, "a").errors, [missing]);
+    }
+
+    /// Of the bindings of the cluster first, and of each once, whoever of its subjects the user is.
+    #[test]
+    fn rules_come_in_the_order_of_the_bindings() {
+        let role = |name: &str, namespace: &str, verbs: &[&str]| {
+            let rule = |verb: &&str| json!({"verbs": [verb], "apiGroups": [""], "resources": ["pods"]});
+            let rules: Vec<Value> = verbs.iter().map(rule).collect();
+            Arc::new(json!({"metadata": {"name": name, "namespace": namespace}, "rules": rules}))
+        };
+        let binding = |name: &str, namespace: &str, role: &str, subjects: Value| {
+            let kind = if role == "here" { "Role" } else { "ClusterRole" };
+            Arc::new(json!({"metadata": {"name": name, "namespace": namespace},
+                "roleRef": {"kind": kind, "name": role}, "subjects": subjects}))
+        };
+        let (ann, dev) = (json!({"kind": "User", "name": "ann"}), json!({"kind": "Group", "name": "dev"}));
+        let rbac = Arc::new(Rbac::default());
+        rbac.update(Index::build(&Objects {
+            cluster_roles: vec![role("one", "", &["get", "list"]), role("two", "", &["watch"])],
+            roles: vec![role("here", "a", &["delete"])],
+            cluster_role_bindings: vec![
+                binding("b1", "", "two", json!([dev, ann])),
+                binding("b2", "", "lost", json!([ann])),
+                binding("b3", "", "one", json!([ann])),
+                binding("b4", "", "gone", json!([dev])),
+                binding("b5", "", "lost", json!([dev])),
+            ],
+            role_bindings: vec![binding("b6", "a", "here", json!([ann])), binding("b7", "b", "here", json!([ann]))],
+        }));
+        let user = UserInfo { name: "ann".into(), groups: vec!["dev".into()], ..UserInfo::default() };
+        let (resources, paths) = rbac.rules_for(&user, "a");
+        let verbs: Vec<&str> = resources.iter().filter_map(|rule| rule["verbs"][0].as_str()).collect();
+        assert_eq!((verbs, paths), (vec!["watch", "get", "list", "delete"], Vec::new()));
+        let missing = |name: &str| format!("clusterrole.rbac.authorization.k8s.io {name:?} not found");
+        let lost = [missing("lost"), missing("gone"), missing("lost")];
+        assert_eq!(rbac.rules_incomplete(&user, "a"), Incomplete { incomplete: false, errors: lost.to_vec() });
+        let asked = |verb: &str| AuthzAttributes {
+            user: user.clone(),
+            verb: verb.into(),
+            resource_request: true,
+            resource: "pods".into(),
+            ..AuthzAttributes::default()
+        };
+        let reason = format!("RBAC: [{}, {}]", lost[0], lost[1]);
+        assert_eq!(rbac.decide(&asked("create")), Decision::NoOpinion { reason });
+        let reason = r#"RBAC: allowed by ClusterRoleBinding "b1" of ClusterRole "two" to Group "dev""#.to_owned();
+        assert_eq!(rbac.decide(&asked("watch")), Decision::Allow { reason });
     }
 
     #[test]

@@ -25,9 +25,9 @@ impl<'a> Merge<'a> {
             (Place::Set | Place::Keyed { .. }, Value::Array(config)) => {
                 self.lists(place, live.and_then(Value::as_array).map_or(&[], Vec::as_slice), config)
             }
-            // Of what is merged inside, nothing says that nothing is wanted.
+            // Of what is merged inside, nothing says that nothing is wanted; what is empty anyway becomes nothing.
             (Place::Fields(_) | Place::Map(_) | Place::Set | Place::Keyed { .. }, Value::Null) => {
-                Ok(live.unwrap_or(&Value::Null).clone())
+                Ok(live.filter(|live| !is_empty(live)).unwrap_or(&Value::Null).clone())
             }
             _ => Ok(config.clone()),
         }
@@ -74,6 +74,14 @@ impl<'a> Merge<'a> {
             Err(why) => Err(format!(": element {index}: {why}")),
         };
         items.iter().enumerate().map(step).collect()
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
     }
 }
 

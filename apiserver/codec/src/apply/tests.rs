@@ -340,6 +340,27 @@ fn nulls_of_others_stay() {
     assert_eq!(story.owns("kubelet"), before);
 }
 
+#[test]
+fn null_takes_the_place_of_what_is_empty() {
+    let mut story = Story::new("v1", "Pod");
+    story.update("kubelet", |object| object["spec"] = json!({"securityContext": {}}));
+    let context = |context: Value| json!({"spec": {"securityContext": context}});
+    let told = r#"Apply failed with 1 conflict: conflict with "kubelet" using v1: .spec.securityContext"#;
+    assert_eq!(story.refused("one", context(Value::Null)), told);
+    story.update("kubelet", |object| object["spec"] = json!({"securityContext": {"runAsUser": 1}}));
+    story.apply("one", context(Value::Null), false).expect("what is in it is not what is stated");
+    assert_eq!(story.at("/spec/securityContext"), json!({"runAsUser": 1}));
+}
+
+#[test]
+fn types_without_fields_may_have_any() {
+    let mut story = Story::new("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+    let with = |status: Value| json!({"spec": {"versions": [{"name": "v1", "subresources": {"status": status}}]}});
+    story.apply("one", with(json!({"a": 1})), false).expect("taken for a field");
+    let refused = story.refused("one", with(json!("x")));
+    assert!(refused.contains(".spec.versions[0].subresources.status: expected map, got &{x}"), "{refused}");
+}
+
 /// Every set of a few paths against every other, by the algebra and on what is written.
 #[test]
 fn written_fields_answer_as_sets_do() {

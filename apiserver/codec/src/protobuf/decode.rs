@@ -18,8 +18,16 @@ use crate::parse::{self, TOO_DEEP};
 /// Fields that the type does not have are skipped. Zero values are kept where they were sent; conforming drops those
 /// that JSON leaves out. 400 when malformed, too deep, or of a kind that is not known. The caller bounds the size.
 pub fn decode(schema: &Schema, bytes: &[u8]) -> Result<(GroupVersionKind, Value), ApiError> {
-    let unrecognized = |why| ApiError::bad_request(format!("couldn't get version/kind; protobuf parse error: {why}"));
-    let envelope = Envelope::read(bytes).map_err(unrecognized)?;
+    read(schema, bytes, &crate::decode::malformed)
+}
+
+/// The same. `refused`: what is said of bytes that are not even an envelope.
+pub(crate) fn read(
+    schema: &Schema,
+    bytes: &[u8],
+    refused: &dyn Fn(String) -> ApiError,
+) -> Result<(GroupVersionKind, Value), ApiError> {
+    let envelope = Envelope::read(bytes).map_err(refused)?;
     let gvk = envelope.gvk();
     let cannot = |why| {
         let (kind, version) = (&gvk.kind, &gvk.version);

@@ -15,6 +15,7 @@ use api_schema::{Field, Schema, Type, TypeId};
 use bytes::Bytes;
 
 pub use decode::decode;
+pub(crate) use decode::read;
 
 use encode::Encoder;
 use tree::Tree;

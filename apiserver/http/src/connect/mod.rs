@@ -46,7 +46,8 @@ async fn admit(state: &State, call: &Call) -> Result<()> {
     }
     let resource = registry.schema.resource("", "v1", &info.resource).ok_or_else(ApiError::no_such_path)?;
     let authority = Some(Authority(state.server.authorizer.clone()));
-    let caller = Caller { user: call.user.clone(), authority, ..Caller::default() };
+    let notes = Some(call.notes.clone());
+    let caller = Caller { user: call.user.clone(), authority, notes, ..Caller::default() };
     let target = Target { resource, namespace: &info.namespace, name: &info.name, subresource: &info.subresource };
     registry.connect(&caller, &target).await
 }

@@ -121,12 +121,6 @@ pub(crate) fn validate_match_conditions(list: &At<'_>, declared: &[&str], errors
     }
 }
 
-pub(crate) fn need_expression(expression: &At<'_>, detail: &str, errors: &mut ErrorList) {
-    if expression.str().trim().is_empty() {
-        expression.required(errors, detail);
-    }
-}
-
 /// Names of variables are declared behind this.
 pub(crate) const VARIABLE: &str = "variables.";
 

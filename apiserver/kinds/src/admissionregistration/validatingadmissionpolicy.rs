@@ -9,7 +9,10 @@ use serde_json::json;
 
 use crate::at::At;
 use crate::list::networking_servicecidr::keep_all_but_status;
-use crate::list::{admissionregistration_policy_cells as policy_cells, admissionregistration_rules as rules};
+use crate::list::{
+    admissionregistration_json_path as json_path, admissionregistration_policy_cells as policy_cells,
+    admissionregistration_rules as rules,
+};
 use crate::{Kind, conditions, meta};
 
 pub(crate) struct ValidatingAdmissionPolicy;
@@ -56,7 +59,7 @@ impl Kind for ValidatingAdmissionPolicy {
         let status = root.field("status");
         for warning in status.field("typeChecking").field("expressionWarnings").items() {
             warning.field("warning").need(errors);
-            rules::need_expression(&warning.field("fieldRef"), "", errors);
+            validate_field_ref(&warning.field("fieldRef"), errors);
         }
         conditions::validate(&status.field("conditions"), errors);
     }
@@ -65,6 +68,15 @@ impl Kind for ValidatingAdmissionPolicy {
     }
     fn cells(&self, object: &Value, now: Timestamp) -> Option<Vec<Value>> {
         Some(policy_cells::of_policy(object, "validations", now))
+    }
+}
+
+fn validate_field_ref(at: &At<'_>, errors: &mut ErrorList) {
+    let path = at.str().trim();
+    if path.is_empty() {
+        at.required(errors, "");
+    } else if let Some(why) = json_path::why_wrong(path) {
+        errors.invalid(&at.path(), &Value::from(path), &format!("invalid JSONPath: {why}"));
     }
 }
 

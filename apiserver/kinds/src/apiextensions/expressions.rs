@@ -50,7 +50,7 @@ pub(crate) struct Subject<'s> {
     pub(crate) schema: &'s Value,
     /// Whether it has a kind, a version and metadata.
     pub(crate) is_resource: bool,
-    /// The list whose items have nothing that they were before.
+    /// The list or map in which nothing is anything that was there before.
     pub(crate) uncorrelated: Option<&'s At<'s>>,
 }
 

@@ -23,7 +23,7 @@ struct Place<'p> {
     no_default: &'p str,
     /// Whether the expressions of rules are looked at.
     has_expressions: bool,
-    /// The list whose items cannot be told from each other when they change.
+    /// The list whose items cannot be told from each other when they change, or the map that changes as a whole.
     uncorrelated: Option<&'p At<'p>>,
     demands: &'p Demands<'p>,
 }
@@ -151,12 +151,16 @@ fn validate_properties(schema: &At<'_>, place: Place<'_>, depth: usize, found: &
     };
     validate(&more, Place { is_root: false, no_default, ..place }, depth + 1, found);
     let is_object = place.is_root || schema.field("x-kubernetes-embedded-resource").flag();
+    let map = schema.field("x-kubernetes-map-type");
+    let is_whole = map.present() && map.str() != "granular";
+    let uncorrelated = if is_whole { place.uncorrelated.or(Some(schema)) } else { place.uncorrelated };
     for (name, property) in properties.entries() {
         let of_metadata = is_object && matches!(name, "metadata" | "kind" | "apiVersion");
         let reason = format!("in top-level {name}");
         let no_default = if of_metadata && place.is_root { reason.as_str() } else { place.no_default };
         let inside_metadata = place.inside_metadata || of_metadata;
-        validate(&property, Place { is_root: false, inside_metadata, no_default, ..place }, depth + 1, found);
+        let inside = Place { is_root: false, inside_metadata, no_default, uncorrelated, ..place };
+        validate(&property, inside, depth + 1, found);
     }
 }
 

@@ -4,7 +4,7 @@ use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, same};
+use crate::at::{At, child, same_behind_pointers};
 use crate::list::{apps_workload as workload, core_internal_json as internal};
 use crate::{Kind, cells, formats, keep_field, meta};
 
@@ -49,7 +49,7 @@ impl Kind for DaemonSet {
     }
     fn prepare_update(&self, object: &mut Value, old: &Value, _has_status: bool) {
         keep_field(object, old, "status");
-        let changed = !same(child(object, "spec.template"), child(old, "spec.template"));
+        let changed = !same_behind_pointers(child(object, "spec.template"), child(old, "spec.template"));
         set_template_generation(object, template_generation(old) + i64::from(changed));
     }
     fn prepare_status_update(&self, object: &mut Value, old: &Value) {

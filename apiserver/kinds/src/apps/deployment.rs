@@ -4,7 +4,7 @@ use api_machinery::{ErrorList, GroupResource, Path, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, NOT_NEGATIVE, child, same};
+use crate::at::{At, NOT_NEGATIVE, child, same_behind_pointers};
 use crate::list::{apps_workload as workload, core_internal_json as internal};
 use crate::{Kind, ScalePaths, cells};
 
@@ -37,8 +37,8 @@ impl Kind for Deployment {
     }
     /// Annotations count as well: a change of them is seen by the controller as one of the spec.
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
-        !same(child(object, "spec"), child(old, "spec"))
-            || !same(child(object, "metadata.annotations"), child(old, "metadata.annotations"))
+        let differs = |path: &str| !same_behind_pointers(child(object, path), child(old, path));
+        differs("spec") || differs("metadata.annotations")
     }
     /// Labels stay too, as upstream.
     fn prepare_status_update(&self, object: &mut Value, old: &Value) {

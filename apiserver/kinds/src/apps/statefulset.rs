@@ -7,7 +7,7 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, same};
+use crate::at::{At, child, same_behind_pointers};
 use crate::list::{apps_workload as workload, core_persistentvolumeclaim, core_pod_annotations, core_pod_spec};
 use crate::{Kind, ScalePaths, cells, formats, meta, selectors};
 
@@ -82,10 +82,9 @@ impl Kind for StatefulSet {
         let root = At::root(object);
         let (spec, old) = (root.field("spec"), child(old, "spec"));
         let differs = |one: &Value, other: &Value| {
-            one.as_object()
-                .into_iter()
-                .flatten()
-                .any(|(field, value)| !MAY_CHANGE.contains(&field.as_str()) && !same(value, child(other, field)))
+            one.as_object().into_iter().flatten().any(|(field, value)| {
+                !MAY_CHANGE.contains(&field.as_str()) && !same_behind_pointers(value, child(other, field))
+            })
         };
         if differs(spec.value, old) || differs(old, spec.value) {
             spec.forbidden(

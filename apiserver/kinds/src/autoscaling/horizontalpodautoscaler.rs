@@ -11,9 +11,11 @@ use crate::{Kind, cells, formats, meta};
 pub(crate) struct HorizontalPodAutoscaler;
 
 /// What autoscaling/v1 has no fields for is in these, and in no object that has the fields.
-const ANNOTATIONS: [&str; 4] = [
+const ANNOTATIONS: [&str; 6] = [
     "autoscaling.alpha.kubernetes.io/metrics",
     "autoscaling.alpha.kubernetes.io/behavior",
+    "autoscaling.alpha.kubernetes.io/scale-down-tolerance",
+    "autoscaling.alpha.kubernetes.io/scale-up-tolerance",
     "autoscaling.alpha.kubernetes.io/current-metrics",
     "autoscaling.alpha.kubernetes.io/conditions",
 ];
@@ -84,9 +86,13 @@ impl Kind for HorizontalPodAutoscaler {
     }
 }
 
+/// Takes away what the fields say, if they say anything.
 fn drop_annotations(object: &mut Value) {
-    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.retain(|key, _| !ANNOTATIONS.contains(&key.as_str()));
+    let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) else { return };
+    annotations.retain(|key, _| !ANNOTATIONS.contains(&key.as_str()));
+    if annotations.is_empty() {
+        meta.remove("annotations");
     }
 }
 

@@ -4,7 +4,7 @@ use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, same};
+use crate::at::{At, child};
 use crate::list::{apps_workload as workload, batch_cron as cron, batch_job_spec as job_spec, core_pod_default};
 use crate::{Kind, cells, meta};
 
@@ -29,14 +29,6 @@ impl Kind for CronJob {
             }
             job_spec::default_patterns(spec);
         }
-    }
-    /// The template's fields have no defaults: there `false` and what is empty are not what is unset.
-    fn generation_grows(&self, object: &Value, old: &Value) -> bool {
-        const POINTERS: [&str; 6] =
-            ["manualSelector", "suspend", "selector", "podFailurePolicy", "successPolicy", "managedBy"];
-        let (job, old_job) = (child(object, "spec.jobTemplate.spec"), child(old, "spec.jobTemplate.spec"));
-        let appears = |field: &&str| child(job, field).is_null() != child(old_job, field).is_null();
-        !same(child(object, "spec"), child(old, "spec")) || POINTERS.iter().any(appears)
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);

@@ -190,8 +190,8 @@ fn validate_ephemeral(container: &At<'_>, containers: &At<'_>, init: &At<'_>, er
     }
     for field in FORBIDDEN {
         let at = container.field(field);
-        let may_be_empty = !matches!(field, "ports" | "resources" | "resizePolicy" | "restartPolicyRules");
-        if at.present() && (may_be_empty || !at.is_empty()) {
+        // Resources are always there. Of the rest, empty lists are something, too.
+        if at.present() && (field != "resources" || !at.is_empty()) {
             at.forbidden(errors, DETAIL);
         }
     }

@@ -4,7 +4,7 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
-use crate::at::{ABOVE_ZERO, At, IMMUTABLE, child, is_empty, same};
+use crate::at::{ABOVE_ZERO, At, IMMUTABLE, child, is_empty, same_behind_pointers};
 use crate::list::core_persistentvolume::{class, phase};
 use crate::list::{core_persistentvolumeclaim_diff as claim_diff, core_resource_name as resource_name};
 use crate::{Kind, cells, formats, meta, selectors};
@@ -217,7 +217,7 @@ fn validate_spec_update(root: &At<'_>, old: &Value, errors: &mut ErrorList) {
             crate::keep_field(&mut masked["resources"]["requests"], child(old_spec, "resources.requests"), "storage");
         }
     }
-    if !same(&masked, &before) {
+    if !same_behind_pointers(&masked, &before) {
         spec.forbidden(errors, &format!("{DETAIL}\n{}", claim_diff::of(&before, &masked)));
     }
     validate_size(&spec, old, errors);

@@ -159,8 +159,10 @@ fn pull_policy(holder: &mut Value, image: &str, policy: &str) {
 fn host_ports(spec: &mut Value) {
     for list in ["containers", "initContainers"] {
         for port in items(spec, list).flat_map(|container| items(container, "ports")) {
-            if child(port, "hostPort").as_i64().unwrap_or(0) == 0 {
-                port["hostPort"] = port["containerPort"].clone();
+            let number = |field: &str| child(port, field).as_i64().unwrap_or(0);
+            let (own, of_host) = (number("containerPort"), number("hostPort"));
+            if own != 0 && of_host == 0 {
+                port["hostPort"] = own.into();
             }
         }
     }

@@ -4,7 +4,7 @@ use api_machinery::{ErrorList, GroupResource, Value, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child, same};
+use crate::at::{At, child, same_behind_pointers};
 use crate::list::{core_pod_default, core_pod_spec, core_pod_warnings};
 use crate::{Kind, cells, meta};
 
@@ -25,7 +25,7 @@ impl Kind for PodTemplate {
         }
     }
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
-        !same(child(object, "template"), child(old, "template"))
+        !same_behind_pointers(child(object, "template"), child(old, "template"))
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         let root = At::root(object);

@@ -170,7 +170,7 @@ fn validate_windows(spec: &At<'_>, errors: &mut ErrorList) {
         ("shareProcessNamespace", true),
         ("securityContext.runAsUser", true),
         ("securityContext.runAsGroup", true),
-        ("securityContext.supplementalGroups", false),
+        ("securityContext.supplementalGroups", true),
         ("securityContext.supplementalGroupsPolicy", true),
         ("securityContext.seLinuxChangePolicy", true),
     ];

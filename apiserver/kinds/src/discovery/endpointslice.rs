@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Map, json};
 
-use crate::at::{At, IMMUTABLE};
+use crate::at::{At, IMMUTABLE, child};
 use crate::generic::changed_besides;
 use crate::list::core_address_warnings as address_warnings;
 use crate::list::core_endpoints::same_items;
@@ -32,18 +32,20 @@ impl Kind for EndpointSlice {
                "metadata": {"name": "x", "namespace": "default"}, "addressType": "IPv4",
                "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"name": "", "port": 80, "protocol": "TCP"}]})
     }
-    /// Only v1beta1 had topology in this form; v1 drops it on the way in.
-    fn default(&self, object: &mut Value) {
-        let endpoints = object.get_mut("endpoints").and_then(Value::as_array_mut);
-        for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
-            endpoint.remove("deprecatedTopology");
-        }
+    fn prepare_create(&self, object: &mut Value, _has_status: bool) {
+        drop_topology(object, &Value::Null);
     }
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
         changed_besides(object, old, &["metadata", "endpoints", "ports"])
             || !same_items("endpoints", "Endpoint", object, old)
             || !same_items("ports", "EndpointSlicePort", object, old)
-            || object.pointer("/metadata/labels") != old.pointer("/metadata/labels")
+            || labels(object) != labels(old)
+    }
+    /// What is stored with topology keeps it while its endpoints stay as they are.
+    fn drop_counted(&self, object: &mut Value, old: &Value) {
+        if !same_items("endpoints", "Endpoint", object, old) {
+            drop_topology(object, old);
+        }
     }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         meta::validate_again(self, object, true, errors);
@@ -82,6 +84,32 @@ impl Kind for EndpointSlice {
             cells::age(object, now),
         ])
     }
+}
+
+/// `None` for an empty map, too.
+fn labels(object: &Value) -> Option<&Map<String, Value>> {
+    child(object, "metadata.labels").as_object().filter(|labels| !labels.is_empty())
+}
+
+/// Topology as v1beta1 had it is read but not written in v1. Of a node that `old` has in this form the name stays, in
+/// the field for it.
+fn drop_topology(object: &mut Value, old: &Value) {
+    let known: HashSet<&str> = cells::list(old, "endpoints").iter().filter_map(node_of).collect();
+    let endpoints = object.get_mut("endpoints").and_then(Value::as_array_mut);
+    for endpoint in endpoints.into_iter().flatten() {
+        let node = node_of(endpoint).filter(|node| known.contains(node) && names::dns1123_subdomain(node).is_empty());
+        let node = node.filter(|_| child(endpoint, "nodeName").is_null()).map(str::to_owned);
+        let Some(endpoint) = endpoint.as_object_mut() else { continue };
+        endpoint.remove("deprecatedTopology");
+        if let Some(node) = node {
+            endpoint.insert("nodeName".to_owned(), node.into());
+        }
+    }
+}
+
+/// The node that the topology of an endpoint names.
+fn node_of(endpoint: &Value) -> Option<&str> {
+    child(endpoint, "deprecatedTopology").get("kubernetes.io/hostname")?.as_str().filter(|node| !node.is_empty())
 }
 
 /// Of addresses, unless a controller made them, which writes them as they should be.
@@ -224,4 +252,97 @@ fn first_few(all: impl Iterator<Item = String>, empty: bool, when_empty: &str) -
     }
     let text = shown.join(",");
     if more > 0 { format!("{text} + {more} more...") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: EndpointSlice = EndpointSlice;
+
+    fn topology(node: &str) -> Value {
+        json!({"kubernetes.io/hostname": node, "topology.kubernetes.io/region": "r"})
+    }
+
+    fn slice(endpoints: Value) -> Value {
+        let mut object = KIND.sample();
+        object["endpoints"] = endpoints;
+        object
+    }
+
+    fn changed(object: &Value, old: &Value) -> Value {
+        let mut object = object.clone();
+        KIND.drop_counted(&mut object, old);
+        object["endpoints"].take()
+    }
+
+    #[test]
+    fn topology_is_counted_and_then_dropped() {
+        let plain = slice(json!([{"addresses": ["10.0.0.1"]}]));
+        let told = slice(json!([{"addresses": ["10.0.0.1"], "deprecatedTopology": topology("n")}]));
+        let mut created = told.clone();
+        KIND.prepare_create(&mut created, false);
+        assert_eq!(created, plain);
+        assert!(KIND.generation_grows(&told, &plain) && KIND.generation_grows(&plain, &told));
+        assert_eq!(changed(&told, &plain), plain["endpoints"]);
+        // It is stored, and stays while nothing else happens to the endpoints.
+        assert!(!KIND.generation_grows(&told, &told));
+        assert_eq!(changed(&told, &told), told["endpoints"]);
+    }
+
+    #[test]
+    fn of_topology_that_was_stored_the_node_stays() {
+        let old = slice(json!([
+            {"addresses": ["10.0.0.1"], "deprecatedTopology": topology("n")},
+            {"addresses": ["10.0.0.2"], "deprecatedTopology": topology("no_name")}]));
+        let new = slice(json!([
+            {"addresses": ["10.0.0.9"], "deprecatedTopology": topology("n")},
+            {"addresses": ["10.0.0.2"], "deprecatedTopology": topology("no_name")},
+            {"addresses": ["10.0.0.3"], "deprecatedTopology": topology("n"), "nodeName": "own"},
+            {"addresses": ["10.0.0.4"], "deprecatedTopology": topology("other")},
+            {"addresses": ["10.0.0.5"], "deprecatedTopology": {"a": "b"}}]));
+        assert_eq!(
+            changed(&new, &old),
+            json!([
+                {"addresses": ["10.0.0.9"], "nodeName": "n"},
+                {"addresses": ["10.0.0.2"]},
+                {"addresses": ["10.0.0.3"], "nodeName": "own"},
+                {"addresses": ["10.0.0.4"]},
+                {"addresses": ["10.0.0.5"]}])
+        );
+    }
+
+    #[test]
+    fn generations_of_what_is_the_same() {
+        let old = slice(json!([{"addresses": ["10.0.0.1"], "hints": {"forZones": [{"name": "z"}]}}]));
+        let with = |labels: Value, annotations: Value| {
+            let mut object = old.clone();
+            object["metadata"]["labels"] = labels;
+            object["metadata"]["annotations"] = annotations;
+            object
+        };
+        assert!(!KIND.generation_grows(&with(json!({}), json!({"a": "b"})), &old));
+        assert!(KIND.generation_grows(&with(json!({"a": ""}), json!({})), &old));
+        let mut more = old.clone();
+        more["endpoints"][0]["hints"]["forNodes"] = json!([]);
+        assert!(!KIND.generation_grows(&more, &old));
+        more["endpoints"][0]["hints"]["forNodes"] = json!([{"name": "n"}]);
+        assert!(KIND.generation_grows(&more, &old));
+    }
+
+    #[test]
+    fn warnings_of_new_and_of_changed_ones() {
+        let mut fqdn = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "x"},
+            "addressType": "FQDN", "endpoints": [{"addresses": ["a.example"]}]});
+        assert_eq!(KIND.warnings(&fqdn), ["spec.addressType: FQDN endpoints are deprecated"]);
+        fqdn["metadata"]["resourceVersion"] = "1".into();
+        assert_eq!(KIND.update_warnings(&fqdn, &fqdn), [""; 0]);
+        let mut object = slice(json!([{"addresses": ["010.0.0.1"]}]));
+        let told = r#"endpoints[0].addresses[0]: non-standard IP address "010.0.0.1" is invalid: use "10.0.0.1""#;
+        assert_eq!(KIND.warnings(&object), [told]);
+        assert_eq!(KIND.update_warnings(&object, &object), [told]);
+        object["metadata"]["labels"] =
+            json!({"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"});
+        assert_eq!(KIND.warnings(&object), [""; 0]);
+    }
 }

@@ -33,6 +33,11 @@ impl Kind for NetworkPolicy {
         let egress = !is_empty(child(object, "spec.egress"));
         object["spec"]["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     }
+    /// To upstream an empty list is another one than none here, and what is stored has none: every write that says
+    /// `ingress: []` counts.
+    fn generation_grows(&self, object: &Value, old: &Value) -> bool {
+        child(object, "spec") != child(old, "spec")
+    }
     fn validate(&self, object: &Value, errors: &mut ErrorList) {
         if meta::is_new(object) {
             validate_spec(object, &HashSet::new(), errors);

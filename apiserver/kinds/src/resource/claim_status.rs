@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use api_machinery::quote::quoted;
+use api_machinery::quote::{json_quoted, quoted};
 use api_machinery::{ErrorList, Value, names, object};
-use serde_json::json;
 
 use crate::at::{At, child};
 use crate::list::core_volume_source::validate_driver_name;
@@ -29,6 +28,12 @@ type DeviceId<'v> = [&'v str; 4];
 
 fn device_id(device: &Value) -> DeviceId<'_> {
     ["driver", "pool", "device", "shareID"].map(|field| object::str_at(device, field))
+}
+
+/// In upstream's order, which a JSON value would not keep.
+fn shown(id: DeviceId<'_>) -> String {
+    let [driver, pool, name, share] = id.map(json_quoted);
+    format!(r#"{{"Driver":{driver},"Pool":{pool},"Device":{name},"ShareID":{share}}}"#)
 }
 
 /// The devices that a status says were given to the claim.
@@ -95,9 +100,7 @@ fn validate_devices(status: &At<'_>, errors: &mut ErrorList) {
     for device in devices.items() {
         let id = device_id(device.value);
         if !seen.insert(id) {
-            let [driver, pool, name, share] = id;
-            let shown = json!({"Driver": driver, "Pool": pool, "Device": name, "ShareID": share});
-            errors.duplicate(&device.path(), &shown);
+            errors.duplicate_printed(&device.path(), &shown(id), "");
         }
     }
 }
@@ -109,10 +112,7 @@ fn validate_device(device: &At<'_>, allocated: &HashSet<DeviceId<'_>>, errors: &
     validate_share(&device.field("shareID"), errors);
     let id = device_id(device.value);
     if !allocated.contains(&id) {
-        // In upstream's order, which a JSON value would not keep.
-        let [driver, pool, name, share] = id.map(Value::from);
-        let shown = format!(r#"{{"Driver":{driver},"Pool":{pool},"Device":{name},"ShareID":{share}}}"#);
-        errors.invalid_omitted(&device.path(), &format!("{shown}: must be an allocated device in the claim"));
+        errors.invalid_printed(&device.path(), &shown(id), "must be an allocated device in the claim");
     }
     let reported = device.field("conditions");
     if reported.list().len() > MAX_CONDITIONS {
@@ -222,7 +222,22 @@ fn interface_address(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{interface_address, share_id};
+    use api_machinery::ErrorList;
+    use serde_json::json;
+
+    use super::{interface_address, share_id, validate_devices};
+    use crate::at::At;
+
+    #[test]
+    fn devices_that_are_told_of_twice() {
+        let device = json!({"driver": "a.example", "pool": "p", "device": "d"});
+        let status = json!({"devices": [device, device], "allocation": {"devices": {"results": [device]}}});
+        let mut errors = ErrorList::new();
+        validate_devices(&At::root(&status), &mut errors);
+        let wanted = r#"Duplicate value: {"Driver":"a.example","Pool":"p","Device":"d","ShareID":""}"#;
+        let told: Vec<&str> = errors.causes().iter().map(|cause| cause.message.as_str()).collect();
+        assert_eq!(told, [wanted]);
+    }
 
     #[test]
     fn shares() {

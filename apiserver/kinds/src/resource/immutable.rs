@@ -12,19 +12,30 @@ pub(crate) fn validate(of: &str, at: &At<'_>, old: &Value, errors: &mut ErrorLis
     }
 }
 
-/// Whether both say the same. An empty string or part and `false` say more than what is not there does: what means
+/// Whether both say the same. An empty string, list or part and `false` say more than what is not there does: what means
 /// nothing has been left out before.
 pub(crate) fn is_same(left: &Value, right: &Value) -> bool {
+    compare(left, right, Value::is_null)
+}
+
+/// The same, where an empty list is as good as none.
+pub(crate) fn means_the_same(left: &Value, right: &Value) -> bool {
+    compare(left, right, |value| value.is_null() || value.as_array().is_some_and(Vec::is_empty))
+}
+
+fn compare(left: &Value, right: &Value, is_nothing: fn(&Value) -> bool) -> bool {
     match (left, right) {
         (Value::Object(fields), Value::Object(others)) => {
-            fields.iter().all(|(name, value)| others.get(name).map_or(value.is_null(), |other| is_same(value, other)))
-                && others.iter().all(|(name, value)| fields.contains_key(name) || value.is_null())
+            let same =
+                |(name, value): (&String, &Value)| compare(value, others.get(name).unwrap_or(&Value::Null), is_nothing);
+            fields.iter().all(same) && others.iter().all(|(name, value)| fields.contains_key(name) || is_nothing(value))
         }
         (Value::Array(items), Value::Array(others)) => {
-            items.len() == others.len() && items.iter().zip(others).all(|(item, other)| is_same(item, other))
+            items.len() == others.len()
+                && items.iter().zip(others).all(|(item, other)| compare(item, other, is_nothing))
         }
         (Value::Number(number), Value::Number(other)) => number == other || number.as_f64() == other.as_f64(),
-        _ => left == right,
+        _ => left == right || (is_nothing(left) && is_nothing(right)),
     }
 }
 
@@ -46,6 +57,9 @@ mod tests {
         for other in [json!({"a": false}), json!({"a": ""}), json!({"a": {}}), json!({"b": 1})] {
             assert!(!is_same(&other, &json!({})) && !is_same(&json!({}), &other), "{other}");
         }
+        let (empty, none) = (json!({"a": [{"b": []}]}), json!({"a": [{}]}));
+        assert!(!is_same(&empty, &none) && means_the_same(&empty, &none) && means_the_same(&none, &empty));
+        assert!(!means_the_same(&json!({"a": {}}), &json!({})) && !means_the_same(&empty, &json!({"a": []})));
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Kind for ResourceSlice {
         date_taints(object, &time::seconds(now).into());
     }
     fn generation_grows(&self, object: &Value, old: &Value) -> bool {
-        !immutable::is_same(child(object, "spec"), child(old, "spec"))
+        !immutable::means_the_same(child(object, "spec"), child(old, "spec"))
     }
     /// Of an update, what there was before counts as well.
     fn validate(&self, object: &Value, errors: &mut ErrorList) {

@@ -6,7 +6,7 @@ use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::at::{At, child};
+use crate::at::{At, child, is_empty};
 use crate::list::core_node_labels as node_labels;
 use crate::{Kind, cells};
 
@@ -46,7 +46,10 @@ impl Kind for StorageClass {
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut ErrorList) {
         let root = At::root(object);
         for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-            root.field(field).unchanged(errors, child(old, field));
+            let (at, before) = (root.field(field), child(old, field));
+            if !(at.is_empty() && is_empty(before)) {
+                at.unchanged(errors, before);
+            }
         }
     }
     fn warnings(&self, object: &Value) -> Vec<String> {

@@ -153,6 +153,12 @@ fn nobody_else_is_a_node() {
     let node = asked("n1 list nodes -");
     let reason = "node 'n1' cannot read all nodes, only its own Node object".to_owned();
     assert_eq!(authorizer.decide(&node), Decision::NoOpinion { reason });
-    assert!(authorizer.rules_incomplete(&node.user, "a").incomplete);
+    let errors = vec!["node authorizer does not support user rule resolution".to_owned()];
+    let incomplete = Incomplete { incomplete: true, errors };
+    assert_eq!(authorizer.rules_incomplete(&node.user, "a"), incomplete);
     assert_eq!(authorizer.rules_for(&node.user, "a"), (Vec::new(), Vec::new()));
+    let nameless = asked(" get nodes n1");
+    let reason = "unknown node for user \"system:node:\"".to_owned();
+    assert_eq!(authorizer.decide(&nameless), Decision::NoOpinion { reason });
+    assert_eq!(authorizer.rules_incomplete(&nameless.user, "a"), incomplete);
 }
