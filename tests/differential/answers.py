@@ -17,6 +17,8 @@ OF_EACH = [
     # Within the text of a patched object.
     (re.compile(r'(\\"resourceVersion\\":\\")\d+'), r"\1*"),
     (re.compile(r"\b(age|AGE): \S+|<invalid>"), "age"),
+    # An empty list or map that was written out is shown as none.
+    (re.compile(r"(?<=[:\s])(\[\]|\{\})(?=[,:\s}\]]|$)"), "null"),
     # How far down an object the difference begins: OpenShift's API server adds lines above it.
     (re.compile(r"@@ -\d+,(\d+) \+\d+,(\d+) @@"), r"@@ -*,\1 +*,\2 @@"),
 ]

@@ -33,6 +33,10 @@ CASES = Path(os.environ.get("CASES_DIR") or HERE.parent.parent.parent / "shared/
 REVIEWS = ("subjectaccessreviews", "selfsubjectaccessreviews", "localsubjectaccessreviews", "tokenreviews", "serviceaccounts/token")
 
 
+# Kinds that are read at once.
+READERS = 8
+
+
 class Pair:
     """A connection to each of the two servers."""
 
@@ -122,6 +126,7 @@ def of_kind(resource, base, pair, schemas, found, first):
     pair.ask("POST", base["path"], good)
     if resource == "customresourcedefinitions":
         established(pair.servers[1], f"{base['path']}/{name}")
+    settled(pair.servers[1], f"{base['path']}/{name}")
     live = pair.ask("GET", f"{base['path']}/{name}")
     if any(code != 200 for code, _, _ in live):
         found.compare(resource, "create", "as it is", live)
@@ -159,6 +164,18 @@ def established(api, path):
         if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
             return
         time.sleep(0.1)
+
+
+def settled(api, path):
+    """Waits until they have changed what they change of any object."""
+    before = None
+    for _ in range(20):
+        _, _, found = asked(api, "GET", path, None, "application/json", "application/json")
+        version = isinstance(found, dict) and (found.get("metadata") or {}).get("resourceVersion")
+        if version == before:
+            return
+        before = version
+        time.sleep(0.5)
 
 
 # What is changed of the spec of a template.
@@ -229,12 +246,23 @@ def main():
             found.failed = True
         print(f"{resource}: done ({found.asked - before} beside others)", file=sys.stderr)
 
+    def read(resource):
+        try:
+            reads.of_kind(resource, bases[resource], Pair(options.ours, options.theirs), found)
+        except Exception:
+            traceback.print_exc()
+            found.failed = True
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         with ThreadPoolExecutor(options.threads) as pool:
             list(pool.map(one, wanted))
         if not options.no_reads:
-            reads.compare(Pair(options.ours, options.theirs), found, bases, wanted)
+            readable = [resource for resource in wanted if "/" not in resource and "reviews" not in resource]
+            # They wait for watches to end, mostly.
+            with ThreadPoolExecutor(READERS) as pool:
+                list(pool.map(read, readable))
+            reads.of_everything(Pair(options.ours, options.theirs), found, bases)
     finally:
         stay = report(found)
     return 1 if found.failed or stay else 0

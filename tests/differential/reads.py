@@ -132,38 +132,39 @@ POSTS = [
 ]
 
 
-def compare(pair, found, bases, wanted):
-    for resource in wanted:
-        base = bases[resource]
-        if "/" in resource or "reviews" in resource:
-            continue
-        short = resource.split(" ")[0]
-        path, name = base["path"], base["object"]["metadata"].get("name", "x")
-        there = f"{path}/{name}"
-        for accept in (TABLE, METADATA, METADATA_LIST, "application/yaml;as=Table;g=meta.k8s.io;v=v1", "application/x"):
-            found.compare(short, "get", f"as {accept}", pair.ask("GET", there, accept=accept))
-            found.compare(short, "list", f"as {accept}", pair.ask("GET", f"{path}?fieldSelector=metadata.name%3D{name}", accept=accept))
-        for query in QUERIES:
-            soon = "&timeoutSeconds=1" if "watch=true" in query and "timeoutSeconds" not in query else ""
-            found.compare(short, "list", f"?{query}", pair.ask("GET", f"{path}?{query}{soon}"))
-        for query in QUERIES[5:8] + ["pretty=x", "nothing=x", "resourceVersion=99999999999"]:
-            found.compare(short, "get", f"?{query}", pair.ask("GET", f"{there}?{query}"))
-        for kind, body in PATCHES:
-            for query in ("dryRun=All", "dryRun=All&fieldManager=d&fieldValidation=Strict"):
-                answer = pair.ask("PATCH", f"{there}?{query}", body, kind=kind)
-                found.compare(short, "patch", f"?{query} {kind} {body.decode()}", answer)
-        for body in DELETES:
-            # Of a request with a body nobody reads the query.
-            body = {"dryRun": ["All"], **body} if isinstance(body, dict) else body
-            found.compare(short, "delete", f"{body}", pair.ask("DELETE", there, body))
-        for kind, body in POSTS:
-            found.compare(short, "create", f"{kind} {body}", pair.ask("POST", f"{path}?dryRun=All", body, kind=kind))
-            found.compare(short, "update", f"{kind} {body}", pair.ask("PUT", f"{there}?dryRun=All", body, kind=kind))
-        for query in ("dryRun=x", "fieldManager=" + "a" * 129, "fieldManager=%07", "fieldValidation=x", "dryRun=All&fieldValidation=Strict", "nothing=x&dryRun=All"):
-            body = {**base["object"], "nothing": 1}
-            found.compare(short, "create", f"?{query}", pair.ask("POST", f"{path}?{query}", body))
-        for method, where in (("PUT", path), ("POST", there), ("PATCH", path), ("GET", f"{there}/nothing"), ("GET", f"{path}/nothing"), ("HEAD", there), ("OPTIONS", there), ("PUT", f"{path}/other?dryRun=All")):
-            found.compare(short, "other", f"{method} {where}", pair.ask(method, where, None if method in ("GET", "HEAD") else base["object"]))
+def of_kind(resource, base, pair, found):
+    """Of a kind of which an object is there. Nothing is changed."""
+    short = resource.split(" ")[0]
+    path, name = base["path"], base["object"]["metadata"].get("name", "x")
+    there = f"{path}/{name}"
+    for accept in (TABLE, METADATA, METADATA_LIST, "application/yaml;as=Table;g=meta.k8s.io;v=v1", "application/x"):
+        found.compare(short, "get", f"as {accept}", pair.ask("GET", there, accept=accept))
+        found.compare(short, "list", f"as {accept}", pair.ask("GET", f"{path}?fieldSelector=metadata.name%3D{name}", accept=accept))
+    for query in QUERIES:
+        soon = "&timeoutSeconds=1" if "watch=true" in query and "timeoutSeconds" not in query else ""
+        found.compare(short, "list", f"?{query}", pair.ask("GET", f"{path}?{query}{soon}"))
+    for query in QUERIES[5:8] + ["pretty=x", "nothing=x", "resourceVersion=99999999999"]:
+        found.compare(short, "get", f"?{query}", pair.ask("GET", f"{there}?{query}"))
+    for kind, body in PATCHES:
+        for query in ("dryRun=All", "dryRun=All&fieldManager=d&fieldValidation=Strict"):
+            answer = pair.ask("PATCH", f"{there}?{query}", body, kind=kind)
+            found.compare(short, "patch", f"?{query} {kind} {body.decode()}", answer)
+    for body in DELETES:
+        # Of a request with a body nobody reads the query.
+        body = {"dryRun": ["All"], **body} if isinstance(body, dict) else body
+        found.compare(short, "delete", f"{body}", pair.ask("DELETE", there, body))
+    for kind, body in POSTS:
+        found.compare(short, "create", f"{kind} {body}", pair.ask("POST", f"{path}?dryRun=All", body, kind=kind))
+        found.compare(short, "update", f"{kind} {body}", pair.ask("PUT", f"{there}?dryRun=All", body, kind=kind))
+    for query in ("dryRun=x", "fieldManager=" + "a" * 129, "fieldManager=%07", "fieldValidation=x", "dryRun=All&fieldValidation=Strict", "nothing=x&dryRun=All"):
+        body = {**base["object"], "nothing": 1}
+        found.compare(short, "create", f"?{query}", pair.ask("POST", f"{path}?{query}", body))
+    for method, where in (("PUT", path), ("POST", there), ("PATCH", path), ("GET", f"{there}/nothing"), ("GET", f"{path}/nothing"), ("HEAD", there), ("OPTIONS", there), ("PUT", f"{path}/other?dryRun=All")):
+        found.compare(short, "other", f"{method} {where}", pair.ask(method, where, None if method in ("GET", "HEAD") else base["object"]))
+
+
+def of_everything(pair, found, bases):
+    """What is not of a kind."""
     for path in ("/api", "/apis", "/api/v1", "/version", "/nothing", "/apis/nothing", "/apis/apps/v9", "/apis/apps", "/api/v1/nothing", "/healthz", "/livez", "/readyz", "/healthz/nothing", "/healthz/ping", "/openapi", "/openapi/v3/nothing", "/metrics/nothing", "/logs", "/debug/nothing"):
         found.compare("-", "get", path, pair.ask("GET", path))
     for kind in {base["path"].split("/namespaces/")[0].rsplit("/", 1)[0] if "/namespaces/" not in base["path"] else base["path"].split("/namespaces/")[0] for base in bases.values()}:

@@ -104,7 +104,7 @@ impl Replica {
         if let Err(error) = self.room_for(command) {
             return Attempt::Failed(error);
         }
-        gate::enter(&self.gate, &self.raft, bytes, deadline, self.timing.slow()).await
+        gate::enter(&self.gate, &self.raft, bytes, deadline, self.timing.fast()).await
     }
 
     /// Sends to the leader, together with other writes that wait.

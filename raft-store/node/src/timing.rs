@@ -32,6 +32,8 @@ pub(crate) struct Timing {
     recent: Mutex<VecDeque<Duration>>,
     /// What a slow one of them takes, in microseconds.
     slow: AtomicU64,
+    /// The fastest of them, in microseconds: how long the way itself is, whatever else the machines do.
+    fast: AtomicU64,
 }
 
 impl Timing {
@@ -43,13 +45,19 @@ impl Timing {
         recent.push_back(round_trip);
         let mut sorted: Vec<Duration> = recent.iter().copied().collect();
         sorted.sort_unstable();
-        let slow = sorted.get(sorted.len() * PERCENT / 100).copied().unwrap_or_default();
-        self.slow.store(u64::try_from(slow.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let micros = |at: usize| sorted.get(at).map_or(0, |took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.slow.store(micros(sorted.len() * PERCENT / 100), Ordering::Relaxed);
+        self.fast.store(micros(0), Ordering::Relaxed);
     }
 
     /// What a slow one takes.
     pub(crate) fn slow(&self) -> Duration {
         Duration::from_micros(self.slow.load(Ordering::Relaxed))
+    }
+
+    /// What the fastest takes: to the voter that is nearest.
+    pub(crate) fn fast(&self) -> Duration {
+        Duration::from_micros(self.fast.load(Ordering::Relaxed))
     }
 
     /// Silence of the leader after which an election may begin.
@@ -110,6 +118,7 @@ mod tests {
         let measure = |count, millis| (0..count).for_each(|_| timing.measured(Duration::from_millis(millis)));
         measure(95, 1);
         measure(5, 3_000);
+        assert_eq!(timing.fast(), Duration::from_millis(1));
         assert_eq!(timing.patience(configured), configured, "a few that were slow say nothing");
         measure(10, 400);
         assert_eq!(timing.patience(configured), Duration::from_secs(2));
