@@ -280,7 +280,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let pace = Arc::new(Pace::new());
             let feeding = pace.clone();
             // What follows the first and has no entries says what is committed, and that is all that an answer would
-            // tell: with one write at a time it would be a third of all messages.
+            // tell: with one write at a time it would be a quarter of all messages.
             let requests = input.enumerate().then(move |(nth, request)| {
                 let pace = feeding.clone();
                 async move {

@@ -12,8 +12,8 @@ use crate::types::TypeConfig;
 
 /// Committed entries that a replica lacks after a request, and is far behind.
 const FAR_BEHIND: u64 = 4_096;
-/// Longest rest between two requests.
-const LONGEST_REST: Duration = Duration::from_millis(50);
+/// Longest rest between two requests: what took longer than that met with something else.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// Of one stream of append requests: how many were sent that are answered, how many answers came, and how far behind
 /// the last one left the replica.
