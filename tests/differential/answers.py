@@ -74,7 +74,9 @@ def differences(ours, theirs):
     if code != their_code:
         yield "code", f"{code} for {their_code}: {reason(body)} for {reason(their_body)}"
         return
-    if isinstance(body, dict) and body.get("kind") == "Status" and code >= 300:
+    if code >= 300 and isinstance(body, dict) and not isinstance(their_body, dict):
+        yield "message", f"{text(body)!r} for {common(str(their_body)).strip()!r}"
+    elif isinstance(body, dict) and body.get("kind") == "Status" and code >= 300:
         yield from of_statuses(body, their_body)
     else:
         for place in sorted(set(places(cleaned(body), cleaned(their_body)))):
