@@ -35,23 +35,24 @@ pub fn fill_zero_values(schema: &Schema, type_id: TypeId, object: &mut Value) {
     }
     for (name, value) in map {
         if let Some(field) = one.field(name) {
-            fill_inside(schema, &field.shape, value);
+            each_inside(schema, &field.shape, value, fill_zero_values);
         }
     }
 }
 
-fn fill_inside(schema: &Schema, shape: &Shape, value: &mut Value) {
+/// Does something to every object right inside a value of this shape.
+fn each_inside(schema: &Schema, shape: &Shape, value: &mut Value, act: fn(&Schema, TypeId, &mut Value)) {
     match (shape, value) {
-        (Shape::Message(id), value) => fill_zero_values(schema, *id, value),
+        (Shape::Message(id), value) => act(schema, *id, value),
         (Shape::List(element), Value::Array(list)) => {
-            list.iter_mut().for_each(|value| fill_inside(schema, element, value));
+            list.iter_mut().for_each(|value| each_inside(schema, element, value, act));
         }
         (Shape::Map(element), Value::Object(map)) => {
-            map.values_mut().for_each(|value| fill_inside(schema, element, value));
+            map.values_mut().for_each(|value| each_inside(schema, element, value, act));
         }
         (Shape::OneOf(shapes), value) => {
             if let Some(shape) = shapes.iter().find(|shape| crate::scalar::fits(shape, value)) {
-                fill_inside(schema, shape, value);
+                each_inside(schema, shape, value, act);
             }
         }
         _ => {}
@@ -71,21 +72,8 @@ pub fn drop_told_empty(schema: &Schema, type_id: TypeId, object: &mut Value) {
     }
     for (name, value) in map {
         if let Some(field) = one.field(name) {
-            drop_inside(schema, &field.shape, value);
+            each_inside(schema, &field.shape, value, drop_told_empty);
         }
-    }
-}
-
-fn drop_inside(schema: &Schema, shape: &Shape, value: &mut Value) {
-    match (shape, value) {
-        (Shape::Message(id), value) => drop_told_empty(schema, *id, value),
-        (Shape::List(element), Value::Array(list)) => {
-            list.iter_mut().for_each(|value| drop_inside(schema, element, value));
-        }
-        (Shape::Map(element), Value::Object(map)) => {
-            map.values_mut().for_each(|value| drop_inside(schema, element, value));
-        }
-        _ => {}
     }
 }
 
@@ -110,13 +98,17 @@ fn has_inside(schema: &Schema, shape: &Shape, value: &Value) -> bool {
 }
 
 fn is_told_empty(one: &Type, name: &str, value: &Value) -> bool {
-    let is_empty = match value {
+    is_empty(value) && one.field(name).is_some_and(|field| field.told_empty)
+}
+
+/// Something that is there, and has nothing in it.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
         Value::String(text) => text.is_empty(),
         _ => false,
-    };
-    is_empty && one.field(name).is_some_and(|field| field.told_empty)
+    }
 }
 
 /// Go writes structs even with `omitempty`, and a time that is not set as `null`; what a pointer or slice is to hold as

@@ -5,9 +5,12 @@
 use api_machinery::Value;
 
 use crate::depth::{MAX_DEPTH, depth};
-use crate::patch::Copied;
 
 static NULL: Value = Value::Null;
+/// All `copy` operations of a patch together may add so many bytes, as upstream.
+const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
+/// And so much memory, which many small maps fill with little JSON: beyond upstream, whose copies are text.
+const MAX_COPIED_MEMORY: usize = 32 * 1024 * 1024;
 
 /// `None`: one of them does not apply.
 pub(crate) fn apply(operations: &[Value], mut object: Value) -> Option<Value> {
@@ -30,7 +33,7 @@ fn apply_one(operation: &Value, object: &mut Value, copied: &mut Copied) -> Opti
         }
         "copy" => {
             let source = find(object, text("from")?)?;
-            copied.add(source).ok()?;
+            copied.add(source)?;
             let source = source.clone();
             add(object, path, source)
         }
@@ -131,6 +134,57 @@ fn replace(object: &mut Value, path: &str, value: Value) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// What all `copy` operations so far have come to.
+#[derive(Default)]
+struct Copied {
+    /// Of JSON.
+    bytes: usize,
+    memory: usize,
+}
+
+impl Copied {
+    /// `None`: it is too much.
+    fn add(&mut self, value: &Value) -> Option<()> {
+        serde_json::to_writer(&mut *self, value).ok()?;
+        self.count(value)
+    }
+
+    fn count(&mut self, value: &Value) -> Option<()> {
+        // A map has room for eleven members from its first on, and a text is at least one small piece of memory.
+        const MAP: usize = 640;
+        const TEXT: usize = 16;
+        self.memory += size_of::<Value>();
+        match value {
+            Value::String(text) => self.memory += text.len().max(TEXT),
+            Value::Array(items) => items.iter().try_for_each(|item| self.count(item))?,
+            Value::Object(map) => {
+                self.memory += MAP;
+                for (key, value) in map {
+                    self.memory += size_of::<String>() + key.len().max(TEXT);
+                    self.count(value)?;
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+        (self.memory <= MAX_COPIED_MEMORY).then_some(())
+    }
+}
+
+/// Counts what would be written, until it is too much.
+impl std::io::Write for Copied {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.bytes += bytes.len();
+        if self.bytes > MAX_COPIED_BYTES {
+            return Err(std::io::ErrorKind::QuotaExceeded.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -20,10 +20,6 @@ pub enum PatchKind {
 
 /// At most so many operations in a JSON patch, as upstream.
 pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
-/// All `copy` operations of a JSON patch together may add so many bytes, as upstream.
-pub const MAX_JSON_PATCH_COPIED_BYTES: usize = 3 * 1024 * 1024;
-/// And so much memory, which many small maps fill with little JSON: beyond upstream, whose copies are text.
-const MAX_JSON_PATCH_COPIED_MEMORY: usize = 32 * 1024 * 1024;
 
 /// Reads the text of a patch. 400 for what is none, in the words of whoever looks first upstream: with field validation
 /// that is a strict decoder.
@@ -99,7 +95,7 @@ pub fn apply(
 }
 
 /// What upstream answers to a patch that is well formed and does not fit the object.
-pub(crate) fn does_not_apply() -> ApiError {
+fn does_not_apply() -> ApiError {
     let message = "the server rejected our request due to an error in our request";
     let mut error = ApiError::new(422, Reason::Invalid, message);
     error.details = Some(Box::default());
@@ -116,56 +112,6 @@ fn json(patch: &Value, current: &Value) -> Result<Value, ApiError> {
         )));
     }
     operations::apply(operations, current.clone()).ok_or_else(does_not_apply)
-}
-
-/// What all `copy` operations so far have come to.
-#[derive(Default)]
-pub(crate) struct Copied {
-    /// Of JSON.
-    bytes: usize,
-    memory: usize,
-}
-
-impl Copied {
-    pub(crate) fn add(&mut self, value: &Value) -> Result<(), ApiError> {
-        serde_json::to_writer(&mut *self, value).map_err(|_| does_not_apply())?;
-        self.count(value)
-    }
-
-    fn count(&mut self, value: &Value) -> Result<(), ApiError> {
-        // A map has room for eleven members from its first on, and a text is at least one small piece of memory.
-        const MAP: usize = 640;
-        const TEXT: usize = 16;
-        self.memory += size_of::<Value>();
-        match value {
-            Value::String(text) => self.memory += text.len().max(TEXT),
-            Value::Array(items) => items.iter().try_for_each(|item| self.count(item))?,
-            Value::Object(map) => {
-                self.memory += MAP;
-                for (key, value) in map {
-                    self.memory += size_of::<String>() + key.len().max(TEXT);
-                    self.count(value)?;
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-        if self.memory > MAX_JSON_PATCH_COPIED_MEMORY { Err(does_not_apply()) } else { Ok(()) }
-    }
-}
-
-/// Counts what would be written, until it is too much.
-impl std::io::Write for Copied {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.bytes += bytes.len();
-        if self.bytes > MAX_JSON_PATCH_COPIED_BYTES {
-            return Err(std::io::ErrorKind::QuotaExceeded.into());
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// What strict decoding finds in the operations of a JSON patch: members that no operation has.

@@ -8,6 +8,7 @@ use serde_json::Map;
 
 use super::element::Element;
 use super::place::Place;
+use crate::default::is_empty;
 
 pub(crate) struct Merge<'a> {
     pub(crate) schema: &'a Schema,
@@ -74,14 +75,6 @@ impl<'a> Merge<'a> {
             Err(why) => Err(format!(": element {index}: {why}")),
         };
         items.iter().enumerate().map(step).collect()
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
     }
 }
 
