@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_node::{NodeConfig, Placement, RaftStore};
+use store_node::{Held, NodeConfig, Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
@@ -23,6 +23,7 @@ pub(crate) struct Place<'a> {
     pub(crate) peer_listen: SocketAddr,
     /// `None`: only clients compact.
     pub(crate) history: Option<Duration>,
+    pub(crate) held: Held,
     pub(crate) placement: Placement,
 }
 
@@ -57,6 +58,7 @@ fn config(place: Place<'_>, identity: &Identity) -> NodeConfig {
         snapshot_entries: NodeConfig::SNAPSHOT_ENTRIES,
         log_bytes: NodeConfig::LOG_BYTES,
         reserve_bytes: NodeConfig::RESERVE_BYTES,
+        held: place.held,
         placement: place.placement,
     }
 }

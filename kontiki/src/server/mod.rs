@@ -35,7 +35,7 @@ use api_auth::authz::rbac::Rbac;
 use api_cache::{Cache, CacheConfig};
 use api_registry::{Clock, Registry, RegistryConfig};
 use store_api::{DynStore, Member};
-use store_node::{Placement, RaftStore};
+use store_node::{Held, Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ServerConfiguration;
@@ -194,6 +194,8 @@ fn place(config: &ServerConfiguration) -> raft::Place<'_> {
         pki_dir: &config.pki_dir,
         peer_listen: config.peer.listen,
         history: Some(Duration::from_secs(config.history_seconds)),
+        // etcd's clients do not look into the API's cache.
+        held: if config.etcd_listen.is_some() { Held::ALONE } else { Held::UNDER_A_CACHE },
         placement: Placement { zone: config.zone.clone(), leader_zones: config.leader_zones.clone() },
     }
 }
@@ -216,7 +218,7 @@ fn schema(config: &ServerConfiguration) -> Result<&'static api_schema::Schema, F
 async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result<Arc<Registry>, Failure> {
     let window = CacheConfig {
         window_events: 20_000,
-        window_bytes: 64 << 20,
+        window_bytes: 32 << 20,
         window_age: Duration::from_secs(config.history_seconds),
     };
     let cache = Cache::start(store.clone(), window).await?;

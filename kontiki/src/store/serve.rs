@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use store_api::Member;
 use store_etcd::{EtcdConfig, EtcdServer};
-use store_node::{Placement, RaftStore};
+use store_node::{Held, Placement, RaftStore};
 use tokio_util::sync::CancellationToken;
 
 use super::config::StoreConfiguration;
@@ -108,6 +108,7 @@ fn place(config: &StoreConfiguration) -> raft::Place<'_> {
         pki_dir: &config.pki_dir,
         peer_listen: config.peer.listen,
         history: config.history_seconds.map(Duration::from_secs),
+        held: Held::ALONE,
         placement: Placement::default(),
     }
 }

@@ -55,7 +55,7 @@ struct Writer {
     active: Segment,
     /// Position of the end of the log.
     end: u64,
-    /// Written with whatever is written next.
+    /// Written behind whatever is written next.
     committed: Option<Bytes>,
     buffer: Vec<u8>,
     /// A write failed, after which nothing is known of the file's end.
@@ -159,7 +159,7 @@ impl RaftLog {
         Ok(self.shelf.read().index.vote())
     }
 
-    /// Written with what is written next, so it is never there without what was appended before.
+    /// Written behind what is written next, so it is never there without that and what was appended before.
     pub fn save_committed(&self, log_id: &[u8]) -> Result<(), StoreError> {
         let mut writer = self.writer.lock();
         writer.committed = Some(Bytes::copy_from_slice(log_id));
@@ -190,7 +190,7 @@ impl RaftLog {
             self.begin_segment(writer).inspect_err(|error| writer.failed = Some(error.clone()))?;
         }
         let committed = writer.committed.take().map(Record::Committed);
-        let records: Vec<Record> = committed.into_iter().chain(records).collect();
+        let records: Vec<Record> = records.into_iter().chain(committed).collect();
         let places = writer.write(&records).inspect_err(|error| writer.failed = Some(error.clone()))?;
         let mut shelf = self.shelf.write();
         for (record, place) in records.iter().zip(places) {

@@ -10,9 +10,6 @@ use store_api::StoreError;
 
 use crate::fatal;
 
-/// Bytes of blocks of the state kept in memory, read ones and what finds them. Every write reads the version before
-/// it: with a million keys of 256 bytes and a third of this, writes are half as fast.
-const BLOCK_CACHE_BYTES: usize = 96 << 20;
 /// Bytes that are read, unpacked and checked for one key.
 const BLOCK_BYTES: usize = 4 << 10;
 /// Files of writes that are merged into the first level at once. Each time much of it is written anew: half as often
@@ -32,7 +29,7 @@ const INFO_LOGS: usize = 2;
 /// is checked against the pointer file. (Point-in-time recovery is for directories of versions that had one.)
 ///
 /// Left at its default on purpose: best-efforts recovery, which has lost data.
-pub(crate) fn state() -> Options {
+pub(crate) fn state(blocks: &Cache) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_paranoid_checks(true);
@@ -45,7 +42,7 @@ pub(crate) fn state() -> Options {
     // What was deleted is given back to the disk soon, file by file.
     options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_IN_WINDOW, 0.5);
     options.set_memtable_prefix_bloom_ratio(0.05);
-    options.set_block_based_table_factory(&tables());
+    options.set_block_based_table_factory(&tables(blocks));
     options.set_max_background_jobs(2);
     options.set_max_open_files(512);
     options.set_log_level(LogLevel::Warn);
@@ -56,12 +53,12 @@ pub(crate) fn state() -> Options {
     options
 }
 
-fn tables() -> BlockBasedOptions {
+fn tables(blocks: &Cache) -> BlockBasedOptions {
     let mut tables = BlockBasedOptions::default();
     tables.set_format_version(6);
     tables.set_checksum_type(ChecksumType::XXH3);
     tables.set_block_size(BLOCK_BYTES);
-    tables.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+    tables.set_block_cache(blocks);
     tables.set_cache_index_and_filter_blocks(true);
     tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
     tables.set_bloom_filter(10.0, false);

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use rocksdb::Cache;
 use store_api::{Event, HistoryHash, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, StoreError};
 
 use crate::snapshot::{self, Header};
@@ -40,11 +41,17 @@ pub(crate) use records::Position;
 const FORMATS: dir::Formats =
     dir::Formats { newest: "kontiki state 5", older: &["kontiki state 4", "kontiki state 3"] };
 
+/// Bytes of blocks kept in memory, read ones and what finds them, unless somebody says otherwise. Every write reads the
+/// version before it: with a million keys of 256 bytes and a third of this, writes are half as fast.
+const BLOCK_CACHE_BYTES: usize = 96 << 20;
+
 /// The state machine of one replica.
 pub struct StateMachine {
     current: RwLock<Arc<Generation>>,
     working: Mutex<Working>,
     pointer: Mutex<Pointer>,
+    /// Of all generations.
+    blocks: Cache,
     dir: dir::Claimed,
 }
 
@@ -70,10 +77,16 @@ impl StateMachine {
     /// Opens or creates `state/` in the data directory. What a crash left of a snapshot half installed is
     /// removed. Refuses a state that is older than what was made durable.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_holding(dir, BLOCK_CACHE_BYTES)
+    }
+
+    /// [`Self::open`], with so many bytes of blocks in memory.
+    pub fn open_holding(dir: &Path, blocks: usize) -> Result<Self, StoreError> {
+        let blocks = Cache::new_lru_cache(blocks);
         let mut claimed = dir::claim(&dir.join("state"), &FORMATS)?;
         let mut pointer = Pointer::open(&claimed.path)?;
         generation::remove_others(&claimed.path, &pointer)?;
-        let generation = Generation::open(&claimed.path, pointer.generation)?;
+        let generation = Generation::open(&claimed.path, pointer.generation, &blocks)?;
         if claimed.older.is_some() {
             migrate::records(generation.db())?;
         }
@@ -100,6 +113,7 @@ impl StateMachine {
             current: RwLock::new(Arc::new(generation)),
             working: Mutex::new(working),
             pointer: Mutex::new(pointer),
+            blocks,
             dir: claimed,
         })
     }
@@ -301,7 +315,7 @@ impl StateMachine {
         let mut pointer = self.pointer.lock();
         observe(InstallStep::Begun)?;
         let number = pointer.generation + 1;
-        let generation = Generation::create(&self.dir.path, number)?;
+        let generation = Generation::create(&self.dir.path, number, &self.blocks)?;
         let loaded = self.load_snapshot(&generation, file, observe);
         let (built, working) = loaded.inspect_err(|_| generation.retire())?;
         observe(InstallStep::Loaded)?;

@@ -93,8 +93,27 @@ pub struct NodeConfig {
     pub log_bytes: u64,
     /// Bytes of the disk that are kept free: beyond them, writes that grow the store are refused.
     pub reserve_bytes: u64,
+    pub held: Held,
     /// Where this replica is, and where leadership should be.
     pub placement: Placement,
+}
+
+/// Bytes of what is on disk that a replica holds in memory as well, at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Blocks of the state. Every write reads the version before it.
+    pub blocks: usize,
+    /// The newest events. Watchers that are further behind read the disk.
+    pub events: usize,
+    /// The newest entries of the raft log. Replicas that are further behind are sent what is read from the disk.
+    pub entries: usize,
+}
+
+impl Held {
+    /// For clients that come from everywhere and ask for everything.
+    pub const ALONE: Self = Self { blocks: 96 << 20, events: 32 << 20, entries: 16 << 20 };
+    /// For one client that holds all objects and its own history of them, and follows closely: an API server.
+    pub const UNDER_A_CACHE: Self = Self { blocks: 32 << 20, events: 8 << 20, entries: 8 << 20 };
 }
 
 impl NodeConfig {

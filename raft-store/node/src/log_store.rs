@@ -57,14 +57,16 @@ struct Shared {
 
 impl LogStore {
     /// Reads where the log stands and starts its writer thread, which ends with the last clone. The witness, if
-    /// any, is written before the first vote or entry. On a simulated `disk` the thread is a task.
+    /// any, is written before the first vote or entry. On a simulated `disk` the thread is a task. `held`: bytes of
+    /// newest entries kept in memory after they were written.
     pub(crate) fn open(
         log: Arc<RaftLog>,
         witness: Option<Witness>,
         disk: Option<Arc<dyn LogDisk>>,
         space: Arc<Space>,
+        held: usize,
     ) -> Result<Self, StoreError> {
-        let memory = memory::load(&log)?;
+        let memory = memory::load(&log, held)?;
         let committed = writer::Committed::default();
         let jobs = match disk {
             None => writer::Handle::spawn(log.clone(), committed.clone(), QUEUED_JOBS)?,

@@ -157,10 +157,10 @@ fn open(config: &NodeConfig, incarnation: String, world: Arc<dyn World>) -> Resu
     let identity = identity::claim(dir, config.id, &config.cluster_id, incarnation)?;
     let witness = witness::check(dir, &identity)?;
     let log = open_locked(dir, RaftLog::open)?;
-    let state = open_locked(dir, StateMachine::open)?;
+    let state = open_locked(dir, |dir| StateMachine::open_holding(dir, config.held.blocks))?;
     let snapshots = Snapshots::open(&dir.join("snapshots")).map_err(failed)?;
-    let log = LogStore::open(Arc::new(log), witness, log_disk, space.clone())?;
-    let effects = Effects::new(Arc::new(state), snapshots)?;
+    let log = LogStore::open(Arc::new(log), witness, log_disk, space.clone(), config.held.entries)?;
+    let effects = Effects::new(Arc::new(state), snapshots, config.held.events)?;
     check_continuity(&log, &effects)?;
     Ok(Disk { space, log, effects, identity })
 }

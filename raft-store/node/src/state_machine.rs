@@ -55,7 +55,11 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(crate) fn new(engine: Arc<StateMachine>, snapshots: Arc<Snapshots>) -> Result<Arc<Self>, StoreError> {
+    pub(crate) fn new(
+        engine: Arc<StateMachine>,
+        snapshots: Arc<Snapshots>,
+        events: usize,
+    ) -> Result<Arc<Self>, StoreError> {
         let (last, membership) = applied_state(&engine)?;
         if last.is_some() {
             match engine.make_durable() {
@@ -67,7 +71,7 @@ impl Effects {
         }
         let applied = Applied::default();
         applied.advance(last.map_or(0, |id| id.index()), engine.revision());
-        let hub = WatchHub::new(engine.clone());
+        let hub = WatchHub::new(engine.clone(), events);
         let effects = Self {
             hub,
             applied,
@@ -370,7 +374,7 @@ mod tests {
         let state = StateMachine::open(dir).expect("a state");
         state.apply(&[put(0)]).expect("applied");
         let snapshots = Snapshots::open(&dir.join("snapshots")).expect("snapshots");
-        Effects::new(Arc::new(state), snapshots).expect("effects")
+        Effects::new(Arc::new(state), snapshots, 1 << 20).expect("effects")
     }
 
     /// The error would end the replica, which could not even be started again then.

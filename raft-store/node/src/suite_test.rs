@@ -10,6 +10,7 @@ use openraft::{EntryPayload, OptionalSend, StorageError};
 use store_engine::{RaftLog, StateMachine};
 use tempfile::TempDir;
 
+use crate::Held;
 use crate::log_store::LogStore;
 use crate::snapshot::{SnapshotData, Snapshots};
 use crate::space::Space;
@@ -24,8 +25,9 @@ impl StoreBuilder<TypeConfig, LogStore, Gapless, TempDir> for Disk {
         let log = RaftLog::open(dir.path()).expect("a log");
         let state = StateMachine::open(dir.path()).expect("a state");
         let snapshots = Snapshots::open(&dir.path().join("snapshots")).expect("snapshots");
-        let effects = Effects::new(Arc::new(state), snapshots).expect("effects");
-        let log = LogStore::open(Arc::new(log), None, None, Space::boundless()).expect("a log store");
+        let effects = Effects::new(Arc::new(state), snapshots, Held::ALONE.events).expect("effects");
+        let log =
+            LogStore::open(Arc::new(log), None, None, Space::boundless(), Held::ALONE.entries).expect("a log store");
         Ok((dir, log, Gapless(Machine(effects))))
     }
 }

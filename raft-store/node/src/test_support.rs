@@ -18,7 +18,7 @@ use store_engine::RaftLog;
 use tempfile::TempDir;
 
 use crate::types::{MemberNode, Membership};
-use crate::{NodeConfig, Placement, RaftStore};
+use crate::{Held, NodeConfig, Placement, RaftStore};
 
 pub use links::{LinkedDial, Links};
 
@@ -159,6 +159,7 @@ impl Cluster {
             snapshot_entries: self.options.snapshot_entries,
             log_bytes: self.options.log_bytes,
             reserve_bytes: self.options.reserve_bytes,
+            held: Held::UNDER_A_CACHE,
             placement: Placement {
                 zone: format!("zone-{id}"),
                 leader_zones: self.options.leader_zones.iter().map(|zone| (*zone).to_owned()).collect(),

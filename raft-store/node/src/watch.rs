@@ -17,8 +17,6 @@ use tokio::sync::Semaphore;
 use crate::blocking::blocking;
 use crate::observed::{Receiver, Sender};
 
-/// Bytes of events kept in memory.
-const WINDOW_BYTES: usize = 32 << 20;
 /// Revisions kept in memory.
 const WINDOW_REVISIONS: usize = 65_536;
 /// Matching events after which a batch is handed over (always whole revisions).
@@ -64,11 +62,8 @@ pub(crate) struct WatchHub {
 }
 
 impl WatchHub {
-    pub(crate) fn new(engine: Arc<StateMachine>) -> Arc<Self> {
-        Self::with_window(engine, WINDOW_BYTES)
-    }
-
-    fn with_window(engine: Arc<StateMachine>, limit: usize) -> Arc<Self> {
+    /// `limit`: bytes of events kept in memory.
+    pub(crate) fn new(engine: Arc<StateMachine>, limit: usize) -> Arc<Self> {
         let published = engine.revision();
         let window = Window { begins: published + 1, ..Window::default() };
         let head = Sender::new(Head { published, closed: false });
@@ -286,7 +281,7 @@ mod tests {
     async fn window_and_disk_tell_the_same_history() {
         let dir = tempfile::tempdir().expect("a directory");
         let engine = Arc::new(StateMachine::open(dir.path()).expect("a state"));
-        let (small, large) = (WatchHub::with_window(engine.clone(), 5_000), WatchHub::new(engine.clone()));
+        let (small, large) = (WatchHub::new(engine.clone(), 5_000), WatchHub::new(engine.clone(), 1 << 20));
         for n in 2..=3_000 {
             write(&engine, &[&small, &large], n);
         }
@@ -307,7 +302,7 @@ mod tests {
     async fn a_closed_hub_ends_its_watches() {
         let dir = tempfile::tempdir().expect("a directory");
         let engine = Arc::new(StateMachine::open(dir.path()).expect("a state"));
-        let hub = WatchHub::new(engine);
+        let hub = WatchHub::new(engine, 1 << 20);
         let mut watch = hub.watch(WatchRequest { start: "a".into(), end: Bytes::new(), from: 0 }).expect("watch");
         assert_eq!(hub.watchers(), 1);
         hub.close();

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use store_api::{Member, NodeId, StoreError};
 use store_node::world::{LogDisk, PeerChannel, PeerServer, World};
-use store_node::{NodeConfig, Placement, RaftStore};
+use store_node::{Held, NodeConfig, Placement, RaftStore};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -132,6 +132,7 @@ impl Host {
             snapshot_entries: self.settings.snapshot_entries,
             log_bytes: NodeConfig::LOG_BYTES,
             reserve_bytes: self.settings.reserve_bytes,
+            held: Held::UNDER_A_CACHE,
             placement: Placement::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use rocksdb::DB;
+use rocksdb::{Cache, DB};
 use store_api::{Revision, StoreError};
 
 use super::{Position, Published};
@@ -29,18 +29,18 @@ struct Files {
 }
 
 impl Generation {
-    pub(super) fn open(root: &Path, number: u64) -> Result<Self, StoreError> {
+    pub(super) fn open(root: &Path, number: u64, blocks: &Cache) -> Result<Self, StoreError> {
         let path = directory(root, number);
-        let db = options::open(&options::state(), &path)?;
+        let db = options::open(&options::state(blocks), &path)?;
         dir::sync_parent(&path).map_err(|e| fatal(path.display(), e))?;
         let files = Files { path, retired: AtomicBool::new(false) };
         Ok(Self { db, published: RwLock::default(), collected: Mutex::new(0), files })
     }
 
     /// Opens one that does not exist yet; what lies there is of an attempt that failed.
-    pub(super) fn create(root: &Path, number: u64) -> Result<Self, StoreError> {
+    pub(super) fn create(root: &Path, number: u64, blocks: &Cache) -> Result<Self, StoreError> {
         remove(&directory(root, number))?;
-        Self::open(root, number)
+        Self::open(root, number, blocks)
     }
 
     pub(super) fn db(&self) -> &DB {

@@ -12,8 +12,6 @@ use crate::codec;
 use crate::errors::broken;
 use crate::types::{Entry, LogId, Vote};
 
-/// Bytes of newest entries kept in memory after they were written.
-const KEPT_BYTES: usize = 16 << 20;
 /// Entries kept in memory after they were written.
 const KEPT_ENTRIES: usize = 16_384;
 
@@ -28,6 +26,8 @@ pub(super) struct Memory {
     /// Consecutive, up to `last`. Those from `unwritten` on exist nowhere else yet.
     newest: VecDeque<Entry>,
     bytes: usize,
+    /// How many bytes are kept after they were written.
+    held: usize,
     unwritten: u64,
     size: Size,
     /// Truncations so far: what was read from disk over one may be of either side of it.
@@ -55,7 +55,7 @@ pub(super) enum Check {
 }
 
 /// Reads the ends of the log from disk.
-pub(super) fn load(log: &RaftLog) -> Result<Memory, StoreError> {
+pub(super) fn load(log: &RaftLog, held: usize) -> Result<Memory, StoreError> {
     let id = |bytes: Option<bytes::Bytes>| {
         bytes.map(|bytes| codec::log_id_from_bytes(&bytes)).transpose().map_err(broken("a log id of the raft log"))
     };
@@ -73,6 +73,7 @@ pub(super) fn load(log: &RaftLog) -> Result<Memory, StoreError> {
         begins: log.bounds().map_or(purged.next_index(), |(first, _)| first),
         last,
         unwritten: last.next_index(),
+        held,
         ..Memory::default()
     })
 }
@@ -172,7 +173,7 @@ impl Memory {
     }
 
     fn evict(&mut self) {
-        while self.bytes > KEPT_BYTES || self.newest.len() > KEPT_ENTRIES {
+        while self.bytes > self.held || self.newest.len() > KEPT_ENTRIES {
             match self.newest.front() {
                 Some(entry) if entry.log_id.index() < self.unwritten => self.drop_first(),
                 _ => break,

@@ -5,6 +5,7 @@ use openraft::type_config::TypeConfigExt;
 use tempfile::TempDir;
 
 use super::*;
+use crate::Held;
 use crate::types::LogCommand;
 
 fn log_id(index: u64) -> LogId {
@@ -21,7 +22,7 @@ fn entries(range: Range<u64>, bytes: usize) -> Vec<Entry> {
 
 fn open(dir: &TempDir) -> LogStore {
     let log = RaftLog::open(dir.path()).expect("a log");
-    LogStore::open(Arc::new(log), None, None, Space::boundless()).expect("a log store")
+    LogStore::open(Arc::new(log), None, None, Space::boundless(), Held::ALONE.entries).expect("a log store")
 }
 
 async fn append(store: &mut LogStore, entries: Vec<Entry>) {

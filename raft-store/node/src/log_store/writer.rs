@@ -226,9 +226,12 @@ impl Writer {
 
     /// Readable, not durable yet.
     fn append(&self, group: &Group) -> Result<(), StoreError> {
+        if let Some((last, _)) = group.entries.last() {
+            self.save_committed(*last)?;
+        }
         self.log.append(&group.entries)?;
         self.tell(LogEvent::Appended(&group.entries));
-        group.entries.last().map_or(Ok(()), |(last, _)| self.save_committed(*last))
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The peer network: what replicas say to each other, over gRPC and mutual TLS.
 
 mod caller;
+mod commits;
 mod connect;
 mod listener;
 mod network;

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
+use super::commits;
 use super::pace::Pace;
 use super::pool::{Peer, Peers};
 use super::snapshot_transfer;
@@ -281,6 +282,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let feeding = pace.clone();
             // What follows the first and has no entries says what is committed, and that is all that an answer would
             // tell: with one write at a time it would be a quarter of all messages.
+            let peer = self.peer.clone();
+            let input = commits::with_entries(input, move || peer.asked_lately());
             let requests = input.enumerate().then(move |(nth, request)| {
                 let pace = feeding.clone();
                 async move {

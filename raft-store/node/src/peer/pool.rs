@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use kontiki_proto::raft::raft_client::RaftClient;
 use parking_lot::Mutex;
 use store_api::NodeId;
+use tokio::time::Instant;
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Endpoint;
@@ -18,6 +20,9 @@ use super::{Address, CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, M
 use crate::tls::{PeerIdentity, PeerTls};
 use crate::types::MemberNode;
 use crate::world::{CallError, PeerChannel, World};
+
+/// Who asked so long ago may well ask again.
+const LATELY: Duration = Duration::from_secs(1);
 
 pub(crate) type Client = RaftClient<InterceptedService<PeerChannel, Address>>;
 
@@ -40,6 +45,8 @@ pub(crate) struct Peer {
     incarnation: Option<String>,
     control: Client,
     bulk: Client,
+    /// When it asked last for what it then waits for.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl Peers {
@@ -87,7 +94,7 @@ impl Peers {
                 .max_encoding_message_size(MAX_MESSAGE_BYTES)
         };
         let [control, bulk] = self.world.channels(id, addr).map(client);
-        Peer { id, addr: addr.to_owned(), incarnation, control, bulk }
+        Peer { id, addr: addr.to_owned(), incarnation, control, bulk, asked: Mutex::default() }
     }
 
     /// A peer says that a committed membership at `index` does not contain this replica.
@@ -134,6 +141,16 @@ impl Peer {
     /// For log entries, snapshots and forwarded writes.
     pub(crate) fn bulk(&self) -> Client {
         self.bulk.clone()
+    }
+
+    /// It forwards a write, or asks how far it must have read: it waits until it has applied that.
+    pub(crate) fn asks(&self) {
+        *self.asked.lock() = Some(Instant::now());
+    }
+
+    /// Whether it did, and is likely to go on so.
+    pub(crate) fn asked_lately(&self) -> bool {
+        self.asked.lock().is_some_and(|asked| asked.elapsed() < LATELY)
     }
 }
 

@@ -112,6 +112,12 @@ impl PeerService {
         Ok(Response::new(codec::vote_response_to_proto(&response, not_member_since)))
     }
 
+    fn asks(&self, caller: NodeId) {
+        if let Some(peer) = self.replica.peer(caller) {
+            peer.asks();
+        }
+    }
+
     async fn propose_one(replica: &Replica, bytes: bytes::Bytes, deadline: Instant) -> Attempt {
         if bytes.len() > MAX_COMMAND_BYTES {
             return Attempt::Failed(StoreError::Invalid("the request is too large".into()));
@@ -242,7 +248,7 @@ impl RaftService for PeerService {
         request: Request<proto::ReadIndexRequest>,
     ) -> Result<Response<proto::ReadIndexResponse>, Status> {
         use proto::read_index_response::Result as Found;
-        self.admit_member(&request)?;
+        self.asks(self.admit_member(&request)?.id);
         let result = match self.replica.leads() {
             true => match Replica::read_index(&self.replica.confirm).await {
                 Ok(index) => Found::Index(index),
@@ -257,7 +263,7 @@ impl RaftService for PeerService {
         &self,
         request: Request<proto::ForwardRequest>,
     ) -> Result<Response<proto::ForwardResponse>, Status> {
-        self.admit_member(&request)?;
+        self.asks(self.admit_member(&request)?.id);
         let request = request.into_inner();
         // A caller's clock is not ours to trust with our memory.
         let wait = Duration::from_millis(request.deadline_ms).min(WRITE_TIMEOUT);
