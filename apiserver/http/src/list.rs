@@ -11,6 +11,8 @@ use crate::respond::{self, JSON, Response};
 
 /// Lists leave in frames of about this many bytes.
 const FRAME_BYTES: usize = 64 * 1024;
+/// An item of so many leaves from where it is.
+const LARGE_BYTES: usize = 8 * 1024;
 
 pub(crate) type Items = Box<dyn Iterator<Item = Bytes> + Send>;
 
@@ -36,7 +38,7 @@ pub(crate) struct Pieces {
 /// A list in its envelope.
 pub(crate) struct Packed {
     pub head: Bytes,
-    /// With their tags and lengths.
+    /// As [`protobuf::Encoded::item`] has them.
     pub items: Items,
     pub items_bytes: usize,
 }
@@ -116,6 +118,8 @@ struct Frames {
     items: Items,
     state: State,
     buffer: BytesMut,
+    /// What comes behind the buffer.
+    large: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -127,7 +131,7 @@ enum State {
 
 impl Frames {
     fn new(frame: Frame, items: Items) -> Self {
-        Self { frame, items, state: State::Head, buffer: BytesMut::new() }
+        Self { frame, items, state: State::Head, buffer: BytesMut::new(), large: None }
     }
 
     fn push(&mut self) {
@@ -139,8 +143,11 @@ impl Frames {
             State::Items { first } => match self.items.next() {
                 Some(item) => {
                     self.buffer.extend_from_slice(if first { self.frame.first } else { self.frame.next });
-                    self.buffer.extend_from_slice(&item);
                     self.state = State::Items { first: false };
+                    match item.len() {
+                        LARGE_BYTES.. => self.large = Some(item),
+                        _ => self.buffer.extend_from_slice(&item),
+                    }
                 }
                 None => {
                     self.buffer.extend_from_slice(self.frame.tail);
@@ -155,10 +162,10 @@ impl Frames {
 impl Iterator for Frames {
     type Item = Bytes;
     fn next(&mut self) -> Option<Bytes> {
-        while self.buffer.len() < FRAME_BYTES && self.state != State::Done {
+        while self.large.is_none() && self.buffer.len() < FRAME_BYTES && self.state != State::Done {
             self.push();
         }
-        if self.buffer.is_empty() { None } else { Some(self.buffer.split().freeze()) }
+        if self.buffer.is_empty() { self.large.take() } else { Some(self.buffer.split().freeze()) }
     }
 }
 
@@ -216,7 +223,7 @@ mod tests {
     fn awkward(at: usize) -> Value {
         json!({"metadata": {"name": format!("n{at}"), "annotations": {}}, "text": "one\n\n  two\n- three: 4\n",
             "blank": "\n\n", "spaced": "  x", "list": [["a"], [], [{"b": null}]], "empty": "", "quoted": "\"#: '",
-            "last": "no end\nof line", "long": "word ".repeat(60)})
+            "last": "no end\nof line", "long": "word ".repeat(if at % 7 == 3 { 3_000 } else { 60 })})
     }
 
     async fn read(output: &Output, list: List) -> (String, Option<usize>, String) {

@@ -25,6 +25,9 @@ use crate::state::State;
 
 /// Connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 20_000;
+/// Bytes that are encrypted before they are sent. With what TLS adds they are one segment for the kernel, which sends
+/// 64 KiB with their headers at once; four whole records are one and a very small one.
+const SENT_AT_ONCE: usize = 64_000;
 /// From accept to the end of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first wait for a request to the end of its headers, on HTTP/1.1.
@@ -123,7 +126,7 @@ async fn connection(state: Arc<State>, opening: Opening, slot: OwnedSemaphorePer
         tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
     }
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
-    let tls = tokio::select! {
+    let mut tls = tokio::select! {
         () = state.stop.cancelled() => return,
         done = handshake => match done {
             Ok(Ok(tls)) => tls,
@@ -134,6 +137,7 @@ async fn connection(state: Arc<State>, opening: Opening, slot: OwnedSemaphorePer
             Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
         },
     };
+    tls.get_mut().1.set_buffer_limit(Some(SENT_AT_ONCE));
     let session = tls.get_ref().1;
     let chain = session.peer_certificates().unwrap_or_default();
     let client = client(&trust.clients, chain, address);

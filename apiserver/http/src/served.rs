@@ -220,14 +220,6 @@ impl Encoder {
         }
     }
 
-    /// The message of an item of a list.
-    fn message(&self, object: &Object) -> Option<Bytes> {
-        match self.is_verbatim() {
-            true => object.protobuf_listed().map(|encoded| encoded.message()),
-            false => Encoded::new(Schema::builtin(), &self.partial(object)).map(|encoded| encoded.message()),
-        }
-    }
-
     /// A list in protobuf, whose length comes first: every item is encoded to be measured, and again to be
     /// sent unless it is among the first or kept by its object. `None` when there is no message for it.
     async fn packed(self, objects: &[Arc<Object>], metadata: &Value) -> Option<Packed> {
@@ -238,24 +230,27 @@ impl Encoder {
                 tokio::task::yield_now().await;
             }
             let item = self.packed_item(object)?;
-            lengths += item.iter().map(Bytes::len).sum::<usize>();
+            lengths += item.len();
             if index == kept.len() && kept_bytes < KEPT_BYTES {
-                kept_bytes += item[1].len();
+                kept_bytes += item.len();
                 kept.push(item);
             }
         }
         let (api_version, kind) = self.list_type();
         let head = protobuf::list_head(Schema::builtin(), &api_version, &kind, metadata, lengths)?;
         let rest: Vec<Arc<Object>> = objects[kept.len()..].to_vec();
-        let rest = rest.into_iter().flat_map(move |object| self.packed_item(&object).unwrap_or_default());
-        let items = Box::new(kept.into_iter().flatten().chain(rest));
+        let rest = rest.into_iter().filter_map(move |object| self.packed_item(&object));
+        let items = Box::new(kept.into_iter().chain(rest));
         Some(Packed { head: head.into(), items, items_bytes: lengths })
     }
 
-    /// Tag and length, and message.
-    fn packed_item(&self, object: &Object) -> Option<[Bytes; 2]> {
-        let message = self.message(object)?;
-        Some([protobuf::item_head(message.len()).into(), message])
+    /// An item of a list in protobuf.
+    fn packed_item(&self, object: &Object) -> Option<Bytes> {
+        let encoded = match self.is_verbatim() {
+            true => object.protobuf_listed(),
+            false => Encoded::new(Schema::builtin(), &self.partial(object)),
+        };
+        encoded.map(|encoded| encoded.item())
     }
 
     /// A list of objects, made while it is sent.

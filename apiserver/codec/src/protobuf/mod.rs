@@ -58,36 +58,39 @@ fn type_of(schema: &Schema, gvk: &GroupVersionKind) -> Option<TypeId> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     pub envelope: Bytes,
-    /// Where the message begins.
-    start: usize,
+    /// Where the field begins that is the message, and which lists have under the same number.
+    field: usize,
 }
 
 impl Encoded {
     /// `None` when protobuf has no message for the object's kind, or it does not fit its type.
     pub fn new(schema: &Schema, object: &Value) -> Option<Self> {
-        Self::of(schema, &object.into())
+        Self::of(schema, &object.into(), 0)
     }
 
     /// The same from the object's JSON, in which no key is twice. `None` also when it is no JSON.
     pub fn from_json(schema: &Schema, json: &[u8]) -> Option<Self> {
-        Self::of(schema, &serde_json::from_slice(json).ok()?)
+        Self::of(schema, &serde_json::from_slice(json).ok()?, json.len())
     }
 
-    fn of(schema: &Schema, object: &Tree<'_>) -> Option<Self> {
+    /// `room`: about how many bytes it will be.
+    fn of(schema: &Schema, object: &Tree<'_>, room: usize) -> Option<Self> {
         let text = |name| object.field(name).and_then(Tree::as_str).unwrap_or_default();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
-        let raw = message(schema, type_of(schema, &gvk_of(api_version, kind))?, object)?;
-        let mut out = envelope_head(api_version, kind, raw.len());
-        let start = out.len();
+        let raw = message(schema, type_of(schema, &gvk_of(api_version, kind))?, object, room)?;
+        let raw = raw.written();
+        let mut out = envelope_head(api_version, kind);
+        let field = out.len();
+        push_head(&mut out, RAW, raw.len());
         out.reserve_exact(raw.len() + TAIL.len());
-        out.extend_from_slice(&raw);
+        out.extend_from_slice(raw);
         out.extend_from_slice(&TAIL);
-        Some(Self { envelope: out.into(), start })
+        Some(Self { envelope: out.into(), field })
     }
 
-    /// What lists hold.
-    pub fn message(&self) -> Bytes {
-        self.envelope.slice(self.start..self.envelope.len() - TAIL.len())
+    /// What lists hold: the message with its tag and length.
+    pub fn item(&self) -> Bytes {
+        self.envelope.slice(self.field..self.envelope.len() - TAIL.len())
     }
 }
 
@@ -98,29 +101,31 @@ pub fn encode(schema: &Schema, object: &Value) -> Option<Bytes> {
 
 /// The message of a value of a known type: what lists and other messages hold.
 pub fn message_of(schema: &Schema, type_id: TypeId, value: &Value) -> Option<Vec<u8>> {
-    message(schema, type_id, &value.into())
+    message(schema, type_id, &value.into(), 0).map(|message| message.written().to_vec())
 }
 
-fn message(schema: &Schema, type_id: TypeId, value: &Tree<'_>) -> Option<Vec<u8>> {
-    let mut encoder = Encoder { schema, out: Backwards::default() };
+fn message(schema: &Schema, type_id: TypeId, value: &Tree<'_>, room: usize) -> Option<Backwards> {
+    let mut encoder = Encoder { schema, out: Backwards::with_room(room) };
     encoder.message(schema.get(type_id), value)?;
-    Some(encoder.out.finish())
+    Some(encoder.out)
 }
 
-/// An envelope up to its message, which is to follow with exactly `length` bytes, and then [`TAIL`].
-fn envelope_head(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
+/// The number of the message in its envelope. Items have the same in every list.
+const RAW: u32 = 2;
+
+/// An envelope up to its message, which is to follow as field [`RAW`], and then [`TAIL`].
+fn envelope_head(api_version: &str, kind: &str) -> Vec<u8> {
     let mut meta = Vec::with_capacity(api_version.len() + kind.len() + 8);
     push_field(&mut meta, 1, api_version.as_bytes());
     push_field(&mut meta, 2, kind.as_bytes());
     let mut out = Vec::with_capacity(meta.len() + 24);
     out.extend_from_slice(&MAGIC);
     push_field(&mut out, 1, &meta);
-    push_head(&mut out, 2, length);
     out
 }
 
-/// What a list of a kind begins with: all but its items, which are to follow with exactly `items_length` bytes and
-/// their [`item_head`]s, and then [`TAIL`]. `metadata` is the `ListMeta`.
+/// What a list of a kind begins with: all but its items ([`Encoded::item`]), which are to follow with exactly
+/// `items_length` bytes, and then [`TAIL`]. `metadata` is the `ListMeta`.
 pub fn list_head(
     schema: &Schema,
     api_version: &str,
@@ -131,16 +136,10 @@ pub fn list_head(
     let metadata = message_of(schema, schema.type_named("meta.v1.ListMeta")?, metadata)?;
     let mut field = Vec::with_capacity(metadata.len() + 8);
     push_field(&mut field, 1, &metadata);
-    let mut out = envelope_head(api_version, kind, field.len() + items_length);
+    let mut out = envelope_head(api_version, kind);
+    push_head(&mut out, RAW, field.len() + items_length);
     out.extend_from_slice(&field);
     Some(out)
-}
-
-/// What is before an item's message in every list.
-pub fn item_head(length: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(8);
-    push_head(&mut out, 2, length);
-    out
 }
 
 /// Appends the tag and length of a message, text or bytes that are to follow.

@@ -147,12 +147,38 @@ pub(crate) fn push_key(out: &mut Vec<u8>, tag: u32, wire: u32) {
 
 /// Writes from the end to the beginning, so that the length of a message is known when it is written, which is
 /// before the message. Fields, elements and entries are therefore given last first.
-#[derive(Default)]
-pub(crate) struct Backwards(Vec<u8>);
+pub(crate) struct Backwards {
+    buffer: Vec<u8>,
+    /// Where what is written begins; it goes on to the end.
+    begin: usize,
+}
+
+/// Room that is made at once, at least.
+const ROOM: usize = 256;
 
 impl Backwards {
+    /// With room for so many bytes.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self { buffer: vec![0; bytes], begin: bytes }
+    }
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.buffer[self.begin..]
+    }
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes.iter().rev());
+        if self.begin < bytes.len() {
+            self.grow(bytes.len());
+        }
+        let end = self.begin;
+        self.begin -= bytes.len();
+        self.buffer[self.begin..end].copy_from_slice(bytes);
+    }
+    /// Makes room for so many bytes, and as many again as there are then.
+    fn grow(&mut self, bytes: usize) {
+        let written = self.mark();
+        let mut larger = Self::with_room((written + bytes).max(ROOM) * 2);
+        larger.begin -= written;
+        larger.buffer[larger.begin..].copy_from_slice(self.written());
+        *self = larger;
     }
     pub(crate) fn number(&mut self, tag: u32, number: u64) {
         self.varint(number);
@@ -169,16 +195,12 @@ impl Backwards {
     }
     /// Where the message that is written next ends, for [`Self::delimit`].
     pub(crate) fn mark(&self) -> usize {
-        self.0.len()
+        self.buffer.len() - self.begin
     }
     /// Makes a field of all that was written since `end`.
     pub(crate) fn delimit(&mut self, tag: u32, end: usize) {
-        self.varint((self.0.len() - end) as u64);
+        self.varint((self.mark() - end) as u64);
         self.key(tag, DELIMITED);
-    }
-    pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.0.reverse();
-        self.0
     }
     fn varint(&mut self, number: u64) {
         let (bytes, length) = varint(number);
