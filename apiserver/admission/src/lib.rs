@@ -22,7 +22,7 @@ use api_machinery::{ApiError, GroupResource, UserInfo, Value};
 use api_schema::{FeatureGates, Resource};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use metrics::Meter;
+use metrics::{Histograms, Meter, Step};
 pub use notes::Notes;
 pub use rights::{Act, Rights};
 pub use settings::Settings;
@@ -118,7 +118,8 @@ pub trait Plugin: Send + Sync {
 
 /// The plugins of a server in order.
 pub struct Chain {
-    pub plugins: Vec<Box<dyn Plugin>>,
+    plugins: Vec<(Box<dyn Plugin>, Histograms)>,
+    steps: Histograms,
 }
 
 impl Attributes<'_> {
@@ -165,21 +166,35 @@ pub fn check_not_terminating(
 impl Chain {
     /// What is on by default, in upstream's order, and NodeRestriction, which every installer turns on.
     pub fn standard() -> Self {
-        Self { plugins: settings::standard() }
+        Self::of(settings::standard())
     }
     /// The plugins that are wanted and whose features are on, in upstream's order. The error says what is wrong, in
     /// upstream's words.
     pub fn new(settings: &Settings, gates: &FeatureGates) -> Result<Self, String> {
-        settings.plugins(gates).map(|plugins| Self { plugins })
+        settings.plugins(gates).map(Self::of)
+    }
+    /// These plugins in this order.
+    pub fn of(plugins: Vec<Box<dyn Plugin>>) -> Self {
+        let mut chain = Self { plugins: Vec::new(), steps: Histograms::new(None) };
+        plugins.into_iter().for_each(|plugin| chain.push(plugin));
+        chain
+    }
+    /// One more plugin, after all others.
+    pub fn push(&mut self, plugin: Box<dyn Plugin>) {
+        let histograms = Histograms::new(Some(plugin.name()));
+        self.plugins.push((plugin, histograms));
+    }
+    pub fn plugins(&self) -> impl Iterator<Item = &dyn Plugin> {
+        self.plugins.iter().map(|(plugin, _)| &**plugin)
     }
     /// Whether new objects need a namespace that is there to stay. A plugin sees what its replica shows, which may
     /// be old: who writes the object compares the namespace in the same transaction.
     pub fn guards_namespaces(&self) -> bool {
-        self.plugins.iter().any(|plugin| plugin.name() == order::namespace_lifecycle::NAME)
+        self.plugins().any(|plugin| plugin.name() == order::namespace_lifecycle::NAME)
     }
     /// Whether a write may use what the quotas of its namespace limit.
     pub fn counts(&self, attributes: &Attributes<'_>, object: &Value) -> bool {
-        self.plugins.iter().any(|plugin| plugin.counts(attributes, object))
+        self.plugins().any(|plugin| plugin.counts(attributes, object))
     }
     /// The quotas that a write spends from as they are after it, to be written with it; 403 where there is no room.
     /// The object is as it will be stored: plugins have admitted and validated it.
@@ -189,12 +204,12 @@ impl Chain {
         object: &Value,
         quotas: &[&Value],
     ) -> Result<Vec<Value>, ApiError> {
-        let step = Meter::of(attributes, "validate");
+        let step = Meter::of(attributes, Step::Validate);
         let mut raised = Vec::new();
-        for plugin in self.plugins.iter().filter(|plugin| plugin.counts(attributes, object)) {
+        for (plugin, histograms) in self.plugins.iter().filter(|(plugin, _)| plugin.counts(attributes, object)) {
             let meter = step.begin();
             let charged = plugin.charge(attributes, object, quotas);
-            meter.controller(plugin.name(), charged.is_err());
+            meter.end(histograms, charged.is_err());
             raised.extend(charged?);
         }
         Ok(raised)
@@ -205,17 +220,17 @@ impl Chain {
         mut object: Option<&mut Value>,
         view: &dyn View,
     ) -> Result<(), ApiError> {
-        let step = Meter::of(attributes, "admit");
-        for plugin in &self.plugins {
+        let step = Meter::of(attributes, Step::Admit);
+        for (plugin, histograms) in &self.plugins {
             let meter = step.begin();
             let admitted = plugin.admit(attributes, object.as_deref_mut(), view).await;
-            meter.controller(plugin.name(), admitted.is_err());
+            meter.end(histograms, admitted.is_err());
             if admitted.is_err() {
-                step.step(true);
+                step.end(&self.steps, true);
                 return admitted;
             }
         }
-        step.step(false);
+        step.end(&self.steps, false);
         Ok(())
     }
     pub async fn validate(
@@ -224,17 +239,17 @@ impl Chain {
         object: Option<&Value>,
         view: &dyn View,
     ) -> Result<(), ApiError> {
-        let step = Meter::of(attributes, "validate");
-        for plugin in &self.plugins {
+        let step = Meter::of(attributes, Step::Validate);
+        for (plugin, histograms) in &self.plugins {
             let meter = step.begin();
             let valid = plugin.validate(attributes, object, view).await;
-            meter.controller(plugin.name(), valid.is_err());
+            meter.end(histograms, valid.is_err());
             if valid.is_err() {
-                step.step(true);
+                step.end(&self.steps, true);
                 return valid;
             }
         }
-        step.step(false);
+        step.end(&self.steps, false);
         Ok(())
     }
 }

@@ -1,48 +1,76 @@
 //! How long admission takes, under upstream's names.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
-use ::metrics::histogram;
+use ::metrics::{Histogram, histogram};
 
 use crate::{Attributes, Operation};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Admit,
+    Validate,
+}
+
+const OPERATIONS: usize = 4;
+
+/// The histograms of one plugin, or of whole steps. Each is made when it is needed first, so that nobody sees what
+/// never happens, and kept: to look it up takes longer than most plugins do.
+pub(crate) struct Histograms {
+    /// `None`: of whole steps.
+    plugin: Option<&'static str>,
+    made: [OnceLock<Histogram>; 4 * OPERATIONS],
+}
+
+impl Histograms {
+    pub(crate) fn new(plugin: Option<&'static str>) -> Self {
+        Self { plugin, made: Default::default() }
+    }
+
+    fn of(&self, step: Step, operation: Operation, rejected: bool) -> &Histogram {
+        let place = (operation as usize * 2 + usize::from(step == Step::Validate)) * 2 + usize::from(rejected);
+        self.made[place].get_or_init(|| {
+            let operation = match operation {
+                Operation::Create => "CREATE",
+                Operation::Update => "UPDATE",
+                Operation::Delete => "DELETE",
+                Operation::Connect => "CONNECT",
+            };
+            let step = match step {
+                Step::Admit => "admit",
+                Step::Validate => "validate",
+            };
+            let rejected = rejected.to_string();
+            match self.plugin {
+                Some(plugin) => histogram!("apiserver_admission_controller_admission_duration_seconds",
+                    "name" => plugin, "operation" => operation, "rejected" => rejected, "type" => step),
+                None => histogram!("apiserver_admission_step_admission_duration_seconds", "operation" => operation,
+                    "rejected" => rejected, "type" => step),
+            }
+        })
+    }
+}
 
 /// Times one step, or one plugin in it.
 #[derive(Clone, Copy)]
 pub(crate) struct Meter {
     began: Instant,
-    step: &'static str,
-    operation: &'static str,
-}
-
-fn name_of(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
+    step: Step,
+    operation: Operation,
 }
 
 impl Meter {
-    /// `step`: `admit` or `validate`.
-    pub(crate) fn of(attributes: &Attributes<'_>, step: &'static str) -> Self {
-        Self { began: Instant::now(), step, operation: name_of(attributes.operation) }
+    pub(crate) fn of(attributes: &Attributes<'_>, step: Step) -> Self {
+        Self { began: Instant::now(), step, operation: attributes.operation }
     }
 
     pub(crate) fn begin(self) -> Self {
         Self { began: Instant::now(), ..self }
     }
 
-    pub(crate) fn controller(self, plugin: &'static str, rejected: bool) {
-        histogram!("apiserver_admission_controller_admission_duration_seconds", "name" => plugin,
-            "operation" => self.operation, "rejected" => rejected.to_string(), "type" => self.step)
-        .record(self.began.elapsed().as_secs_f64());
-    }
-
-    pub(crate) fn step(self, rejected: bool) {
-        histogram!("apiserver_admission_step_admission_duration_seconds", "operation" => self.operation,
-            "rejected" => rejected.to_string(), "type" => self.step)
-        .record(self.began.elapsed().as_secs_f64());
+    pub(crate) fn end(self, histograms: &Histograms, rejected: bool) {
+        histograms.of(self.step, self.operation, rejected).record(self.began.elapsed().as_secs_f64());
     }
 }
 
@@ -50,9 +78,7 @@ impl Meter {
 mod tests {
     use std::sync::Mutex;
 
-    use ::metrics::{
-        Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder,
-    };
+    use ::metrics::{Counter, Gauge, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder};
     use api_machinery::UserInfo;
     use api_schema::Schema;
 
@@ -96,9 +122,12 @@ mod tests {
             notes: &Default::default(),
         };
         with_local_recorder(&noted, || {
-            let step = Meter::of(&attributes, "admit");
-            step.begin().controller("Priority", true);
-            step.step(true);
+            let step = Meter::of(&attributes, Step::Admit);
+            let (plugin, steps) = (Histograms::new(Some("Priority")), Histograms::new(None));
+            step.begin().end(&plugin, true);
+            step.begin().end(&plugin, true);
+            step.end(&steps, true);
+            Meter::of(&attributes, Step::Validate).end(&steps, false);
         });
         assert_eq!(
             *noted.0.lock().expect("not poisoned"),
@@ -106,6 +135,7 @@ mod tests {
                 "apiserver_admission_controller_admission_duration_seconds \
                  name=Priority,operation=CREATE,rejected=true,type=admit",
                 "apiserver_admission_step_admission_duration_seconds operation=CREATE,rejected=true,type=admit",
+                "apiserver_admission_step_admission_duration_seconds operation=CREATE,rejected=false,type=validate",
             ]
         );
     }

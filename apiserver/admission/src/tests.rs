@@ -202,7 +202,7 @@ fn refused_pod(view: &Fake, spec: Value) -> String {
 fn order() {
     let names = |settings: &Settings| -> String {
         let chain = Chain::new(settings, &FeatureGates::default()).expect("plugins");
-        chain.plugins.iter().map(|plugin| format!("{}\n", plugin.name())).collect()
+        chain.plugins().map(|plugin| format!("{}\n", plugin.name())).collect()
     };
     expect![[r#"
         NamespaceLifecycle
@@ -300,11 +300,11 @@ fn what_is_wanted() {
     let settings = Settings { disable: text(&["NamespaceLifecycle"]), ..Settings::default() };
     let chain = Chain::new(&settings, &FeatureGates::default()).expect("plugins");
     assert!(!chain.guards_namespaces());
-    assert_eq!(chain.plugins.len() + 1, Chain::standard().plugins.len());
+    assert_eq!(chain.plugins().count() + 1, Chain::standard().plugins().count());
     let gates = FeatureGates::parse("PodTopologyLabelsAdmission=false").expect("gates");
     let chain = Chain::new(&Settings::default(), &gates).expect("plugins");
-    assert!(chain.plugins.iter().all(|plugin| plugin.name() != "PodTopologyLabels"));
-    assert_eq!(chain.plugins.len() + 1, Chain::standard().plugins.len());
+    assert!(chain.plugins().all(|plugin| plugin.name() != "PodTopologyLabels"));
+    assert_eq!(chain.plugins().count() + 1, Chain::standard().plugins().count());
 }
 
 #[test]

@@ -50,7 +50,7 @@ async fn harness(write: impl FnOnce(Value) -> Txn) -> Harness {
     let kv = store.get(key().as_bytes(), ReadAt::Local).await.expect("read").kv.expect("there");
     let write = Mutex::new(Some(write(serde_json::from_slice(&kv.value).expect("JSON"))));
     let mut chain = Chain::standard();
-    chain.plugins.push(Box::new(Meddler { store: store.clone(), write }));
+    chain.push(Box::new(Meddler { store: store.clone(), write }));
     Harness::with(store, chain).await
 }
 

@@ -132,7 +132,7 @@ mod tests {
             clock: Arc::new(Noon),
             tokens: Arc::new(tokens),
         };
-        let admission = api_admission::Chain { plugins: Vec::new() };
+        let admission = api_admission::Chain::of(Vec::new());
         Registry::new(api_schema::Schema::builtin(), store, cache, admission, config)
     }
 

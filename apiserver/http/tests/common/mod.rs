@@ -150,7 +150,7 @@ impl Running {
 
     /// Started as `change` wants it.
     pub(crate) async fn with(change: impl FnOnce(&mut Server)) -> Self {
-        Self::of(Schema::builtin(), Chain { plugins: Vec::new() }, change).await
+        Self::of(Schema::builtin(), Chain::of(Vec::new()), change).await
     }
 
     /// With these admission plugins.
@@ -166,10 +166,10 @@ impl Running {
     /// The same, with what `--feature-gates` switches.
     pub(crate) async fn featuring(runtime_config: &str, feature_gates: &str) -> Self {
         let schema = Schema::serving(runtime_config, feature_gates).expect("it can be served");
-        Self::of(Box::leak(Box::new(schema)), Chain { plugins: Vec::new() }, |_| {}).await
+        Self::of(Box::leak(Box::new(schema)), Chain::of(Vec::new()), |_| {}).await
     }
 
-    async fn of(schema: &'static Schema, admission: Chain, change: impl FnOnce(&mut Server)) -> Self {
+    pub(crate) async fn of(schema: &'static Schema, admission: Chain, change: impl FnOnce(&mut Server)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = MemStore::new();
         let registry = registry_serving(schema, dir.path(), store.clone(), admission).await;

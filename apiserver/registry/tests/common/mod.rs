@@ -66,7 +66,7 @@ impl Harness {
     }
 
     pub(crate) async fn over(store: MemStore) -> Self {
-        Self::with(store, Chain { plugins: Vec::new() }).await
+        Self::with(store, Chain::of(Vec::new())).await
     }
 
     pub(crate) async fn with(store: MemStore, admission: Chain) -> Self {

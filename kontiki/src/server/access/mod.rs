@@ -64,7 +64,7 @@ fn authenticator(
     let access = &config.access;
     let tokens = registry.config.tokens.clone();
     // In upstream's order.
-    let mut methods: Vec<Box<dyn Authenticator>> = vec![Box::new(FrontProxy), Box::new(Measured(X509))];
+    let mut methods: Vec<Box<dyn Authenticator>> = vec![Box::new(FrontProxy), Box::new(Measured::new(X509))];
     if let Some(file) = &access.token_auth_file {
         methods.push(Box::new(TokenFile::load(file)?));
     }
