@@ -230,10 +230,10 @@ async fn identify(
 async fn dispatch(state: Arc<State>, call: Call) -> Result<Response> {
     let Some(trail) = call.trail.clone() else { return work(state, call).await };
     if !call.info.is_mutating() || call.info.is_long_running() {
-        return trail.answered(work(state, call).await).await;
+        return audited(state, call, &trail).await;
     }
     let (tracker, own) = (state.clone(), trail.clone());
-    let working = async move { own.answered(work(state, call).await).await };
+    let working = async move { audited(state, call, &own).await };
     match tracker.tasks.spawn(working).await {
         Ok(answer) => answer,
         Err(error) => {
@@ -242,6 +242,16 @@ async fn dispatch(state: Arc<State>, call: Call) -> Result<Response> {
             Err(ApiError::new(500, Reason::InternalError, text))
         }
     }
+}
+
+/// What is said of the request meanwhile is in its record, too.
+async fn audited(state: Arc<State>, call: Call, trail: &Trail) -> Result<Response> {
+    let notes = call.notes.clone();
+    let answer = work(state, call).await;
+    for (key, value) in notes.annotations() {
+        trail.annotate(&key, &value);
+    }
+    trail.answered(answer).await
 }
 
 async fn work(state: Arc<State>, call: Call) -> Result<Response> {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Running, now, pod};
+use api_admission::{Attributes, Chain, Plugin, View};
 use api_audit::Auditor;
 use api_audit::backend::Backend;
 use api_audit::event::Event;
 use api_audit::policy::Policy;
+use api_machinery::ApiError;
+use api_schema::Schema;
 use async_trait::async_trait;
 use expect_test::expect_file;
 use serde_json::{Value, json};
@@ -184,6 +187,32 @@ async fn a_record_names_the_revision_of_its_write() {
     let dead = running.admin.send(true, "DELETE", &format!("{PODS}/a?gracePeriodSeconds=0"), &[], "").await.json();
     let records = kept.take(1).await;
     assert_eq!(dead["metadata"]["resourceVersion"], revision(&records), "{dead}");
+}
+
+/// Says something of every write.
+struct Noting;
+
+#[async_trait]
+impl Plugin for Noting {
+    fn name(&self) -> &'static str {
+        "Noting"
+    }
+    async fn validate(&self, attributes: &Attributes<'_>, _: Option<&Value>, _: &dyn View) -> Result<(), ApiError> {
+        attributes.notes.annotate("noting.example.com/name", attributes.name);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_plugins_say_is_recorded_whatever_is_answered() {
+    let kept = Kept::new(false);
+    let auditor = kept.auditor(POLICY);
+    let chain = Chain::of(vec![Box::new(Noting)]);
+    let running = Running::of(Schema::builtin(), chain, |server| server.audit = auditor).await;
+    for code in [201, 409] {
+        assert_eq!(running.admin.post(PODS, &pod("a")).await.code, code);
+        assert_eq!(kept.take(1).await[0]["annotations"]["noting.example.com/name"], "a", "{code}");
+    }
 }
 
 /// A client that leaves in the middle leaves a record all the same: of a write, with what became of it.
