@@ -83,6 +83,10 @@ impl Chosen {
         ALL.iter().any(|choice| choice.queues.contains(&queue) && self.0.contains(choice.name))
     }
 
+    pub fn runs_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn runs_scheduler(&self) -> bool {
         self.0.contains(SCHEDULER)
     }
@@ -132,6 +136,10 @@ mod tests {
         };
         assert_eq!(of("*"), (true, true, true, true));
         assert_eq!(of(""), (false, false, false, false));
+        assert!(
+            ["", "-deployment", "kube-scheduler"].map(|list| parse(list).expect("known").runs_nothing())
+                == [true, true, false]
+        );
         assert_eq!(of("*,-deployment-controller, -kube-scheduler"), (false, true, true, false));
         assert_eq!(of("-nodelifecycle,*,node-lifecycle-controller"), (true, false, true, true));
         assert_eq!(of("deployment"), (true, false, true, false));

@@ -53,8 +53,12 @@ pub struct ControllersConfig {
 const WIND_DOWN: Duration = Duration::from_secs(1);
 
 /// Follows the cache all the time, competes for leadership and, while leading, runs every controller and the
-/// scheduler. Returns when stopped, with leadership given up.
+/// scheduler. Returns when stopped, with leadership given up. Where none of them is to run, it only waits: a typed form
+/// of every object takes as much memory as the object.
 pub async fn run(registry: Arc<Registry>, config: ControllersConfig, stop: CancellationToken) {
+    if config.chosen.runs_nothing() {
+        return stop.cancelled().await;
+    }
     let following = stop.child_token();
     // When this future is dropped without a stop, for instance because its runtime goes, all of it ends too.
     let _guard = following.clone().drop_guard();

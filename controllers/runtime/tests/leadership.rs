@@ -51,6 +51,7 @@ async fn only_what_is_chosen_runs() {
     let cluster = Cluster::start().await;
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let chosen = |list| Chosen::parse(&words(list)).expect("known names");
+    let none = cluster.replica_with("none", Powers::default(), chosen(&[])).await;
     let most = chosen(&["*", "-replicaset-controller", "-kube-scheduler"]);
     let replica = cluster.replica_with("most", Powers::default(), most).await;
     takes_over(&cluster, "most", Duration::from_secs(5)).await;
@@ -73,6 +74,8 @@ async fn only_what_is_chosen_runs() {
         || async { cluster.list("v1/pods", "default").await.iter().any(|pod| pod["spec"]["nodeName"] == "node-0") };
     cluster.eventually("a pod on the node", bound).await;
     assert!(cluster.get(leases, &lease("kube-scheduler")).await.is_some());
+    none.stop.cancel();
+    none.task.await.expect("whoever runs nothing ends too");
 }
 
 /// Ends the leadership of whoever has it, who is told by the store only.
