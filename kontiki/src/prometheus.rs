@@ -1,8 +1,15 @@
 //! The process's metrics recorder.
 
+use std::io;
+use std::thread;
+use std::time::Duration;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::Failure;
+
+/// How often what was measured is put into its buckets: until then each value takes memory of its own.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub(crate) struct Metrics(PrometheusHandle);
@@ -23,10 +30,24 @@ pub(crate) fn install() -> Result<Metrics, Failure> {
     for (name, bounds) in api_http::metrics::BUCKETS {
         builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), bounds)?;
     }
-    Ok(Metrics(builder.install_recorder()?))
+    let metrics = Metrics(builder.install_recorder()?);
+    metrics.keep_up(UPKEEP)?;
+    Ok(metrics)
 }
 
 impl Metrics {
+    /// Nothing piles up where nobody asks for it.
+    fn keep_up(&self, every: Duration) -> io::Result<()> {
+        let handle = self.0.clone();
+        let keep = move || {
+            loop {
+                thread::sleep(every);
+                handle.run_upkeep();
+            }
+        };
+        thread::Builder::new().name("metrics".to_owned()).spawn(keep).map(drop)
+    }
+
     pub(crate) fn render(&self) -> String {
         self.0.run_upkeep();
         process();
@@ -45,5 +66,40 @@ fn process() {
     }
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
         metrics::gauge!("process_open_fds").set(entries.count() as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mebibytes.
+    fn resident() -> u64 {
+        let text = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
+        let pages: u64 = text.split_whitespace().nth(1).and_then(|field| field.parse().ok()).expect("a number");
+        pages * 4096 >> 20
+    }
+
+    #[test]
+    fn what_nobody_asks_for_does_not_pile_up() {
+        const VALUES: usize = 4_000_000;
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .expect("buckets")
+            .build_recorder();
+        let record = || {
+            let histogram = metrics::histogram!("t_seconds");
+            (0..VALUES).for_each(|_| histogram.record(0.5));
+        };
+        let before = resident();
+        metrics::with_local_recorder(&recorder, record);
+        let kept = resident() - before;
+        assert!(kept > 20, "{kept} MiB: values that wait to be put away take memory, or this shows nothing");
+        recorder.handle().run_upkeep();
+        Metrics(recorder.handle()).keep_up(Duration::from_millis(1)).expect("a thread");
+        let before = resident();
+        (0..4).for_each(|_| metrics::with_local_recorder(&recorder, record));
+        let more = resident().saturating_sub(before);
+        assert!(more < 2 * kept, "{more} MiB more for four times as many, {kept} MiB for so many without");
     }
 }

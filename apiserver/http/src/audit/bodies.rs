@@ -1,5 +1,6 @@
 //! Bodies as records keep them: JSON, whatever was spoken on the wire.
 
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use flate2::read::GzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::respond::{JSON, Response, YAML, full};
 
@@ -27,11 +29,19 @@ pub(crate) struct Wrote {
     pub status: Option<Arc<Value>>,
 }
 
-/// Of the object in a JSON body only what names it, without reading the rest of it into memory.
-pub(super) fn metadata(bytes: &[u8]) -> Option<Value> {
-    let fields: std::collections::HashMap<String, &serde_json::value::RawValue> = serde_json::from_slice(bytes).ok()?;
-    let metadata: Value = serde_json::from_str(fields.get("metadata")?.get()).ok()?;
-    Some(json!({"metadata": metadata}))
+/// What names an object, in its metadata.
+const NAMES: [&str; 4] = ["namespace", "name", "uid", "resourceVersion"];
+
+/// Of the object in a JSON body only what names it, without reading the rest of it into memory. Of what is there twice
+/// the last counts, as for whoever decodes it.
+pub(super) fn names(bytes: &[u8]) -> Option<Value> {
+    let fields: HashMap<String, &RawValue> = serde_json::from_slice(bytes).ok()?;
+    let metadata: HashMap<String, &RawValue> = serde_json::from_str(fields.get("metadata")?.get()).ok()?;
+    let named = NAMES.into_iter().filter_map(|name| {
+        let value: Value = serde_json::from_str(metadata.get(name)?.get()).ok()?;
+        Some((name.to_owned(), value))
+    });
+    Some(json!({"metadata": Value::Object(named.collect())}))
 }
 
 /// The object of an answer, and the answer as it was.
@@ -97,12 +107,12 @@ mod tests {
 
     #[test]
     fn a_name_is_found_without_reading_the_rest() {
-        assert_eq!(
-            metadata(br#"{"spec":{"a":[1,2]},"metadata":{"name":"n"}}"#),
-            Some(json!({"metadata": {"name": "n"}}))
-        );
-        for bad in ["", "[]", "{}", r#"{"metadata":"#] {
-            assert_eq!(metadata(bad.as_bytes()), None, "{bad}");
+        let body = br#"{"spec":{"a":[1,2]},"metadata":{"name":"m","labels":{"name":"l"},"uid":7,"n\u0061me":"n"}}"#;
+        assert_eq!(names(body), Some(json!({"metadata": {"name": "n", "uid": 7}})));
+        let twice = br#"{"metadata":{"name":"a"},"metadata":{"name":"b"}}"#;
+        assert_eq!(names(twice), Some(json!({"metadata": {"name": "b"}})));
+        for bad in ["", "[]", "{}", r#"{"metadata":"#, r#"{"metadata":[]}"#] {
+            assert_eq!(names(bad.as_bytes()), None, "{bad}");
         }
     }
 }

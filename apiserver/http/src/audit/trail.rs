@@ -101,7 +101,7 @@ impl Trail {
         let whole = self.level() >= Level::Request || format != Format::Json;
         let object = aside::on_bytes(bytes.len(), || match whole {
             true => decode::parse(format, bytes).ok().map(|parsed| parsed.value),
-            false => bodies::metadata(bytes),
+            false => bodies::names(bytes),
         });
         if let Some(object) = object {
             self.record.lock().request_object(object);
