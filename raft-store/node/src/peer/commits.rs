@@ -14,6 +14,9 @@ type Request = AppendEntriesRequest<TypeConfig>;
 
 /// Entries that follow each other so closely are a stream; the next ones are waited for twice as long as that took.
 const CLOSE: Duration = Duration::from_millis(3);
+/// Where they were waited for in vain, nothing waits for so long: whoever writes next may be waiting for what was held
+/// back, at a watch there.
+const IN_VAIN: Duration = Duration::from_secs(1);
 
 struct Commits<S, W> {
     input: S,
@@ -21,6 +24,8 @@ struct Commits<S, W> {
     is_awaited: W,
     /// When entries left last, and how long after those before.
     last: Option<(Instant, Duration)>,
+    /// When entries were last waited for in vain.
+    in_vain: Option<Instant>,
     begun: bool,
 }
 
@@ -29,7 +34,7 @@ pub(super) fn with_entries<S>(input: S, is_awaited: impl Fn() -> bool) -> impl S
 where
     S: Stream<Item = Request> + Unpin,
 {
-    let commits = Commits { input: input.fuse(), is_awaited, last: None, begun: false };
+    let commits = Commits { input: input.fuse(), is_awaited, last: None, in_vain: None, begun: false };
     stream::unfold(commits, |mut commits| async move { Some((commits.next().await?, commits)) })
 }
 
@@ -41,10 +46,15 @@ impl<S: Stream<Item = Request> + Unpin, W: Fn() -> bool> Commits<S, W> {
             && let Some(until) = self.patience()
         {
             // What comes later says of what is committed at least as much.
-            while request.entries.is_empty()
-                && let Ok(Some(later)) = timeout_at(until, self.input.next()).await
-            {
-                request = later;
+            while request.entries.is_empty() {
+                match timeout_at(until, self.input.next()).await {
+                    Ok(Some(later)) => request = later,
+                    Ok(None) => break,
+                    Err(_) => {
+                        self.in_vain = Some(Instant::now());
+                        break;
+                    }
+                }
             }
         }
         if !request.entries.is_empty() {
@@ -61,7 +71,8 @@ impl<S: Stream<Item = Request> + Unpin, W: Fn() -> bool> Commits<S, W> {
     /// Until when the next entries are waited for.
     fn patience(&self) -> Option<Instant> {
         let (last, gap) = self.last.filter(|(_, gap)| *gap <= CLOSE)?;
-        (!(self.is_awaited)()).then(|| last + gap * 2)
+        let in_vain = self.in_vain.is_some_and(|at| at.elapsed() < IN_VAIN);
+        (!in_vain && !(self.is_awaited)()).then(|| last + gap * 2)
     }
 }
 
@@ -110,6 +121,19 @@ mod tests {
         assert_eq!(close, [(0, true, 0), (1, false, 1), (1, true, 2), (2, true, 4), (3, false, 8)]);
         let awaited = sent(&writes, true).await;
         assert_eq!(awaited.len(), writes.len(), "somebody waits for each: {awaited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_in_vain_twice() {
+        // Each write waits until the one before is seen there.
+        let mut writes = vec![(0, 0, Some(1)), (2, 0, Some(2))];
+        writes.extend((2..20).flat_map(|index| [(1, index, None), (1, index, Some(index + 1))]));
+        let times = |sent: Vec<(u64, bool, u64)>| sent.into_iter().map(|(_, _, at)| at).collect::<Vec<_>>();
+        assert!(times(sent(&writes, false).await).len() < writes.len());
+        let mut paused = writes.clone();
+        paused[3].0 = 50;
+        let late = times(sent(&paused, false).await);
+        assert_eq!((late.len(), &late[..4]), (writes.len(), &[0, 2, 6, 53][..]), "after the third none waits");
     }
 
     #[tokio::test(start_paused = true)]
