@@ -41,10 +41,6 @@ pub(crate) use records::Position;
 const FORMATS: dir::Formats =
     dir::Formats { newest: "kontiki state 5", older: &["kontiki state 4", "kontiki state 3"] };
 
-/// Bytes of blocks kept in memory, read ones and what finds them, unless somebody says otherwise. Every write reads the
-/// version before it: with a million keys of 256 bytes and a third of this, writes are half as fast.
-const BLOCK_CACHE_BYTES: usize = 96 << 20;
-
 /// The state machine of one replica.
 pub struct StateMachine {
     current: RwLock<Arc<Generation>>,
@@ -74,10 +70,14 @@ pub(crate) enum InstallStep {
 }
 
 impl StateMachine {
+    /// Bytes of blocks kept in memory, read ones and what finds them, unless somebody says otherwise. Every write reads
+    /// the version before it: with a million keys of 256 bytes and a third of this, writes are half as fast.
+    pub const BLOCK_CACHE_BYTES: usize = 96 << 20;
+
     /// Opens or creates `state/` in the data directory. What a crash left of a snapshot half installed is
     /// removed. Refuses a state that is older than what was made durable.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_holding(dir, BLOCK_CACHE_BYTES)
+        Self::open_holding(dir, Self::BLOCK_CACHE_BYTES)
     }
 
     /// [`Self::open`], with so many bytes of blocks in memory.

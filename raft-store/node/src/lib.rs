@@ -66,6 +66,7 @@ pub use inspect::{Inspection, Place, Promise};
 pub use peer::{Dial, PeerIo, TcpDial};
 pub use placement::Placement;
 use store_api::{Member, NodeId, StoreError};
+use store_engine::StateMachine;
 use tokio::time::Instant;
 
 /// How one replica is started.
@@ -111,7 +112,7 @@ pub struct Held {
 
 impl Held {
     /// For clients that come from everywhere and ask for everything.
-    pub const ALONE: Self = Self { blocks: 96 << 20, events: 32 << 20, entries: 16 << 20 };
+    pub const ALONE: Self = Self { blocks: StateMachine::BLOCK_CACHE_BYTES, events: 32 << 20, entries: 16 << 20 };
     /// For one client that holds all objects and its own history of them, and follows closely: an API server.
     pub const UNDER_A_CACHE: Self = Self { blocks: 32 << 20, events: 8 << 20, entries: 8 << 20 };
 }

@@ -280,10 +280,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
             }
             let pace = Arc::new(Pace::new());
             let feeding = pace.clone();
-            // What follows the first and has no entries says what is committed, and that is all that an answer would
-            // tell: with one write at a time it would be a quarter of all messages.
             let peer = self.peer.clone();
             let input = commits::with_entries(input, move || peer.asked_lately());
+            // What follows the first and has no entries says what is committed, and that is all that an answer would
+            // tell: with one write at a time it would be a quarter of all messages.
             let requests = input.enumerate().then(move |(nth, request)| {
                 let pace = feeding.clone();
                 async move {
