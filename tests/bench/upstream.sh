@@ -3,9 +3,11 @@
 #
 # KUBE_APISERVER names kube-apiserver's program and ETCD etcd's. Writes DIR/admin-1.kubeconfig and so on and DIR/pids as
 # `kontiki up` does, prints a line that begins with `ready`, and stays until it is told to end. Certificates everywhere,
-# the standard authorizers and admission plugins; no controllers, so what a pod needs of them the bench makes.
+# the standard authorizers and admission plugins, the audit log of our servers' default policy; no controllers, so what a
+# pod needs of them the bench makes.
 set -euo pipefail
 dir=$1 base=$2 replicas=${3:-3}
+policy=$(realpath "$(dirname "$0")/../../deploy/audit-policy.yaml")
 for name in KUBE_APISERVER ETCD; do
   [ -x "${!name:-}" ] || { echo "upstream.sh: $name names no program" >&2; exit 1; }
 done
@@ -52,6 +54,7 @@ for number in $(seq "$replicas"); do
     --authorization-mode Node,RBAC --service-cluster-ip-range 10.96.0.0/16 \
     --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$dir/accounts.key" \
     --service-account-signing-key-file "$dir/accounts.key" --cert-dir "$dir/made-$number" \
+    --audit-policy-file "$policy" --audit-log-path "$dir/audit-$number.log" --audit-log-maxsize 100 \
     > "$dir/logs/apiserver-$number.log" 2>&1 &
   children+=($!)
   echo "replica-$number $!" >> "$dir/pids"

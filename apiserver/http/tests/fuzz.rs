@@ -4,11 +4,12 @@
 //! Each target starts from the files of its folder in `corpus`, which keeps what was found as well: a request that
 //! was answered wrongly is added there. What is answered as nothing was before is mutated further: an answer says which way
 //! a request went. The mutations are the same in every run; `FUZZ_ROUNDS` asks for more of them, `FUZZ_MINUTES` for as
-//! many as fit in that time.
+//! many as fit in that time, `FUZZ_SEED` for others, and `FUZZ_KEEP` names a folder for requests that went a new way.
 //! Whatever comes in, the server answers in time, with less than 500, and says why in a `Status`.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::common::{Answer, Client, Running, pod};
@@ -112,16 +113,17 @@ enum Bound {
     Until(Instant),
 }
 
+/// What the environment asks for.
+fn number<N: std::str::FromStr>(name: &str) -> Option<N> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
 impl Bound {
     /// What the environment asks for.
     fn given() -> Self {
-        let number =
-            |name| std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")));
         match number("FUZZ_MINUTES") {
             Some(minutes) => Self::Until(Instant::now() + Duration::from_secs(60) * minutes),
-            None => {
-                Self::Rounds(number("FUZZ_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).expect("small")))
-            }
+            None => Self::Rounds(number("FUZZ_ROUNDS").unwrap_or(ROUNDS)),
         }
     }
 
@@ -189,6 +191,18 @@ fn escaped(bytes: &[u8]) -> String {
     out
 }
 
+/// What comes before the first dot and after the last one says how a request is sent.
+fn kept_name(sent: &Seed) -> String {
+    let mut hasher = DefaultHasher::new();
+    sent.bytes.hash(&mut hasher);
+    let hash = hasher.finish();
+    let first = sent.name.split('.').next().expect("one at least");
+    match sent.name.rsplit_once('.') {
+        Some((_, last)) => format!("{first}.{hash:016x}.{last}"),
+        None => format!("{first}.{hash:016x}"),
+    }
+}
+
 /// The requests of one target: its corpus as it is, then mutations of it and of what went a new way.
 struct Search {
     seeds: Vec<Seed>,
@@ -199,13 +213,21 @@ struct Search {
     bound: Bound,
     /// Requests that were answered.
     round: usize,
+    /// Where what went a new way is kept.
+    kept: Option<PathBuf>,
 }
 
 impl Search {
-    fn new(target: &str, seed: u64) -> Self {
+    /// Each target has mutations of its own.
+    fn new(target: &str, target_number: u64) -> Self {
         let seeds = corpus(target);
         let given = seeds.len();
-        Self { seeds, given, dice: Dice(seed), ways: Ways::default(), bound: Bound::given(), round: 0 }
+        let dice = Dice(target_number | number::<u64>("FUZZ_SEED").unwrap_or(0).rotate_left(8));
+        let kept = std::env::var_os("FUZZ_KEEP").map(|folder| Path::new(&folder).join(target));
+        if let Some(folder) = &kept {
+            std::fs::create_dir_all(folder).expect("a folder to keep requests in");
+        }
+        Self { seeds, given, dice, ways: Ways::default(), bound: Bound::given(), round: 0, kept }
     }
 
     fn is_past_corpus(&self) -> bool {
@@ -228,6 +250,9 @@ impl Search {
     /// Notes how what was sent was answered. It is a seed from now on if that was a new way.
     fn follow(&mut self, sent: Seed, code: u16, text: &str) {
         if self.ways.is_new(code, if code < 300 { "" } else { text }) && self.is_past_corpus() {
+            if let Some(folder) = &self.kept {
+                std::fs::write(folder.join(kept_name(&sent)), &sent.bytes).expect("kept");
+            }
             self.seeds.push(sent);
         }
         self.round += 1;
@@ -247,14 +272,23 @@ fn judge(answer: &Answer, input: &[u8]) {
     }
 }
 
+/// An input is slow that is slow twice; once, it may be the machine.
+async fn in_time<T>(input: &[u8], send: impl AsyncFn() -> T) -> T {
+    for _ in 0..2 {
+        if let Ok(answer) = tokio::time::timeout(IN_TIME, send()).await {
+            return answer;
+        }
+    }
+    panic!("no answer in time: {}", String::from_utf8_lossy(input));
+}
+
 /// Runs one target: the seeds as they are, then mutated.
 async fn run(target: &str, seed: u64, send: impl AsyncFn(&Client, &str, Vec<u8>) -> Answer) {
     let server = Running::start().await;
     assert_eq!(server.admin.post(PODS, &pod("p")).await.code, 201);
     let (mut search, mut accepted) = (Search::new(target, seed), 0);
     while let Some(sent) = search.draw() {
-        let answer = tokio::time::timeout(IN_TIME, send(&server.admin, &sent.name, sent.bytes.clone())).await;
-        let answer = answer.unwrap_or_else(|_| panic!("{target}: no answer: {}", String::from_utf8_lossy(&sent.bytes)));
+        let answer = in_time(&sent.bytes, async || send(&server.admin, &sent.name, sent.bytes.clone()).await).await;
         judge(&answer, &sent.bytes);
         accepted += usize::from(answer.code < 300);
         search.follow(sent, answer.code, &answer.text());
@@ -319,7 +353,7 @@ async fn fuzz_apply() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fuzz_selectors() {
     run("selector", 6, async |client, seed, bytes| {
-        let which = if seed == "fields" { "fieldSelector" } else { "labelSelector" };
+        let which = if seed.starts_with("fields") { "fieldSelector" } else { "labelSelector" };
         client.get(&format!("{PODS}?{which}={}", escaped(&bytes))).await
     })
     .await;
@@ -345,7 +379,7 @@ async fn fuzz_urls() {
         sent.bytes.retain(|byte| !matches!(byte, b'\r' | b'\n'));
         let line = String::from_utf8_lossy(&sent.bytes).into_owned();
         let request = format!("GET {line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        let answer = tokio::time::timeout(IN_TIME * 2, server.admin.raw(&request)).await.expect("an answer in time");
+        let answer = in_time(&sent.bytes, async || server.admin.raw(&request).await).await;
         let code: u16 = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(400);
         // A proxy answers 502 or 503 for a pod that runs nowhere.
         assert!(code < 500 || matches!(code, 502 | 503), "{code}: {line}: {answer}");
