@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use store_node::anew::{self, Anew, Begun};
 
 use crate::Failure;
-use crate::backup::{self, Secret};
+use crate::backup::{self, BucketArgs, Place, Secret};
 use crate::config::{self, Endpoint, ServerConfiguration};
 use crate::server::setup;
 
@@ -20,12 +20,13 @@ use crate::server::setup;
 #[command(after_help = "Examples:
   kontiki restore /backups/monday --advertise 10.0.0.1
   kontiki restore /backups/monday --key-file backup.key --advertise 10.0.0.1 --data-dir /srv/kontiki
+  kontiki restore s3://backups/prod/monday --s3-region eu-west-1 --advertise 10.0.0.1
 
 It makes the data directory of the first replica; start that with kontiki server --data-dir DIR and have the others
 join it with empty directories (kontiki member add). The cluster has a new id, so replicas of the old one are
 refused, and the old one's CAs and keys, so clients and nodes know it. Revisions jump ahead: every watcher lists anew.")]
 pub(crate) struct RestoreArgs {
-    /// The backup
+    /// The backup: a file, or s3://BUCKET/KEY
     file: PathBuf,
     /// Where data, keys and configuration will be kept; must be empty or absent
     #[arg(long, default_value = "/var/lib/kontiki")]
@@ -45,6 +46,8 @@ pub(crate) struct RestoreArgs {
     /// Revisions to jump ahead; otherwise more than the old cluster can have written since the backup
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..1 << 50))]
     revision_jump: Option<u64>,
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 /// As etcd's own tool recommends for Kubernetes.
@@ -62,11 +65,12 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<(), Failure> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     check_empty(&args.data_dir)?;
     let secret = backup::secret(args.key_file.as_deref())?;
+    let place = Place::named(&args.file, &args.bucket, secret.is_some())?;
     // To its end, before anything is written.
-    let verified = tokio::task::block_in_place(|| backup::verify(&args.file, secret.as_ref()))?;
-    println!("{}: {verified}", args.file.display());
+    let verified = tokio::task::block_in_place(|| backup::verify(&place, secret.as_ref()))?;
+    println!("{place}: {verified}");
     fs::create_dir_all(&args.data_dir).map_err(|error| format!("{}: {error}", args.data_dir.display()))?;
-    let begun = tokio::task::block_in_place(|| restore(&args, secret.as_ref(), &verified.description))?;
+    let begun = tokio::task::block_in_place(|| restore(&args, &place, secret.as_ref(), &verified.description))?;
     let dir = args.data_dir.display();
     println!(
         "restored: cluster {} with replica {}, at revision {} (the backup's newest is {})\n\
@@ -101,12 +105,13 @@ struct Restored {
 
 fn restore(
     args: &RestoreArgs,
+    place: &Place,
     secret: Option<&Secret>,
     description: &backup::contents::Description,
 ) -> Result<Restored, Failure> {
     let dir = &args.data_dir;
     let snapshot = dir.join("restore.snap");
-    extract(&args.file, secret, &snapshot)?;
+    extract(place, secret, &snapshot)?;
     let endpoint = |port: u16| {
         let listen = SocketAddr::new(args.advertise, port);
         Endpoint { listen, advertise: listen.to_string() }
@@ -136,9 +141,9 @@ fn restore(
     Ok(Restored { cluster_id, replica })
 }
 
-fn extract(file: &Path, secret: Option<&Secret>, to: &Path) -> Result<(), Failure> {
+fn extract(place: &Place, secret: Option<&Secret>, to: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| format!("{}: {error}", to.display());
-    let (_, mut content) = backup::open(file, secret)?;
+    let (_, mut content) = backup::open(place, secret)?;
     let mut to: File =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to).map_err(failed)?;
     io::copy(&mut content, &mut to).map_err(failed)?;

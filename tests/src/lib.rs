@@ -2,6 +2,7 @@
 //!
 //! The binary is `KONTIKI_BIN`, or `kontiki` beside the test's own target directory.
 
+pub mod bucket;
 pub mod client;
 pub mod figures;
 pub mod issuer;
@@ -199,9 +200,14 @@ pub struct Kubectl {
 impl Kubectl {
     /// `None` with a clear word where `KUBECTL` names no program.
     pub fn find(kubeconfig: PathBuf) -> Option<Self> {
-        let program = std::env::var_os("KUBECTL").map(PathBuf::from).filter(|path| path.is_file());
+        Self::named_in("KUBECTL", kubeconfig)
+    }
+
+    /// The one that a variable names.
+    pub fn named_in(variable: &str, kubeconfig: PathBuf) -> Option<Self> {
+        let program = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
         if program.is_none() {
-            println!("skipped: KUBECTL names no kubectl (make test fetches one)");
+            println!("skipped: {variable} names no kubectl (make test fetches one)");
         }
         Some(Self { program: program?, kubeconfig })
     }

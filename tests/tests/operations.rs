@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
 use serde_json::Value;
+use system_tests::bucket::{self, Faults, Service};
 use system_tests::servers::{Server, text};
 use system_tests::{binary, eventually};
 
@@ -233,6 +234,61 @@ fn a_backup_becomes_a_cluster() {
     for server in [&second, &third] {
         runtime.block_on(async { assert_eq!(read(server).await.0, ["kept", "new"]) });
     }
+}
+
+/// A command with the account of a bucket, or with another secret.
+fn with_bucket(service: &Service, secret: &str, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(binary());
+    command.args(arguments).args(["--s3-endpoint", &service.endpoint(), "--s3-ca-file", &shown(&service.ca_file)]);
+    command.env("AWS_ACCESS_KEY_ID", bucket::ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", secret);
+    let output = command.env("AWS_REGION", bucket::REGION).output().expect("kontiki runs");
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
+
+#[test]
+fn a_backup_in_a_bucket_becomes_a_cluster() {
+    let runtime = runtime();
+    let (old, service) = (Server::init(), Service::start());
+    let kubeconfig = shown(&old.kubeconfig());
+    runtime.block_on(write(&old, "kept"));
+    let own = |arguments: &[&str]| with_bucket(&service, bucket::SECRET_ACCESS_KEY, arguments);
+    let backup = |name: &str| own(&["backup", name, "--kubeconfig", &kubeconfig]);
+
+    service.misbehave(Faults { busy: 2, ..Faults::default() });
+    let said = backup("s3://backups/prod/monday").expect("it waits while the service is busy");
+    assert!(said.starts_with("s3://backups/prod/monday is written: cluster ") && said.contains("whole"), "{said}");
+    assert_eq!(service.objects(), ["backups/prod/monday"]);
+    assert!(own(&["backup", "verify", "s3://backups/prod/monday"]).expect("whole").contains("whole"));
+
+    let refused = |why: Result<String, String>, part: &str| {
+        let why = why.expect_err("it is refused");
+        assert!(why.contains(part), "{why}");
+    };
+    refused(backup("s3://backups/prod/monday"), "s3://backups/prod/monday exists already; name another");
+    let stranger = ["backup", "verify", "s3://backups/prod/monday"];
+    refused(with_bucket(&service, "guessed", &stranger), "403: SignatureDoesNotMatch");
+    refused(own(&["backup", "verify", "s3://backups/none"]), "404: NoSuchKey: The specified key does not exist.");
+    // What cannot be sent, or read back, leaves nothing.
+    service.misbehave(Faults { full: 1, ..Faults::default() });
+    refused(backup("s3://backups/full"), "403: QuotaExceeded: The bucket is full.");
+    service.misbehave(Faults { damage: 1, ..Faults::default() });
+    refused(backup("s3://backups/damaged"), "s3://backups/damaged");
+    assert_eq!((service.objects(), service.open_uploads()), (vec!["backups/prod/monday".to_owned()], 0));
+
+    let mut new = Server::new();
+    let (api, peer, dir) = (new.api_port.to_string(), new.peer_port.to_string(), shown(&new.dir));
+    let place = ["--data-dir", &dir, "--advertise", "127.0.0.1", "--api-port", &api, "--peer-port", &peer];
+    let said = own(&[&["restore", "s3://backups/prod/monday"], &place[..]].concat()).expect("restored");
+    assert!(said.contains("restored: cluster "), "{said}");
+    new.start(&[]);
+    new.wait(1);
+    assert_eq!(runtime.block_on(read(&new)).0, ["kept"]);
+
+    service.damage("backups/prod/monday");
+    refused(own(&["backup", "verify", "s3://backups/prod/monday"]), "s3://backups/prod/monday");
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! `kontiki backup`: everything a cluster needs to begin again, in one file.
+//! `kontiki backup`: everything a cluster needs to begin again, in one file or one object of a bucket.
 
+mod bucket;
 mod container;
 pub(crate) mod contents;
+mod place;
 mod save;
 mod verify;
 
@@ -10,10 +12,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::Failure;
+pub(crate) use bucket::BucketArgs;
 pub(crate) use container::Secret;
-pub(crate) use verify::{Verified, open, verify};
+pub(crate) use place::Place;
+pub(crate) use verify::{open, verify};
 
-/// Copy everything in a cluster to one file, while it runs.
+/// Copy everything in a cluster to one file, or to a bucket, while it runs.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -22,15 +26,19 @@ pub(crate) use verify::{Verified, open, verify};
   kontiki backup /backups/monday --kubeconfig /var/lib/kontiki/admin.kubeconfig
   kontiki backup /backups/monday --key-file backup.key      encrypted; the key: head -c 32 /dev/urandom | base64
   kontiki backup - --kubeconfig F | ssh vault 'cat > monday'
+  kontiki backup s3://backups/prod/monday --s3-endpoint https://minio:9000 --key-file backup.key
   kontiki backup verify /backups/monday
 
-The file holds all objects as of one moment, Secrets included, and the cluster's CA keys: whoever can read it can
+A bucket's credentials are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where there is one, AWS_SESSION_TOKEN in the
+environment. What is in a bucket already is not overwritten, and what was sent is read back before it is called written.
+
+The backup holds all objects as of one moment, Secrets included, and the cluster's CA keys: whoever can read it can
 become admin. It is compressed and hashed; kontiki restore makes a new cluster of it."
 )]
 pub(crate) struct BackupArgs {
     #[command(subcommand)]
     command: Option<BackupCommand>,
-    /// The file to write, which must not exist yet; - for standard output
+    /// The file to write, which must not exist yet, or s3://BUCKET/KEY; - for standard output
     #[arg(required = true)]
     file: Option<PathBuf>,
     /// Admin credentials and one server to ask first
@@ -42,30 +50,37 @@ pub(crate) struct BackupArgs {
     /// Copy from this replica; otherwise from one that does not lead
     #[arg(long, value_name = "ID")]
     replica: Option<u64>,
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 #[derive(Subcommand, Debug)]
 enum BackupCommand {
     /// Read a backup from beginning to end and say what it holds
     Verify {
+        /// The file, or s3://BUCKET/KEY
         file: PathBuf,
         /// The key it was encrypted with
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
+        #[command(flatten)]
+        bucket: BucketArgs,
     },
 }
 
 pub(crate) async fn run(args: BackupArgs) -> Result<(), Failure> {
     match args.command {
-        Some(BackupCommand::Verify { file, key_file }) => {
+        Some(BackupCommand::Verify { file, key_file, bucket }) => {
             let secret = secret(key_file.as_deref())?;
-            println!("{}", verify(&file, secret.as_ref())?);
+            let place = Place::named(&file, &bucket, secret.is_some())?;
+            println!("{}", tokio::task::block_in_place(|| verify(&place, secret.as_ref()))?);
             Ok(())
         }
         None => {
             let secret = secret(args.key_file.as_deref())?;
             let (file, kubeconfig) = (args.file.unwrap_or_default(), args.kubeconfig.unwrap_or_default());
-            save::run(&file, &kubeconfig, secret.as_ref(), args.replica).await
+            let place = Place::named(&file, &args.bucket, secret.is_some())?;
+            save::run(&place, &kubeconfig, secret.as_ref(), args.replica).await
         }
     }
 }

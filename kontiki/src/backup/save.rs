@@ -1,4 +1,5 @@
-//! From a replica to a file, which appears under its name when it is whole, durable and verified.
+//! From a replica to a file, which appears under its name when it is whole, durable and verified, or to a bucket, where
+//! what turns out not to be whole is taken away again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,8 +9,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::bucket::Object;
 use super::container::{Secret, Writer};
-use super::verify::verify;
+use super::place::Place;
+use super::verify::{Verified, verify};
 use crate::Failure;
 use crate::client::Download;
 use crate::progress;
@@ -19,27 +22,28 @@ use crate::replicas::Replicas;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(
-    file: &Path,
+    place: &Place,
     kubeconfig: &Path,
     secret: Option<&Secret>,
     replica: Option<u64>,
 ) -> Result<(), Failure> {
-    if file.exists() {
-        return Err(format!("{} exists already; name another file", file.display()).into());
-    }
+    place.check_free().await?;
     let replicas = Replicas::find(kubeconfig).await?;
     let mut download = begin(&replicas, replica).await?;
-    if file == Path::new("-") {
-        return copy(&mut download, io::stdout().lock(), secret).await.map(drop);
-    }
-    let part = part(file);
-    let written = write(&mut download, file, &part, secret).await;
-    if written.is_err() {
-        // The next try begins anew.
-        let _ = std::fs::remove_file(&part);
-    }
-    let verified = written?;
-    println!("{} is written: {verified}", file.display());
+    let verified = match place {
+        Place::Pipe => return copy(&mut download, io::stdout().lock(), secret).await.map(drop),
+        Place::File(file) => {
+            let part = part(file);
+            let written = write(&mut download, file, &part, secret).await;
+            if written.is_err() {
+                // The next try begins anew.
+                let _ = std::fs::remove_file(&part);
+            }
+            written?
+        }
+        Place::Bucket(object) => send(&mut download, object, secret).await?,
+    };
+    println!("{place} is written: {verified}");
     if secret.is_none() {
         println!("it is not encrypted and holds Secrets and CA keys: keep it where only admins can read it");
     }
@@ -62,6 +66,18 @@ async fn begin(replicas: &Replicas, wished: Option<u64>) -> Result<Download, Fai
     Err(last)
 }
 
+async fn send(download: &mut Download, object: &Object, secret: Option<&Secret>) -> Result<Verified, Failure> {
+    object.put(download.bytes, async |parts| copy(download, parts, secret).await).await?;
+    let place = Place::Bucket(object.clone());
+    let verified = tokio::task::block_in_place(|| verify(&place, secret));
+    if verified.is_err()
+        && let Err(error) = object.delete().await
+    {
+        eprintln!("{object} is no backup, and could not be taken away: {error}");
+    }
+    verified
+}
+
 fn part(file: &Path) -> PathBuf {
     file.with_added_extension("part")
 }
@@ -71,13 +87,13 @@ async fn write(
     file: &Path,
     part: &Path,
     secret: Option<&Secret>,
-) -> Result<super::Verified, Failure> {
+) -> Result<Verified, Failure> {
     let failed = |error: io::Error| format!("{}: {error}", part.display());
     let to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part).map_err(failed)?;
     let to = copy(download, io::BufWriter::new(to), secret).await?;
     to.into_inner().map_err(|error| error.into_error()).and_then(|to| to.sync_all()).map_err(failed)?;
     // What cannot be read back is no backup.
-    let verified = tokio::task::block_in_place(|| verify(part, secret))?;
+    let verified = tokio::task::block_in_place(|| verify(&Place::File(part.to_owned()), secret))?;
     std::fs::rename(part, file).map_err(failed)?;
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed)?;

@@ -1,7 +1,6 @@
 //! Reading a backup from beginning to end.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -9,6 +8,7 @@ use indicatif::ProgressBar;
 
 use super::container::{Reader, Secret};
 use super::contents::{self, Description};
+use super::place::Place;
 use crate::Failure;
 use crate::progress;
 
@@ -16,7 +16,7 @@ use crate::progress;
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub(crate) description: Description,
-    /// Of the file.
+    /// Of the file or object.
     pub(crate) bytes: u64,
     /// Of the snapshot in it.
     pub(crate) snapshot_bytes: u64,
@@ -31,33 +31,36 @@ impl fmt::Display for Verified {
 }
 
 /// A backup opened: what it says of itself, and the snapshot to read. The description can be trusted only when the
-/// snapshot was read to its end.
-pub(crate) fn open(file: &Path, secret: Option<&Secret>) -> Result<(Description, Box<dyn Read + Send>), Failure> {
-    let (description, content, _) = begin(file, secret, "reading")?;
+/// snapshot was read to its end. Blocks.
+pub(crate) fn open(place: &Place, secret: Option<&Secret>) -> Result<(Description, Box<dyn Read + Send>), Failure> {
+    let (description, content, _) = begin(place, secret, "reading")?;
     Ok((description, content))
 }
 
 fn begin(
-    file: &Path,
+    place: &Place,
     secret: Option<&Secret>,
     what: &'static str,
 ) -> Result<(Description, Box<dyn Read + Send>, u64), Failure> {
-    let named = |error: Failure| -> Failure { format!("{}: {error}", file.display()).into() };
-    let opened = File::open(file).map_err(|error| named(error.into()))?;
-    let bytes = opened.metadata().map_err(|error| named(error.into()))?.len();
+    let named = |error: Failure| -> Failure { format!("{place}: {error}").into() };
+    let (opened, bytes) = match place {
+        // It names itself.
+        Place::Bucket(_) => place.open()?,
+        _ => place.open().map_err(named)?,
+    };
     let counted = Counted { from: BufReader::with_capacity(1 << 20, opened), bar: progress::bytes(what, bytes) };
     let mut content = Reader::new(counted, secret).map_err(|error| named(error.into()))?;
     let description = contents::read(&mut content).map_err(named)?;
     Ok((description, Box::new(content), bytes))
 }
 
-/// `Err` says what is wrong with it.
-pub(crate) fn verify(file: &Path, secret: Option<&Secret>) -> Result<Verified, Failure> {
-    let (description, content, bytes) = begin(file, secret, "verifying")?;
-    let info = store_engine::verify_snapshot_in(file, content)?;
+/// `Err` says what is wrong with it. Blocks.
+pub(crate) fn verify(place: &Place, secret: Option<&Secret>) -> Result<Verified, Failure> {
+    let (description, content, bytes) = begin(place, secret, "verifying")?;
+    let info = store_engine::verify_snapshot_in(Path::new(&place.to_string()), content)?;
     if info.revision != description.revision {
         let (says, holds) = (description.revision, info.revision);
-        return Err(format!("{}: it says it is of revision {says} and holds {holds}", file.display()).into());
+        return Err(format!("{place}: it says it is of revision {says} and holds {holds}").into());
     }
     Ok(Verified { description, bytes, snapshot_bytes: info.bytes })
 }
@@ -90,7 +93,7 @@ mod tests {
     use crate::config::{Endpoint, ServerConfiguration};
 
     /// A backup of a small state, as a replica and `kontiki backup` make it.
-    fn backup(dir: &Path, secret: Option<&Secret>, revision: u64) -> std::path::PathBuf {
+    fn backup(dir: &Path, secret: Option<&Secret>, revision: u64) -> (std::path::PathBuf, Place) {
         let state = store_engine::StateMachine::open(&dir.join("store")).expect("a state");
         let info = state.build_snapshot(&dir.join("snapshot")).expect("a snapshot");
         let endpoint = Endpoint { listen: "127.0.0.1:1".parse().expect("address"), advertise: "a:1".into() };
@@ -103,33 +106,33 @@ mod tests {
         writer.write_all(&std::fs::read(info.file).expect("read")).expect("written");
         let file = dir.join("backup");
         std::fs::write(&file, writer.finish().expect("finished")).expect("written");
-        file
+        (file.clone(), Place::File(file))
     }
 
     #[test]
     fn a_backup_is_read_to_its_end() {
         let dir = tempfile::tempdir().expect("dir");
         let secret = Secret::new(&[7; 32]).expect("a key");
-        let file = backup(dir.path(), Some(&secret), 0);
-        let found = verify(&file, Some(&secret)).expect("whole");
+        let (file, place) = backup(dir.path(), Some(&secret), 0);
+        let found = verify(&place, Some(&secret)).expect("whole");
         assert!(found.to_string().starts_with("cluster abcd at revision 0, made "), "{found}");
-        assert!(verify(&file, None).is_err_and(|error| error.to_string().contains("--key-file")));
+        assert!(verify(&place, None).is_err_and(|error| error.to_string().contains("--key-file")));
         let whole = std::fs::read(&file).expect("read");
         for at in [10, 100, whole.len() / 2, whole.len() - 1] {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             std::fs::write(&file, damaged).expect("written");
-            let error = verify(&file, Some(&secret)).expect_err("damaged").to_string();
+            let error = verify(&place, Some(&secret)).expect_err("damaged").to_string();
             assert!(error.contains("backup"), "byte {at}: {error}");
             std::fs::write(&file, &whole[..at]).expect("written");
-            assert!(verify(&file, Some(&secret)).is_err(), "cut at {at}");
+            assert!(verify(&place, Some(&secret)).is_err(), "cut at {at}");
         }
     }
 
     #[test]
     fn a_description_of_something_else_is_refused() {
         let dir = tempfile::tempdir().expect("dir");
-        let file = backup(dir.path(), None, 1);
-        assert!(verify(&file, None).is_err_and(|error| error.to_string().contains("it says it is of revision 1")));
+        let (_, place) = backup(dir.path(), None, 1);
+        assert!(verify(&place, None).is_err_and(|error| error.to_string().contains("it says it is of revision 1")));
     }
 }
