@@ -14,6 +14,12 @@ if KUBECTL=$(tests/tools/debian-tool.sh kubectl /usr/bin/kubectl sid "$KONTIKI_T
 else
   echo "tests: kubectl 1.36 cannot be had from Debian here; its tests are skipped" >&2
 fi
+# And the one that is four minors older, of Debian 13.
+if KUBECTL_OLDER=$(tests/tools/debian-tool.sh kubectl /usr/bin/kubectl trixie "$KONTIKI_TOOLS"); then
+  export KUBECTL_OLDER
+else
+  echo "tests: kubectl 1.32 cannot be had from Debian here; its test is skipped" >&2
+fi
 # etcdctl of two generations, and the etcd that the store's answers are compared with.
 etcdctl=()
 for suite in sid bookworm; do
@@ -38,9 +44,19 @@ if [ ! -x "$KONTIKI_TOOLS/python/bin/python" ]; then
     echo "tests: the Python client cannot be installed here; its test is skipped" >&2
 fi
 
+# client-go: 760 MB of Go for one program, so it is used where it is installed.
+if [ ! -d "${GOCODE:-/usr/share/gocode}/src/k8s.io/client-go" ]; then
+  echo "tests: client-go is not installed (Debian: golang-go, golang-k8s-client-go-dev); its test is skipped" >&2
+fi
+
 # A standard kubelet v1.36 joins where KUBELET names one; nobody packages it for Debian.
 if [ ! -x "${KUBELET:-}" ]; then
   echo "tests: KUBELET names no kubelet; its test is skipped" >&2
+fi
+
+# A standard API server v1.36 keeps its objects in our store where this names one.
+if [ ! -x "${KUBE_APISERVER:-}" ]; then
+  echo "tests: KUBE_APISERVER names no program; its test is skipped" >&2
 fi
 
 # Standard controllers and scheduler v1.36 do a cluster's work where these name them.

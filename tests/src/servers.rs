@@ -71,7 +71,7 @@ impl Agent {
 }
 
 /// A port nobody listens on at the moment.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").port()
 }

@@ -1,6 +1,7 @@
-//! Other people's clients: kube-rs and the official Python client, each through two replicas.
+//! Other people's clients: kube-rs, the official Python client and client-go, each through two replicas.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ fn clients_work_through_two_replicas() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(kube_rs(&cluster));
     python(&cluster);
+    client_go(&cluster);
 }
 
 async fn kube_rs(cluster: &Cluster) {
@@ -62,7 +64,7 @@ async fn kube_rs(cluster: &Cluster) {
 
 fn python(cluster: &Cluster) {
     let tools = std::env::var("KONTIKI_TOOLS").unwrap_or_default();
-    let interpreter = std::path::Path::new(&tools).join("python/bin/python");
+    let interpreter = Path::new(&tools).join("python/bin/python");
     if !interpreter.is_file() {
         return println!("skipped: the Python client is not installed (make test installs it)");
     }
@@ -72,6 +74,30 @@ fn python(cluster: &Cluster) {
         .args([cluster.kubeconfig_of(1), cluster.kubeconfig_of(2)])
         .output()
         .expect("python runs");
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// `GOCODE` names the directory of packages that are compiled with it, where it is not Debian's; `GO` the compiler.
+fn client_go(cluster: &Cluster) {
+    let named = |variable: &str, otherwise: &str| PathBuf::from(std::env::var_os(variable).unwrap_or(otherwise.into()));
+    let (code, go) = (named("GOCODE", "/usr/share/gocode"), named("GO", "go"));
+    let compiler = Command::new(&go).arg("version").output();
+    if !code.join("src/k8s.io/client-go").is_dir() || compiler.is_err() {
+        return println!("skipped: client-go is not installed (Debian: golang-go, golang-k8s-client-go-dev)");
+    }
+    let built = tempfile::tempdir().expect("a directory");
+    let program = built.path().join("client");
+    let status = Command::new(&go)
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/client.go"))
+        .env("GOPATH", &code)
+        .envs([("GO111MODULE", "off"), ("GOFLAGS", ""), ("GOTOOLCHAIN", "local"), ("CGO_ENABLED", "0")])
+        .status();
+    assert!(status.expect("go runs").success(), "the program is not compiled");
+    let output = Command::new(&program).args([cluster.kubeconfig_of(1), cluster.kubeconfig_of(2)]).output();
+    let output = output.expect("the program runs");
     print!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -2,6 +2,7 @@
 //! one where it does not (then the steps that need real containers are left out, and say so).
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -38,8 +39,20 @@ const STEPS: &[Step] = &[
 
 #[test]
 fn kubectl_walks_through() {
+    walk_through("KUBECTL");
+}
+
+/// Four minors older than what is served, as people have it whose cluster was upgraded.
+#[test]
+fn an_older_kubectl_walks_through() {
+    walk_through("KUBECTL_OLDER");
+}
+
+fn walk_through(variable: &str) {
+    let Some(kubectl) = Kubectl::named_in(variable, PathBuf::new()) else { return };
     let cluster = Cluster::up(&[]);
-    let Some(kubectl) = Kubectl::find(cluster.kubeconfig()) else { return };
+    let kubectl = kubectl.at(cluster.kubeconfig());
+    println!("{}", kubectl.ok(&["version"]));
     let real = kubectl.ok(&["get", "nodes", "-o", "name"]).contains("node/node-1");
     let mut failed = Vec::new();
     for (name, step) in STEPS {
