@@ -77,7 +77,7 @@ pub struct CacheConfig {
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { window_events: 100_000, window_bytes: 32 << 20, window_age: Duration::from_secs(600) }
+        Self { window_events: 20_000, window_bytes: 32 << 20, window_age: Duration::from_secs(600) }
     }
 }
 

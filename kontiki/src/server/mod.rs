@@ -216,11 +216,7 @@ fn schema(config: &ServerConfiguration) -> Result<&'static api_schema::Schema, F
 }
 
 async fn start_registry(config: &ServerConfiguration, store: DynStore) -> Result<Arc<Registry>, Failure> {
-    let window = CacheConfig {
-        window_events: 20_000,
-        window_bytes: 32 << 20,
-        window_age: Duration::from_secs(config.history_seconds),
-    };
+    let window = CacheConfig { window_age: Duration::from_secs(config.history_seconds), ..CacheConfig::default() };
     let cache = Cache::start(store.clone(), window).await?;
     let tokens = pki::tokens::TokenIssuer::load_or_create(&config.pki_dir, ISSUER, vec![ISSUER.to_owned()])?;
     let registry = RegistryConfig {

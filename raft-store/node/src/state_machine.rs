@@ -30,9 +30,9 @@ const GROUP_ENTRIES: usize = 1_024;
 /// Bytes of entries applied in one batch at most, unless one entry is larger.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// A group that is applied without making room for other tasks.
-const SMALL_ENTRIES: usize = 32;
-const SMALL_BYTES: usize = 256 << 10;
+/// A group that is applied without making room for other tasks: some milliseconds at most.
+const SMALL_ENTRIES: usize = 256;
+const SMALL_BYTES: usize = 1 << 20;
 
 /// Before a snapshot that had no room is tried again.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
