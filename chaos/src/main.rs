@@ -61,8 +61,9 @@ struct RunArgs {
 /// Simulate whole clusters in one thread, by seed: virtual time, wire and disks
 #[derive(Args)]
 struct SimArgs {
-    /// How many seeds, or "forever"; stops at the first that fails. 200 unless given, and one when `--seed` is
-    #[arg(long)]
+    /// How many seeds, or "forever", as without a number; stops at the first that fails. 200 unless given, and one when
+    /// `--seed` is
+    #[arg(long, num_args = 0..=1, default_missing_value = "forever")]
     seeds: Option<Seeds>,
     /// The first seed; another one each time unless given
     #[arg(long)]

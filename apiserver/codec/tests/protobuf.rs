@@ -105,6 +105,7 @@ fn golden_samples_both_ways() {
         wrong.len()
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(good > 0 || untried == 0, "no sample of what is served");
 }
 
 /// Every kind of change that a wire or an attacker may make.

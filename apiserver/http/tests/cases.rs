@@ -15,17 +15,19 @@ use serde_json::json;
 
 const STRATEGIC: (&str, &str) = ("content-type", "application/strategic-merge-patch+json");
 
-/// Code, and causes in order of their text.
-fn outcome(code: u64, causes: &Value, field: &dyn Fn(&Value) -> String) -> (u64, Vec<String>) {
+/// Code, reason, and causes in order of their text.
+type Outcome = (u64, String, Vec<String>);
+
+fn outcome(code: u64, reason: &Value, causes: &Value, field: &dyn Fn(&Value) -> String) -> Outcome {
     let mut causes: Vec<String> = causes.as_array().into_iter().flatten().map(field).collect();
     causes.sort();
-    (code, causes)
+    (code, text(reason).to_owned(), causes)
 }
 
-fn found(answer: &Answer) -> (u64, Vec<String>) {
+fn found(answer: &Answer) -> Outcome {
     let body = if answer.code >= 400 { answer.json() } else { Value::Null };
     let text_of = |cause: &Value| format!("{} {}", text(&cause["field"]), text(&cause["reason"]));
-    outcome(answer.code.into(), &body["details"]["causes"], &text_of)
+    outcome(answer.code.into(), &body["reason"], &body["details"]["causes"], &text_of)
 }
 
 async fn server() -> Running {
@@ -66,7 +68,7 @@ fn differs(case: &Value, object: &Value) -> Option<String> {
 async fn judge(shared: &Running, case: &Value, base: &Value) -> Option<String> {
     let causes_of = |cause: &Value| format!("{} {}", text(&cause[0]), text(&cause[1]));
     let code = case["expect"]["code"].as_u64().expect("a code");
-    let wanted = outcome(code, &case["expect"]["causes"], &causes_of);
+    let wanted = outcome(code, &case["expect"]["reason"], &case["expect"]["causes"], &causes_of);
     let (path, object) = (text(&base["path"]), made(case, base));
     let answer = if case["op"] == "create" {
         shared.admin.post(&format!("{path}?dryRun=All"), &object).await

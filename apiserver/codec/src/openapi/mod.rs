@@ -44,7 +44,7 @@ fn group_versions(schema: &Schema) -> Vec<GroupVersion> {
 /// The one v2 document (`/openapi/v2`), with every served group-version.
 pub fn v2(schema: &Schema) -> Value {
     let mut paths = Map::new();
-    paths::discovery_roots(schema, Dialect::V2, &mut paths);
+    paths::roots(schema, Dialect::V2, &mut paths);
     for gv in group_versions(schema) {
         paths::group_version(schema, &gv, Dialect::V2, &mut paths);
     }
@@ -65,7 +65,7 @@ pub fn v2(schema: &Schema) -> Value {
 pub fn v3(schema: &Schema) -> BTreeMap<String, Value> {
     let mut documents = BTreeMap::new();
     let mut roots = Map::new();
-    paths::discovery_roots(schema, Dialect::V3, &mut roots);
+    paths::roots(schema, Dialect::V3, &mut roots);
     for (path, item) in roots {
         let name = path.trim_matches('/').to_owned();
         documents.insert(name, v3_document(schema, Map::from_iter([(path, item)]), None));

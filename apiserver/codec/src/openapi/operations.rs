@@ -16,10 +16,24 @@ pub(super) struct Operation {
     pub(super) body: Option<(String, bool)>,
     /// Code and definition; `None`: a plain string.
     pub(super) answers: Vec<(&'static str, Option<String>)>,
-    /// Offers `;stream=watch`.
-    pub(super) watches: bool,
-    /// Not JSON but whatever the other side says.
-    pub(super) streams: bool,
+    pub(super) speaks: Speaks,
+}
+
+/// What an operation takes and answers.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Speaks {
+    Discovery,
+    Objects,
+    /// Objects, or events of them.
+    Watch,
+    Log,
+    Version,
+    /// Who signs tokens.
+    Issuer,
+    /// With which keys.
+    Keys,
+    /// Whatever the other side says.
+    Anything,
 }
 
 #[derive(Clone, PartialEq)]
@@ -57,8 +71,16 @@ impl Parameter {
     }
 }
 
-const PLAIN: [&str; 2] = ["application/json", "application/yaml"];
-const WATCHING: [&str; 3] = ["application/json", "application/yaml", "application/json;stream=watch"];
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const OBJECTS: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
+const WATCH: [&str; 5] = [
+    "application/json",
+    "application/yaml",
+    PROTOBUF,
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+const LOG: [&str; 4] = ["text/plain", "application/json", "application/yaml", PROTOBUF];
 const PATCHES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -83,15 +105,25 @@ pub(super) fn query(names: &[&str]) -> Vec<Parameter> {
 
 impl Operation {
     fn media(&self) -> &'static [&'static str] {
-        match (self.streams, self.watches) {
-            (true, _) => &["*/*"],
-            (_, true) => &WATCHING,
-            _ => &PLAIN,
+        match self.speaks {
+            Speaks::Discovery | Speaks::Objects => &OBJECTS,
+            Speaks::Watch => &WATCH,
+            Speaks::Log => &LOG,
+            Speaks::Version | Speaks::Issuer => &["application/json"],
+            Speaks::Keys => &["application/jwk-set+json"],
+            Speaks::Anything => &["*/*"],
         }
     }
 
+    /// Nothing where upstream says nothing.
     fn body_media(&self) -> &'static [&'static str] {
-        if self.method == "patch" && !self.streams { &PATCHES } else { &["*/*"] }
+        match self.speaks {
+            Speaks::Discovery => &OBJECTS,
+            Speaks::Version => &["application/json"],
+            Speaks::Issuer | Speaks::Keys => &[],
+            Speaks::Objects if self.method == "patch" => &PATCHES,
+            Speaks::Objects | Speaks::Watch | Speaks::Log | Speaks::Anything => &["*/*"],
+        }
     }
 
     fn answers_json(&self, dialect: Dialect) -> Value {
@@ -126,15 +158,20 @@ impl Operation {
         let mut parameters: Vec<Value> = own.map(|one| one.to_json(dialect)).collect();
         if let Some((definition, required)) = &self.body {
             let schema = dialect.reference(definition);
-            match dialect {
-                Dialect::V2 => {
-                    parameters.insert(0, json!({"name": "body", "in": "body", "required": required, "schema": schema}))
+            // Said only where it is so.
+            let must = |mut body: Value| {
+                if *required {
+                    body["required"] = true.into();
                 }
+                body
+            };
+            match dialect {
+                Dialect::V2 => parameters.insert(0, must(json!({"name": "body", "in": "body", "schema": schema}))),
                 Dialect::V3 => {
                     let media = self.body_media().iter();
                     let content: Map<String, Value> =
                         media.map(|media| ((*media).to_owned(), json!({"schema": schema}))).collect();
-                    out.insert("requestBody".to_owned(), json!({"content": content, "required": required}));
+                    out.insert("requestBody".to_owned(), must(json!({"content": content})));
                 }
             }
         }
@@ -143,7 +180,9 @@ impl Operation {
         }
         if dialect == Dialect::V2 {
             out.insert("schemes".to_owned(), json!(["https"]));
-            out.insert("consumes".to_owned(), self.body_media().into());
+            if !self.body_media().is_empty() {
+                out.insert("consumes".to_owned(), self.body_media().into());
+            }
             out.insert("produces".to_owned(), self.media().into());
         }
         if let Some(action) = self.action {

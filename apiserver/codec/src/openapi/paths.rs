@@ -4,8 +4,10 @@ use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::{Resource, Schema, Subresource, TypeId};
 use serde_json::Map;
 
-use super::operations::{Operation, Parameter, group_words, gv_words, path_item, query, subresource_words, tag};
-use super::schemas::{definition_name, meta_name, option_parameters};
+use super::operations::{
+    Operation, Parameter, Speaks, group_words, gv_words, path_item, query, subresource_words, tag,
+};
+use super::schemas::{VERSION_INFO, definition_name, meta_name, option_parameters};
 use super::{Dialect, gv_path, resources};
 
 const LIST: [&str; 11] = [
@@ -49,7 +51,7 @@ const DELETED_IS_RETURNED: [&str; 16] = [
     "volumeattributesclasses",
 ];
 
-fn plain_get(id: String, tag: String, definition: String) -> Operation {
+fn plain_get(id: String, tag: String, definition: Option<String>, speaks: Speaks) -> Operation {
     Operation {
         method: "get",
         id,
@@ -58,16 +60,16 @@ fn plain_get(id: String, tag: String, definition: String) -> Operation {
         tag,
         parameters: Vec::new(),
         body: None,
-        answers: vec![("200", Some(definition))],
-        watches: false,
-        streams: false,
+        answers: vec![("200", definition)],
+        speaks,
     }
 }
 
-/// `/api/`, `/apis/` and each `/apis/GROUP/`.
-pub(super) fn discovery_roots(schema: &Schema, dialect: Dialect, out: &mut Map<String, Value>) {
+/// What is about the server and no group-version: `/api/`, `/apis/` and each `/apis/GROUP/`, its version, its tokens.
+pub(super) fn roots(schema: &Schema, dialect: Dialect, out: &mut Map<String, Value>) {
     let mut add = |path: String, id: String, tag: String, kind: &str| {
-        out.insert(path, path_item(vec![plain_get(id, tag, meta_name(kind))], dialect));
+        let discovery = plain_get(id, tag, Some(meta_name(kind)), Speaks::Discovery);
+        out.insert(path, path_item(vec![discovery], dialect));
     };
     add("/api/".into(), "getCoreAPIVersions".into(), "core".into(), "APIVersions");
     add("/apis/".into(), "getAPIVersions".into(), "apis".into(), "APIGroupList");
@@ -76,12 +78,28 @@ pub(super) fn discovery_roots(schema: &Schema, dialect: Dialect, out: &mut Map<S
         let tag = words[..1].to_ascii_lowercase() + &words[1..];
         add(format!("/apis/{}/", group.name), format!("get{words}APIGroup"), tag, "APIGroup");
     }
+    let others = [
+        ("/version/", "getCodeVersion", "version", Some(VERSION_INFO), Speaks::Version),
+        ("/openid/v1/jwks/", "getServiceAccountIssuerOpenIDKeyset", "openid", None, Speaks::Keys),
+        (
+            "/.well-known/openid-configuration/",
+            "getServiceAccountIssuerOpenIDConfiguration",
+            "WellKnown",
+            None,
+            Speaks::Issuer,
+        ),
+    ];
+    for (path, id, tag, definition, speaks) in others {
+        let one = plain_get(id.to_owned(), tag.to_owned(), definition.map(str::to_owned), speaks);
+        out.insert(path.to_owned(), path_item(vec![one], dialect));
+    }
 }
 
 /// Everything below a group-version.
 pub(super) fn group_version(schema: &Schema, gv: &GroupVersion, dialect: Dialect, out: &mut Map<String, Value>) {
     let root = format!("/{}/", gv_path(gv));
-    let discovery = plain_get(format!("get{}APIResources", gv_words(gv)), tag(gv), meta_name("APIResourceList"));
+    let (id, list) = (format!("get{}APIResources", gv_words(gv)), meta_name("APIResourceList"));
+    let discovery = plain_get(id, tag(gv), Some(list), Speaks::Discovery);
     out.insert(root, path_item(vec![discovery], dialect));
     for resource in resources(schema, gv) {
         Of { schema, resource, dialect }.add(out);
@@ -119,8 +137,7 @@ impl Of<'_> {
             parameters,
             body: None,
             answers: Vec::new(),
-            watches: false,
-            streams: false,
+            speaks: Speaks::Objects,
         }
     }
 
@@ -190,7 +207,8 @@ impl Of<'_> {
         one.parameters.push(Parameter::query("pretty", "string"));
         let of_kind = self.definition(self.resource.type_id);
         one.answers = vec![("200", Some(format!("{of_kind}List")))];
-        one.watches = self.resource.has_verb("watch");
+        // Also of what cannot be watched, as upstream says.
+        one.speaks = Speaks::Watch;
         one
     }
 
@@ -199,7 +217,7 @@ impl Of<'_> {
         one.parameters.extend(query(&LIST));
         one.parameters.push(Parameter::query("pretty", "string"));
         one.answers = vec![("200", Some(meta_name("WatchEvent")))];
-        one.watches = true;
+        one.speaks = Speaks::Watch;
         one
     }
 
@@ -286,6 +304,7 @@ impl Of<'_> {
         if sub.name == "log" {
             for one in &mut operations {
                 one.answers = vec![("200", None)];
+                one.speaks = Speaks::Log;
                 one.parameters.extend(self.options("core.v1.PodLogOptions"));
             }
         }
@@ -323,7 +342,7 @@ impl Of<'_> {
                 one.parameters.push(Parameter::path("path"));
             }
             one.answers = vec![("200", None)];
-            one.streams = true;
+            one.speaks = Speaks::Anything;
             one
         };
         methods.iter().map(one).collect()

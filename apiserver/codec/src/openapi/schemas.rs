@@ -11,6 +11,9 @@ use super::Dialect;
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
 
+/// What `/version` answers, which is no kind.
+pub(super) const VERSION_INFO: &str = "io.k8s.apimachinery.pkg.version.Info";
+
 pub(super) fn meta_name(kind: &str) -> String {
     format!("{META}.{kind}")
 }
@@ -26,6 +29,7 @@ pub(super) fn definition_name(one: &Type) -> String {
 fn special(name: &str, dialect: Dialect) -> Option<Value> {
     let short = name.rsplit('.').next()?;
     Some(match short {
+        _ if name == VERSION_INFO => version_info(dialect),
         "Time" | "MicroTime" => json!({"type": "string", "format": "date-time"}),
         "Duration" => json!({"type": "string"}),
         "Quantity" if dialect == Dialect::V3 => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
@@ -38,6 +42,20 @@ fn special(name: &str, dialect: Dialect) -> Option<Value> {
         "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => json!({}),
         _ => return None,
     })
+}
+
+fn version_info(dialect: Dialect) -> Value {
+    let always =
+        ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"];
+    let sometimes = ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
+    let text = || json!({"type": "string"});
+    let with_default = || if dialect == Dialect::V3 { json!({"type": "string", "default": ""}) } else { text() };
+    let properties: Map<String, Value> = always
+        .iter()
+        .map(|name| ((*name).to_owned(), with_default()))
+        .chain(sometimes.iter().map(|name| ((*name).to_owned(), text())))
+        .collect();
+    json!({"type": "object", "required": always, "properties": properties})
 }
 
 /// The definition a shape refers to, if it is not written in place.

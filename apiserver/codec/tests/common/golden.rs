@@ -14,6 +14,9 @@ pub(crate) fn place(name: &str) -> Option<PathBuf> {
         let holds = name == "roundtrip" && holds_samples(folder);
         (is_named || holds).then(|| folder.to_owned())
     };
+    if let Some(folder) = &given {
+        assert!(folder.is_dir(), "GOLDEN_DIR: {} is no folder", folder.display());
+    }
     let given = given.as_deref();
     let found = given.and_then(inside).or_else(|| given.and_then(part)).or_else(|| inside(&beside));
     if found.is_none() {

@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use api_machinery::Value;
 use serde_json::{Map, json};
 
+/// Where `CASES_DIR` says, which then must have them, or beside the checkout.
 pub(crate) fn folder() -> Option<PathBuf> {
     let given = std::env::var_os("CASES_DIR").map(PathBuf::from);
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/api-surface/validation");
-    Some(given.unwrap_or(beside)).filter(|folder| folder.join("cases.jsonl").is_file())
+    let has = |folder: &PathBuf| folder.join("cases.jsonl").is_file();
+    if let Some(folder) = &given {
+        assert!(has(folder), "CASES_DIR: there is no cases.jsonl in {}", folder.display());
+    }
+    given.or_else(|| Some(beside).filter(has))
 }
 
 pub(crate) fn text(value: &Value) -> &str {
