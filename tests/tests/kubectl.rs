@@ -149,7 +149,9 @@ fn move_to_server_side(kubectl: &Kubectl) {
     assert_eq!(object["data"], serde_json::json!({"a": "2"}), "b was kubectl's, too");
     // Entries go by their time in whole seconds first, and the move may or may not cross one.
     let managers = managers();
-    let mut names: Vec<_> = managers.as_array().expect("a list").iter().map(|one| &one["manager"]).collect();
+    let entries = managers.as_array().expect("a list");
+    assert!(entries.is_sorted_by_key(|one| (one["time"].as_str(), one["manager"].as_str())), "{managers}");
+    let mut names: Vec<_> = entries.iter().map(|one| &one["manager"]).collect();
     names.sort_by_key(|name| name.to_string());
     assert_eq!(names, ["kubectl", "kubectl-last-applied"], "kubectl's own move is accepted, too");
     let noted = object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].clone();

@@ -40,6 +40,11 @@ fn without_nulls(value: &mut Value) {
     }
 }
 
+/// Whether the samples are those beside the checkout, of which it is known how much they hold.
+fn is_beside() -> bool {
+    std::env::var_os("GOLDEN_DIR").is_none()
+}
+
 #[test]
 fn golden_samples_pass_unchanged_in_json_and_yaml() {
     let Some(folder) = crate::golden::place("roundtrip") else { return };
@@ -73,7 +78,8 @@ fn golden_samples_pass_unchanged_in_json_and_yaml() {
         "golden JSON and YAML: {json_samples} JSON and {yaml_samples} YAML samples passed; {skipped} files are of \
          versions that v1.36 serves no more"
     );
-    assert!(json_samples + yaml_samples > 0, "no sample of what is served");
+    assert!(json_samples > 0, "no sample of what is served");
+    assert!(json_samples == yaml_samples || !is_beside(), "{json_samples} {yaml_samples}");
 }
 
 #[test]
@@ -424,7 +430,7 @@ fn golden_samples_with_any_value_anywhere_are_refused_or_settle() {
         json!([null]),
         json!(true),
     ];
-    let (mut tried, mut refused, mut accepted) = (0, 0, 0);
+    let (mut refused, mut accepted) = (0, 0);
     for entry in entries {
         let path = entry.expect("an entry").path();
         let small = path.metadata().is_ok_and(|meta| meta.len() < 5_000);
@@ -433,7 +439,6 @@ fn golden_samples_with_any_value_anywhere_are_refused_or_settle() {
         }
         let sample = parse(Format::Json, &std::fs::read(&path).expect("a sample")).expect("well formed").value;
         let Some(type_id) = type_of(&sample) else { continue };
-        tried += 1;
         let mut places = Vec::new();
         pointers(&sample, "", &mut places);
         for (place, other) in places.iter().flat_map(|place| others.iter().map(move |other| (place, other))) {
@@ -457,5 +462,6 @@ fn golden_samples_with_any_value_anywhere_are_refused_or_settle() {
         }
     }
     println!("{refused} refused, {accepted} accepted");
-    assert!(tried == 0 || refused > 0 && accepted > 0, "of {tried} samples");
+    let least = if is_beside() { 1000 } else { 0 };
+    assert!(refused > least && accepted > least);
 }

@@ -272,14 +272,9 @@ fn judge(answer: &Answer, input: &[u8]) {
     }
 }
 
-/// An input is slow that is slow twice; once, it may be the machine.
-async fn in_time<T>(time: Duration, input: &[u8], send: impl AsyncFn() -> T) -> T {
-    for _ in 0..2 {
-        if let Ok(answer) = tokio::time::timeout(time, send()).await {
-            return answer;
-        }
-    }
-    panic!("no answer in time: {}", String::from_utf8_lossy(input));
+async fn in_time<T>(time: Duration, input: &[u8], answer: impl Future<Output = T>) -> T {
+    let answer = tokio::time::timeout(time, answer).await;
+    answer.unwrap_or_else(|_| panic!("no answer in time: {}", String::from_utf8_lossy(input)))
 }
 
 /// Runs one target: the seeds as they are, then mutated.
@@ -288,8 +283,7 @@ async fn run(target: &str, seed: u64, send: impl AsyncFn(&Client, &str, Vec<u8>)
     assert_eq!(server.admin.post(PODS, &pod("p")).await.code, 201);
     let (mut search, mut accepted) = (Search::new(target, seed), 0);
     while let Some(sent) = search.draw() {
-        let answer =
-            in_time(IN_TIME, &sent.bytes, async || send(&server.admin, &sent.name, sent.bytes.clone()).await).await;
+        let answer = in_time(IN_TIME, &sent.bytes, send(&server.admin, &sent.name, sent.bytes.clone())).await;
         judge(&answer, &sent.bytes);
         accepted += usize::from(answer.code < 300);
         search.follow(sent, answer.code, &answer.text());
@@ -381,7 +375,7 @@ async fn fuzz_urls() {
         let line = String::from_utf8_lossy(&sent.bytes).into_owned();
         let request = format!("GET {line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         // Of what does not end, like a watch, the client takes what has come after a while.
-        let answer = in_time(IN_TIME * 2, &sent.bytes, async || server.admin.raw(&request).await).await;
+        let answer = in_time(IN_TIME * 2, &sent.bytes, server.admin.raw(&request)).await;
         let code: u16 = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(400);
         // A proxy answers 502 or 503 for a pod that runs nowhere.
         assert!(code < 500 || matches!(code, 502 | 503), "{code}: {line}: {answer}");

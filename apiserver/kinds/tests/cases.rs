@@ -31,8 +31,8 @@ fn decided_elsewhere(case: &Value) -> Option<&'static str> {
     if case["expect"]["code"] == 403 {
         return Some("admission");
     }
-    if resource.contains('/') || resource.ends_with("reviews") {
-        return Some("those who act on what is only asked for");
+    if resource.contains('/') || resource == "tokenreviews" {
+        return Some("those who issue tokens and look into them");
     }
     if causes().any(|field| field.ends_with(".securityContext.privileged")) {
         return Some("a flag of the server");
