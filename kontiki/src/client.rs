@@ -42,7 +42,7 @@ impl Answer {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
@@ -114,9 +114,7 @@ impl Client {
         if answer.status() != 200 {
             return Err(collect(answer).await?.ok().err().unwrap_or_else(|| "an unexpected answer".into()));
         }
-        let bytes = answer.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
-        let bytes = bytes.ok_or("the server does not say how much it sends")?;
-        Ok(Download { bytes, body: answer.into_body() })
+        Download::of(answer)
     }
 
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
@@ -169,6 +167,12 @@ pub(crate) struct Download {
 const SILENCE: Duration = Duration::from_secs(60);
 
 impl Download {
+    pub(crate) fn of(answer: http::Response<hyper::body::Incoming>) -> Result<Self, Failure> {
+        let bytes = answer.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+        let bytes = bytes.ok_or("the server does not say how much it sends")?;
+        Ok(Self { bytes, body: answer.into_body() })
+    }
+
     /// The next part; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
@@ -189,7 +193,7 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
     Ok(CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>()?)
 }
 
-fn roots(pem: &str) -> Result<rustls::RootCertStore, Failure> {
+pub(crate) fn roots(pem: &str) -> Result<rustls::RootCertStore, Failure> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in certificates(pem)? {
         roots.add(certificate)?;

@@ -89,7 +89,11 @@ fn leader(members: &[Value]) -> u64 {
 }
 
 fn run(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(binary()).args(arguments).output().expect("kontiki runs");
+    outcome(Command::new(binary()).args(arguments))
+}
+
+fn outcome(command: &mut Command) -> Result<String, String> {
+    let output = command.output().expect("kontiki runs");
     match output.status.success() {
         true => Ok(text(&output.stdout)),
         false => Err(text(&output.stderr)),
@@ -241,11 +245,7 @@ fn with_bucket(service: &Service, secret: &str, arguments: &[&str]) -> Result<St
     let mut command = Command::new(binary());
     command.args(arguments).args(["--s3-endpoint", &service.endpoint(), "--s3-ca-file", &shown(&service.ca_file)]);
     command.env("AWS_ACCESS_KEY_ID", bucket::ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", secret);
-    let output = command.env("AWS_REGION", bucket::REGION).output().expect("kontiki runs");
-    match output.status.success() {
-        true => Ok(text(&output.stdout)),
-        false => Err(text(&output.stderr)),
-    }
+    outcome(command.env("AWS_REGION", bucket::REGION))
 }
 
 #[test]

@@ -26,13 +26,14 @@ impl Place {
         }
     }
 
-    /// Its content and how many bytes that has. In a runtime only where blocking is allowed.
+    /// Its content and how many bytes that has; an error names the place. In a runtime only where blocking is allowed.
     pub(super) fn open(&self) -> Result<(Box<dyn Read + Send>, u64), Failure> {
         match self {
             Self::Pipe => Err("a backup is read from a file or a bucket, not from standard input".into()),
             Self::File(file) => {
-                let opened = File::open(file)?;
-                let bytes = opened.metadata()?.len();
+                let named = |error: std::io::Error| format!("{self}: {error}");
+                let opened = File::open(file).map_err(named)?;
+                let bytes = opened.metadata().map_err(named)?.len();
                 Ok((Box::new(opened), bytes))
             }
             Self::Bucket(object) => {

@@ -43,11 +43,7 @@ fn begin(
     what: &'static str,
 ) -> Result<(Description, Box<dyn Read + Send>, u64), Failure> {
     let named = |error: Failure| -> Failure { format!("{place}: {error}").into() };
-    let (opened, bytes) = match place {
-        // It names itself.
-        Place::Bucket(_) => place.open()?,
-        _ => place.open().map_err(named)?,
-    };
+    let (opened, bytes) = place.open()?;
     let counted = Counted { from: BufReader::with_capacity(1 << 20, opened), bar: progress::bytes(what, bytes) };
     let mut content = Reader::new(counted, secret).map_err(|error| named(error.into()))?;
     let description = contents::read(&mut content).map_err(named)?;

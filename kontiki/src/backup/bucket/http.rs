@@ -10,8 +10,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::http::{Request, Response, header};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -19,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::{Host, Position, Url};
 
-use crate::Failure;
+use crate::{Failure, client};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until the answer to a request begins, which may carry a part over a slow line.
@@ -79,19 +78,19 @@ impl Answer {
 impl Http {
     /// Trusts the CAs in a file, or those that the system trusts.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, Failure> {
-        let mut roots = RootCertStore::empty();
-        match ca_file {
+        let roots = match ca_file {
             Some(file) => {
                 let named = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
-                for certificate in CertificateDer::pem_file_iter(file).map_err(|error| named(&error))? {
-                    roots.add(certificate.map_err(|error| named(&error))?).map_err(|error| named(&error))?;
-                }
+                let pem = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+                client::roots(&pem).map_err(|error| named(&error))?
             }
             None => {
+                let mut roots = RootCertStore::empty();
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots
             }
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        };
+        let config = ClientConfig::builder_with_provider(client::provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();

@@ -23,6 +23,7 @@ use self::http::{Answer, Http};
 use self::read::Content;
 pub(super) use self::upload::Parts;
 use crate::Failure;
+use crate::client::Download;
 
 /// How the service is reached. Credentials come from the environment, as other programs for S3 have them.
 #[derive(Args, Clone, Debug)]
@@ -110,7 +111,9 @@ impl Object {
         if response.status() != 200 {
             return Err(Answer::whole(response).await?.failure(self));
         }
-        Content::of(response)
+        let download = Download::of(response)?;
+        let bytes = download.bytes;
+        Ok((Content::of(download), bytes))
     }
 
     /// Writes what `fill` writes. `bytes`: about how many that will be, so that the parts are few enough.
