@@ -48,6 +48,20 @@ fn a_record_may_be_longer_than_any_chunk() {
     assert!(last(&target) == last(&state));
 }
 
+/// Before the first entry there is a state too, and a replica may be made of it.
+#[test]
+fn the_state_of_nothing_is_one_too() {
+    let (dir, other) = (scratch(), scratch());
+    let state = StateMachine::open(dir.path()).expect("open");
+    let file = dir.path().join("snapshot");
+    let built = state.build_snapshot(&file).expect("build");
+    assert_eq!((built.revision, built.log_id.clone()), (FIRST_REVISION, None));
+    let target = StateMachine::open(other.path()).expect("open");
+    assert_eq!(target.install_snapshot(&file).as_ref(), Ok(&built));
+    assert_eq!((target.next_index(), target.revision_and_hash()), (0, state.revision_and_hash()));
+    assert_eq!(apply(&target, Txn::put("a", "1")).revision, apply(&state, Txn::put("a", "1")).revision);
+}
+
 /// Nothing was lost by a snapshot that does not fit: the state goes on, and the next try may succeed.
 #[test]
 fn a_full_disk_costs_the_snapshot_only() {

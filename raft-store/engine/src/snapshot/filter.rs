@@ -89,10 +89,7 @@ impl Apart {
 }
 
 pub(super) fn position(view: &Snapshot<'_>) -> Result<Position, StoreError> {
-    match view.get(keys::POSITION).map_err(|e| fatal("reading the state failed", e))? {
-        Some(raw) => records::decode("position", &raw),
-        None => Ok(Position::default()),
-    }
+    Position::stored(view.get(keys::POSITION).map_err(|e| fatal("reading the state failed", e))?.as_deref())
 }
 
 fn damaged() -> StoreError {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use store_api::{Event, KeyValue, RequestId, Revision, StoreError};
+use store_api::{Event, FIRST_REVISION, KeyValue, RequestId, Revision, StoreError};
 use store_core::{Floor, OpRef, Remembered, VersionRef};
 
 /// Where the state is: everything about it that is one of a kind. Written in every batch.
@@ -31,6 +31,16 @@ pub(crate) struct Position {
     /// The node ids in the membership.
     #[prost(uint64, repeated, tag = "9")]
     pub(crate) members: Vec<u64>,
+}
+
+impl Position {
+    /// What lies under [`super::keys::POSITION`]; before the first entry that is nothing.
+    pub(crate) fn stored(raw: Option<&[u8]>) -> Result<Self, StoreError> {
+        match raw {
+            Some(raw) => decode("position", raw),
+            None => Ok(Self { revision: FIRST_REVISION, ..Self::default() }),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use prost::Message;
 use rocksdb::{DB, WriteBatch};
-use store_api::{FIRST_REVISION, LeaseId, RequestId, Revision, StoreError};
+use store_api::{LeaseId, RequestId, Revision, StoreError};
 use store_core::{Floor, Lease, LeaseChange, Remembered, Replies};
 
 use super::packed::{self, Pack};
@@ -42,11 +42,7 @@ struct Unsaved {
 impl Working {
     /// Reads it all from the database.
     pub(super) fn load(db: &DB) -> Result<Self, StoreError> {
-        let position = db.get_pinned(keys::POSITION).map_err(failed_read)?;
-        let position = match position {
-            Some(raw) => records::decode("position", &raw)?,
-            None => Position { revision: FIRST_REVISION, ..Position::default() },
-        };
+        let position = Position::stored(db.get_pinned(keys::POSITION).map_err(failed_read)?.as_deref())?;
         let leases = load_leases(db)?;
         let (replies, packs) = load_replies(db)?;
         let passed = position.log_id.is_some().then_some((position.revision, position.hash));
