@@ -1,4 +1,5 @@
-//! How long a leader may be silent before another is elected: longer where round trips are long.
+//! How long a leader may be silent before another is elected, and how often it speaks: longer, and less often, where
+//! round trips are long.
 //!
 //! The configured timeout is the shortest. Between far or busy machines it is too short: every delay would begin an
 //! election, which takes several round trips itself. Round trips to the voters are measured all the time, and no
@@ -11,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
+use crate::NodeConfig;
 use crate::replica::Replica;
 
 /// Round trips remembered: about a minute of them.
@@ -21,6 +23,8 @@ const REMEMBERED: usize = 64;
 const PERCENT: usize = 90;
 /// What an election takes, and some delays besides.
 const ROUND_TRIPS: u32 = 5;
+/// Heartbeats in the shortest time until the election of another, at least.
+const BEATS: u32 = 5;
 /// However long they take, a dead leader is noticed after this.
 const LONGEST: Duration = Duration::from_secs(5);
 /// How often the time is looked at.
@@ -70,6 +74,11 @@ fn patience(configured: Duration, round_trip: Duration) -> Duration {
     (round_trip * ROUND_TRIPS).min(LONGEST).max(configured)
 }
 
+/// As often as a slow answer takes: between far machines more of them say nothing sooner.
+fn pause(configured: Duration, round_trip: Duration, election: Duration) -> Duration {
+    round_trip.min(election / BEATS).max(configured)
+}
+
 /// Whether an election may begin, if raft finds it due.
 fn may_elect(fenced: bool, silence: Option<Duration>, patience: Duration) -> bool {
     !fenced && silence.is_none_or(|silence| silence >= patience)
@@ -95,10 +104,9 @@ pub(crate) async fn run(replica: Arc<Replica>) {
 /// their answers, and an answer takes as long as a round trip does: by itself it could be heard often, or far away.
 /// There is one at a time for each peer, so those asked for in the meantime become one.
 pub(crate) async fn beat(replica: Arc<Replica>) {
-    let mut tick = interval(replica.config.heartbeat);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
+        let NodeConfig { heartbeat, election_timeout, .. } = &replica.config;
+        tokio::time::sleep(pause(*heartbeat, replica.timing.slow(), election_timeout.end)).await;
         if replica.leads() && replica.raft.trigger().heartbeat().await.is_err() {
             return;
         }
@@ -124,6 +132,13 @@ mod tests {
         assert_eq!(timing.patience(configured), Duration::from_secs(2));
         measure(REMEMBERED, 1);
         assert_eq!(timing.patience(configured), configured, "the network is well again");
+    }
+
+    #[test]
+    fn heartbeats_come_as_often_as_answers_but_often_enough() {
+        let millis = Duration::from_millis;
+        let of = |round_trip| pause(millis(100), millis(round_trip), millis(1_000)).as_millis();
+        assert_eq!([of(0), of(99), of(150), of(200), of(4_000)], [100, 100, 150, 200, 200]);
     }
 
     #[test]
