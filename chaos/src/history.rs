@@ -1,5 +1,6 @@
 //! What workloads record. All times are since the start of the round; revisions are resourceVersions.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -262,4 +263,76 @@ pub struct LeaseLog {
     pub reigns: Vec<Reign>,
     /// The Lease's versions as one replica tells them afterwards.
     pub versions: Vec<LeaseVersion>,
+}
+
+/// One transaction of a client of etcd's interface: appends to some lists on top of exactly what they were, and reads
+/// others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Txn {
+    pub process: String,
+    pub replica: usize,
+    pub invoked: Duration,
+    pub returned: Duration,
+    /// The revision that each list is compared with; 0: that there is none.
+    pub on: BTreeMap<String, u64>,
+    /// What the lists become when all compare equal. The last element is this transaction's own.
+    pub writes: BTreeMap<String, String>,
+    pub outcome: TxnOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum TxnOutcome {
+    Done {
+        /// Whether all compared equal.
+        succeeded: bool,
+        /// The revision after it.
+        revision: u64,
+        /// The lists that it read.
+        read: BTreeMap<String, Option<Version>>,
+    },
+    /// For certain: it has no effect.
+    Refused(String),
+    /// It may have taken effect, or may still.
+    Unknown(String),
+}
+
+/// A list that was written, as etcd's watchers are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    pub revision: u64,
+    pub key: String,
+    pub value: String,
+}
+
+/// Everything one of etcd's watchers received, over all its connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StoreWatch {
+    pub watcher: String,
+    /// It was to be told what happened after this.
+    pub from: u64,
+    pub messages: Vec<Vec<Stored>>,
+    /// The server ended the watch: the revision that it was compacted at, and why.
+    pub cancelled: Vec<(i64, String)>,
+    pub caught_up: bool,
+}
+
+impl StoreWatch {
+    pub fn after(from: u64) -> Self {
+        Self { from, ..Self::default() }
+    }
+
+    /// Everything up to here was told.
+    pub fn position(&self) -> u64 {
+        let last = self.messages.last().and_then(|message| message.last());
+        last.map_or(self.from, |stored| stored.revision)
+    }
+}
+
+/// What was seen through etcd's interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TxnLog {
+    pub txns: Vec<Txn>,
+    pub watches: Vec<StoreWatch>,
+    /// What happened, as each replica tells it.
+    pub told: Vec<(usize, Vec<Stored>)>,
 }

@@ -10,7 +10,7 @@ use crate::workloads::{append, churn, leases, mix, register, set};
 /// A checker by its name.
 pub type Checker = (&'static str, fn(&History) -> Violations);
 
-pub const CHECKERS: [Checker; 9] = [
+pub const CHECKERS: [Checker; 11] = [
     ("serializable", |history| checkers::serializable::check(&history.ops, &history.truth)),
     ("linearizable", linearizable),
     ("set", |history| {
@@ -21,6 +21,11 @@ pub const CHECKERS: [Checker; 9] = [
     ("lease", |history| {
         let counter = leases::counter(&history.round);
         checkers::lease::check(&history.leases, &history.truth, &counter, leases::DURATION)
+    }),
+    ("transactions", |history| checkers::transactions::check(&history.store)),
+    ("cycles", |history| {
+        let told = history.store.told.first().map_or(&[][..], |(_, told)| told);
+        checkers::transactions::cycles::check(&history.store.txns, told)
     }),
     ("merge", |history| checkers::merge::merge(history.truth.from, history.truth.upto, &history.told).1),
     ("convergence", |history| checkers::convergence::check(&history.looks, history.told.len())),

@@ -1,6 +1,8 @@
 //! Bugs planted into what was really seen: the positive control of the checkers. One that does not find them in
 //! the history of a good round is worth nothing.
 
+mod transactions;
+
 use std::time::Duration;
 
 use crate::history::{Call, End, Event, Kind, LeaseVersion, Message, Op, Outcome, Reign, Selector, Start, WatchLog};
@@ -12,7 +14,7 @@ use crate::workloads::{append, register, set};
 type Plant = fn(&mut History) -> bool;
 
 /// Every bug there is: the checker that has to find it, what it would be called, how it is planted.
-const BUGS: [(&str, &str, Plant); 33] = [
+const BUGS: [(&str, &str, Plant); 46] = [
     ("serializable", "a lost write", lost_write),
     ("serializable", "an effect of what was refused", effect_of_refused),
     ("serializable", "a lost update", lost_update),
@@ -44,6 +46,23 @@ const BUGS: [(&str, &str, Plant); 33] = [
     ("lease", "two holders of one epoch", two_holders),
     ("lease", "a write of a leader that was replaced", replaced_leader),
     ("lease", "a takeover too early", early_takeover),
+    ("transactions", "a lost transaction", transactions::lost),
+    ("transactions", "half a transaction", transactions::half),
+    ("transactions", "an effect of what was refused", transactions::effect_of_refused),
+    ("transactions", "a lost update", transactions::lost_update),
+    ("transactions", "a stale read", transactions::stale),
+    ("transactions", "lists of different moments", transactions::skewed),
+    ("transactions", "a missed event", |history| {
+        transactions::with_message(history, |messages, at| drop(messages.remove(at)))
+    }),
+    ("transactions", "an event twice", |history| {
+        transactions::with_message(history, |messages, at| messages.insert(at, messages[at].clone()))
+    }),
+    ("transactions", "a revision in two messages", transactions::torn_message),
+    ("transactions", "compacted inside the window", transactions::compacted),
+    ("transactions", "an event that one replica does not know", transactions::other_teller),
+    ("cycles", "a stale read", transactions::stale),
+    ("cycles", "an append that does not know of the one before", transactions::forgotten_append),
     ("merge", "an event that one replica does not know", |history| with_teller(history, |told| drop(told.pop()))),
     ("merge", "another object on one replica", |history| {
         with_teller(history, |told| told.iter_mut().for_each(|event| event.object.hash ^= 1))

@@ -17,12 +17,12 @@ use crate::checkers::convergence::Sample;
 use crate::checkers::{self, Violations, availability};
 use crate::cluster::Cluster;
 use crate::faults::{Dice, Fault};
-use crate::history::{Event, LeaseLog, LeaseVersion, Op, WatchLog};
+use crate::history::{Event, LeaseLog, LeaseVersion, Op, StoreWatch, Txn, TxnLog, TxnOutcome, WatchLog};
 use crate::judge::judge;
 use crate::strike::{self, Strike};
 use crate::truth::Truth;
-use crate::workloads::stage::{Stage, Through};
-use crate::workloads::{append, churn, fleet, leases, mix, probe, register, replay, set};
+use crate::workloads::stage::{Stage, Store, Through};
+use crate::workloads::{append, churn, fleet, leases, mix, probe, register, replay, set, transactions};
 
 /// Before the first strike, and after each.
 const CALM: Duration = Duration::from_millis(2_000);
@@ -76,6 +76,7 @@ pub struct History {
     pub ops: Vec<Op>,
     pub watches: Vec<WatchLog>,
     pub leases: LeaseLog,
+    pub store: TxnLog,
     pub truth: Truth,
     /// What happened, as each replica tells it.
     pub told: Vec<(usize, Vec<Event>)>,
@@ -93,6 +94,23 @@ struct Running {
     leases: JoinHandle<(LeaseLog, Vec<Op>)>,
     fleet: JoinHandle<(Vec<WatchLog>, Vec<Op>)>,
     target: watch::Sender<Option<u64>>,
+    store: OnStore,
+}
+
+/// Those of etcd's clients.
+struct OnStore {
+    txns: JoinHandle<Vec<Txn>>,
+    watches: JoinHandle<Vec<StoreWatch>>,
+    target: watch::Sender<Option<u64>>,
+}
+
+fn start_on_store(stage: &Stage, from: u64) -> OnStore {
+    let (target, told) = watch::channel(None);
+    OnStore {
+        txns: tokio::spawn(transactions::run(stage.clone())),
+        watches: tokio::spawn(transactions::watch(stage.clone(), from, told)),
+        target,
+    }
 }
 
 fn start(stage: &Stage, from: u64) -> Running {
@@ -109,6 +127,7 @@ fn start(stage: &Stage, from: u64) -> Running {
         leases: tokio::spawn(leases::run(stage.clone())),
         fleet: tokio::spawn(fleet::run(stage.clone(), from, told)),
         target,
+        store: start_on_store(stage, from),
     }
 }
 
@@ -118,9 +137,15 @@ async fn members(cluster: &Cluster) -> Result<Vec<Through>, Failure> {
     Ok(numbers.zip(cluster.clients().await?).collect())
 }
 
+async fn stores(cluster: &Cluster) -> Result<Vec<Store>, Failure> {
+    let numbers = cluster.replicas().into_iter().map(|replica| replica.number);
+    Ok(numbers.zip(cluster.stores().await?).collect())
+}
+
 async fn stage(cluster: &Cluster, number: usize, plan: &Plan, dice: &mut Dice) -> Result<Stage, Failure> {
     Ok(Stage {
         clients: Arc::new(members(cluster).await?),
+        stores: Arc::new(stores(cluster).await?),
         round: format!("r{number}"),
         started: Instant::now(),
         stop: CancellationToken::new(),
@@ -215,7 +240,9 @@ async fn gather(cluster: &Cluster, stage: &Stage, running: Running, from: u64) -
     running.target.send_replace(Some(replay::head(&members).await?));
     let (watches, more) = running.fleet.await?;
     ops.extend(more);
-    let (looks, mut violations) = (converge(cluster).await, Violations::new());
+    let mut violations = Violations::new();
+    let store = gather_from_store(stage, &stores(cluster).await?, running.store, from, &mut violations).await?;
+    let looks = converge(cluster).await;
     let upto = replay::head(&members).await?;
     let mut told: Vec<(usize, Vec<Event>)> = Vec::new();
     for through in &members {
@@ -235,12 +262,34 @@ async fn gather(cluster: &Cluster, stage: &Stage, running: Running, from: u64) -
         ops,
         watches,
         leases,
+        store,
         truth,
         told,
         looks,
         logs: Vec::new(),
         violations,
     })
+}
+
+/// Ends what etcd's clients do with a last write, and asks every replica what happened up to that.
+async fn gather_from_store(
+    stage: &Stage,
+    members: &[Store],
+    running: OnStore,
+    from: u64,
+    violations: &mut Violations,
+) -> Result<TxnLog, Failure> {
+    let mut log = TxnLog { txns: running.txns.await?, ..TxnLog::default() };
+    let upto = transactions::conclude(stage, members, &mut log.txns).await?;
+    running.target.send_replace(Some(upto));
+    log.watches = running.watches.await?;
+    for member in members {
+        match transactions::told(member, &stage.round, from, upto).await {
+            Ok(told) => log.told.push((member.0, told)),
+            Err(error) => violations.push(error.to_string()),
+        }
+    }
+    Ok(log)
 }
 
 /// As the first replica tells them that does.
@@ -289,13 +338,17 @@ fn summary(mut strikes: Vec<Strike>, history: History) -> Round {
         strike.first_write = strike.leader_lost.then(|| availability::first_write(&probes, strike.at)).flatten();
     }
     let count = |wanted: fn(&Op) -> bool| history.ops.iter().filter(|op| wanted(op)).count();
+    let txns = |wanted: fn(&TxnOutcome) -> bool| history.store.txns.iter().filter(|txn| wanted(&txn.outcome)).count();
+    let watched: usize = history.watches.iter().flat_map(|log| &log.connections).map(|one| one.messages.len()).sum();
+    let on_store = history.store.watches.iter().flat_map(|watch| &watch.messages).map(Vec::len).sum::<usize>();
     Round {
         fault: history.fault,
         strikes,
-        ops: history.ops.len(),
-        acknowledged: count(|op| !is_unknown(op) && !is_refused(op)),
-        unknown: count(is_unknown),
-        events: history.watches.iter().flat_map(|log| &log.connections).map(|one| one.messages.len()).sum(),
+        ops: history.ops.len() + history.store.txns.len(),
+        acknowledged: count(|op| !is_unknown(op) && !is_refused(op))
+            + txns(|outcome| matches!(outcome, TxnOutcome::Done { .. })),
+        unknown: count(is_unknown) + txns(|outcome| matches!(outcome, TxnOutcome::Unknown(_))),
+        events: watched + on_store,
         violations: history.violations.clone(),
         history: Some(history),
     }

@@ -79,52 +79,100 @@ pub fn run(wanted: Wanted) -> Result<Option<Outcome>, Failure> {
 async fn whole(wanted: Wanted) -> Result<Outcome, Failure> {
     std::fs::create_dir_all(&wanted.dir)?;
     let Wanted { kontiki, dir, replicas, choice, .. } = &wanted;
-    let options = Options { kontiki: kontiki.clone(), replicas: *replicas, choice: *choice, dir: dir.clone() };
+    let mut faults = wanted_faults(&wanted.faults)?;
+    let aged = faults.iter().any(|fault| faults::turns_clocks(fault.name()));
+    let options = Options { kontiki: kontiki.clone(), replicas: *replicas, choice: *choice, aged, dir: dir.clone() };
     let started = Instant::now();
     let cluster = Cluster::start(&options).await?;
     let (kind, seconds) = (cluster.backend(), started.elapsed().as_secs_f64());
     println!("seed {}: {replicas} replicas in {kind}, started in {seconds:.1} s", wanted.seed);
-    let outcome = rounds(&cluster, &wanted).await;
+    let outcome = rounds(&cluster, &wanted, &mut faults).await;
     cluster.end().await;
     outcome
 }
 
-async fn rounds(cluster: &Cluster, wanted: &Wanted) -> Result<Outcome, Failure> {
-    let mut dice = Dice::seed_from_u64(wanted.seed);
-    let mut faults = wanted_faults(&wanted.faults)?;
+async fn rounds(cluster: &Cluster, wanted: &Wanted, faults: &mut Vec<Box<dyn Fault>>) -> Result<Outcome, Failure> {
     let order: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
-    let skipped = skip(cluster, &mut faults).await;
-    let (mut rounds, started): (Vec<Round>, _) = (Vec::new(), Instant::now());
-    for cycle in 0.. {
-        let enough = wanted.plan.cycles.is_some_and(|cycles| cycle >= cycles);
-        if faults.is_empty() || enough || started.elapsed() >= wanted.time {
-            break;
+    let skipped = skip(cluster, faults).await;
+    let replicas = cluster.replicas().len();
+    let (mut larger, mut faults): (Vec<_>, Vec<_>) = faults.drain(..).partition(|fault| fault.least_replicas() > replicas);
+    let kept = LARGER.saturating_mul(u32::try_from(larger.len())?);
+    let dice = Dice::seed_from_u64(wanted.seed);
+    let mut under_way = UnderWay { cluster, plan: &wanted.plan, dice, rounds: Vec::new(), started: Instant::now() };
+    if under_way.cycles(&mut faults, wanted.time.saturating_sub(kept)).await {
+        under_way.in_a_larger_cluster(&mut larger).await?;
+    }
+    Ok(Outcome::new(&order, under_way.rounds, &skipped))
+}
+
+/// Kept of a run's time for a fault that needs a larger cluster, with its share of making that.
+const LARGER: Duration = Duration::from_secs(45);
+
+/// The rounds of a run so far.
+struct UnderWay<'a> {
+    cluster: &'a Cluster,
+    plan: &'a Plan,
+    dice: Dice,
+    rounds: Vec<Round>,
+    started: Instant,
+}
+
+impl UnderWay<'_> {
+    /// Every fault once, in another order each time, until the time is over. Whether the cluster is well.
+    async fn cycles(&mut self, faults: &mut [Box<dyn Fault>], time: Duration) -> bool {
+        for cycle in 0.. {
+            let enough = self.plan.cycles.is_some_and(|cycles| cycle >= cycles);
+            if faults.is_empty() || enough || self.started.elapsed() >= time {
+                break;
+            }
+            faults.shuffle(&mut self.dice);
+            faults.sort_by_key(|fault| fault.leaves_others());
+            for fault in &mut *faults {
+                if !self.round(fault.as_mut(), cycle == 0).await {
+                    return false;
+                }
+                if self.started.elapsed() >= time {
+                    break;
+                }
+            }
         }
-        // Every fault once, in another order each time.
-        faults.shuffle(&mut dice);
-        for fault in &mut faults {
-            let turn = Turn { number: rounds.len() + 1, first: cycle == 0 };
-            let round = match round::run(cluster, fault.as_mut(), turn, &wanted.plan, &mut dice).await {
-                Ok(round) => round,
-                Err(error) => Round::failed(fault.name(), format!("the round failed: {error}")),
-            };
-            say(turn.number, &round, started);
-            let failed = round.history.is_none();
-            // One good history is enough to try the checkers on.
-            if round.violations.is_empty() {
-                rounds.iter_mut().for_each(|round| round.history = None);
+        true
+    }
+
+    /// Once each, when all others are done: what they need beside the others stays.
+    async fn in_a_larger_cluster(&mut self, faults: &mut [Box<dyn Fault>]) -> Result<(), Failure> {
+        for fault in faults {
+            while self.cluster.replicas().len() < fault.least_replicas() {
+                self.cluster.add().await?;
             }
-            rounds.push(round);
-            if failed && !mended(cluster).await {
-                rounds.push(Round::failed(fault.name(), "the cluster cannot be mended; the run ends".to_owned()));
-                return Ok(Outcome::new(&order, rounds, &skipped));
-            }
-            if started.elapsed() >= wanted.time {
+            self.cluster.level(self.cluster.replicas().len(), START_PATIENCE).await?;
+            if !self.round(fault.as_mut(), true).await {
                 break;
             }
         }
+        Ok(())
     }
-    Ok(Outcome::new(&order, rounds, &skipped))
+
+    /// Whether the cluster is well after it.
+    async fn round(&mut self, fault: &mut dyn Fault, first: bool) -> bool {
+        let turn = Turn { number: self.rounds.len() + 1, first };
+        let round = match round::run(self.cluster, fault, turn, self.plan, &mut self.dice).await {
+            Ok(round) => round,
+            Err(error) => Round::failed(fault.name(), format!("the round failed: {error}")),
+        };
+        say(turn.number, &round, self.started);
+        let failed = round.history.is_none();
+        // One good history is enough to try the checkers on.
+        if round.violations.is_empty() {
+            self.rounds.iter_mut().for_each(|round| round.history = None);
+        }
+        self.rounds.push(round);
+        if !failed || mended(self.cluster).await {
+            return true;
+        }
+        self.rounds.push(Round::failed(fault.name(), "the cluster cannot be mended; the run ends".to_owned()));
+        false
+    }
 }
 
 /// After a round that failed half-way: whether all is well again.

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 const FAULTS: [&str; 3] = ["kill-leader", "pause-leader", "cut-leader-mute"];
 /// Most bugs find a place in a history as short as this.
-const LEAST_PLANTED: usize = 28;
+const LEAST_PLANTED: usize = 40;
 
 /// One cluster at a time is enough for two cores, whatever runs the tests.
 static TURN: Mutex<()> = Mutex::new(());

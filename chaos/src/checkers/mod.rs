@@ -11,6 +11,7 @@ pub mod serializable;
 pub mod set;
 #[cfg(test)]
 pub(crate) mod support;
+pub mod transactions;
 pub mod watch;
 
 /// What is wrong, for people.

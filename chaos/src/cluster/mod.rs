@@ -1,6 +1,7 @@
 //! A cluster made for a run: replicas that can be killed, stopped, cut off and started again one by one.
 
 pub(crate) mod backend;
+pub(crate) mod clock;
 pub(crate) mod command;
 mod containers;
 pub mod disk;
@@ -15,6 +16,7 @@ mod status;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -45,6 +47,8 @@ pub struct Options {
     pub kontiki: PathBuf,
     pub replicas: usize,
     pub choice: Choice,
+    /// Its files are to be some hours old, so that clocks may go back.
+    pub aged: bool,
     /// The run's own directory: disks, logs, histories.
     pub dir: PathBuf,
 }
@@ -55,6 +59,9 @@ pub struct Cluster {
     kontiki: PathBuf,
     backend: Box<dyn Backend>,
     replicas: RwLock<Vec<Arc<Replica>>>,
+    /// Seconds that the clocks of new replicas are wrong by; 0 when the cluster has begun.
+    past: AtomicI64,
+    aged: AtomicBool,
     /// Dropped last: it takes away what the others left.
     _janitor: Janitor,
 }
@@ -63,6 +70,9 @@ pub struct Cluster {
 pub fn sweep() -> Result<(), Failure> {
     janitor::sweep(containers::image_of)
 }
+
+/// So old are the files of an aged cluster, in seconds: certificates, above all.
+const AGE: i64 = 3 * 3_600;
 
 /// Until a replica answers after its start.
 pub const START_PATIENCE: Duration = Duration::from_secs(90);
@@ -79,12 +89,33 @@ impl Cluster {
         let janitor = Janitor::hire(&run, &dir, &containers::image_of(&run))?;
         let backend = choose(options, &dir, &run).await?;
         let (kontiki, run) = (options.kontiki.clone(), run.to_string());
-        let cluster = Self { dir, run, kontiki, backend, replicas: RwLock::default(), _janitor: janitor };
+        let aged = options.aged && clock::can_be_had();
+        let past = if aged { -AGE } else { 0 };
+        let (replicas, past, aged) = (RwLock::default(), AtomicI64::new(past), AtomicBool::new(aged));
+        let cluster = Self { dir, run, kontiki, backend, replicas, past, aged, _janitor: janitor };
         for _ in 0..options.replicas {
             cluster.add().await?;
         }
         cluster.level(options.replicas, START_PATIENCE).await?;
+        cluster.arrive().await?;
         Ok(cluster)
+    }
+
+    /// Leaves the past, if that is where it began: all start again with the right time.
+    async fn arrive(&self) -> Result<(), Failure> {
+        if self.past.swap(0, Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        for replica in self.replicas() {
+            self.stop(replica.number).await?;
+            self.restart(replica.number, Vec::new()).await?;
+        }
+        self.level(self.replicas().len(), START_PATIENCE).await
+    }
+
+    /// Whether the files of all members are hours old.
+    pub fn is_aged(&self) -> bool {
+        self.aged.load(Ordering::Relaxed)
     }
 
     pub fn backend(&self) -> &'static str {
@@ -102,6 +133,15 @@ impl Cluster {
 
     /// A new replica: the first makes the cluster, the others join it.
     pub async fn add(&self) -> Result<Arc<Replica>, Failure> {
+        self.new_replica(&[]).await
+    }
+
+    /// A new replica in the place of the member with this id, which is lost.
+    pub async fn replace(&self, id: u64) -> Result<Arc<Replica>, Failure> {
+        self.new_replica(&["--replace".to_owned(), id.to_string()]).await
+    }
+
+    async fn new_replica(&self, more: &[String]) -> Result<Arc<Replica>, Failure> {
         let number = self.replicas.read().len() + 1;
         let holder = self.backend.hold(number).await?;
         let space = Space::attach(number, holder).await?;
@@ -113,7 +153,15 @@ impl Cluster {
         };
         let mut arguments = vec!["--advertise".to_owned(), replica.space.ip.to_string()];
         arguments.extend(how);
-        self.launch(&replica, arguments, Vec::new()).await?;
+        arguments.extend_from_slice(more);
+        let environment = match self.past.load(Ordering::Relaxed) {
+            0 => {
+                self.aged.store(false, Ordering::Relaxed);
+                Vec::new()
+            }
+            past => clock::environment(&replica, past).await?,
+        };
+        self.launch(&replica, arguments, environment).await?;
         self.replicas.write().push(replica.clone());
         replica.wait_until_ready(START_PATIENCE).await?;
         Ok(replica)
@@ -134,7 +182,8 @@ impl Cluster {
 
     async fn launch(&self, replica: &Replica, more: Vec<String>, environment: Env) -> Result<(), Failure> {
         let data = replica.disk.data().display().to_string();
-        let mut arguments = ["server", "--data-dir", &data].map(str::to_owned).to_vec();
+        let etcd = format!("{}:{}", replica.space.ip, replica::ETCD_PORT);
+        let mut arguments = ["server", "--data-dir", &data, "--etcd-listen", &etcd].map(str::to_owned).to_vec();
         arguments.extend(more);
         let program = Program {
             number: replica.number,
@@ -188,6 +237,15 @@ impl Cluster {
             clients.push(replica.client().await?);
         }
         Ok(clients)
+    }
+
+    /// One of etcd's clients a replica, in the order of their numbers.
+    pub async fn stores(&self) -> Result<Vec<etcd_client::Client>, Failure> {
+        let mut stores = Vec::new();
+        for replica in self.replicas() {
+            stores.push(replica.store().await?);
+        }
+        Ok(stores)
     }
 
     /// Ends everything.

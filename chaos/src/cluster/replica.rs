@@ -14,6 +14,8 @@ use super::disk::Disk;
 use super::fabric::Space;
 use crate::Failure;
 
+/// Where etcd's clients are served.
+pub(super) const ETCD_PORT: u16 = 2379;
 /// Until a killed process is gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Until a process that was asked to stop has ended.
@@ -27,13 +29,15 @@ pub struct Replica {
     pub(super) holder: i32,
     running: Mutex<Option<Box<dyn Running>>>,
     client: OnceCell<kube::Client>,
+    store: OnceCell<etcd_client::Client>,
     retired: AtomicBool,
 }
 
 impl Replica {
     pub(super) fn new(number: usize, holder: i32, space: Space, disk: Disk) -> Self {
-        let (running, client, retired) = (Mutex::default(), OnceCell::new(), AtomicBool::new(false));
-        Self { number, space, disk, holder, running, client, retired }
+        let (client, store) = (OnceCell::new(), OnceCell::new());
+        let (running, retired) = (Mutex::default(), AtomicBool::new(false));
+        Self { number, space, disk, holder, running, client, store, retired }
     }
 
     pub fn name(&self) -> String {
@@ -47,6 +51,13 @@ impl Replica {
     /// A client of this replica only.
     pub async fn client(&self) -> Result<kube::Client, Failure> {
         self.client.get_or_try_init(|| async { crate::client(&self.kubeconfig()).await }).await.cloned()
+    }
+
+    /// A client of this replica's port for etcd's clients.
+    pub async fn store(&self) -> Result<etcd_client::Client, Failure> {
+        let endpoint = format!("https://{}:{ETCD_PORT}", self.space.ip);
+        let connect = || async { crate::etcd_client(&self.disk.data(), endpoint).await };
+        self.store.get_or_try_init(connect).await.cloned()
     }
 
     /// It was removed from the cluster and stays away.

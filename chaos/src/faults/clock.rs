@@ -1,7 +1,6 @@
 //! A wall clock that is wrong: by hours at once, by other hours every moment, or running three times too fast.
 //! Nothing that is decided may hang on it.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,14 +12,12 @@ use tokio::time::Instant;
 
 use super::{Dice, Fault, Injected};
 use crate::Failure;
-use crate::cluster::{Cluster, START_PATIENCE, command};
+use crate::cluster::{Cluster, START_PATIENCE, clock};
 
-/// Compiled on this machine and preloaded.
-const SOURCE: &str = include_str!("clock.c");
-const COMPILER: &str = "cc";
-/// Seconds that the clock is wrong by. Back by minutes only: certificates are as young as the run, and valid from
-/// five minutes before they were made.
-const JUMPS: [i64; 4] = [3_600, -240, 7_200, -120];
+/// Seconds that the clock is wrong by.
+const JUMPS: [i64; 4] = [3_600, -3_600, 7_200, -1_800];
+/// In a cluster whose certificates are as young as the run: they are valid from five minutes before they were made.
+const JUMPS_OF_YOUNG: [i64; 4] = [3_600, -240, 7_200, -120];
 /// How often it jumps when it does so all the time. The library reads its file once a second.
 const STROBE: Duration = Duration::from_millis(1_100);
 const STROBES: usize = 4;
@@ -43,34 +40,15 @@ pub(super) struct Clock {
     manner: Manner,
     number: usize,
     offset: i64,
+    jumps: [i64; 4],
     /// Of the same length as [`JUMPS`], from where the strobe begins.
     next: usize,
 }
 
 impl Clock {
     pub(super) fn new(manner: Manner) -> Self {
-        Self { manner, number: 0, offset: 0, next: 0 }
+        Self { manner, number: 0, offset: 0, jumps: JUMPS, next: 0 }
     }
-}
-
-fn file(cluster: &Cluster, number: usize) -> PathBuf {
-    cluster.replica(number).disk.mount().join("clock")
-}
-
-/// Seconds that are added to the time, and how fast it runs. The library must not find half of that.
-fn set(file: &Path, offset: i64, speed: i64) -> Result<(), Failure> {
-    let new = file.with_extension("new");
-    std::fs::write(&new, format!("{offset:+} {speed}\n"))?;
-    Ok(std::fs::rename(new, file)?)
-}
-
-/// Beside the file: a replica in a container sees it there, too.
-async fn compile(file: &Path) -> Result<PathBuf, Failure> {
-    let (source, library) = (file.with_extension("c"), file.with_extension("so"));
-    std::fs::write(&source, SOURCE)?;
-    let path = |path: &Path| path.display().to_string();
-    command::run(COMPILER, &["-shared", "-fPIC", "-O2", "-o", &path(&library), &path(&source)]).await?;
-    Ok(library)
 }
 
 #[async_trait]
@@ -84,7 +62,7 @@ impl Fault for Clock {
     }
 
     async fn lacks(&self, _cluster: &Cluster) -> Option<String> {
-        (!command::there_is(COMPILER)).then(|| "there is no C compiler".to_owned())
+        (!clock::can_be_had()).then(|| "there is no C compiler".to_owned())
     }
 
     fn hold(&self) -> Duration {
@@ -94,13 +72,13 @@ impl Fault for Clock {
     async fn inject(&mut self, cluster: &Cluster, dice: &mut Dice) -> Result<Injected, Failure> {
         let numbers: Vec<usize> = cluster.replicas().iter().map(|replica| replica.number).collect();
         self.number = *numbers.choose(dice).ok_or("there is no replica")?;
-        self.next = rand::Rng::random_range(dice, 0..JUMPS.len());
-        self.offset = JUMPS[self.next];
-        let clock = file(cluster, self.number);
-        set(&clock, 0, 1)?;
-        let library = compile(&clock).await?;
+        self.jumps = if cluster.is_aged() { JUMPS } else { JUMPS_OF_YOUNG };
+        self.next = rand::Rng::random_range(dice, 0..self.jumps.len());
+        self.offset = self.jumps[self.next];
+        let replica = cluster.replica(self.number);
+        let environment = clock::environment(&replica, 0).await?;
         cluster.stop(self.number).await?;
-        cluster.restart(self.number, environment(&library, &clock)).await?;
+        cluster.restart(self.number, environment).await?;
         cluster.level(cluster.replicas().len(), START_PATIENCE).await?;
         let at = Instant::now();
         let what = match self.manner {
@@ -109,8 +87,8 @@ impl Fault for Clock {
             Manner::Strobe => format!("replica {} by {} s, and then others", self.number, self.offset),
         };
         match self.manner {
-            Manner::Drift => set(&clock, 0, SPEED)?,
-            Manner::Jump | Manner::Strobe => set(&clock, self.offset, 1)?,
+            Manner::Drift => clock::set(&replica, 0, SPEED)?,
+            Manner::Jump | Manner::Strobe => clock::set(&replica, self.offset, 1)?,
         }
         Ok(Injected { what, at, leader_lost: None })
     }
@@ -125,17 +103,11 @@ impl Fault for Clock {
     }
 
     async fn heal(&mut self, cluster: &Cluster) -> Result<(), Failure> {
-        set(&file(cluster, self.number), 0, 1)?;
+        clock::set(&cluster.replica(self.number), 0, 1)?;
         tokio::time::sleep(NOTICED).await;
         cluster.stop(self.number).await?;
         cluster.restart(self.number, Vec::new()).await
     }
-}
-
-fn environment(library: &Path, clock: &Path) -> Vec<(String, String)> {
-    [("LD_PRELOAD", library), ("CHAOS_CLOCK", clock)]
-        .map(|(name, path)| (name.to_owned(), path.display().to_string()))
-        .into()
 }
 
 impl Clock {
@@ -151,12 +123,12 @@ impl Clock {
     async fn strobe(&mut self, cluster: &Cluster) -> Result<(), Failure> {
         self.is_wrong_by(cluster, self.offset).await?;
         for _ in 0..STROBES {
-            self.next = (self.next + 1) % JUMPS.len();
-            set(&file(cluster, self.number), JUMPS[self.next], 1)?;
+            self.next = (self.next + 1) % self.jumps.len();
+            clock::set(&cluster.replica(self.number), self.jumps[self.next], 1)?;
             tokio::time::sleep(STROBE).await;
         }
         tokio::time::sleep(NOTICED).await;
-        self.is_wrong_by(cluster, JUMPS[self.next]).await
+        self.is_wrong_by(cluster, self.jumps[self.next]).await
     }
 
     async fn drifts(&self, cluster: &Cluster) -> Result<(), Failure> {

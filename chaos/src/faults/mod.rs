@@ -56,6 +56,16 @@ pub trait Fault: Send + Sync {
         None
     }
 
+    /// With fewer it would be another fault.
+    fn least_replicas(&self) -> usize {
+        1
+    }
+
+    /// Replicas that are not as old as the cluster are in it afterwards.
+    fn leaves_others(&self) -> bool {
+        false
+    }
+
     /// Strikes in one round, when so many are wanted; the first time, every fault has to get its turn.
     fn strikes(&self, wanted: usize, first: bool) -> usize {
         if first { 1 } else { wanted }
@@ -114,6 +124,11 @@ pub fn all() -> Vec<Box<dyn Fault>> {
 
 fn boxed(fault: impl Fault + 'static) -> Box<dyn Fault> {
     Box::new(fault)
+}
+
+/// Of all faults, whether this one sets clocks back.
+pub fn turns_clocks(name: &str) -> bool {
+    name.starts_with("clock-")
 }
 
 /// A replica that does not lead.

@@ -44,7 +44,7 @@ pub(super) const SHAPES: [Shape; 10] = [
 ];
 
 /// Some shapes are others with fewer.
-const LEAST_REPLICAS: usize = 5;
+const LARGER: usize = 5;
 
 /// What the first says does not get to the second.
 type Cut = (usize, usize);
@@ -122,10 +122,8 @@ impl Fault for Partition {
         }
     }
 
-    async fn lacks(&self, cluster: &Cluster) -> Option<String> {
-        let larger = matches!(self.shape, Shape::Minority | Shape::Ring);
-        let small = larger && cluster.replicas().len() < LEAST_REPLICAS;
-        small.then(|| format!("it is another fault's shape with fewer than {LEAST_REPLICAS} replicas (--replicas)"))
+    fn least_replicas(&self) -> usize {
+        if matches!(self.shape, Shape::Minority | Shape::Ring) { LARGER } else { 1 }
     }
 
     async fn inject(&mut self, cluster: &Cluster, dice: &mut Dice) -> Result<Injected, Failure> {

@@ -1,4 +1,4 @@
-//! A replica that is lost for good, with its disk: another joins under a new id, the lost one is removed.
+//! A replica that is lost for good, with its disk: another joins under a new id in its place, with one command.
 
 use std::time::Duration;
 
@@ -21,9 +21,8 @@ impl Fault for Replace {
         "replace-member"
     }
 
-    async fn lacks(&self, cluster: &Cluster) -> Option<String> {
-        let offered = cluster.kontiki(&["member", "remove", "--help"]).await;
-        offered.err().map(|_| "this kontiki has no `member remove`".to_owned())
+    fn leaves_others(&self) -> bool {
+        true
     }
 
     fn hold(&self) -> Duration {
@@ -38,12 +37,9 @@ impl Fault for Replace {
         let at = Instant::now();
         cluster.kill(self.lost).await?;
         lost.retire();
-        let remaining = cluster.replicas().into_iter().next().ok_or("nobody is left")?;
-        let kubeconfig = remaining.kubeconfig().display().to_string();
         // Another has to lead first.
         cluster.leader().await?;
-        cluster.kontiki(&["member", "remove", &id.to_string(), "--kubeconfig", &kubeconfig]).await?;
-        self.new = cluster.add().await?.number;
+        self.new = cluster.replace(id).await?.number;
         let what = format!("replica {} (id {id}, {role}) by replica {}", self.lost, self.new);
         Ok(Injected { what, at, leader_lost: None })
     }

@@ -12,6 +12,7 @@ pub mod replay;
 pub mod session;
 pub mod set;
 pub mod stage;
+pub mod transactions;
 pub mod watch;
 
 /// Objects of these workloads: small ConfigMaps, with the round as this label's value.

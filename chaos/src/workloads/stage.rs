@@ -16,10 +16,13 @@ use crate::history::{Object, Op, Selector};
 
 /// A replica's number, and a client of it alone.
 pub type Through = (usize, kube::Client);
+/// The same for a client of etcd's.
+pub type Store = (usize, etcd_client::Client);
 
 #[derive(Clone)]
 pub struct Stage {
     pub clients: Arc<Vec<Through>>,
+    pub stores: Arc<Vec<Store>>,
     pub round: String,
     pub started: Instant,
     pub stop: CancellationToken,
