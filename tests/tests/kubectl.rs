@@ -349,10 +349,12 @@ fn diff(kubectl: &Kubectl, _real: bool) {
 
 fn explain(kubectl: &Kubectl, _real: bool) {
     let text = kubectl.ok(&["explain", "deployment.spec.strategy"]);
-    for part in ["GROUP:      apps", "KIND:       Deployment", "FIELD: strategy <DeploymentStrategy>", "rollingUpdate"]
-    {
+    let described = "How old pods are replaced by new ones.";
+    let parts = ["GROUP:      apps", "KIND:       Deployment", "FIELD: strategy <DeploymentStrategy>", "rollingUpdate"];
+    for part in parts.into_iter().chain([described]) {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
+    assert!(!kubectl.ok(&["explain", "pod"]).contains("<empty>"));
     assert!(kubectl.ok(&["explain", "pod", "--recursive"]).contains("terminationGracePeriodSeconds"));
 }
 

@@ -248,3 +248,78 @@ fn references_resolve() {
         }
     }
 }
+
+/// What `kubectl explain` prints: of a kind, of fields, and of definitions that are no types.
+#[test]
+fn kinds_and_fields_carry_their_descriptions() {
+    let (v2, v3) = (openapi::v2(Schema::builtin()), openapi::v3(Schema::builtin()));
+    let documents = [&v2["definitions"], &v3["apis/apps/v1"]["components"]["schemas"]];
+    for definitions in documents {
+        let told = |name: &str, path: &str| {
+            let value = definitions[name].pointer(&format!("{path}/description"));
+            value.and_then(Value::as_str).unwrap_or_else(|| panic!("{name}{path} is not described")).to_owned()
+        };
+        let deployment = "io.k8s.api.apps.v1.Deployment";
+        assert!(told(deployment, "").starts_with("Keeps copies of a pod running"));
+        assert_eq!(told(deployment, "/properties/kind"), told("io.k8s.api.apps.v1.DaemonSet", "/properties/kind"));
+        assert_eq!(told("io.k8s.api.apps.v1.DeploymentList", ""), "A list of Deployment objects.");
+        let spec = "io.k8s.api.apps.v1.DeploymentSpec";
+        assert_eq!(told(spec, "/properties/strategy"), "How old pods are replaced by new ones.");
+        assert!(told("io.k8s.api.core.v1.PodTemplateSpec", "/properties/spec").starts_with("What the pods run"));
+        assert!(told("io.k8s.api.core.v1.PodSpec", "/properties/terminationGracePeriodSeconds").contains("Default 30"));
+        assert!(told("io.k8s.api.core.v1.Volume", "/properties/hostPath").contains("of the node"), "inlined");
+        assert!(told("io.k8s.apimachinery.pkg.api.resource.Quantity", "").contains("powers of 1000"));
+    }
+    assert!(v2["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"]["description"].is_string());
+    assert!(
+        v3["api/v1"]["components"]["schemas"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"]["description"]
+            .is_string()
+    );
+    let version = &v2["definitions"]["io.k8s.apimachinery.pkg.version.Info"]["properties"];
+    assert!(version.as_object().expect("properties").values().all(|property| property["description"].is_string()));
+    let bare = |definitions: &Value| -> Vec<String> {
+        let all = definitions.as_object().expect("definitions").iter();
+        all.filter(|(_, one)| !one["description"].is_string()).map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(bare(&v2["definitions"]), Vec::<String>::new(), "definitions of v2 without description");
+    for (name, document) in &v3 {
+        assert_eq!(bare(&document["components"]["schemas"]), Vec::<String>::new(), "definitions of {name}");
+    }
+}
+
+/// In v3 nothing may stand beside a reference, in v2 it does.
+#[test]
+fn descriptions_do_not_stand_beside_references_in_v3() {
+    fn check(value: &Value, found: &mut usize) {
+        match value {
+            Value::Object(map) => {
+                *found += usize::from(map.get("$ref").is_some_and(Value::is_string) && map.len() > 1);
+                map.values().for_each(|value| check(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| check(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = 0;
+    openapi::v3(Schema::builtin()).values().for_each(|document| check(document, &mut found));
+    assert_eq!(found, 0);
+    check(&openapi::v2(Schema::builtin()), &mut found);
+    assert!(found > 1000, "{found} references with a description in v2");
+}
+
+/// Every text of what is no type is used.
+#[test]
+fn special_descriptions_are_all_shown() {
+    let v2 = openapi::v2(Schema::builtin());
+    let definitions = v2["definitions"].as_object().expect("definitions");
+    let (_, table) = api_schema::facts::DESCRIPTIONS.iter().find(|(name, _)| *name == "special").expect("the table");
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let (name, text) = line.split_once('\t').expect("a tab");
+        let (owner, property) = name.split_once('.').map_or((name, None), |(owner, name)| (owner, Some(name)));
+        let shown = definitions.iter().filter(|(full, _)| full.rsplit('.').next() == Some(owner)).any(|(_, one)| {
+            let told = property.map_or(one, |property| &one["properties"][property]);
+            told["description"] == text
+        });
+        assert!(shown, "{name} describes no definition");
+    }
+}

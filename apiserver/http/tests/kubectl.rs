@@ -185,7 +185,7 @@ async fn commands() {
 
 
         DESCRIPTION:
-            <empty>
+            Pods wanted. Default 1. Leave it out when an autoscaler sets it.
         $ kubectl create -f -
         Error from server (BadRequest): error when creating "STDIN": ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field ConfigMap.data of type string
         $ kubectl apply -f -

@@ -44,6 +44,39 @@ pub const TYPES: &[(&str, &str)] = &[
     ("storage.v1beta1", include_str!("../facts/types/storage.v1beta1.tsv")),
     ("storagemigration.v1beta1", include_str!("../facts/types/storagemigration.v1beta1.tsv")),
 ];
+/// Group and table of every file in `facts/descriptions/`; `shared` and `special` are no groups.
+pub const DESCRIPTIONS: &[(&str, &str)] = &[
+    ("admission", include_str!("../facts/descriptions/admission.tsv")),
+    ("admissionregistration", include_str!("../facts/descriptions/admissionregistration.tsv")),
+    ("apidiscovery", include_str!("../facts/descriptions/apidiscovery.tsv")),
+    ("apiextensions", include_str!("../facts/descriptions/apiextensions.tsv")),
+    ("apiregistration", include_str!("../facts/descriptions/apiregistration.tsv")),
+    ("apiserverinternal", include_str!("../facts/descriptions/apiserverinternal.tsv")),
+    ("apps", include_str!("../facts/descriptions/apps.tsv")),
+    ("authentication", include_str!("../facts/descriptions/authentication.tsv")),
+    ("authorization", include_str!("../facts/descriptions/authorization.tsv")),
+    ("autoscaling", include_str!("../facts/descriptions/autoscaling.tsv")),
+    ("batch", include_str!("../facts/descriptions/batch.tsv")),
+    ("certificates", include_str!("../facts/descriptions/certificates.tsv")),
+    ("coordination", include_str!("../facts/descriptions/coordination.tsv")),
+    ("core", include_str!("../facts/descriptions/core.tsv")),
+    ("discovery", include_str!("../facts/descriptions/discovery.tsv")),
+    ("events", include_str!("../facts/descriptions/events.tsv")),
+    ("flowcontrol", include_str!("../facts/descriptions/flowcontrol.tsv")),
+    ("imagepolicy", include_str!("../facts/descriptions/imagepolicy.tsv")),
+    ("meta", include_str!("../facts/descriptions/meta.tsv")),
+    ("networking", include_str!("../facts/descriptions/networking.tsv")),
+    ("node", include_str!("../facts/descriptions/node.tsv")),
+    ("policy", include_str!("../facts/descriptions/policy.tsv")),
+    ("rbac", include_str!("../facts/descriptions/rbac.tsv")),
+    ("resource", include_str!("../facts/descriptions/resource.tsv")),
+    ("runtime", include_str!("../facts/descriptions/runtime.tsv")),
+    ("scheduling", include_str!("../facts/descriptions/scheduling.tsv")),
+    ("shared", include_str!("../facts/descriptions/shared.tsv")),
+    ("special", include_str!("../facts/descriptions/special.tsv")),
+    ("storage", include_str!("../facts/descriptions/storage.tsv")),
+    ("storagemigration", include_str!("../facts/descriptions/storagemigration.tsv")),
+];
 pub(crate) const RESOURCES: &str = include_str!("../facts/resources.tsv");
 /// Resources in versions that are off by default.
 pub(crate) const OFF: &str = include_str!("../facts/off.tsv");

@@ -12,12 +12,14 @@ use api_machinery::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, Va
 
 mod build;
 pub mod defaults;
+mod descriptions;
 pub mod facts;
 mod gated;
 mod gates;
 mod runtime_config;
 
 pub use defaults::DefaultRules;
+pub use descriptions::Descriptions;
 pub use gates::{FeatureGates, gate};
 pub use runtime_config::RuntimeConfig;
 

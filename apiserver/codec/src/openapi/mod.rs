@@ -1,5 +1,5 @@
 //! OpenAPI v2 and v3 documents, written from the schema: what `kubectl apply`, `explain`, `diff` and
-//! client-side validation read. Names, operation ids and extensions are upstream's; descriptions are not carried.
+//! client-side validation read. Names, operation ids and extensions are upstream's; descriptions are our own.
 
 mod operations;
 mod paths;

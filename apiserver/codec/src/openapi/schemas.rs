@@ -1,9 +1,10 @@
 //! Definitions: one per type, and the few that are no types of ours.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use api_machinery::{GroupVersion, Value};
-use api_schema::{Field, Holder, ListType, Schema, Shape, Type};
+use api_schema::{Descriptions, Field, Holder, ListType, Schema, Shape, Type};
 use serde_json::{Map, json};
 
 use super::Dialect;
@@ -42,6 +43,21 @@ fn special(name: &str, dialect: Dialect) -> Option<Value> {
         "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => json!({}),
         _ => return None,
     })
+}
+
+/// A definition that stands for no message, with its description and those of its properties.
+fn described(name: &str, own: Option<Cow<'static, str>>, mut definition: Value) -> Value {
+    let short = name.rsplit('.').next().unwrap_or(name);
+    let text = |name: &str| Descriptions::builtin().of_special(name);
+    if let Some(text) = own.or_else(|| text(short).map(Cow::Borrowed)) {
+        definition["description"] = text.into();
+    }
+    for (property, value) in definition.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Some(text) = text(&format!("{short}.{property}")) {
+            value["description"] = text.into();
+        }
+    }
+    definition
 }
 
 fn version_info(dialect: Dialect) -> Value {
@@ -109,9 +125,12 @@ fn patch_strategy(field: &Field) -> Option<String> {
     (!set.is_empty()).then(|| set.join(","))
 }
 
-fn property(schema: &Schema, field: &Field, dialect: Dialect) -> Value {
+fn property(schema: &Schema, one: &Type, field: &Field, dialect: Dialect) -> Value {
     let base = shape_schema(schema, &field.shape, &field.go_type, dialect);
     let mut more = Map::new();
+    if let Some(text) = Descriptions::builtin().of_field(schema, one, field) {
+        more.insert("description".to_owned(), text.into());
+    }
     if let Some(default) = field.default.as_ref().filter(|_| dialect == Dialect::V3) {
         more.insert("default".to_owned(), default.clone());
     }
@@ -174,8 +193,11 @@ fn kinds(schema: &Schema, one: &Type, dialect: Dialect, gv: Option<&GroupVersion
 
 fn definition(schema: &Schema, one: &Type, dialect: Dialect, gv: Option<&GroupVersion>) -> Value {
     let mut out = Map::from_iter([("type".to_owned(), "object".into())]);
+    if let Some(text) = Descriptions::builtin().of_type(schema, one) {
+        out.insert("description".to_owned(), text.into());
+    }
     let properties: Map<String, Value> =
-        one.fields.iter().map(|field| (field.json.clone(), property(schema, field, dialect))).collect();
+        one.fields.iter().map(|field| (field.json.clone(), property(schema, one, field, dialect))).collect();
     if !properties.is_empty() {
         out.insert("properties".to_owned(), Value::Object(properties));
     }
@@ -243,7 +265,12 @@ pub(super) fn closure(
         if out.contains_key(&name) {
             continue;
         }
-        let made = special(&name, dialect).or_else(|| Some(definition(schema, by_name.get(&name)?, dialect, gv)));
+        let one = by_name.get(&name).copied();
+        let own = || one.and_then(|one| Descriptions::builtin().of_type(schema, one));
+        let made = match special(&name, dialect) {
+            Some(special) => Some(described(&name, own(), special)),
+            None => one.map(|one| definition(schema, one, dialect, gv)),
+        };
         // A reference to nothing would be our mistake; the comparison with upstream shows it.
         let Some(made) = made else { continue };
         references(&made, &mut wanted);
