@@ -104,7 +104,9 @@ fn resource(group: &str, plural: &str, namespaced: bool) -> Resource {
         storage_version_hash: String::new(),
         storage: GroupResource::new(group, plural),
         storage_gv: GroupVersion::new(group, "v1"),
-        stored_type_id: None,
+        hub_gv: GroupVersion::new(group, "v1"),
+        hub_type_id: None,
+        gate: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_codec::protobuf::Encoded;
+use api_codec::{stored, stored_version};
 use api_machinery::{ObjectKey, Value};
 use api_schema::Schema;
 use bytes::Bytes;
@@ -28,7 +29,7 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 pub struct Object {
     pub key: ObjectKey,
     pub revision: Revision,
-    /// Ready to send: JSON in the stored version, with `metadata.resourceVersion`.
+    /// Ready to send: JSON in the version it is worked with in, with `metadata.resourceVersion`.
     pub json: Bytes,
     index: OnceLock<Index>,
     forms: Mutex<Forms>,
@@ -79,7 +80,17 @@ impl Object {
 
     /// The object from its stored bytes. `None` when they are not JSON of an object at all.
     pub fn from_stored(key: ObjectKey, revision: Revision, stored: &[u8]) -> Option<Self> {
-        let json = match api_codec::stored::with_revision(stored, revision) {
+        if !stored_version::is_early(stored) {
+            return Self::from_served(key, revision, stored);
+        }
+        let mut value: Value = serde_json::from_slice(stored).ok()?;
+        stored_version::from_stored(&mut value);
+        Self::from_served(key, revision, &stored::encode(&value))
+    }
+
+    /// The same from bytes that are laid out as stored ones, in the version to be sent.
+    pub fn from_served(key: ObjectKey, revision: Revision, stored: &[u8]) -> Option<Self> {
+        let json = match stored::with_revision(stored, revision) {
             Some(json) => json,
             None => reencode(stored, revision)?,
         };

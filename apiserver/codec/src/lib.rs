@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod decode;
 pub mod default;
+mod definitions;
 pub mod depth;
 pub mod go_text;
 mod go_time;
@@ -16,6 +17,7 @@ pub mod protobuf;
 mod scalar;
 mod shown;
 pub mod stored;
+pub mod stored_version;
 mod strategic;
 pub mod table;
 

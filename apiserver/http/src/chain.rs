@@ -158,7 +158,7 @@ async fn answer(
     let asked = Asked { info: &info, user: &user, query: &query, deadline: may_take };
     let room = enter(state, &asked, &mut seen.classified).await?;
     authorize::request(authorizer, &user, &info, seen.trail.as_deref()).await?;
-    if let Some(text) = deprecated::warning(&info) {
+    if let Some(text) = deprecated::warning(state.server.registry.schema, &info) {
         seen.notes.warn(text);
     }
 

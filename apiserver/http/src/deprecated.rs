@@ -1,43 +1,105 @@
 //! Versions that are still served and should not be used any more: each request is answered with a warning, in
-//! upstream's words, and counted.
+//! upstream's words, and counted. When a kind is deprecated, and when it will be gone, is among the schema's facts.
 
+use api_machinery::GroupVersionKind;
+use api_schema::{Lifecycle, Schema};
 use metrics::gauge;
 
+use crate::discovery::MINOR;
 use crate::request_info::RequestInfo;
 
-/// Group, version, resource; the warning.
-const DEPRECATED: [(&str, &str, &str, &str); 2] = [
-    ("", "v1", "componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
-    ("", "v1", "endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
-];
-
 /// What to say of a request that is allowed.
-pub(crate) fn warning(info: &RequestInfo) -> Option<&'static str> {
-    let found = DEPRECATED.iter().find(|(group, version, resource, _)| {
-        info.is_resource && (info.group == *group && info.version == *version && info.resource == *resource)
-    });
-    let (group, version, resource, text) = found?;
-    // None of these will be removed in a release that is known.
-    gauge!("apiserver_requested_deprecated_apis", "group" => *group, "version" => *version,
-        "resource" => *resource, "subresource" => "", "removed_release" => "")
+pub(crate) fn warning(schema: &Schema, info: &RequestInfo) -> Option<String> {
+    if !info.is_resource {
+        return None;
+    }
+    let kind = schema.resource(&info.group, &info.version, &info.resource)?.gvk();
+    let lifecycle = schema.lifecycle(&kind).filter(|lifecycle| is_over(lifecycle))?;
+    let removed = lifecycle.removed.map_or_else(String::new, |minor| format!("1.{minor}"));
+    gauge!("apiserver_requested_deprecated_apis", "group" => info.group.clone(), "version" => info.version.clone(),
+        "resource" => info.resource.clone(), "subresource" => info.subresource.clone(), "removed_release" => removed)
     .set(1.0);
-    Some(text)
+    Some(text(&kind, lifecycle))
+}
+
+/// Whether the release that this server behaves as is one that has it deprecated.
+fn is_over(lifecycle: &Lifecycle) -> bool {
+    MINOR.parse::<u32>().is_ok_and(|minor| lifecycle.deprecated <= minor)
+}
+
+fn text(kind: &GroupVersionKind, lifecycle: &Lifecycle) -> String {
+    let GroupVersionKind { group, version, kind } = kind;
+    let slash = if group.is_empty() { "" } else { "/" };
+    let since = lifecycle.deprecated;
+    let removed = lifecycle.removed.map_or_else(String::new, |minor| format!(", unavailable in v1.{minor}+"));
+    let instead = lifecycle.replacement.as_ref().map_or_else(String::new, |other| format!("; use {other}"));
+    format!("{group}{slash}{version} {kind} is deprecated in v1.{since}+{removed}{instead}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
+    use expect_test::expect;
+
     use super::*;
 
+    /// All versions there are, each of which either says that it is deprecated or is not yet.
     #[test]
-    fn old_versions_only() {
+    fn every_version_says_what_it_is() {
+        let gates = "ClusterTrustBundle=true,GenericWorkload=true,StorageVersionMigrator=true";
+        let schema = Schema::serving("api/all=true", gates).expect("known");
+        let (mut said, mut silent) = (String::new(), 0);
+        for resource in schema.resources() {
+            let (group, version) = (resource.gv.group.to_string(), resource.gv.version.to_string());
+            let info = RequestInfo {
+                is_resource: true,
+                group,
+                version,
+                resource: resource.plural.clone(),
+                ..RequestInfo::default()
+            };
+            match warning(&schema, &info) {
+                Some(text) => writeln!(said, "{text}").expect("text"),
+                None => silent += 1,
+            }
+        }
+        println!("{} kinds are deprecated, {silent} are not", said.lines().count());
+        expect![[r#"
+            v1 ComponentStatus is deprecated in v1.19+
+            v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice
+            admissionregistration.k8s.io/v1alpha1 MutatingAdmissionPolicy is deprecated in v1.35+, unavailable in v1.38+
+            admissionregistration.k8s.io/v1alpha1 MutatingAdmissionPolicyBinding is deprecated in v1.35+, unavailable in v1.38+
+            certificates.k8s.io/v1alpha1 ClusterTrustBundle is deprecated in v1.34+, unavailable in v1.37+
+            coordination.k8s.io/v1beta1 LeaseCandidate is deprecated in v1.36+, unavailable in v1.39+
+            coordination.k8s.io/v1alpha2 LeaseCandidate is deprecated in v1.35+, unavailable in v1.38+
+            networking.k8s.io/v1beta1 IPAddress is deprecated in v1.34+, unavailable in v1.37+
+            networking.k8s.io/v1beta1 ServiceCIDR is deprecated in v1.34+, unavailable in v1.37+
+            resource.k8s.io/v1beta1 DeviceClass is deprecated in v1.35+, unavailable in v1.38+
+            resource.k8s.io/v1beta1 ResourceClaim is deprecated in v1.35+, unavailable in v1.38+
+            resource.k8s.io/v1beta1 ResourceClaimTemplate is deprecated in v1.35+, unavailable in v1.38+
+            resource.k8s.io/v1beta1 ResourceSlice is deprecated in v1.35+, unavailable in v1.38+
+            resource.k8s.io/v1beta2 DeviceClass is deprecated in v1.36+, unavailable in v1.39+
+            resource.k8s.io/v1beta2 ResourceClaim is deprecated in v1.36+, unavailable in v1.39+
+            resource.k8s.io/v1beta2 ResourceClaimTemplate is deprecated in v1.36+, unavailable in v1.39+
+            resource.k8s.io/v1beta2 ResourceSlice is deprecated in v1.36+, unavailable in v1.39+
+            resource.k8s.io/v1alpha3 DeviceTaintRule is deprecated in v1.36+, unavailable in v1.39+
+            storage.k8s.io/v1beta1 VolumeAttributesClass is deprecated in v1.34+, unavailable in v1.37+; use storage.k8s.io/v1 VolumeAttributesClass
+        "#]]
+        .assert_eq(&said);
+        assert_eq!(silent, 94 - 19);
+    }
+
+    #[test]
+    fn what_is_not_served_says_nothing() {
         let of = |group: &str, version: &str, resource: &str| {
             let (group, version, resource) = (group.to_owned(), version.to_owned(), resource.to_owned());
-            warning(&RequestInfo { is_resource: true, group, version, resource, ..RequestInfo::default() })
+            let info = RequestInfo { is_resource: true, group, version, resource, ..RequestInfo::default() };
+            warning(Schema::builtin(), &info)
         };
-        assert!(of("", "v1", "endpoints").is_some_and(|text| text.starts_with("v1 Endpoints is deprecated in v1.33+")));
-        assert!(of("", "v1", "componentstatuses").is_some());
+        assert!(of("", "v1", "endpoints").is_some());
         assert_eq!(of("", "v1", "pods"), None);
-        assert_eq!(of("discovery.k8s.io", "v1", "endpointslices"), None);
+        assert_eq!(of("networking.k8s.io", "v1beta1", "ipaddresses"), None);
         assert_eq!(of("example.com", "v1", "endpoints"), None);
     }
 }

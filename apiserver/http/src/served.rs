@@ -21,7 +21,7 @@ use crate::request_info::RequestInfo;
 #[derive(Clone, Copy)]
 pub(crate) struct Served {
     pub resource: &'static Resource,
-    /// The version objects are stored in: what table cells are made of. The same for all but two resources.
+    /// The version objects are worked with in: what table cells are made of.
     pub stored: &'static Resource,
 }
 
@@ -41,9 +41,7 @@ impl Served {
         let resource = resource.ok_or_else(ApiError::no_such_path)?;
         check_scope(resource, info)?;
         check_verb(resource, info)?;
-        let stored =
-            schema.resource(&resource.storage_gv.group, &resource.storage_gv.version, &resource.storage.resource);
-        Ok(Self { resource, stored: stored.unwrap_or(resource) })
+        Ok(Self { resource, stored: schema.hub(&resource.storage).unwrap_or(resource) })
     }
 
     /// The namespace objects are stored under: empty for cluster-scoped ones, whatever the path says.

@@ -60,6 +60,8 @@ pub(crate) mod apiextensions_values;
 pub(crate) mod apiextensions_versions;
 #[path = "apiregistration/apiservice.rs"]
 pub(crate) mod apiregistration_apiservice;
+#[path = "apiserverinternal/storageversion.rs"]
+pub(crate) mod apiserverinternal_storageversion;
 #[path = "apps/controllerrevision.rs"]
 pub(crate) mod apps_controllerrevision;
 #[path = "apps/daemonset.rs"]
@@ -100,8 +102,12 @@ pub(crate) mod batch_job_status;
 pub(crate) mod batch_job_update;
 #[path = "certificates/certificatesigningrequest.rs"]
 pub(crate) mod certificates_certificatesigningrequest;
+#[path = "certificates/clustertrustbundle.rs"]
+pub(crate) mod certificates_clustertrustbundle;
 #[path = "coordination/lease.rs"]
 pub(crate) mod coordination_lease;
+#[path = "coordination/leasecandidate.rs"]
+pub(crate) mod coordination_leasecandidate;
 #[path = "core/address_warnings.rs"]
 pub(crate) mod core_address_warnings;
 #[path = "core/affinity.rs"]
@@ -258,18 +264,26 @@ pub(crate) mod resource_claim_spec;
 pub(crate) mod resource_claim_status;
 #[path = "resource/deviceclass.rs"]
 pub(crate) mod resource_deviceclass;
+#[path = "resource/devicetaintrule.rs"]
+pub(crate) mod resource_devicetaintrule;
 #[path = "resource/immutable.rs"]
 pub(crate) mod resource_immutable;
 #[path = "resource/resourceclaim.rs"]
 pub(crate) mod resource_resourceclaim;
 #[path = "resource/resourceclaimtemplate.rs"]
 pub(crate) mod resource_resourceclaimtemplate;
+#[path = "resource/resourcepoolstatusrequest.rs"]
+pub(crate) mod resource_resourcepoolstatusrequest;
 #[path = "resource/resourceslice.rs"]
 pub(crate) mod resource_resourceslice;
 #[path = "resource/slice_devices.rs"]
 pub(crate) mod resource_slice_devices;
+#[path = "scheduling/podgroup.rs"]
+pub(crate) mod scheduling_podgroup;
 #[path = "scheduling/priorityclass.rs"]
 pub(crate) mod scheduling_priorityclass;
+#[path = "scheduling/workload.rs"]
+pub(crate) mod scheduling_workload;
 #[path = "storage/csidriver.rs"]
 pub(crate) mod storage_csidriver;
 #[path = "storage/csinode.rs"]
@@ -282,6 +296,8 @@ pub(crate) mod storage_storageclass;
 pub(crate) mod storage_volumeattachment;
 #[path = "storage/volumeattributesclass.rs"]
 pub(crate) mod storage_volumeattributesclass;
+#[path = "storagemigration/storageversionmigration.rs"]
+pub(crate) mod storagemigration_storageversionmigration;
 
 pub(crate) static KINDS: &[&dyn Kind] = &[
     &admissionregistration_mutatingadmissionpolicy::MutatingAdmissionPolicy,
@@ -292,6 +308,7 @@ pub(crate) static KINDS: &[&dyn Kind] = &[
     &admissionregistration_validatingwebhookconfiguration::ValidatingWebhookConfiguration,
     &apiextensions_customresourcedefinition::CustomResourceDefinition,
     &apiregistration_apiservice::APIService,
+    &apiserverinternal_storageversion::StorageVersion,
     &apps_controllerrevision::ControllerRevision,
     &apps_daemonset::DaemonSet,
     &apps_deployment::Deployment,
@@ -304,7 +321,9 @@ pub(crate) static KINDS: &[&dyn Kind] = &[
     &batch_cronjob::CronJob,
     &batch_job::Job,
     &certificates_certificatesigningrequest::CertificateSigningRequest,
+    &certificates_clustertrustbundle::ClusterTrustBundle,
     &coordination_lease::Lease,
+    &coordination_leasecandidate::LeaseCandidate,
     &core_componentstatus::ComponentStatus,
     &core_configmap::ConfigMap,
     &core_endpoints::Endpoints,
@@ -337,14 +356,19 @@ pub(crate) static KINDS: &[&dyn Kind] = &[
     &rbac_role::Role,
     &rbac_rolebinding::RoleBinding,
     &resource_deviceclass::DeviceClass,
+    &resource_devicetaintrule::DeviceTaintRule,
     &resource_resourceclaim::ResourceClaim,
     &resource_resourceclaimtemplate::ResourceClaimTemplate,
+    &resource_resourcepoolstatusrequest::ResourcePoolStatusRequest,
     &resource_resourceslice::ResourceSlice,
+    &scheduling_podgroup::PodGroup,
     &scheduling_priorityclass::PriorityClass,
+    &scheduling_workload::Workload,
     &storage_csidriver::CSIDriver,
     &storage_csinode::CSINode,
     &storage_csistoragecapacity::CSIStorageCapacity,
     &storage_storageclass::StorageClass,
     &storage_volumeattachment::VolumeAttachment,
     &storage_volumeattributesclass::VolumeAttributesClass,
+    &storagemigration_storageversionmigration::StorageVersionMigration,
 ];

@@ -14,7 +14,7 @@ fn resource(kind: &dyn Kind) -> &'static Resource {
     let sample = kind.sample();
     let version = object::str_at(&sample, "apiVersion").rsplit('/').next().unwrap_or("").to_owned();
     let of = kind.resource();
-    Schema::builtin().resource(&of.group, &version, &of.resource).unwrap_or_else(|| panic!("{of} is not served"))
+    Schema::builtin().own(&of.group, &version, &of.resource).unwrap_or_else(|| panic!("{of} is not served"))
 }
 
 fn defaulted(kind: &dyn Kind, resource: &Resource) -> Value {

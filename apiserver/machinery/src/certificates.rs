@@ -3,6 +3,7 @@
 //! Names are read as Go's `crypto/x509` reads them, for what signers decide by: of several common names the last
 //! counts, organizations are kept in order.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use x509_parser::certification_request::X509CertificationRequest;
@@ -110,6 +111,39 @@ pub fn check_certificates(pem: &[u8]) -> Result<(), String> {
         return Err("must contain at least one CERTIFICATE PEM block".to_owned());
     }
     Ok(())
+}
+
+/// What is wrong with a bundle of authorities' certificates, each of which is to be there once: in upstream's words, as
+/// far as it can be told.
+pub fn trust_problems(pem: &[u8]) -> Vec<String> {
+    let (mut problems, mut anchors) = (Vec::new(), BTreeMap::<Vec<u8>, Vec<String>>::new());
+    for (index, block) in Pem::iter_from_buffer(pem).enumerate() {
+        match block.map_err(|_| "is no PEM block without headers".to_owned()).and_then(authority) {
+            Ok(der) => anchors.entry(der).or_default().push(index.to_string()),
+            Err(why) => problems.push(format!("entry {index} {why}")),
+        }
+    }
+    if !problems.is_empty() {
+        return problems;
+    }
+    if anchors.is_empty() {
+        return vec!["at least one trust anchor must be provided".to_owned()];
+    }
+    let twice = anchors.into_values().filter(|indices| indices.len() > 1);
+    twice.map(|indices| format!("duplicate trust anchor (indices [{}])", indices.join(" "))).collect()
+}
+
+/// The DER of an authority's certificate, or what is wrong with it.
+fn authority(block: Pem) -> Result<Vec<u8>, String> {
+    if block.label != "CERTIFICATE" {
+        return Err(format!("has bad block type: {}", block.label));
+    }
+    let certificate = block.parse_x509().map_err(|_| "does not parse as X.509".to_owned())?;
+    match certificate.basic_constraints() {
+        Err(_) => Err("has invalid basic constraints".to_owned()),
+        Ok(Some(constraints)) if constraints.value.ca => Ok(block.contents.clone()),
+        Ok(_) => Err("does not have the CA bit set".to_owned()),
+    }
 }
 
 /// Seconds since 1970 at which the first certificate of a PEM text ends; `None` when there is none to read.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Map;
 
 use crate::scope::Scope;
-use crate::{Body, aside};
+use crate::{Body, aside, convert};
 
 /// Reads an object: it has the expected type afterwards, with what its type does not know pruned, warned of
 /// or refused. Not defaulted.
@@ -85,6 +85,8 @@ pub(crate) fn set_type(value: &mut Value, expected: &GroupVersionKind) {
 
 /// Static defaults, then those that depend on other fields.
 pub(crate) fn default(schema: &Schema, resource: &Resource, value: &mut Value) {
-    api_codec::default::apply_defaults(schema, crate::convert::defaulted(schema, resource), value);
-    api_kinds::of(&resource.group_resource()).default(value);
+    convert::as_defaulted(schema, resource, value, |resource, value| {
+        api_codec::default::apply_defaults(schema, resource, value);
+        api_kinds::of(&resource.group_resource()).default(value);
+    });
 }

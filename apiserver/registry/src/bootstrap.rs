@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use api_admission::View as _;
 use api_machinery::error::Result;
 use api_machinery::{ApiError, GroupVersion, GroupVersionKind, Reason, Value, object};
+use api_schema::{Resource, Schema};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -28,6 +29,10 @@ const MANAGER: &str = "kube-apiserver";
 /// The same of priority and fairness.
 const FLOW_MANAGER: &str = "api-priority-and-fairness-config-producer-v1";
 
+/// Label of the APIServices that are made and unmade here, and its value.
+const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+const ON_START: &str = "onstart";
+
 /// The group of FlowSchemas and priority levels.
 const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 
@@ -41,7 +46,6 @@ static FACTS: LazyLock<std::result::Result<Vec<Value>, serde_json::Error>> = Laz
         include_str!("../facts/clusterrolebindings.json"),
         include_str!("../facts/roles.json"),
         include_str!("../facts/rolebindings.json"),
-        include_str!("../facts/apiservices.json"),
     ];
     let mut all = Vec::new();
     for file in files {
@@ -50,6 +54,26 @@ static FACTS: LazyLock<std::result::Result<Vec<Value>, serde_json::Error>> = Laz
     rbac::aggregate(&mut all);
     Ok(all)
 });
+
+/// Of every version that is served but the one APIServices are themselves of, as upstream.
+fn api_services(schema: &Schema) -> Vec<Value> {
+    let mut services = Vec::new();
+    for group in schema.groups() {
+        for version in &group.versions {
+            let Some((priority, version_priority)) = schema.aggregation_priorities(&group.name, version) else {
+                continue;
+            };
+            let mut service = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+                "metadata": {"name": format!("{version}.{}", group.name), "labels": {AUTOMANAGED: ON_START}},
+                "spec": {"version": version, "groupPriorityMinimum": priority, "versionPriority": version_priority}});
+            if !group.name.is_empty() {
+                service["spec"]["group"] = group.name.as_str().into();
+            }
+            services.push(service);
+        }
+    }
+    services
+}
 
 impl Registry {
     /// Creates the objects every cluster has (namespaces, RBAC, priority classes, flow control, kubernetes Service), idempotently.
@@ -60,9 +84,34 @@ impl Registry {
         self.refresh().await?;
         let facts = FACTS.as_ref().map_err(ApiError::internal)?;
         self.ensure_all(facts.clone()).await?;
+        self.publish_versions().await?;
         let cidr = &self.config.service_cidr;
         let parsed = Cidr::parse(cidr).ok_or_else(|| ApiError::internal(format!("bad service CIDR {cidr:?}")))?;
         self.ensure_all(vec![kubernetes_service(&parsed), service_cidr(cidr)]).await
+    }
+
+    /// An APIService for every version that is served; those of versions that are not any more go.
+    async fn publish_versions(&self) -> Result<()> {
+        let wanted = api_services(self.schema);
+        let names: Vec<String> = wanted.iter().map(|one| object::name(one).to_owned()).collect();
+        self.ensure_all(wanted).await?;
+        let Some(resource) = self.schema.own("apiregistration.k8s.io", "v1", "apiservices") else { return Ok(()) };
+        for stored in self.cache.list(&resource.storage, None).objects {
+            let name = stored.key.name.to_string();
+            if stored.label(AUTOMANAGED) == Some(ON_START) && !names.contains(&name) {
+                self.delete_own(resource, "", &name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what may be gone already.
+    async fn delete_own(&self, resource: &Resource, namespace: &str, name: &str) -> Result<()> {
+        let target = Target { resource, namespace, name, subresource: "" };
+        match self.delete(&info(), &target, crate::DeleteOptions::default()).await {
+            Err(error) if error.reason == Reason::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
     /// Keeps the objects of priority and fairness as upstream does: what was deleted is made again, the mandatory ones
@@ -82,16 +131,10 @@ impl Registry {
     }
 
     async fn drop_unwanted(&self, plural: &str, known: &[&str]) -> Result<()> {
-        let Some(resource) = self.schema.resource(FLOW_CONTROL, "v1", plural) else { return Ok(()) };
-        let info = info();
+        let Some(resource) = self.schema.own(FLOW_CONTROL, "v1", plural) else { return Ok(()) };
         for stored in self.cache.list(&resource.storage, None).objects {
-            if !api_flow::unwanted(&stored.kept_value(), known) {
-                continue;
-            }
-            let target = Target { resource, namespace: "", name: &stored.key.name, subresource: "" };
-            match self.delete(&info, &target, crate::DeleteOptions::default()).await {
-                Err(error) if error.reason == Reason::NotFound => {}
-                other => other.map(|_| ())?,
+            if api_flow::unwanted(&stored.kept_value(), known) {
+                self.delete_own(resource, "", &stored.key.name).await?;
             }
         }
         Ok(())
@@ -119,18 +162,12 @@ impl Registry {
 
     /// Deletes slices of ports that no API server has any more.
     async fn drop_slices(&self, keep: &[String]) -> Result<()> {
-        let Some(resource) = self.schema.resource("discovery.k8s.io", "v1", "endpointslices") else { return Ok(()) };
-        let info = info();
+        let Some(resource) = self.schema.own("discovery.k8s.io", "v1", "endpointslices") else { return Ok(()) };
         for slice in self.cache.list(&resource.storage, Some("default")).objects {
             let ours = slice.label("kubernetes.io/service-name") == Some("kubernetes");
             let name = slice.key.name.to_string();
-            if !ours || keep.contains(&name) {
-                continue;
-            }
-            let target = Target { resource, namespace: "default", name: &name, subresource: "" };
-            match self.delete(&info, &target, crate::DeleteOptions::default()).await {
-                Err(error) if error.reason == Reason::NotFound => {}
-                other => other.map(|_| ())?,
+            if ours && !keep.contains(&name) {
+                self.delete_own(resource, "default", &name).await?;
             }
         }
         Ok(())
@@ -150,8 +187,7 @@ impl Registry {
     async fn ensure(&self, wanted: &Value, mend: &(dyn Fn(&Value) -> Value + Send + Sync)) -> Result<()> {
         let gv = GroupVersion::parse(object::str_at(wanted, "apiVersion"));
         let kind = object::str_at(wanted, "kind").into();
-        let Some(resource) =
-            self.schema.resource_of_kind(&GroupVersionKind { group: gv.group, version: gv.version, kind })
+        let Some(resource) = self.schema.own_of_kind(&GroupVersionKind { group: gv.group, version: gv.version, kind })
         else {
             return Ok(());
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api_cache::Object;
 use api_codec::depth::{MAX_DEPTH, depth};
+use api_codec::stored_version;
 use api_machinery::{ApiError, ObjectKey, Value};
 use bytes::Bytes;
 use store_api::{Compare, KeyValue, Op, OpReply, ReadAt, Revision, StoreError, Txn};
@@ -26,17 +27,20 @@ pub(crate) struct Current {
     pub(crate) revision: Revision,
     /// Read from the store and not only from this replica's cache: refusals may rest on it.
     pub(crate) fresh: bool,
+    /// It is stored in another version than it would be today.
+    pub(crate) outdated: bool,
 }
 
 impl Current {
     pub(crate) fn from_kv(kv: Option<KeyValue>) -> Result<Self, ApiError> {
-        let Some(kv) = kv else { return Ok(Self { object: None, revision: 0, fresh: true }) };
+        let Some(kv) = kv else { return Ok(Self { object: None, revision: 0, fresh: true, outdated: false }) };
         let mut value: Value = serde_json::from_slice(&kv.value).map_err(|_| unreadable())?;
         if !value.is_object() {
             return Err(unreadable());
         }
+        let outdated = stored_version::from_stored(&mut value);
         set_resource_version(&mut value, kv.mod_revision);
-        Ok(Self { object: Some(Arc::new(value)), revision: kv.mod_revision, fresh: true })
+        Ok(Self { object: Some(Arc::new(value)), revision: kv.mod_revision, fresh: true, outdated })
     }
 
     fn from_cache(object: &Object) -> Result<Self, ApiError> {
@@ -44,7 +48,7 @@ impl Current {
         if !value.is_object() {
             return Err(unreadable());
         }
-        Ok(Self { object: Some(value), revision: object.revision, fresh: false })
+        Ok(Self { object: Some(value), revision: object.revision, fresh: false, outdated: false })
     }
 }
 
@@ -77,7 +81,7 @@ impl Change {
         if depth(value) > MAX_DEPTH {
             return Err(ApiError::bad_request(format!("the object is too deep: limit is {MAX_DEPTH} levels")));
         }
-        let value = api_codec::stored::encode(value);
+        let value = api_codec::stored::encode(&stored_version::to_stored(value));
         if value.len() > MAX_OBJECT_BYTES {
             return Err(ApiError::too_large(format!("Request entity too large: limit is {MAX_OBJECT_BYTES}")));
         }

@@ -1,6 +1,7 @@
-//! Resources that are served in another version than they are stored in: `events.k8s.io/v1` Events are
-//! stored as core ones, `autoscaling/v1` autoscalers as `v2`, and versions that have to be switched on as the one that
-//! is always served, whose fields are the same. Everything else is stored as it is served.
+//! Resources that are served in another version than they are worked with in, the hub: `events.k8s.io/v1` Events are
+//! core ones, `autoscaling/v1` autoscalers are `v2`, and versions that have to be switched on are the stable one, or of
+//! kinds that have none the one that is stored. Everything else is worked with as it is served. What is stored in another
+//! version than the hub is the codec's business (`stored_version`).
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use api_machinery::Value;
 use api_schema::{Resource, Schema, Shape, TypeId};
 use serde_json::{Map, json};
 
-use crate::autoscalers;
+use crate::{autoscalers, devices};
 
 /// (events.k8s.io/v1, core/v1)
 const EVENT_FIELDS: [(&str, &str); 7] = [
@@ -27,24 +28,39 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
 enum Pair {
     Events,
     Autoscalers,
-    /// A version before the stable one, which has no field that the stable one has not.
+    /// Claims and slices before devices and requests had their fields right inside.
+    Devices,
+    /// An early version, whose fields are the same.
     Early,
 }
 
 fn pair(resource: &Resource) -> Option<Pair> {
-    match (&*resource.gv.group, &*resource.gv.version, resource.plural.as_str()) {
-        ("events.k8s.io", "v1", "events") => Some(Pair::Events),
-        ("autoscaling", "v1", "horizontalpodautoscalers") => Some(Pair::Autoscalers),
-        (_, version, _) if version.contains("alpha") || version.contains("beta") => Some(Pair::Early),
-        _ => None,
-    }
+    let other = resource.gv != resource.hub_gv;
+    other.then(|| match (&*resource.gv.group, &*resource.gv.version) {
+        ("events.k8s.io", _) => Pair::Events,
+        ("autoscaling", _) => Pair::Autoscalers,
+        ("resource.k8s.io", "v1beta1") => Pair::Devices,
+        _ => Pair::Early,
+    })
 }
 
-/// The resource whose type the defaults of what a client sends are found at.
-pub(crate) fn defaulted<'s>(schema: &'s Schema, resource: &'s Resource) -> &'s Resource {
+/// Fills in defaults where they are found: an early version has those of the version it is worked with in, and where that
+/// has other fields, they are its own.
+pub(crate) fn as_defaulted(
+    schema: &Schema,
+    resource: &Resource,
+    value: &mut Value,
+    default: impl FnOnce(&Resource, &mut Value),
+) {
+    let hub = schema.hub(&resource.storage).unwrap_or(resource);
     match pair(resource) {
-        Some(Pair::Early) => schema.preferred(&resource.storage).unwrap_or(resource),
-        _ => resource,
+        None | Some(Pair::Events | Pair::Autoscalers) => default(resource, value),
+        Some(Pair::Early) => default(hub, value),
+        Some(Pair::Devices) => {
+            devices::to_v1(value);
+            default(hub, value);
+            devices::to_v1beta1(value);
+        }
     }
 }
 
@@ -77,10 +93,14 @@ pub(crate) fn as_stored(schema: &Schema, resource: &Resource, mut value: Value) 
             rename(&mut value, EVENT_FIELDS);
         }
         Some(Pair::Autoscalers) => {
-            let stored = stored_type(schema, resource);
+            let stored = stored_type(resource);
             autoscalers::to_v2(&mut value, &|part, field, item| conformed(schema, stored?, part, field, item));
         }
-        Some(Pair::Early) => value["apiVersion"] = resource.storage_gv.to_string().into(),
+        Some(Pair::Early) => value["apiVersion"] = resource.hub_gv.to_string().into(),
+        Some(Pair::Devices) => {
+            devices::to_v1(&mut value);
+            value["apiVersion"] = resource.hub_gv.to_string().into();
+        }
     }
     value
 }
@@ -125,15 +145,19 @@ pub(crate) fn from_storage(resource: &Resource, mut value: Value) -> Value {
         }
         Some(Pair::Autoscalers) => autoscalers::to_v1(&mut value),
         Some(Pair::Early) => value["apiVersion"] = resource.gv.to_string().into(),
+        Some(Pair::Devices) => {
+            devices::to_v1beta1(&mut value);
+            value["apiVersion"] = resource.gv.to_string().into();
+        }
     }
     value
 }
 
-/// The type of what is stored.
-pub(crate) fn stored_type(schema: &Schema, resource: &Resource) -> Option<TypeId> {
+/// The type of what is worked with.
+pub(crate) fn stored_type(resource: &Resource) -> Option<TypeId> {
     match pair(resource) {
         None => resource.type_id,
-        Some(_) => schema.preferred(&resource.storage).and_then(|stored| stored.type_id),
+        Some(_) => resource.hub_type_id,
     }
 }
 
@@ -144,7 +168,7 @@ pub(crate) fn object(resource: &Resource, object: Arc<Object>) -> Arc<Object> {
     }
     let value = from_storage(resource, Arc::unwrap_or_clone(object.value()));
     let stored = api_codec::stored::encode(&value);
-    let sent = Object::from_stored(object.key.clone(), object.revision, &stored);
+    let sent = Object::from_served(object.key.clone(), object.revision, &stored);
     sent.map_or(object, Arc::new)
 }
 

@@ -21,6 +21,7 @@ mod continue_token;
 mod convert;
 mod create;
 mod delete;
+mod devices;
 mod errors;
 mod escalation;
 mod event_leases;

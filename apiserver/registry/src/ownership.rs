@@ -83,7 +83,7 @@ impl Registry {
 
     fn own_stored(&self, scope: &Scope<'_>, live: Option<&Value>, value: &mut Value) {
         let typed = Self::typed(scope);
-        let stored = convert::stored_type(self.schema, scope.resource);
+        let stored = convert::stored_type(scope.resource);
         let tells = stored.filter(|id| has_told_empty(self.schema, *id, value));
         if !convert::is_needed(scope.resource) && tells.is_none() {
             return self.own_typed(scope, &typed, live, value);

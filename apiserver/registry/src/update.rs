@@ -122,7 +122,7 @@ impl Registry {
         self.settle(scope, value);
         let ends = metadata::ends_deletion(value, old, storage);
         ownership::keep_times(value, old);
-        if !ends && value == old && !self.is_sealed_otherwise(scope, key, current).await? {
+        if !ends && value == old && !self.is_kept_otherwise(scope, key, current).await? {
             return Ok(if current.fresh {
                 Try::Done(Box::new(written(scope, proposed, current.revision)))
             } else {
@@ -160,16 +160,14 @@ impl Registry {
         }
     }
 
-    /// An update that changes nothing writes anyway where the store would keep the value otherwise today: that is how
-    /// clients have everything encrypted with a new key.
-    async fn is_sealed_otherwise(
-        &self,
-        scope: &Scope<'_>,
-        key: &ObjectKey,
-        current: &Current,
-    ) -> Result<bool, ApiError> {
+    /// An update that changes nothing writes anyway where the value would be kept otherwise today: that is how clients have
+    /// everything encrypted with a new key, or stored in a new version.
+    async fn is_kept_otherwise(&self, scope: &Scope<'_>, key: &ObjectKey, current: &Current) -> Result<bool, ApiError> {
         if !current.fresh || scope.info.dry_run {
             return Ok(false);
+        }
+        if current.outdated {
+            return Ok(true);
         }
         self.store.is_stale(key.store_key().as_bytes()).await.map_err(crate::errors::from_store)
     }
@@ -241,7 +239,7 @@ impl Registry {
 
     /// Writes what upstream's types never leave out, `status: {}` for one, where a hook dropped it.
     pub(crate) fn complete(&self, resource: &Resource, value: &mut Value) {
-        if let Some(type_id) = convert::stored_type(self.schema, resource) {
+        if let Some(type_id) = convert::stored_type(resource) {
             fill_zero_values(self.schema, type_id, value);
         }
     }
@@ -249,7 +247,7 @@ impl Registry {
     /// What was validated as upstream reads it back from its store: without what only validation was to see, and with
     /// the defaults of the stored version.
     pub(crate) fn settle(&self, scope: &Scope<'_>, value: &mut Value) {
-        if let Some(type_id) = convert::stored_type(self.schema, scope.resource) {
+        if let Some(type_id) = convert::stored_type(scope.resource) {
             drop_told_empty(self.schema, type_id, value);
         }
         if convert::is_defaulted_late(scope.resource) {
@@ -380,7 +378,7 @@ impl Registry {
                     continue;
                 }
             };
-            if let Some(resource) = self.schema.preferred(&key.resource) {
+            if let Some(resource) = self.schema.hub(&key.resource) {
                 self.complete(resource, &mut new);
             }
             if scope.info.dry_run {

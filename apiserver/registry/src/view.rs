@@ -40,7 +40,7 @@ impl View for Registry {
     }
 
     async fn make_namespace(&self, name: &str) -> Result<(), ApiError> {
-        let resource = self.schema.resource("", "v1", "namespaces").ok_or_else(ApiError::no_such_path)?;
+        let resource = self.schema.own("", "v1", "namespaces").ok_or_else(ApiError::no_such_path)?;
         let (info, notes) = (RequestInfo::internal("system:apiserver"), Notes::default());
         let target = Target { resource, namespace: "", name: "", subresource: "" };
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});

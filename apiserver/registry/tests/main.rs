@@ -15,5 +15,6 @@ mod reads;
 mod resize;
 mod rights;
 mod services;
+mod stored_versions;
 mod unfit;
 mod upstream;

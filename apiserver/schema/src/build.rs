@@ -6,8 +6,8 @@ use api_machinery::{GroupResource, GroupVersion, GroupVersionKind};
 
 use crate::runtime_config::RuntimeConfig;
 use crate::{
-    Enum, FeatureGates, Field, Group, Holder, ListType, PatchStrategy, PrintColumn, Resource, Schema, Shape, Strategy,
-    Subresource, Type, TypeId, facts, gate, gated,
+    Enum, FeatureGates, Field, Group, Holder, Lifecycle, ListType, PatchStrategy, PrintColumn, Resource, Schema, Shape,
+    Strategy, Subresource, Type, TypeId, facts, gate, gated,
 };
 
 /// A line's columns; what is missing or `-` is `None`.
@@ -266,7 +266,7 @@ fn go_type(ftype: &str, alias: Option<&str>) -> String {
     }
 }
 
-/// Those of the table, then versions that only `resources` have.
+/// Those of the table, then versions that only `resources` have; none that has no resource.
 fn groups(resources: &[Resource]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut add = |name: &str, version: &str| match groups.iter_mut().find(|group| group.name == name) {
@@ -275,12 +275,22 @@ fn groups(resources: &[Resource]) -> Vec<Group> {
         None => groups.push(Group { name: name.to_owned(), versions: vec![version.to_owned()] }),
     };
     for line in lines(facts::GROUPS) {
-        add(line.group(0), line.text(1));
+        let served = |one: &Resource| &*one.gv.group == line.group(0) && &*one.gv.version == line.text(1);
+        if resources.iter().any(served) {
+            add(line.group(0), line.text(1));
+        }
     }
     for resource in resources {
         add(&resource.gv.group, &resource.gv.version);
     }
     groups
+}
+
+/// Of the APIService of a version: that of its group, and its own in the group.
+pub(crate) fn priorities(group: &str, version: &str) -> Option<(u32, u32)> {
+    let line = lines(facts::GROUPS).find(|line| (line.group(0), line.text(1)) == (group, version))?;
+    let number = |text: &str| text.parse().expect("facts/groups.tsv: a priority is a number");
+    Some((number(line.get(2)?), number(line.get(3)?)))
 }
 
 /// The versions that are served by default, and those that can be switched on.
@@ -291,14 +301,27 @@ pub(crate) fn known_versions() -> Vec<GroupVersion> {
     all
 }
 
+/// The version that a kind is worked with in, whatever it is served and stored in: the stored one, or `v1` where an early
+/// one is stored of what is stable.
+fn hub(stored: &GroupVersion, kind: &str, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> GroupVersion {
+    let stable = GroupVersion::new(&stored.group, "v1");
+    let of = GroupVersionKind { group: stable.group.clone(), version: stable.version.clone(), kind: kind.into() };
+    if is_early(&stored.version) && by_gvk.contains_key(&of) { stable } else { stored.clone() }
+}
+
+/// Whether a version is one before the first stable one.
+pub(crate) fn is_early(version: &str) -> bool {
+    version.contains("alpha") || version.contains("beta")
+}
+
 fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Resource {
     let gv = GroupVersion::new(line.group(0), line.text(1));
     let kind_gv = group_version(line.text(5));
     let gvk = GroupVersionKind { group: kind_gv.group, version: kind_gv.version, kind: line.text(4).into() };
     let storage_gv = line.get(10).map_or_else(|| gv.clone(), group_version);
     let type_id = by_gvk.get(&gvk).copied();
-    let stored =
-        GroupVersionKind { group: storage_gv.group.clone(), version: storage_gv.version.clone(), kind: gvk.kind };
+    let hub_gv = hub(&storage_gv, &gvk.kind, by_gvk);
+    let worked = GroupVersionKind { group: hub_gv.group.clone(), version: hub_gv.version.clone(), kind: gvk.kind };
     Resource {
         plural: line.text(2).to_owned(),
         singular: line.text(3).to_owned(),
@@ -309,18 +332,20 @@ fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Reso
         categories: line.list(9),
         subresources: Vec::new(),
         type_id,
-        stored_type_id: by_gvk.get(&stored).copied().or(type_id),
+        hub_type_id: by_gvk.get(&worked).copied().or(type_id),
         storage_version_hash: line.text(11).to_owned(),
         storage: GroupResource::new(&storage_gv.group, line.text(2)),
         storage_gv,
+        hub_gv,
+        gate: line.get(12).map(str::to_owned),
         gv,
     }
 }
 
-fn resources(by_gvk: &HashMap<GroupVersionKind, TypeId>, config: &RuntimeConfig) -> Vec<Resource> {
+/// Every resource in every version, served or not.
+fn resources(by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Vec<Resource> {
     let mut resources: Vec<Resource> = Vec::new();
-    let off = lines(facts::OFF).filter(|line| config.serves(&GroupVersion::new(line.group(0), line.text(1)), false));
-    for line in lines(facts::RESOURCES).chain(off) {
+    for line in lines(facts::RESOURCES).chain(lines(facts::OFF)) {
         let Some((plural, name)) = line.text(2).split_once('/') else {
             resources.push(resource(&line, by_gvk));
             continue;
@@ -334,6 +359,20 @@ fn resources(by_gvk: &HashMap<GroupVersionKind, TypeId>, config: &RuntimeConfig)
         owner.unwrap_or_else(|| panic!("facts/resources.tsv: {plural}/{name}")).subresources.push(subresource);
     }
     resources
+}
+
+fn lifecycle(line: &Line<'_>) -> (GroupVersionKind, Lifecycle) {
+    let of = GroupVersion::new(line.group(0), line.text(1));
+    let release = |text: &str| {
+        let minor = text.strip_prefix("1.").and_then(|minor| minor.parse().ok());
+        minor.expect("facts/lifecycles.tsv: a release is 1.N")
+    };
+    let lifecycle = Lifecycle {
+        deprecated: release(line.text(3)),
+        removed: line.get(4).map(release),
+        replacement: line.get(5).map(str::to_owned),
+    };
+    (GroupVersionKind { group: of.group, version: of.version, kind: line.text(2).into() }, lifecycle)
 }
 
 fn strategy(line: &Line<'_>) -> (GroupResource, Strategy) {
@@ -374,10 +413,14 @@ pub(crate) fn serving(config: &RuntimeConfig, gates: FeatureGates) -> Schema {
         .enumerate()
         .flat_map(|(index, one)| one.gvks.iter().map(move |gvk| (gvk.clone(), TypeId(index as u32))))
         .collect();
-    let mut resources = resources(&by_gvk, config);
+    let mut resources = resources(&by_gvk);
     if !gates.enabled(gate::STORAGE_VERSION_HASH) {
         resources.iter_mut().for_each(|one| one.storage_version_hash.clear());
     }
+    let is_hub = |one: &&Resource| one.gv == one.hub_gv && one.storage == one.group_resource();
+    let hubs = resources.iter().filter(is_hub).map(|one| (one.storage.clone(), one.clone())).collect();
+    let gate_is_on = |one: &Resource| one.gate.as_deref().is_none_or(|gate| gates.enabled(gate));
+    resources.retain(|one| gate_is_on(one) && config.serves(&one.gv, &one.plural, !is_early(&one.gv.version)));
     let path = |one: &Resource| (one.gv.group.to_string(), one.gv.version.to_string(), one.plural.clone());
     let by_path = resources.iter().enumerate().map(|(index, one)| (path(one), index)).collect();
     let mut defaults: HashMap<TypeId, crate::DefaultRules> = HashMap::new();
@@ -396,7 +439,9 @@ pub(crate) fn serving(config: &RuntimeConfig, gates: FeatureGates) -> Schema {
         by_gvk,
         groups: groups(&resources),
         resources,
+        hubs,
         by_path,
+        lifecycles: lines(facts::LIFECYCLES).map(|line| lifecycle(&line)).collect(),
         selectable: per_resource(facts::FIELD_SELECTORS, |line| line.list(3)),
         strategies: lines(facts::STRATEGIES).map(|line| strategy(&line)).collect(),
         columns: per_resource(facts::PRINT_COLUMNS, |line| line.text(3).split(',').map(column).collect()),

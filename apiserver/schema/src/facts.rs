@@ -80,6 +80,8 @@ pub const DESCRIPTIONS: &[(&str, &str)] = &[
 pub(crate) const RESOURCES: &str = include_str!("../facts/resources.tsv");
 /// Resources in versions that are off by default.
 pub(crate) const OFF: &str = include_str!("../facts/off.tsv");
+/// When kinds are deprecated and gone.
+pub(crate) const LIFECYCLES: &str = include_str!("../facts/lifecycles.tsv");
 pub(crate) const FEATURE_GATES: &str = include_str!("../facts/featuregates.tsv");
 /// Fields that belong to a gate.
 pub(crate) const GATED_FIELDS: &str = include_str!("../facts/gatedfields.tsv");

@@ -66,6 +66,35 @@ struct Known {
     stage: Stage,
     locked: bool,
     depends: Vec<&'static str>,
+    /// Nothing that a control plane answers depends on it: whose business it is.
+    elsewhere: Option<Elsewhere>,
+}
+
+/// Who looks at a gate, where that is none of upstream's control plane for what clients can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Elsewhere {
+    Node,
+    Cloud,
+    Go,
+}
+
+impl Elsewhere {
+    fn of(text: &str) -> Self {
+        match text {
+            "node" => Self::Node,
+            "cloud" => Self::Cloud,
+            "go" => Self::Go,
+            other => panic!("facts/featuregates.tsv: where {other}"),
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Node => "a kubelet or kube-proxy reads it, set it there",
+            Self::Cloud => "a cloud-controller-manager reads it, set it there",
+            Self::Go => "it is about how upstream's programs work inside",
+        }
+    }
 }
 
 /// What comes of what somebody wants of a gate.
@@ -84,6 +113,7 @@ impl Known {
             stage: Stage::of(line.text(2)),
             locked: line.get(3).is_some(),
             depends: line.get(4).map(|names| names.split(',').collect()).unwrap_or_default(),
+            elsewhere: line.get(5).map(Elsewhere::of),
         }
     }
 
@@ -100,7 +130,7 @@ impl Known {
     /// `None`: it stays as it is by default.
     fn outcome(&self, wanted: &BTreeMap<&str, bool>, switchable: &BTreeSet<&str>) -> Option<Outcome> {
         let (name, by_default) = (self.name, self.by_default);
-        let built = |on: bool| on == by_default || switchable.contains(name);
+        let built = |on: bool| on == by_default || self.elsewhere.is_some() || switchable.contains(name);
         if let Some(on) = wanted.get(name).copied() {
             return Some(if self.locked && on != by_default {
                 Outcome::Refused(format!("cannot set feature gate {name} to {on}, feature is locked to {by_default}"))
@@ -114,14 +144,20 @@ impl Known {
         (!self.locked).then(|| if built(on) { Outcome::Set(on) } else { Outcome::Kept })
     }
 
-    /// Upstream's word on setting what will be gone.
-    fn warning(&self, on: bool) -> Option<String> {
+    /// Upstream's word on setting what will be gone, and ours on what changes nothing here.
+    fn warnings(&self, on: bool) -> Vec<String> {
         let kind = match self.stage {
-            Stage::Ga => "GA",
-            Stage::Deprecated => "deprecated",
-            Stage::Alpha | Stage::Beta => return None,
+            Stage::Ga => Some("GA"),
+            Stage::Deprecated => Some("deprecated"),
+            Stage::Alpha | Stage::Beta => None,
         };
-        Some(format!("Setting {kind} feature gate {}={on}. It will be removed in a future release.", self.name))
+        let name = self.name;
+        let gone = kind
+            .map(|kind| format!("Setting {kind} feature gate {name}={on}. It will be removed in a future release."));
+        let elsewhere = self.elsewhere.filter(|_| on != self.by_default);
+        let idle =
+            elsewhere.map(|of| format!("feature gate {name}={on} changes nothing in this program: {}", of.label()));
+        gone.into_iter().chain(idle).collect()
     }
 }
 
@@ -141,10 +177,11 @@ impl Default for FeatureGates {
     }
 }
 
-/// Gates whose other side is built here too.
+/// Gates whose other side is built here too: code asks for them, or fields or resources are theirs.
 fn switchable() -> BTreeSet<&'static str> {
     let of_fields = lines(facts::GATED_FIELDS).filter(|line| line.get(3).is_some()).map(|line| line.text(2));
-    ASKED_FOR.into_iter().chain([ALL_ALPHA, ALL_BETA]).chain(of_fields).collect()
+    let of_resources = lines(facts::OFF).filter_map(|line| line.get(12));
+    ASKED_FOR.into_iter().chain([ALL_ALPHA, ALL_BETA]).chain(of_fields).chain(of_resources).collect()
 }
 
 impl FeatureGates {
@@ -183,7 +220,9 @@ impl FeatureGates {
                 Some(Outcome::Refused(why)) => refused.push(why),
                 Some(Outcome::Set(to)) => {
                     *on = to;
-                    self.warnings.extend(known.warning(to).filter(|_| wanted.contains_key(name)));
+                    if wanted.contains_key(name) {
+                        self.warnings.extend(known.warnings(to));
+                    }
                 }
             }
         }
@@ -229,12 +268,16 @@ fn aggregate(errors: &[String]) -> String {
     }
 }
 
-/// What Go's `strconv.ParseBool` reads.
 fn truth(name: &str, value: &str) -> Result<bool, String> {
+    parse_bool(value).map_err(|why| format!("invalid value of {name}={value}, err: {why}"))
+}
+
+/// What Go's `strconv.ParseBool` reads.
+pub(crate) fn parse_bool(value: &str) -> Result<bool, String> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("invalid value of {name}={value}, err: strconv.ParseBool: parsing {value:?}: invalid syntax")),
+        _ => Err(format!("strconv.ParseBool: parsing {value:?}: invalid syntax")),
     }
 }
 
@@ -265,12 +308,50 @@ mod tests {
     }
 
     #[test]
+    fn what_others_read_is_said() {
+        let gates = FeatureGates::parse("MemoryQoS=true,UnlockWhileProcessingFIFO=false,GracefulNodeShutdown=true")
+            .expect("gates");
+        assert!(gates.enabled("MemoryQoS") && !gates.enabled("UnlockWhileProcessingFIFO"));
+        let said = |name: &str, why: &str| format!("feature gate {name} changes nothing in this program: {why}");
+        assert_eq!(
+            gates.warnings,
+            [
+                said("MemoryQoS=true", "a kubelet or kube-proxy reads it, set it there"),
+                said("UnlockWhileProcessingFIFO=false", "it is about how upstream's programs work inside"),
+            ]
+        );
+    }
+
+    /// How many can be set to what they are not by default, and how.
+    #[test]
+    fn sides() {
+        let (mut locked, mut built, mut elsewhere, mut one) = (0, 0, 0, Vec::new());
+        let switchable = switchable();
+        for (name, (known, _)) in &FeatureGates::default().gates {
+            match known {
+                known if known.locked => locked += 1,
+                known if known.elsewhere.is_some() => elsewhere += 1,
+                _ if switchable.contains(name) => built += 1,
+                _ => one.push(*name),
+            }
+            assert!(known.elsewhere.is_none() || !switchable.contains(name), "{name} is here and elsewhere");
+        }
+        println!(
+            "{locked} locked, {built} built both ways, {elsewhere} of others, {} one way: {}",
+            one.len(),
+            one.join(" ")
+        );
+        assert_eq!((locked, built, elsewhere, one.len()), (76, 25, 64, 77));
+    }
+
+    #[test]
     fn stages_go_together_where_they_can() {
         let gates = FeatureGates::parse("AllBeta=false,HostnameOverride=true").expect("gates");
         assert!(!gates.enabled("WatchList") && gates.enabled("HostnameOverride") && gates.enabled("SidecarContainers"));
         let [kept] = gates.warnings.as_slice() else { panic!("{:?}", gates.warnings) };
         assert!(kept.contains("APIServerIdentity, ") && !kept.contains("WatchList,"), "{kept}");
-        assert!(FeatureGates::parse("AllAlpha=true").expect("gates").enabled("ImageVolumeWithDigest"));
+        let alpha = FeatureGates::parse("AllAlpha=true").expect("gates");
+        assert!(alpha.enabled("ImageVolumeWithDigest") && alpha.enabled("MemoryQoS"), "{:?}", alpha.warnings);
     }
 
     #[test]
@@ -287,14 +368,14 @@ mod tests {
                 "SidecarContainers=false",
                 "cannot set feature gate SidecarContainers to false, feature is locked to true",
             ),
-            ("PodsAPI=true", "cannot set feature gate PodsAPI to true: only false is implemented"),
+            ("KMSv1=true", "cannot set feature gate KMSv1 to true: only false is implemented"),
             (
                 "ResourceHealthStatus=false",
                 "ResourceHealthStatusMessage is enabled, but depends on features that are disabled: [ResourceHealthStatus]",
             ),
             (
-                "PodsAPI=true,SidecarContainers=false",
-                "[cannot set feature gate PodsAPI to true: only false is implemented, \
+                "KMSv1=true,SidecarContainers=false",
+                "[cannot set feature gate KMSv1 to true: only false is implemented, \
                  cannot set feature gate SidecarContainers to false, feature is locked to true]",
             ),
         ] {

@@ -34,6 +34,8 @@ pub struct Schema {
     by_name: HashMap<String, TypeId>,
     by_gvk: HashMap<GroupVersionKind, TypeId>,
     resources: Vec<Resource>,
+    /// What is worked with, by what is stored, served or not.
+    hubs: HashMap<GroupResource, Resource>,
     /// Group, version, plural.
     by_path: HashMap<(String, String, String), usize>,
     groups: Vec<Group>,
@@ -42,8 +44,18 @@ pub struct Schema {
     columns: HashMap<GroupResource, Vec<PrintColumn>>,
     enums: HashMap<String, Enum>,
     defaults: HashMap<TypeId, DefaultRules>,
+    lifecycles: HashMap<GroupVersionKind, Lifecycle>,
     gates: FeatureGates,
     gated: gated::GatedKinds,
+}
+
+/// When upstream stops serving a kind of a version: minor releases of Kubernetes 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifecycle {
+    pub deprecated: u32,
+    pub removed: Option<u32>,
+    /// `group/version Kind` to use instead.
+    pub replacement: Option<String>,
 }
 
 /// A message: `core.v1.PodSpec`.
@@ -180,8 +192,12 @@ pub struct Resource {
     pub storage: GroupResource,
     /// Version the stored bytes are in.
     pub storage_gv: GroupVersion,
+    /// Version the object is worked with in: what rules are about, and what caches have.
+    pub hub_gv: GroupVersion,
     /// The type of the kind in that version.
-    pub stored_type_id: Option<TypeId>,
+    pub hub_type_id: Option<TypeId>,
+    /// The feature gate without which it is not served.
+    pub gate: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -282,10 +298,10 @@ impl Schema {
     pub fn gates(&self) -> &FeatureGates {
         &self.gates
     }
-    /// Drops from an object, in the version it is stored in, the fields whose gates are off; those of gates that `old`
+    /// Drops from an object, in the version it is worked with in, the fields whose gates are off; those of gates that `old`
     /// has fields of stay.
     pub fn drop_disabled(&self, resource: &Resource, object: &mut Value, old: &Value) {
-        if let Some(gated) = resource.stored_type_id.and_then(|id| self.gated.get(&id)) {
+        if let Some(gated) = resource.hub_type_id.and_then(|id| self.gated.get(&id)) {
             gated.drop_from(object, old);
         }
     }
@@ -317,6 +333,23 @@ impl Schema {
         let group = self.groups.iter().find(|group| *group.name == *resource.group)?;
         group.versions.iter().find_map(|version| self.resource(&resource.group, version, &resource.resource))
     }
+    /// The version that objects of a stored resource are worked with in, also where it is not served.
+    pub fn hub(&self, stored: &GroupResource) -> Option<&Resource> {
+        self.hubs.get(stored)
+    }
+    /// [`Self::resource`] for what this program does itself, which is to go on where a version is switched off.
+    pub fn own(&self, group: &str, version: &str, plural: &str) -> Option<&Resource> {
+        let hub = || self.hub(&GroupResource::new(group, plural)).filter(|one| &*one.gv.version == version);
+        self.resource(group, version, plural).or_else(hub)
+    }
+    /// [`Self::resource_of_kind`] for what this program does itself.
+    pub fn own_of_kind(&self, gvk: &GroupVersionKind) -> Option<&Resource> {
+        self.resource_of_kind(gvk).or_else(|| self.hubs.values().find(|one| one.gvk() == *gvk))
+    }
+    /// Until when a kind is served, where that is known.
+    pub fn lifecycle(&self, gvk: &GroupVersionKind) -> Option<&Lifecycle> {
+        self.lifecycles.get(gvk)
+    }
     pub fn resource_of_kind(&self, gvk: &GroupVersionKind) -> Option<&Resource> {
         let of_kind =
             |one: &&Resource| *one.kind == *gvk.kind && one.gv.version == gvk.version && one.gv.group == gvk.group;
@@ -329,6 +362,10 @@ impl Schema {
     /// Groups in discovery order; the core group is "".
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+    /// What aggregation orders a group and a version of it by, both of which it may serve itself.
+    pub fn aggregation_priorities(&self, group: &str, version: &str) -> Option<(u32, u32)> {
+        build::priorities(group, version)
     }
     /// The field labels that selectors of a resource may name, `metadata.name` first.
     pub fn selectable_fields(&self, resource: &GroupResource) -> &[String] {

@@ -1,125 +1,201 @@
-//! Which versions are served beside those that are by default: upstream's `--runtime-config`.
+//! Which versions and resources are served: upstream's `--runtime-config`.
 
 use std::collections::BTreeMap;
 
 use api_machinery::GroupVersion;
 
-/// Versions that upstream has and that no resource here is served in.
-const ABSENT: [&str; 9] = [
-    "certificates.k8s.io/v1beta1",
-    "certificates.k8s.io/v1alpha1",
-    "coordination.k8s.io/v1beta1",
-    "coordination.k8s.io/v1alpha2",
-    "internal.apiserver.k8s.io/v1alpha1",
-    "resource.k8s.io/v1beta1",
-    "resource.k8s.io/v1alpha3",
-    "scheduling.k8s.io/v1alpha2",
-    "storagemigration.k8s.io/v1beta1",
-];
+use crate::build::is_early;
 
-/// What a configuration switches on or off, most general first.
+/// Versions that upstream knows of and serves nothing in: switching them does nothing.
+const EMPTY: [&str; 24] = [
+    "admission.k8s.io/v1",
+    "admission.k8s.io/v1beta1",
+    "apiextensions.k8s.io/v1beta1",
+    "apiregistration.k8s.io/v1beta1",
+    "apps/v1beta1",
+    "apps/v1beta2",
+    "authentication.k8s.io/v1alpha1",
+    "authentication.k8s.io/v1beta1",
+    "authorization.k8s.io/v1beta1",
+    "batch/v1beta1",
+    "discovery.k8s.io/v1beta1",
+    "events.k8s.io/v1beta1",
+    "extensions/v1beta1",
+    "flowcontrol.apiserver.k8s.io/v1beta1",
+    "flowcontrol.apiserver.k8s.io/v1beta2",
+    "flowcontrol.apiserver.k8s.io/v1beta3",
+    "imagepolicy.k8s.io/v1alpha1",
+    "node.k8s.io/v1alpha1",
+    "node.k8s.io/v1beta1",
+    "policy/v1beta1",
+    "rbac.authorization.k8s.io/v1alpha1",
+    "rbac.authorization.k8s.io/v1beta1",
+    "scheduling.k8s.io/v1beta1",
+    "storage.k8s.io/v1alpha1",
+];
+/// Keys for many versions, the most general first.
+const STAGES: [&str; 4] = ["api/all", "api/ga", "api/beta", "api/alpha"];
+
+/// What a configuration switches on or off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuntimeConfig {
-    /// `api/all`
-    all: Option<bool>,
-    /// `ga`, `beta`, `alpha`, of `api/beta` and so on.
+    /// Of [`STAGES`].
     stages: BTreeMap<&'static str, bool>,
-    /// `networking.k8s.io/v1beta1`
+    /// `networking.k8s.io/v1beta1`; `v1` is the core group's.
     versions: BTreeMap<String, bool>,
+    /// Version and resource.
+    resources: BTreeMap<(String, String), bool>,
 }
 
 fn stage(version: &str) -> &'static str {
-    if version.contains("alpha") {
-        "alpha"
-    } else if version.contains("beta") {
-        "beta"
-    } else {
-        "ga"
+    match version {
+        version if !is_early(version) => "api/ga",
+        version if version.contains("alpha") => "api/alpha",
+        _ => "api/beta",
+    }
+}
+
+/// One item of the flag that is about a version or a resource of it.
+struct Item<'a> {
+    key: &'a str,
+    value: &'a str,
+    /// Empty for the core group.
+    group: &'a str,
+    version: &'a str,
+    resource: Option<&'a str>,
+}
+
+impl<'a> Item<'a> {
+    /// `v1`, `apps/v1` or `apps/v1/deployments`.
+    fn read(key: &'a str, value: &'a str) -> Result<Self, String> {
+        let of = |group, version, resource| Ok(Item { key, value, group, version, resource });
+        match key.split('/').collect::<Vec<_>>()[..] {
+            ["v1"] | ["api", "v1"] => of("", "v1", None),
+            [group, version] => of(group, version, None),
+            [group, version, resource] => of(group, version, Some(resource)),
+            _ => Err(format!("runtime-config invalid key {key}")),
+        }
+    }
+
+    fn group_version(&self) -> String {
+        GroupVersion::new(self.group, self.version).to_string()
+    }
+
+    /// What Go's `strconv.ParseBool` reads; nothing is on.
+    fn on(&self) -> Result<bool, String> {
+        let (key, value) = (self.key, self.value);
+        match value {
+            "" => Ok(true),
+            value => {
+                crate::gates::parse_bool(value).map_err(|why| format!("invalid value of {key}: {value}, err: {why}"))
+            }
+        }
     }
 }
 
 impl RuntimeConfig {
-    /// Reads `networking.k8s.io/v1beta1=true,api/alpha=false`; a key alone is switched on. `known` are the versions that
-    /// can be served.
+    /// Reads `networking.k8s.io/v1beta1=true,api/alpha=false,apps/v1/daemonsets=false`; a key alone is switched on, of what
+    /// is said twice the last counts. `known` are the versions that can be served.
     ///
     /// # Errors
-    /// Upstream's: for what is no version of its, for values that are neither `true` nor `false`, and for `api/all=false`
-    /// alone. Beyond upstream, what the control plane itself is built on cannot be switched off, and versions whose kinds
-    /// are not implemented cannot be switched on.
+    /// Upstream's: for what is no version of its, for values that are no truth value, and for `api/all=false` alone.
     pub fn parse(text: &str, known: &[GroupVersion]) -> Result<Self, String> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let pairs = items.map(|item| item.split_once('=').unwrap_or((item, "")));
+        let all: BTreeMap<&str, &str> = pairs.map(|(key, value)| (key.trim(), value.trim())).collect();
+        if all.len() == 1 && all.get("api/all") == Some(&"false") {
+            return Err("invalid runtime-config with only api/all=false".to_owned());
+        }
+        let single = all.iter().filter(|(key, _)| !STAGES.contains(key));
+        let items = single.map(|(key, value)| Item::read(key, value)).collect::<Result<Vec<_>, _>>()?;
+        refuse_unknown(&items, known)?;
         let mut config = Self::default();
-        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let (key, value) = item.split_once('=').unwrap_or((item, "true"));
-            let on = match value {
-                "" | "true" => true,
-                "false" => false,
-                other => return Err(format!("runtime-config invalid value: {key}={other}")),
-            };
-            config.set(key, on, known)?;
+        for stage in STAGES {
+            if let Some(value) = all.get(stage) {
+                config.stages.insert(stage, stage_is_on(stage, value)?);
+            }
         }
-        if config.all == Some(false) && config.stages.is_empty() && config.versions.is_empty() {
-            return Err("invalid key with only api/all=false".to_owned());
-        }
+        items.iter().try_for_each(|item| config.set(item))?;
         Ok(config)
     }
 
-    fn set(&mut self, key: &str, on: bool, known: &[GroupVersion]) -> Result<(), String> {
-        let fixed = || Err(format!("runtime-config cannot switch off {key}: the control plane is built on it"));
-        match key {
-            "api/all" if !on => return fixed(),
-            "api/all" => self.all = Some(on),
-            "api/ga" if !on => return fixed(),
-            "api/ga" => drop(self.stages.insert("ga", on)),
-            "api/beta" => drop(self.stages.insert("beta", on)),
-            "api/alpha" => drop(self.stages.insert("alpha", on)),
-            _ => {
-                let version = key.strip_prefix("api/").filter(|version| *version == "v1").unwrap_or(key);
-                if on && ABSENT.contains(&version) {
-                    return Err(format!("runtime-config cannot switch on {key}: its kinds are not implemented"));
-                }
-                let is_known = known.iter().any(|one| one.to_string() == version);
-                if !is_known && !ABSENT.contains(&version) {
-                    return Err(format!("unknown api groups {version}"));
-                }
-                let (_, name) = version.rsplit_once('/').unwrap_or(("", version));
-                if !on && stage(name) == "ga" {
-                    return fixed();
-                }
-                self.versions.insert(version.to_owned(), on);
+    fn set(&mut self, item: &Item<'_>) -> Result<(), String> {
+        let on = item.on()?;
+        match item.resource {
+            None => drop(self.versions.insert(item.group_version(), on)),
+            Some(resource) if resource == resource.to_lowercase() => {
+                self.resources.insert((item.group_version(), resource.to_owned()), on);
+            }
+            Some(resource) => {
+                return Err(format!(
+                    "invalid key {}: group/version/resource and resource is always lowercase plural, not {resource:?}",
+                    item.key
+                ));
             }
         }
         Ok(())
     }
 
-    /// Whether a version is served that upstream serves by default if `by_default`.
-    pub(crate) fn serves(&self, version: &GroupVersion, by_default: bool) -> bool {
-        let own = self.versions.get(&version.to_string());
-        let of_stage = self.stages.get(stage(&version.version));
-        own.or(of_stage).copied().or(self.all).unwrap_or(by_default)
+    /// Whether a resource is served that upstream serves by default if `by_default`. What is said of it alone goes before
+    /// what is said of its version, and that before the stages.
+    pub(crate) fn serves(&self, version: &GroupVersion, resource: &str, by_default: bool) -> bool {
+        let named = version.to_string();
+        let of_version = self.versions.get(&named).copied();
+        let of_stage =
+            [stage(&version.version), STAGES[0]].into_iter().find_map(|stage| self.stages.get(stage).copied());
+        let own = self.resources.get(&(named, resource.to_owned())).copied();
+        own.or(of_version).or(of_stage).unwrap_or(by_default)
+    }
+}
+
+fn stage_is_on(stage: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "" | "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(format!("invalid value {stage}={other}")),
+    }
+}
+
+fn refuse_unknown(items: &[Item<'_>], known: &[GroupVersion]) -> Result<(), String> {
+    let empty = || EMPTY.iter().filter_map(|one| one.split_once('/'));
+    let has_group =
+        |item: &&Item<'_>| known.iter().any(|one| &*one.group == item.group) || empty().any(|one| one.0 == item.group);
+    let has_version = |item: &&Item<'_>| {
+        known.iter().any(|one| (&*one.group, &*one.version) == (item.group, item.version))
+            || empty().any(|one| one == (item.group, item.version))
+    };
+    let mut strange: Vec<String> = items.iter().filter(|item| !has_group(item)).map(Item::group_version).collect();
+    strange.sort();
+    strange.dedup();
+    if !strange.is_empty() {
+        return Err(format!("unknown api groups {}", strange.join(",")));
+    }
+    match items.iter().find(|item| !has_version(item)) {
+        Some(item) => Err(format!("group version {} that has not been registered", item.group_version())),
+        None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::RuntimeConfig;
+    use super::{EMPTY, RuntimeConfig};
     use crate::Schema;
+
+    fn versions(schema: &Schema, group: &str) -> Vec<String> {
+        let found = schema.groups().iter().find(|one| one.name == group);
+        found.map(|group| group.versions.clone()).unwrap_or_default()
+    }
 
     #[test]
     fn what_is_switched_on_is_served() {
         let on = |text: &str| {
             let schema = Schema::serving(text, "").expect(text);
-            let versions = |group: &str| -> Vec<String> {
-                let group = schema.groups().iter().find(|one| one.name == group).expect("a group");
-                group.versions.clone()
-            };
-            (versions("networking.k8s.io"), versions("admissionregistration.k8s.io"))
+            ["networking.k8s.io", "admissionregistration.k8s.io"].map(|group| versions(&schema, group))
         };
-        assert_eq!(on(""), (vec!["v1".to_owned()], vec!["v1".to_owned()]));
-        assert_eq!(on("networking.k8s.io/v1beta1=true").0, ["v1", "v1beta1"]);
-        assert_eq!(on("api/all=true").1, ["v1", "v1beta1", "v1alpha1"]);
-        assert_eq!(on("api/beta,networking.k8s.io/v1beta1=false"), {
-            (vec!["v1".to_owned()], vec!["v1".to_owned(), "v1beta1".to_owned()])
-        });
+        assert_eq!(on(""), [vec!["v1"], vec!["v1"]]);
+        assert_eq!(on("networking.k8s.io/v1beta1=1")[0], ["v1", "v1beta1"]);
+        assert_eq!(on("api/all=true")[1], ["v1", "v1beta1", "v1alpha1"]);
+        assert_eq!(on("api/beta,networking.k8s.io/v1beta1=false"), [vec!["v1"], vec!["v1", "v1beta1"]]);
         let schema = Schema::serving("storage.k8s.io/v1beta1", "").expect("known");
         let served = schema.resource("storage.k8s.io", "v1beta1", "volumeattributesclasses").expect("it is served");
         assert_eq!(served.storage_gv.to_string(), "storage.k8s.io/v1");
@@ -129,18 +205,85 @@ mod tests {
         }
     }
 
+    /// Every version that upstream serves when asked, and nothing else.
+    #[test]
+    fn all_that_can_be_served() {
+        const GATES: &str = "ClusterTrustBundle=true,GenericWorkload=true,StorageVersionMigrator=true";
+        let all = Schema::serving("api/all=true", GATES).expect("known");
+        let off =
+            |schema: &Schema| schema.resources().iter().filter(|one| crate::build::is_early(&one.gv.version)).count();
+        let (with, without) = (off(&all), off(&Schema::serving("api/all=true", "").expect("known")));
+        println!(
+            "{} resources with everything on, {with} of early versions, {without} without gates",
+            all.resources().len()
+        );
+        assert_eq!((all.resources().len(), with, without), (94, 26, 21));
+        assert_eq!(all.groups().len(), 23);
+        assert_eq!(versions(&all, "resource.k8s.io"), ["v1", "v1beta2", "v1beta1", "v1alpha3"]);
+        assert_eq!(versions(&all, "certificates.k8s.io"), ["v1", "v1beta1", "v1alpha1"]);
+        assert_eq!(versions(&all, "coordination.k8s.io"), ["v1", "v1beta1", "v1alpha2"]);
+        for one in all.resources() {
+            let what = format!("{}/{}", one.gv, one.plural);
+            assert!(one.type_id.is_some() && one.hub_type_id.is_some(), "{what}");
+            assert!(all.hub(&one.storage).is_some(), "{what} has no version to work with");
+            for sub in &one.subresources {
+                assert!(sub.type_id.is_some(), "{what}/{} has no type", sub.name);
+            }
+            if one.has_verb("list") {
+                let resource = one.group_resource();
+                assert!(!all.selectable_fields(&resource).is_empty(), "{what} can be selected by nothing");
+                assert!(all.print_columns(&resource).is_some(), "{what}");
+                assert_eq!(all.strategy(&resource).is_some(), one.has_verb("update"), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_switched_off_is_gone() {
+        let serving = |text: &str| Schema::serving(text, "").expect(text);
+        let without = serving("apps/v1=false");
+        assert_eq!(versions(&without, "apps"), [""; 0]);
+        assert!(without.resource("apps", "v1", "deployments").is_none());
+        assert!(without.own("apps", "v1", "deployments").is_some(), "who works with it goes on");
+        let some = serving("apps/v1=false,apps/v1/deployments=true,/v1/secrets=false");
+        assert!(some.resource("apps", "v1", "daemonsets").is_none() && some.resource("", "v1", "secrets").is_none());
+        let deployments = some.resource("apps", "v1", "deployments").expect("served alone");
+        assert!(deployments.subresource("scale").is_some());
+        let none = serving("api/all=false,batch/v1=true");
+        assert_eq!(none.groups().iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["batch"]);
+        let early = serving("api/ga=false,api/beta=true");
+        assert!(early.resource("", "v1", "pods").is_none() && versions(&early, "networking.k8s.io") == ["v1beta1"]);
+        let addresses = early.resource("networking.k8s.io", "v1beta1", "ipaddresses").expect("served");
+        assert_eq!(early.hub(&addresses.storage).expect("worked with").gv.to_string(), "networking.k8s.io/v1");
+        let core = serving("v1=false");
+        assert_eq!(core.groups()[0].name, "apiregistration.k8s.io");
+    }
+
     #[test]
     fn refusals() {
         for (text, why) in [
-            ("nothing.example/v1=true", "unknown api groups nothing.example/v1"),
-            ("api/beta=maybe", "runtime-config invalid value: api/beta=maybe"),
-            ("apps/v1=false", "cannot switch off apps/v1"),
-            ("api/ga=false", "cannot switch off api/ga"),
-            ("resource.k8s.io/v1alpha3", "cannot switch on resource.k8s.io/v1alpha3"),
+            ("nothing.example/v1=true,a.example/v2", "unknown api groups a.example/v2,nothing.example/v1"),
+            ("apps/v7", "group version apps/v7 that has not been registered"),
+            ("api/beta=maybe", "invalid value api/beta=maybe"),
+            ("api/all=false", "invalid runtime-config with only api/all=false"),
+            ("apps", "runtime-config invalid key apps"),
+            ("apps/v1/deployments/status", "runtime-config invalid key apps/v1/deployments/status"),
+            (
+                "apps/v1=maybe",
+                "invalid value of apps/v1: maybe, err: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            ),
+            (
+                "apps/v1/Deployments=false",
+                "invalid key apps/v1/Deployments: group/version/resource and resource is always lowercase plural, not \
+                 \"Deployments\"",
+            ),
         ] {
-            let refused = Schema::serving(text, "").expect_err(text);
-            assert!(refused.contains(why), "{refused}");
+            assert_eq!(Schema::serving(text, "").expect_err(text), why);
         }
         assert_eq!(RuntimeConfig::parse("", &[]), Ok(RuntimeConfig::default()));
+        for version in EMPTY {
+            let with = Schema::serving(&format!("{version}=true"), "").expect(version);
+            assert_eq!(with.resources().len(), Schema::builtin().resources().len(), "{version}");
+        }
     }
 }

@@ -59,7 +59,8 @@ fn known_truths() {
     let scalers = schema.resource("autoscaling", "v1", "horizontalpodautoscalers").expect("autoscalers");
     assert_eq!(scalers.storage_gv.to_string(), "autoscaling/v2");
     let definitions = schema.resource("apiextensions.k8s.io", "v1", "customresourcedefinitions").expect("CRDs");
-    assert_eq!(definitions.storage_gv.to_string(), "apiextensions.k8s.io/v1");
+    assert_eq!(definitions.storage_gv.to_string(), "apiextensions.k8s.io/v1beta1");
+    assert_eq!(definitions.hub_gv.to_string(), "apiextensions.k8s.io/v1");
     assert_eq!(&*schema.preferred(&scalers.group_resource()).expect("preferred").gv.version, "v2");
     let gvk = GroupVersionKind { group: "".into(), version: "v1".into(), kind: "Pod".into() };
     assert_eq!(schema.resource_of_kind(&gvk).expect("pods").plural, "pods");

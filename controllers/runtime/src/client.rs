@@ -82,7 +82,7 @@ impl Client {
     }
 
     fn resource(&self, gvr: &Gvr) -> Result<&'static Resource> {
-        let found = self.registry.schema.resource(&gvr.group, &gvr.version, &gvr.resource);
+        let found = self.registry.schema.own(&gvr.group, &gvr.version, &gvr.resource);
         found.ok_or_else(ApiError::no_such_path)
     }
 

@@ -18,7 +18,7 @@ const NAME: &str = "cluster-info";
 /// names is an operator's to say.
 pub(crate) async fn ensure(registry: &Registry, config: &ServerConfiguration) -> Result<()> {
     let ca = std::fs::read_to_string(config.pki_dir.join("ca.crt")).map_err(ApiError::internal)?;
-    let resource = registry.schema.resource("", "v1", "configmaps");
+    let resource = registry.schema.own("", "v1", "configmaps");
     let resource = resource.ok_or_else(|| ApiError::internal("configmaps are not served"))?;
     let target = Target { resource, namespace: NAMESPACE, name: "", subresource: "" };
     let text = document(&format!("https://{}", config.api.advertise), &ca);

@@ -153,7 +153,7 @@ impl Updates {
 
 async fn update_status(state: &State, updates: &mut Updates, schema: &str, mut condition: Value) {
     let registry = &state.server.registry;
-    let Some(resource) = registry.schema.resource(GROUP, "v1", SCHEMAS) else { return };
+    let Some(resource) = registry.schema.own(GROUP, "v1", SCHEMAS) else { return };
     if !updates.allow(schema, Instant::now()) {
         return;
     }

@@ -264,7 +264,7 @@ fn validate_usages(usages: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// `example.com/my-signer`
-fn validate_signer(signer: &At<'_>, errors: &mut ErrorList) {
+pub(crate) fn validate_signer(signer: &At<'_>, errors: &mut ErrorList) {
     let text = signer.str();
     if text.is_empty() {
         return signer.required(errors, "");

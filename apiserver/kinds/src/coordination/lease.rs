@@ -44,7 +44,7 @@ impl Kind for Lease {
 }
 
 /// One that is known, or somebody's own with a prefix. Upstream names it twice.
-fn validate_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
+pub(crate) fn validate_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
     let place = strategy.field("strategy").with(strategy.value);
     if !strategy.present() {
         return;

@@ -40,6 +40,16 @@ const MAX_SEARCH_CHARACTERS: usize = 2048;
 /// Characters of what a pod is called instead of its hostname.
 const MAX_HOSTNAME: usize = 64;
 
+/// The group that the pod is scheduled with.
+fn validate_group(group: &At<'_>, errors: &mut ErrorList) {
+    let name = group.field("podGroupName");
+    if group.present() && !name.present() {
+        name.invalid(errors, "must specify one of: `podGroupName`");
+    } else if group.present() {
+        name.format(errors, names::dns1123_subdomain);
+    }
+}
+
 /// In upstream's order.
 pub(crate) fn validate(spec: &At<'_>, of: Of<'_>, errors: &mut ErrorList) {
     let volumes = spec.field("volumes");
@@ -65,6 +75,7 @@ pub(crate) fn validate(spec: &At<'_>, of: Of<'_>, errors: &mut ErrorList) {
     validate_override(spec, errors);
     validate_names(spec, errors);
     windows::validate_os(spec, errors);
+    validate_group(&spec.field("schedulingGroup"), errors);
     container::validate_file_volumes(spec, errors);
 }
 

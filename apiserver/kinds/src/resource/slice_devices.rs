@@ -27,6 +27,8 @@ const MAX_COUNTER_SETS: usize = 8;
 const MAX_COUNTERS: usize = 32;
 const MAX_CONSUMED: usize = 2;
 const MAX_BINDINGS: usize = 4;
+/// Of taints.
+pub(crate) const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
 const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
 
 /// `old`: the spec before, null when there was none.
@@ -220,7 +222,7 @@ fn is_semver(text: &str) -> bool {
 fn validate_taint(taint: &At<'_>, errors: &mut ErrorList) {
     taint.field("key").format(errors, names::qualified_name);
     taint.field("value").format_if_set(errors, names::label_value);
-    taint.field("effect").need_one_of(errors, &["NoExecute", "NoSchedule", "None"]);
+    taint.field("effect").need_one_of(errors, &EFFECTS);
 }
 
 fn validate_counters(set: &At<'_>, name: &str, most: usize, errors: &mut ErrorList) {
