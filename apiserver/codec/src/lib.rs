@@ -20,6 +20,7 @@ pub mod stored;
 pub mod stored_version;
 mod strategic;
 pub mod table;
+pub mod yaml;
 
 pub use parse::go_json_error;
 pub use scalar::go_base64_error;

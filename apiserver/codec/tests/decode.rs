@@ -25,7 +25,7 @@ fn strictly(name: &str, mut value: Value) -> Result<Value, String> {
         })
 }
 
-fn without_nulls(value: &mut Value) {
+pub(crate) fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, value| {

@@ -8,3 +8,4 @@ mod golden;
 mod openapi;
 mod patch;
 mod protobuf;
+mod yaml;

@@ -3,6 +3,7 @@
 
 mod cases;
 mod changes;
+mod defaults;
 mod golden;
 mod long_lists;
 mod samples;
