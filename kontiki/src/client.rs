@@ -77,7 +77,9 @@ impl Client {
         Ok(Self::with(config, server, None))
     }
 
-    fn with(config: rustls::ClientConfig, server: &str, bearer: Option<String>) -> Self {
+    fn with(mut config: rustls::ClientConfig, server: &str, bearer: Option<String>) -> Self {
+        // A store serves etcd's clients, who speak HTTP/2, on the same port.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let server = server.trim_end_matches('/').to_owned();
         Self { tls: Arc::new(config), server, bearer, timeout: Duration::from_secs(10) }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::replicas::Replicas;
 use crate::server::heal;
-use crate::{server, status, token};
+use crate::{installed, server, status, token};
 
 /// Show, add, replace and remove the replicas of a cluster.
 #[derive(Args, Debug)]
@@ -23,7 +23,9 @@ use crate::{server, status, token};
   kontiki member heal 3               throws away the damaged data of 3; it copies the others'
   kontiki member heal --data-dir /var/lib/kontiki    the same on its machine, when it does not start
 
-Any replica that answers may be the one in the kubeconfig.")]
+Any replica that answers may be the one in the kubeconfig. A stand-alone store has one, too: kontiki store up and
+kontiki store serve --init write it.
+  kontiki member list --kubeconfig /tmp/s/admin.kubeconfig")]
 pub(crate) struct MemberArgs {
     /// Admin credentials and one server to ask first
     #[arg(long, env = "KUBECONFIG", global = true)]
@@ -80,7 +82,7 @@ enum MemberCommand {
 
 #[derive(Args, Clone, Copy, Debug)]
 struct Ticket {
-    /// How long the printed command is good for
+    /// How long the printed command is good for; a stand-alone store's is as long as the kubeconfig is
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i64).range(1..=8760))]
     hours: i64,
 }
@@ -173,6 +175,9 @@ fn check_dead(replica: &Value) -> Result<(), Failure> {
 
 /// Prints what to run on the new machine.
 async fn invite(replicas: &Replicas, kubeconfig: &Path, ticket: Ticket, how: &str) -> Result<(), Failure> {
+    if replicas.report["kind"] == "store" {
+        return invite_to_store(replicas, how);
+    }
     let mut last = Failure::from("no replica answers");
     // One that is only just joining answers, and cannot help yet.
     for url in replicas.reachable().into_iter().filter_map(|replica| replica["api"].as_str()) {
@@ -186,6 +191,15 @@ async fn invite(replicas: &Replicas, kubeconfig: &Path, ticket: Ticket, how: &st
         }
     }
     Err(last)
+}
+
+/// A store has no tokens: the kubeconfig itself is what lets the new machine ask.
+fn invite_to_store(replicas: &Replicas, how: &str) -> Result<(), Failure> {
+    let url = replicas.reachable().into_iter().find_map(|replica| replica["api"].as_str());
+    let url = url.ok_or("no replica answers")?;
+    println!("# on the new machine, with this kubeconfig copied to it and its address in place of IP:");
+    println!("kontiki store serve --join {url} --kubeconfig admin.kubeconfig --advertise IP{how}");
+    Ok(())
 }
 
 async fn remove(replicas: &Replicas, id: u64, force: bool) -> Result<(), Failure> {
@@ -220,16 +234,16 @@ async fn heal(replicas: &Replicas, id: u64) -> Result<(), Failure> {
 }
 
 fn heal_here(data_dir: &Path, named: &[String]) -> Result<(), Failure> {
-    let config = server::setup::read(&data_dir.join("server.yaml"))?;
+    let (config, _) = installed::read(data_dir)?;
     let store = data_dir.join("store");
     heal::check_free(&store)?;
     // What the store itself knew of the others may be what is damaged.
-    let known = if named.is_empty() { heal::others(&config) } else { named.to_vec() };
+    let known = if named.is_empty() { heal::others(&*config) } else { named.to_vec() };
     if known.is_empty() {
         return Err("its files name no other replica: name one that lives by --server https://HOST:PORT".into());
     }
     heal::request(data_dir, known)?;
-    println!("replica {} begins anew when its server is started; its old data is kept beside the new", config.id);
+    println!("replica {} begins anew when its server is started; its old data is kept beside the new", config.id());
     Ok(())
 }
 

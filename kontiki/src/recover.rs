@@ -11,7 +11,7 @@ use store_node::anew::{self, Anew, Survivor};
 
 use crate::Failure;
 use crate::client::Client;
-use crate::config::{self, ServerConfiguration};
+use crate::installed::{self, Installed};
 use crate::restore;
 use crate::server::{heal, setup};
 
@@ -23,7 +23,7 @@ use crate::server::{heal, setup};
 
 Run it on the machine of the survivor that knows most, with its server stopped and those of the other survivors
 running: it asks them, and says when another one knows more. Afterwards start the server, and have further replicas
-join with empty directories. Where a backup is newer than the survivor, restore that instead.
+join with empty directories. A replica of a stand-alone store is recovered in the same way. Where a backup is newer than the survivor, restore that instead.
 
 Never start the lost replicas with their old data again: two of them together would go on as the old cluster.")]
 pub(crate) struct RecoverArgs {
@@ -53,12 +53,11 @@ struct Heard {
 
 pub(crate) async fn run(args: RecoverArgs) -> Result<(), Failure> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    let file = args.data_dir.join("server.yaml");
-    let config = setup::read(&file)?;
-    let store = survivor_dir(&config)?;
+    let (config, file) = installed::read(&args.data_dir)?;
+    let store = survivor_dir(&*config)?;
     heal::check_free(&store)?;
     let survivor = tokio::task::block_in_place(|| anew::inspect(&store))?;
-    let heard = ask_others(&config, &survivor).await?;
+    let heard = ask_others(&*config, &survivor).await?;
     print!("{}", describe(&survivor, &heard));
     if let Some(why) = refusal(&survivor, &heard) {
         match args.force {
@@ -73,13 +72,13 @@ pub(crate) async fn run(args: RecoverArgs) -> Result<(), Failure> {
     tokio::task::block_in_place(|| recover(config, &file, &store, &survivor))
 }
 
-fn aside(config: &ServerConfiguration) -> PathBuf {
-    config.data_dir.join(format!("store.before-recovery-{}", config.id))
+fn aside(config: &dyn Installed) -> PathBuf {
+    config.data_dir().join(format!("store.before-recovery-{}", config.id()))
 }
 
 /// The store, wherever an earlier try that was interrupted has left it.
-fn survivor_dir(config: &ServerConfiguration) -> Result<PathBuf, Failure> {
-    let (store, aside) = (config.data_dir.join("store"), aside(config));
+fn survivor_dir(config: &dyn Installed) -> Result<PathBuf, Failure> {
+    let (store, aside) = (config.data_dir().join("store"), aside(config));
     match (store.exists(), aside.exists()) {
         (true, false) => Ok(store),
         (false, true) => Ok(aside),
@@ -92,7 +91,7 @@ fn survivor_dir(config: &ServerConfiguration) -> Result<PathBuf, Failure> {
     }
 }
 
-async fn ask_others(config: &ServerConfiguration, survivor: &Survivor) -> Result<Vec<Heard>, Failure> {
+async fn ask_others(config: &dyn Installed, survivor: &Survivor) -> Result<Vec<Heard>, Failure> {
     let client = heal::admin_client(config)?.timeout(PATIENCE);
     let others = survivor.members.iter().filter(|(id, ..)| *id != survivor.id);
     let asked = others.map(|(id, api, voter)| {
@@ -148,33 +147,33 @@ fn describe(survivor: &Survivor, heard: &[Heard]) -> String {
     text
 }
 
-fn recover(mut config: ServerConfiguration, file: &Path, store: &Path, survivor: &Survivor) -> Result<(), Failure> {
-    let (target, aside) = (config.data_dir.join("store"), aside(&config));
+fn recover(mut config: Box<dyn Installed>, file: &Path, store: &Path, survivor: &Survivor) -> Result<(), Failure> {
+    let (target, aside) = (config.data_dir().join("store"), aside(&*config));
     if store == target {
         fs::rename(&target, &aside).map_err(|error| format!("cannot move {} away: {error}", target.display()))?;
     }
-    heal::forget_member(&config.data_dir)?;
+    heal::forget_member(config.data_dir())?;
     let since = survivor.last_write.and_then(|at| Timestamp::try_from(at).ok()).unwrap_or_else(crate::now);
     let anew = Anew {
         data_dir: target,
         cluster_id: setup::new_cluster_id(),
-        peer_addr: config.peer.advertise.clone(),
-        api_url: format!("https://{}", config.api.advertise),
+        peer_addr: config.peer().to_owned(),
+        api_url: config.api_url(),
         jump: restore::jump(since, crate::now()),
     };
     let begun = anew::recover(&aside, &anew, restore::incarnation())?;
-    (config.id, config.cluster_id, config.initial_members) = (begun.id, anew.cluster_id, Vec::new());
-    config::write(file, &config)?;
-    let dir = config.data_dir.display();
+    config.become_member(begun.id, true, Some(&anew.cluster_id));
+    config.write(file)?;
     println!(
         "recovered: cluster {} with replica {}, at revision {} (the newest it had is {})\n\
-         start it:        kontiki server --data-dir {dir}\n\
+         start it:        {}\n\
          then the others: kontiki member add, with empty directories\n\
          the store as it was is in {}; remove it when you do not need it",
-        config.cluster_id,
+        config.cluster_id(),
         begun.id,
         begun.revision,
         begun.newest,
+        config.kind().start(config.data_dir()),
         aside.display()
     );
     Ok(())

@@ -98,7 +98,7 @@ fn report(first: &Value, answers: Vec<(Value, Result<Value, Failure>)>) -> Value
             }),
         })
         .collect();
-    json!({"clusterID": first["clusterID"], "term": first["term"], "replicas": replicas})
+    json!({"clusterID": first["clusterID"], "kind": first["kind"], "term": first["term"], "replicas": replicas})
 }
 
 fn text(report: &Value, now: jiff::Timestamp) -> String {

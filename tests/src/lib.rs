@@ -4,6 +4,7 @@
 
 pub mod bucket;
 pub mod client;
+pub mod disk;
 pub mod figures;
 pub mod issuer;
 pub mod processes;

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -28,6 +28,21 @@ impl Running {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
         let command = command.stdin(Stdio::null()).stdout(file.try_clone().expect("a log")).stderr(file);
         Self { process: command.spawn().expect("it starts"), log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub fn stop(mut self) {
+        kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM).expect("told");
+        self.ended();
+    }
+
+    /// How it ended, which it is about to.
+    pub fn ended(&mut self) -> ExitStatus {
+        eventually("it ends", PATIENCE, || self.process.try_wait().expect("can be waited for"))
     }
 }
 
@@ -125,7 +140,7 @@ impl Server {
     }
 
     pub fn pid(&self) -> u32 {
-        self.running.as_ref().expect("it runs").process.id()
+        self.running.as_ref().expect("it runs").pid()
     }
 
     /// kill -9
@@ -135,9 +150,7 @@ impl Server {
 
     /// SIGTERM, and waits until it has ended.
     pub fn stop(&mut self) {
-        let mut running = self.running.take().expect("it runs");
-        kill(Pid::from_raw(running.process.id().cast_signed()), Signal::SIGTERM).expect("told");
-        eventually("the server ends", PATIENCE, || running.process.try_wait().expect("can be waited for"));
+        self.running.take().expect("it runs").stop();
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -157,11 +170,7 @@ impl Server {
 
     /// Until this one says that there are so many replicas, and all of them answer and are well.
     pub fn wait(&self, replicas: usize) -> Vec<Value> {
-        eventually(&format!("{replicas} replicas"), PATIENCE, || {
-            let found = self.members()?;
-            let well = |member: &Value| member["reachable"] == true && member["health"].is_null();
-            (found.len() == replicas && found.iter().all(well)).then_some(found)
-        })
+        self.admin().wait(replicas)
     }
 
     /// What `kontiki status` says of the replicas, once it reaches all of them.
@@ -182,16 +191,41 @@ impl Server {
 
     /// What `kontiki member list -o json` says.
     pub fn members(&self) -> Option<Vec<Value>> {
-        let output = self.kontiki(&["member", "list", "-o", "json"]);
-        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+        self.admin().members()
+    }
+
+    /// With this server's credentials.
+    pub fn admin(&self) -> Admin {
+        Admin { kubeconfig: self.kubeconfig() }
     }
 
     /// An admin command with this server's credentials.
     pub fn kontiki(&self, arguments: &[&str]) -> Output {
-        kontiki_with(arguments, &self.kubeconfig())
+        self.admin().kontiki(arguments)
     }
 
     /// Standard output of one that must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        self.admin().ok(arguments)
+    }
+
+    /// Standard error of one that must fail.
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        self.admin().refused(arguments)
+    }
+}
+
+/// Whoever has these credentials.
+pub struct Admin {
+    pub kubeconfig: PathBuf,
+}
+
+impl Admin {
+    pub fn kontiki(&self, arguments: &[&str]) -> Output {
+        kontiki_with(arguments, &self.kubeconfig)
+    }
+
+    /// Standard output of a command that must succeed.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.kontiki(arguments);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -199,11 +233,26 @@ impl Server {
         out
     }
 
-    /// Standard error of one that must fail.
+    /// Standard error of a command that must fail.
     pub fn refused(&self, arguments: &[&str]) -> String {
         let output = self.kontiki(arguments);
         assert!(!output.status.success(), "kontiki {} succeeded: {}", arguments.join(" "), text(&output.stdout));
         text(&output.stderr)
+    }
+
+    /// What `kontiki member list -o json` says.
+    pub fn members(&self) -> Option<Vec<Value>> {
+        let output = self.kontiki(&["member", "list", "-o", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+    }
+
+    /// Until there are so many replicas, and all of them answer and are well.
+    pub fn wait(&self, replicas: usize) -> Vec<Value> {
+        eventually(&format!("{replicas} replicas"), PATIENCE, || {
+            let found = self.members()?;
+            let well = |member: &Value| member["reachable"] == true && member["health"].is_null();
+            (found.len() == replicas && found.iter().all(well)).then_some(found)
+        })
     }
 }
 

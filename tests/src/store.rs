@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::binary;
+use crate::servers::{Admin, Running, free_port};
 
 const READY_PATIENCE: Duration = Duration::from_secs(120);
 const END_PATIENCE: Duration = Duration::from_secs(60);
@@ -38,9 +39,15 @@ impl Store {
 
     /// With its data in a directory of its own in this one.
     pub fn up_in(parent: &Path) -> Self {
+        Self::up_with(parent, 3)
+    }
+
+    /// And so many replicas.
+    pub fn up_with(parent: &Path, replicas: u16) -> Self {
         let temporary = tempfile::Builder::new().prefix("kontiki-").tempdir_in(parent).expect("a temporary directory");
         let (dir, client_port_base) = (temporary.path().join("data"), next_port_base());
-        let up = start(&dir, &["--replicas", "3", "--client-port-base", &client_port_base.to_string()]);
+        let options = ["--replicas", &replicas.to_string(), "--client-port-base", &client_port_base.to_string()];
+        let up = start(&dir, &options);
         Self { dir, client_port_base, _temporary: temporary, up: up.expect("the store becomes ready") }
     }
 
@@ -79,6 +86,11 @@ impl Store {
 
     pub fn endpoint(&self, replica: u16) -> String {
         format!("https://127.0.0.1:{}", self.client_port_base + replica - 1)
+    }
+
+    /// With the admin's credentials.
+    pub fn admin(&self) -> Admin {
+        Admin { kubeconfig: self.dir.join("admin.kubeconfig") }
     }
 
     /// Process id by name, from the file `up` keeps.
@@ -172,6 +184,105 @@ fn lines_of(output: ChildStdout) -> mpsc::Receiver<String> {
     lines
 }
 
+/// One replica of a stand-alone store, started and stopped by itself.
+pub struct Replica {
+    pub dir: PathBuf,
+    pub client_port: u16,
+    pub peer_port: u16,
+    /// How it is started: the configuration, or what makes one.
+    arguments: Vec<String>,
+    running: Option<Running>,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Replica {
+    /// With a directory and ports of its own; it does not run yet.
+    pub fn new() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let (dir, client_port, peer_port) = (temporary.path().join("data"), free_port(), free_port());
+        let arguments = [
+            ("--data-dir", dir.display().to_string()),
+            ("--advertise", "127.0.0.1".to_owned()),
+            ("--client-port", client_port.to_string()),
+            ("--peer-port", peer_port.to_string()),
+        ];
+        let arguments = arguments.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect();
+        Self { dir, client_port, peer_port, arguments, running: None, _temporary: Some(temporary) }
+    }
+
+    /// One of those that `kontiki store up` has made, from 1, which runs no more.
+    pub fn of(store: &Store, number: u16) -> Self {
+        let dir = store.dir.join(format!("replica-{number}"));
+        let arguments = vec!["--config".to_owned(), dir.join("store.yaml").display().to_string()];
+        let client_port = store.client_port_base + number - 1;
+        Self { dir, client_port, peer_port: client_port + 100, arguments, running: None, _temporary: None }
+    }
+
+    /// A further one, by the command that `kontiki member add` or `replace` printed.
+    pub fn by(printed: &str, admin: &Admin) -> Self {
+        let mut replica = Self::new();
+        let command = printed.lines().find_map(|line| line.strip_prefix("kontiki store serve ")).expect("a command");
+        let kubeconfig = admin.kubeconfig.display().to_string();
+        // Its address is told by `start`.
+        let words = command.split_whitespace().filter(|word| !["--advertise", "IP"].contains(word));
+        let words: Vec<&str> = words.map(|word| if word == "admin.kubeconfig" { &kubeconfig } else { word }).collect();
+        replica.start(&words);
+        replica
+    }
+
+    /// Its command line, which `how` ends.
+    pub fn command(&self, how: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(["store", "serve"]).args(&self.arguments).args(how);
+        command
+    }
+
+    pub fn start(&mut self, how: &[&str]) {
+        assert!(self.running.is_none(), "it runs");
+        self.running = Some(Running::start(&mut self.command(how), self.dir.with_extension("log")));
+    }
+
+    /// kill -9
+    pub fn kill(&mut self) {
+        drop(self.running.take().expect("it runs"));
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub fn stop(&mut self) {
+        self.running.take().expect("it runs").stop();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.as_ref().expect("it runs").pid()
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.client_port)
+    }
+
+    /// With the credentials that its directory has.
+    pub fn admin(&self) -> Admin {
+        Admin { kubeconfig: self.dir.join("admin.kubeconfig") }
+    }
+
+    /// With the certificate that was made for clients.
+    pub fn access(&self) -> Access {
+        let file = |name: &str| self.dir.join(name);
+        Access {
+            endpoints: vec![self.url()],
+            ca: file("ca.crt"),
+            certificate: file("client.crt"),
+            key: file("client.key"),
+        }
+    }
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Where a store is, and what its clients show.
 pub struct Access {
     pub endpoints: Vec<String>,
@@ -211,6 +322,11 @@ impl Etcdctl {
         ];
         let arguments = arguments.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect();
         Self { program, arguments }
+    }
+
+    /// Of an etcd that asks for no certificate.
+    pub fn without_tls(self) -> Self {
+        Self { arguments: self.arguments.into_iter().take(2).collect(), program: self.program }
     }
 
     /// At these endpoints only.

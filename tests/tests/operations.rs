@@ -11,7 +11,7 @@ use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
 use serde_json::Value;
 use system_tests::bucket::{self, Faults, Service};
-use system_tests::servers::{Server, text};
+use system_tests::servers::{Server, free_port, text};
 use system_tests::{binary, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -374,4 +374,67 @@ fn a_damaged_replica_is_healed_by_one_command() {
         (members.len() == 3 && well && new != healed).then_some(new)
     });
     assert!(again > healed);
+}
+
+/// Ports on which a process listens.
+fn listening(pid: u32) -> Vec<u16> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its files").flatten();
+    let links = descriptors.filter_map(|one| std::fs::read_link(one.path()).ok());
+    let sockets: Vec<String> =
+        links.filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.to_owned())).collect();
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+    let tables = table("tcp") + &table("tcp6");
+    let port = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // 0A is LISTEN.
+        let ours = fields.get(3) == Some(&"0A") && sockets.contains(&format!("{}]", fields.get(9)?));
+        u16::from_str_radix(fields[1].rsplit_once(':')?.1, 16).ok().filter(|_| ours)
+    };
+    let mut ports: Vec<u16> = tables.lines().filter_map(port).collect();
+    ports.sort_unstable();
+    ports
+}
+
+#[test]
+fn etcds_clients_are_served_only_where_that_is_asked_for() {
+    let mut server = Server::init();
+    let mut own = vec![server.api_port, server.peer_port];
+    own.sort_unstable();
+    assert_eq!(listening(server.pid()), own, "no port for etcd's clients");
+    assert!(!server.dir.join("pki/etcd-ca.crt").exists() && !server.dir.join("certificates/etcd-client.crt").exists());
+    server.stop();
+    let port = free_port();
+    server.start(&["--etcd-listen", &format!("127.0.0.1:{port}")]);
+    server.wait(1);
+    let found = eventually("it listens", PATIENCE, || Some(listening(server.pid())).filter(|found| found.len() == 3));
+    assert!(found.contains(&port), "{found:?}");
+}
+
+#[test]
+fn leadership_comes_back_to_the_preferred_zone() {
+    let mut first = Server::new();
+    first.start(&["--init", "--zone", "b", "--leader-zones", "a,b"]);
+    first.wait(1);
+    let mut second = Server::by(&first.ok(&["member", "add"]));
+    first.wait(2);
+    second.stop();
+    second.start(&["--zone", "a", "--leader-zones", "a,b"]);
+    let members = first.wait(2);
+    let zone = |members: &[Value], id: u64| {
+        members.iter().find(|member| member["id"] == id).map(|member| member["zone"].clone())
+    };
+    assert_eq!((zone(&members, 1), zone(&members, 2)), (Some("b".into()), Some("a".into())));
+    let handed_over = |to: u64| {
+        let since = Instant::now();
+        eventually("the replica in the preferred zone leads", PATIENCE, || {
+            let members = first.members()?;
+            members.iter().any(|member| member["id"] == to && member["leader"] == true).then_some(())
+        });
+        since.elapsed().as_secs_f64()
+    };
+    // Wherever it begins, and wherever somebody sends it.
+    let begun = handed_over(2);
+    first.ok(&["member", "move-leader", "1"]);
+    assert_eq!(leader(&first.wait(2)), 1);
+    println!("in zone a after {begun:.1} s, and back there after {:.1} s", handed_over(2));
 }

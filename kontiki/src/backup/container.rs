@@ -37,6 +37,11 @@ const PURPOSE: &[u8] = b"kontiki backup chunk key, AES-256-GCM";
 /// A shorter key file could be guessed.
 const MIN_KEY_BYTES: usize = 32;
 
+/// Whether something that begins so is one.
+pub(super) fn begins_with(content: &[u8]) -> bool {
+    content.starts_with(MAGIC)
+}
+
 /// What a key file holds.
 #[derive(Clone)]
 pub(crate) struct Secret(Vec<u8>);

@@ -3,8 +3,10 @@
 mod bucket;
 mod container;
 pub(crate) mod contents;
+mod etcdctl;
 mod place;
 mod save;
+mod source;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -15,9 +17,9 @@ use crate::Failure;
 pub(crate) use bucket::BucketArgs;
 pub(crate) use container::Secret;
 pub(crate) use place::Place;
-pub(crate) use verify::{open, verify};
+pub(crate) use source::Source;
 
-/// Copy everything in a cluster to one file, or to a bucket, while it runs.
+/// Copy everything in a cluster, or in a stand-alone store, to one file, or to a bucket, while it runs.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -27,6 +29,7 @@ pub(crate) use verify::{open, verify};
   kontiki backup /backups/monday --key-file backup.key      encrypted; the key: head -c 32 /dev/urandom | base64
   kontiki backup - --kubeconfig F | ssh vault 'cat > monday'
   kontiki backup s3://backups/prod/monday --s3-endpoint https://minio:9000 --key-file backup.key
+  kontiki backup /backups/monday --kubeconfig /tmp/s/admin.kubeconfig        of a stand-alone store
   kontiki backup verify /backups/monday
 
 A bucket's credentials are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where there is one, AWS_SESSION_TOKEN in the
@@ -56,7 +59,7 @@ pub(crate) struct BackupArgs {
 
 #[derive(Subcommand, Debug)]
 enum BackupCommand {
-    /// Read a backup from beginning to end and say what it holds
+    /// Read a backup, or what etcdctl snapshot save has stored of a store, from beginning to end and say what it holds
     Verify {
         /// The file, or s3://BUCKET/KEY
         file: PathBuf,
@@ -73,8 +76,10 @@ pub(crate) async fn run(args: BackupArgs) -> Result<(), Failure> {
         Some(BackupCommand::Verify { file, key_file, bucket }) => {
             let secret = secret(key_file.as_deref())?;
             let place = Place::named(&file, &bucket, secret.is_some())?;
-            println!("{}", tokio::task::block_in_place(|| verify(&place, secret.as_ref()))?);
-            Ok(())
+            tokio::task::block_in_place(|| {
+                println!("{}", Source::verified(&place, secret.as_ref())?);
+                Ok(())
+            })
         }
         None => {
             let secret = secret(args.key_file.as_deref())?;

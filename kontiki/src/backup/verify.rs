@@ -32,7 +32,7 @@ impl fmt::Display for Verified {
 
 /// A backup opened: what it says of itself, and the snapshot to read. The description can be trusted only when the
 /// snapshot was read to its end. Blocks.
-pub(crate) fn open(place: &Place, secret: Option<&Secret>) -> Result<(Description, Box<dyn Read + Send>), Failure> {
+pub(super) fn open(place: &Place, secret: Option<&Secret>) -> Result<(Description, Box<dyn Read + Send>), Failure> {
     let (description, content, _) = begin(place, secret, "reading")?;
     Ok((description, content))
 }
@@ -51,7 +51,7 @@ fn begin(
 }
 
 /// `Err` says what is wrong with it. Blocks.
-pub(crate) fn verify(place: &Place, secret: Option<&Secret>) -> Result<Verified, Failure> {
+pub(super) fn verify(place: &Place, secret: Option<&Secret>) -> Result<Verified, Failure> {
     let (description, content, bytes) = begin(place, secret, "verifying")?;
     let info = store_engine::verify_snapshot_in(Path::new(&place.to_string()), content)?;
     if info.revision != description.revision {
@@ -111,7 +111,7 @@ mod tests {
         let secret = Secret::new(&[7; 32]).expect("a key");
         let (file, place) = backup(dir.path(), Some(&secret), 0);
         let found = verify(&place, Some(&secret)).expect("whole");
-        assert!(found.to_string().starts_with("cluster abcd at revision 0, made "), "{found}");
+        assert!(found.to_string().starts_with("cluster abcd at revision 1, made "), "{found}");
         assert!(verify(&place, None).is_err_and(|error| error.to_string().contains("--key-file")));
         let whole = std::fs::read(&file).expect("read");
         for at in [10, 100, whole.len() / 2, whole.len() - 1] {
@@ -129,6 +129,6 @@ mod tests {
     fn a_description_of_something_else_is_refused() {
         let dir = tempfile::tempdir().expect("dir");
         let (_, place) = backup(dir.path(), None, 1);
-        assert!(verify(&place, None).is_err_and(|error| error.to_string().contains("it says it is of revision 1")));
+        assert!(verify(&place, None).is_err_and(|error| error.to_string().contains("it says it is of revision 2")));
     }
 }

@@ -17,12 +17,11 @@ use api_machinery::{ApiError, UserInfo, Value};
 use async_trait::async_trait;
 use pki::authority::{Authority, Request};
 use serde_json::json;
-use store_api::{Member, Store};
 use store_node::RaftStore;
 use tokio_util::sync::CancellationToken;
 
-use super::identity::ETCD_CA;
-use super::{certificates, encryption, members};
+use super::members::Running;
+use super::{certificates, encryption};
 use crate::config::ServerConfiguration;
 use crate::now;
 
@@ -50,23 +49,23 @@ impl AdminApi for Admin {
             "node/certificates" => self.sign(node_of(user)?, &body),
             "node/servers" => {
                 node_of(user)?;
-                Ok(json!({"servers": self.api_servers(), "ca": self.file("ca.crt")?}))
+                Ok(json!({"servers": self.running().apis(), "ca": self.file("ca.crt")?}))
             }
-            "join/server" if may(user, SERVERS) => self.join_server(&body).await,
+            "join/server" if may(user, SERVERS) => self.join_server().await,
             // Keys are handed out: not even a role that names the path is enough.
             path if path.starts_with("certificates/") && user.is_in(UserInfo::MASTERS) => {
                 let what = path.trim_start_matches("certificates/");
                 certificates::call(&self.config, what, &body, now())
             }
             "encryption/rotate" => encryption::rotate(&self.sealed, &body).await,
-            "join/server/ready" if may(user, SERVERS) => self.add_server(&body).await,
+            "join/server/ready" if may(user, SERVERS) => self.running().add(&body).await,
             "join/server" | "join/server/ready" => Err(ApiError::new(
                 403,
                 api_machinery::Reason::Forbidden,
                 "forbidden: this token may not bring in such a machine",
             )),
             _ => match path.strip_prefix("members/") {
-                Some(what) => self.members(what, user, &body).await,
+                Some(what) => self.running().members(what, user, &body).await,
                 None => Err(ApiError::no_such_path()),
             },
         }
@@ -74,7 +73,7 @@ impl AdminApi for Admin {
 
     async fn download(&self, path: &str, user: &UserInfo) -> Option<Result<Download, ApiError>> {
         match path {
-            "backup" if user.is_in(UserInfo::MASTERS) => Some(members::copy(self).await),
+            "backup" if user.is_in(UserInfo::MASTERS) => Some(self.running().copy().await),
             "backup" => Some(Err(ApiError::new(
                 403,
                 api_machinery::Reason::Forbidden,
@@ -100,6 +99,10 @@ fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, ApiError> {
 }
 
 impl Admin {
+    fn running(&self) -> Running<'_> {
+        Running { config: &self.config, store: &self.store, stop: &self.stop }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.config.pki_dir.join(name)
     }
@@ -112,10 +115,6 @@ impl Admin {
         Authority::from_pem(&self.file("ca.crt")?, &self.file("ca.key")?).map_err(ApiError::internal)
     }
 
-    fn api_servers(&self) -> Vec<String> {
-        self.store.status().members.iter().map(|member| member.api_url.clone()).collect()
-    }
-
     /// Signs `servingCSR` for the node's name and address.
     fn sign(&self, name: &str, body: &Value) -> Result<Value, ApiError> {
         let problems = api_machinery::names::dns1123_subdomain(name);
@@ -126,51 +125,15 @@ impl Admin {
         let csr = text(body, "servingCSR")?;
         let signed = self.authority()?.sign_csr(csr, &serving_request(name, ip), now());
         let certificate = signed.map_err(|error| ApiError::bad_request(error.to_string()))?;
-        Ok(json!({"servingCertificate": certificate, "servers": self.api_servers()}))
+        Ok(json!({"servingCertificate": certificate, "servers": self.running().apis()}))
     }
 
-    /// A node id, and the keys every replica shares. The caller starts its replica, then asks `join/server/ready`.
-    async fn join_server(&self, _body: &Value) -> Result<Value, ApiError> {
-        let id = self.store.allocate_node_id().await.map_err(|error| ApiError::unavailable(error.to_string()))?;
-        let names = ["ca.crt", "ca.key", "peer-ca.crt", "peer-ca.key"].map(str::to_owned);
-        // Only where etcd's clients are served.
-        let etcd =
-            ["crt", "key"].map(|kind| format!("{ETCD_CA}.{kind}")).into_iter().filter(|name| self.path(name).exists());
-        let mut files = serde_json::Map::new();
-        for name in names.into_iter().chain(etcd).chain(self.account_keys()?) {
-            files.insert(name.clone(), self.file(&name)?.into());
-        }
-        Ok(json!({
-            "id": id, "clusterID": self.config.cluster_id, "files": files,
-            "serviceCIDR": self.config.service_cidr, "nodePorts": [self.config.node_ports.0, self.config.node_ports.1],
-            "servers": self.api_servers(),
-        }))
-    }
-
-    fn account_keys(&self) -> Result<Vec<String>, ApiError> {
-        let entries = std::fs::read_dir(&self.config.pki_dir).map_err(ApiError::internal)?;
-        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
-        Ok(names.filter(|name| name.starts_with("sa") && name.ends_with(".key")).collect())
-    }
-
-    /// Adds a started replica: learner, catch up, voter. It may take the place of a member that is dead.
-    async fn add_server(&self, body: &Value) -> Result<Value, ApiError> {
-        let id = body["id"].as_u64().ok_or_else(|| ApiError::bad_request("id is missing"))?;
-        let member = Member {
-            id,
-            peer_addr: text(body, "peer")?.to_owned(),
-            api_url: text(body, "api")?.to_owned(),
-            voter: body["voter"] != false,
-            ..Member::default()
-        };
-        let voter = member.voter;
-        match (voter, body["replaces"].as_u64()) {
-            (true, Some(dead)) => self.store.replace_member(member, dead).await,
-            (false, Some(_)) => return Err(ApiError::bad_request("a learner takes nobody's place")),
-            (_, None) => self.store.add_member(member, voter).await,
-        }
-        .map_err(members::refused)?;
-        Ok(json!({"members": self.store.status().members.len()}))
+    /// What a new replica needs to know of the cluster.
+    async fn join_server(&self) -> Result<Value, ApiError> {
+        let mut answer = self.running().new_member().await?;
+        answer["serviceCIDR"] = self.config.service_cidr.clone().into();
+        answer["nodePorts"] = json!([self.config.node_ports.0, self.config.node_ports.1]);
+        Ok(answer)
     }
 }
 

@@ -16,6 +16,7 @@ use super::identity::{ETCD_CA, Identity};
 use super::setup;
 use crate::Failure;
 use crate::config::ServerConfiguration;
+use crate::installed::Installed;
 
 /// The CAs that can be replaced: names of their files, and what they call themselves.
 const AUTHORITIES: [(&str, &str); 3] =
@@ -27,9 +28,9 @@ const RENEW_ADMIN_SECONDS: i64 = 60 * 86_400;
 const EXPIRES: &str = "kontiki_certificate_expiration_timestamp_seconds";
 
 /// Name and end of every certificate of this replica, its CAs included.
-pub(super) fn expiries(config: &ServerConfiguration, identity: &Identity) -> Vec<(String, Timestamp)> {
+pub(super) fn expiries(pki_dir: &Path, identity: &Identity) -> Vec<(String, Timestamp)> {
     let of = |name: &str| {
-        let pem = std::fs::read_to_string(config.pki_dir.join(format!("{name}.crt"))).ok()?;
+        let pem = std::fs::read_to_string(pki_dir.join(format!("{name}.crt"))).ok()?;
         Some((name.to_owned(), expiry(&pem).ok()?))
     };
     let authorities = AUTHORITIES.iter().filter_map(|(name, _)| of(name));
@@ -38,7 +39,7 @@ pub(super) fn expiries(config: &ServerConfiguration, identity: &Identity) -> Vec
 
 /// Shows when each certificate ends.
 pub(super) fn measure(config: &ServerConfiguration, identity: &Identity) {
-    for (name, end) in expiries(config, identity) {
+    for (name, end) in expiries(&config.pki_dir, identity) {
         metrics::gauge!(EXPIRES, "name" => name).set(end.as_second() as f64);
     }
 }
@@ -46,12 +47,18 @@ pub(super) fn measure(config: &ServerConfiguration, identity: &Identity) {
 /// Makes what is missing or soon ends, and measures what there is.
 pub(super) fn ensure(config: &ServerConfiguration, now: Timestamp) -> Result<Identity, Failure> {
     let identity = Identity::ensure(config, now)?;
-    let admin = config.data_dir.join(ADMIN);
-    if admin.exists() && ends_soon(&admin, now) {
-        write_admin(config)?;
-    }
+    ensure_admin(config, now)?;
     measure(config, &identity);
     Ok(identity)
+}
+
+/// Makes the admin's credentials in the data directory anew, where they are and soon end.
+pub(crate) fn ensure_admin(config: &dyn Installed, now: Timestamp) -> Result<(), Failure> {
+    let admin = config.data_dir().join(ADMIN);
+    match admin.exists() && ends_soon(&admin, now) {
+        true => write_admin(config),
+        false => Ok(()),
+    }
 }
 
 fn ends_soon(admin: &Path, now: Timestamp) -> bool {
@@ -60,16 +67,15 @@ fn ends_soon(admin: &Path, now: Timestamp) -> bool {
     end.is_none_or(|end| end.as_second() - now.as_second() < RENEW_ADMIN_SECONDS)
 }
 
-fn write_admin(config: &ServerConfiguration) -> Result<(), Failure> {
-    let api = format!("https://{}", config.api.advertise);
-    setup::write_admin(&authority(config, "ca")?, &api, &config.data_dir.join(ADMIN))
+fn write_admin(config: &dyn Installed) -> Result<(), Failure> {
+    setup::write_admin(&authority(config, "ca")?, &config.api_url(), &config.data_dir().join(ADMIN))
 }
 
-fn path(config: &ServerConfiguration, name: &str, kind: &str) -> PathBuf {
-    config.pki_dir.join(format!("{name}.{kind}"))
+fn path(config: &dyn Installed, name: &str, kind: &str) -> PathBuf {
+    config.pki_dir().join(format!("{name}.{kind}"))
 }
 
-fn authority(config: &ServerConfiguration, name: &str) -> Result<Authority, Failure> {
+fn authority(config: &dyn Installed, name: &str) -> Result<Authority, Failure> {
     let read = |kind: &str| {
         let path = path(config, name, kind);
         std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::joining::{self, Pending};
 use crate::Failure;
 use crate::client::Client;
-use crate::config::{self, ServerConfiguration};
+use crate::config;
+use crate::installed::{Installed, api_of};
 use crate::kubeconfig::Kubeconfig;
 
 /// Until an admin has the answer before the process stops.
@@ -60,19 +61,19 @@ pub(crate) fn request(data_dir: &Path, servers: Vec<String>) -> Result<(), Failu
 }
 
 /// This replica, when `id` is its own, throws its data away and joins anew; it stops a moment after the answer.
-pub(super) fn begin(
+pub(crate) fn begin(
     id: u64,
-    config: &ServerConfiguration,
+    config: &dyn Installed,
     store: &RaftStore,
     stop: &CancellationToken,
 ) -> Result<(), String> {
-    if id != config.id {
-        return Err(format!("this is replica {}, not {id}", config.id));
+    if id != config.id() {
+        return Err(format!("this is replica {}, not {id}", config.id()));
     }
     let status = store.status();
     let others = status.members.iter().filter(|member| member.id != id);
-    let servers: Vec<String> = others.map(|member| member.api_url.clone()).collect();
-    request(&config.data_dir, servers).map_err(|error| error.to_string())?;
+    let servers: Vec<String> = others.map(api_of).collect();
+    request(config.data_dir(), servers).map_err(|error| error.to_string())?;
     tracing::warn!("asked to begin anew as a new member; stopping for that");
     let stop = stop.clone();
     tokio::spawn(async move {
@@ -83,17 +84,18 @@ pub(super) fn begin(
 }
 
 /// The API addresses of the other replicas, as far as this one's files say.
-pub(crate) fn others(config: &ServerConfiguration) -> Vec<String> {
-    let store = config.data_dir.join("store");
+pub(crate) fn others(config: &dyn Installed) -> Vec<String> {
+    let store = config.data_dir().join("store");
     let known = match store_node::anew::inspect(&store) {
         Ok(survivor) => survivor.members.into_iter().map(|(id, api, _)| (id, api)).collect::<Vec<_>>(),
         Err(error) => {
             tracing::debug!(%error, "the store says nothing of the others");
-            config.initial_members.iter().map(|member| (member.id, member.api.clone())).collect()
+            config.founders()
         }
     };
-    let mut servers: Vec<String> = known.into_iter().filter(|(id, _)| *id != config.id).map(|(_, api)| api).collect();
-    if let Ok(pending) = joining::read(&config.data_dir) {
+    let mut servers: Vec<String> =
+        known.into_iter().filter(|(id, api)| *id != config.id() && !api.is_empty()).map(|(_, api)| api).collect();
+    if let Ok(pending) = joining::read(config.data_dir()) {
         servers.push(pending.server);
     }
     servers.dedup();
@@ -101,13 +103,13 @@ pub(crate) fn others(config: &ServerConfiguration) -> Vec<String> {
 }
 
 /// Does what was asked for, if anything; the configuration is then that of the new member.
-pub(super) async fn carry_out(config: &mut ServerConfiguration, config_file: &Path) -> Result<(), Failure> {
-    let path = file(&config.data_dir);
+pub(crate) async fn carry_out(config: &mut dyn Installed, config_file: &Path) -> Result<(), Failure> {
+    let path = file(config.data_dir());
     if !path.exists() {
         return Ok(());
     }
     let mut wanted: Wanted = config::read(&path)?;
-    if wanted.id != Some(config.id) {
+    if wanted.id != Some(config.id()) {
         let client = admin_client(config)?;
         let (server, id, voter) = new_number(config, &client, &wanted).await?;
         wanted.id = Some(id);
@@ -118,26 +120,25 @@ pub(super) async fn carry_out(config: &mut ServerConfiguration, config_file: &Pa
 }
 
 async fn begin_anew(
-    config: &mut ServerConfiguration,
+    config: &mut dyn Installed,
     config_file: &Path,
     server: &str,
     id: u64,
     voter: bool,
 ) -> Result<(), Failure> {
-    let store = config.data_dir.join("store");
+    let store = config.data_dir().join("store");
     wait_until_free(&store).await?;
-    let aside = config.data_dir.join(format!("store.damaged-{}", config.id));
+    let aside = config.data_dir().join(format!("store.damaged-{}", config.id()));
     if store.exists() {
         std::fs::rename(&store, &aside).map_err(|error| format!("cannot move {} away: {error}", store.display()))?;
         tracing::warn!(old = %aside.display(), "the damaged store is kept; remove it when you do not need it");
     }
-    forget_member(&config.data_dir)?;
-    let ca = std::fs::read_to_string(config.pki_dir.join("ca.crt"))?;
-    let pending = Pending { server: server.to_owned(), ca, token: None, learner: !voter, replaces: Some(config.id) };
-    joining::write(&config.data_dir, &pending)?;
-    config.id = id;
-    config.initial_members = Vec::new();
-    config::write(config_file, config)
+    forget_member(config.data_dir())?;
+    let ca = std::fs::read_to_string(config.pki_dir().join("ca.crt"))?;
+    let pending = Pending { server: server.to_owned(), ca, token: None, learner: !voter, replaces: Some(config.id()) };
+    joining::write(config.data_dir(), &pending)?;
+    config.become_member(id, voter, None);
+    config.write(config_file)
 }
 
 /// What says who this replica was, besides its store: the file by which a lost store is noticed, and the certificate.
@@ -155,11 +156,7 @@ pub(crate) fn forget_member(data_dir: &Path) -> Result<(), Failure> {
 }
 
 /// Who gave out the number, the number, and whether the member was a voter.
-async fn new_number(
-    config: &ServerConfiguration,
-    client: &Client,
-    wanted: &Wanted,
-) -> Result<(String, u64, bool), Failure> {
+async fn new_number(config: &dyn Installed, client: &Client, wanted: &Wanted) -> Result<(String, u64, bool), Failure> {
     let mut last = Failure::from("no other replica is known");
     for _ in 0..ASK_TRIES {
         for server in &wanted.servers {
@@ -174,12 +171,12 @@ async fn new_number(
     Err(format!("no other replica gives out a number to begin anew with: {last}").into())
 }
 
-async fn ask(config: &ServerConfiguration, client: &Client, given: Option<u64>) -> Result<(u64, bool), Failure> {
+async fn ask(config: &dyn Installed, client: &Client, given: Option<u64>) -> Result<(u64, bool), Failure> {
     let status = client.get("/kontiki/v1/status").await?.ok()?;
-    if status["clusterID"].as_str() != Some(&config.cluster_id) {
+    if status["clusterID"].as_str() != Some(config.cluster_id()) {
         return Err(format!("{} belongs to another cluster, {}", client.server, status["clusterID"]).into());
     }
-    let voter = was_voter(&status, config.id);
+    let voter = was_voter(&status, config.id());
     if let Some(id) = given {
         return Ok((id, voter));
     }
@@ -194,8 +191,8 @@ fn was_voter(status: &Value, id: u64) -> bool {
 }
 
 /// With the right of whoever has the CA's key.
-pub(crate) fn admin_client(config: &ServerConfiguration) -> Result<Client, Failure> {
-    let read = |name: &str| std::fs::read_to_string(config.pki_dir.join(name));
+pub(crate) fn admin_client(config: &dyn Installed) -> Result<Client, Failure> {
+    let read = |name: &str| std::fs::read_to_string(config.pki_dir().join(name));
     let (ca_pem, key) = (read("ca.crt")?, read("ca.key")?);
     let authority = pki::authority::Authority::from_pem(&ca_pem, &key)?;
     let request = pki::authority::Request {
@@ -207,7 +204,7 @@ pub(crate) fn admin_client(config: &ServerConfiguration) -> Result<Client, Failu
     };
     let issued = authority.issue(&request, crate::now())?;
     Client::new(&Kubeconfig {
-        server: format!("https://{}", config.api.advertise),
+        server: config.api_url(),
         ca_pem,
         certificate_pem: issued.certificate_pem,
         key_pem: issued.key_pem,
@@ -253,7 +250,7 @@ fn is_free(store: &Path) -> Result<bool, Failure> {
 }
 
 /// Runs this program again in this process, with the same arguments.
-pub(super) fn start_over() -> Failure {
+pub(crate) fn start_over() -> Failure {
     use std::os::unix::process::CommandExt;
     let program = match std::env::current_exe() {
         Ok(program) => program,

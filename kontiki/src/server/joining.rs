@@ -15,6 +15,7 @@ use super::setup::trusted;
 use crate::Failure;
 use crate::client::Client;
 use crate::config::{self, ServerConfiguration};
+use crate::installed::Installed;
 
 /// Adding a member waits until it has caught up.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
@@ -25,19 +26,19 @@ const JOIN_PAUSE: Duration = Duration::from_secs(1);
 /// The file of a join that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Pending {
+pub(crate) struct Pending {
     /// `https://HOST:PORT` of the server that is asked.
-    pub(super) server: String,
-    pub(super) ca: String,
+    pub(crate) server: String,
+    pub(crate) ca: String,
     /// `ID.SECRET`; absent where the replica has the CA's key already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) token: Option<String>,
+    pub(crate) token: Option<String>,
     /// It gets no vote.
     #[serde(default)]
-    pub(super) learner: bool,
+    pub(crate) learner: bool,
     /// The dead member whose place it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) replaces: Option<u64>,
+    pub(crate) replaces: Option<u64>,
 }
 
 /// The join that goes on at the next start.
@@ -46,7 +47,7 @@ pub(super) fn read(data_dir: &Path) -> Result<Pending, Failure> {
 }
 
 /// The next start goes on with it.
-pub(super) fn write(data_dir: &Path, pending: &Pending) -> Result<(), Failure> {
+pub(crate) fn write(data_dir: &Path, pending: &Pending) -> Result<(), Failure> {
     config::write(&file(data_dir), pending)
 }
 
@@ -58,29 +59,37 @@ pub(crate) struct Joining {
     api: String,
     learner: bool,
     replaces: Option<u64>,
+    /// Whether a token is what lets it ask.
+    by_token: bool,
     file: PathBuf,
 }
 
 impl Joining {
     /// Remembers how to go on.
-    pub(super) fn begin(config: &ServerConfiguration, pending: &Pending, client: Client) -> Result<Self, Failure> {
-        write(&config.data_dir, pending)?;
+    pub(crate) fn begin(config: &dyn Installed, pending: &Pending, client: Client) -> Result<Self, Failure> {
+        write(config.data_dir(), pending)?;
         Ok(Self::new(config, pending, client))
     }
 
     /// One that was interrupted; `None`: the server is a member, or was never to join.
     pub(super) async fn resume(args: &ServerArgs, config: &ServerConfiguration) -> Result<Option<Self>, Failure> {
         let file = file(&config.data_dir);
-        if !file.exists() {
-            return Ok(None);
-        }
-        if let (Some(url), Some(token)) = (&args.join, &args.token) {
+        if let (true, Some(url), Some(token)) = (file.exists(), &args.join, &args.token) {
             // The old token may have expired meanwhile.
             let token = JoinToken::parse(token)?;
             let (client, ca) = trusted(url, &token).await?;
             let before: Pending = config::read(&file)?;
             let pending = Pending { server: url.clone(), ca, token: Some(token.bearer()), ..before };
             return Ok(Some(Self::begin(config, &pending, client)?));
+        }
+        Self::go_on(config)
+    }
+
+    /// As far as an earlier start has got.
+    pub(crate) fn go_on(config: &dyn Installed) -> Result<Option<Self>, Failure> {
+        let file = file(config.data_dir());
+        if !file.exists() {
+            return Ok(None);
         }
         let pending: Pending = config::read(&file)?;
         let client = match &pending.token {
@@ -90,20 +99,21 @@ impl Joining {
         Ok(Some(Self::new(config, &pending, client)))
     }
 
-    fn new(config: &ServerConfiguration, pending: &Pending, client: Client) -> Self {
+    fn new(config: &dyn Installed, pending: &Pending, client: Client) -> Self {
         Self {
             client: client.timeout(JOIN_TIMEOUT),
-            id: config.id,
-            peer: config.peer.advertise.clone(),
-            api: format!("https://{}", config.api.advertise),
+            id: config.id(),
+            peer: config.peer().to_owned(),
+            api: config.api_url(),
             learner: pending.learner,
             replaces: pending.replaces,
-            file: file(&config.data_dir),
+            by_token: pending.token.is_some(),
+            file: file(config.data_dir()),
         }
     }
 
     /// Asks to be made a member, patiently. To ask again when it is one already changes nothing.
-    pub(super) async fn become_member(&self) -> Result<(), Failure> {
+    pub(crate) async fn become_member(&self) -> Result<(), Failure> {
         tracing::info!(server = self.client.server, "asking to become a member of the cluster");
         for _ in 1..JOIN_TRIES {
             let answer = self.ask().await?;
@@ -126,7 +136,10 @@ impl Joining {
 
     fn finish(&self, answer: &crate::client::Answer) -> Result<(), Failure> {
         if let Err(error) = answer.ok() {
-            let hint = "start again, if the token has expired with a new one: --join URL --token T";
+            let hint = match self.by_token {
+                true => "start again, if the token has expired with a new one: --join URL --token T",
+                false => "start again",
+            };
             return Err(format!("not a member of the cluster yet: {error}; {hint}").into());
         }
         std::fs::remove_file(&self.file).map_err(|error| format!("{}: {error}", self.file.display()).into())

@@ -4,7 +4,7 @@ mod access;
 mod admin;
 pub(crate) mod args;
 pub(crate) mod audit;
-mod certificates;
+pub(crate) mod certificates;
 mod client_certificates;
 mod cluster_info;
 mod controllers;
@@ -18,14 +18,14 @@ pub(crate) mod heal;
 mod health;
 pub(crate) mod identity;
 mod join_roles;
-mod joining;
+pub(crate) mod joining;
 mod kms;
-mod members;
+pub(crate) mod members;
 mod objects;
 mod rbac;
 pub(crate) mod setup;
 mod signer;
-mod status;
+pub(crate) mod status;
 mod waiting;
 
 use std::sync::Arc;
@@ -155,7 +155,7 @@ async fn listen(config: &ServerConfiguration) -> Result<tokio::net::TcpListener,
 }
 
 fn source(config: &ServerConfiguration, identity: &Identity, raft: &Arc<RaftStore>) -> status::Source {
-    status::Source { config: config.clone(), identity: identity.clone(), raft: raft.clone() }
+    status::Source { config: Arc::new(config.clone()), identity: identity.clone(), raft: raft.clone() }
 }
 
 /// Everything that needs other replicas, patiently. `None`: stopped meanwhile.

@@ -147,10 +147,7 @@ async fn join(
     if let Some(cidr) = answer["serviceCIDR"].as_str() {
         config.service_cidr = cidr.to_owned();
     }
-    for (name, content) in answer["files"].as_object().into_iter().flatten() {
-        let path: PathBuf = config.pki_dir.join(safe_name(name)?);
-        pki::write_private(&path, content.as_str().ok_or("a key file is not text")?)?;
-    }
+    write_files(&config.pki_dir, &answer["files"])?;
     let ca = std::fs::read_to_string(config.pki_dir.join("ca.crt"))?;
     let authority = pki::authority::Authority::from_pem(&ca, &std::fs::read_to_string(config.pki_dir.join("ca.key"))?)?;
     let api = format!("https://{}", config.api.advertise);
@@ -161,6 +158,15 @@ async fn join(
     let joining = Joining::begin(&config, &pending, client)?;
     config::write(file, &config)?;
     Ok((config, Some(joining)))
+}
+
+/// The keys that the replicas of a cluster share, as another one sent them.
+pub(crate) fn write_files(pki_dir: &Path, files: &serde_json::Value) -> Result<(), Failure> {
+    for (name, content) in files.as_object().into_iter().flatten() {
+        let path: PathBuf = pki_dir.join(safe_name(name)?);
+        pki::write_private(&path, content.as_str().ok_or("a key file is not text")?)?;
+    }
+    Ok(())
 }
 
 /// A plain file name, whatever the other side sends.

@@ -76,7 +76,7 @@ impl Waiting {
             let user = certificate.and_then(|certificate| user_of(certificate));
             let service = hyper::service::service_fn(|request: Request<Incoming>| {
                 let (method, path) = (request.method(), request.uri().path());
-                let heal = |id| heal::begin(id, &self.source.config, &self.source.raft, &self.stop);
+                let heal = |id| heal::begin(id, &*self.source.config, &self.source.raft, &self.stop);
                 let answer = respond(method, path, user.as_ref(), || self.source.json(), heal);
                 async move { Ok::<_, Infallible>(answer) }
             });

@@ -25,7 +25,9 @@ pub(crate) struct StoreConfiguration {
     pub(crate) client: Endpoint,
     pub(crate) peer: Endpoint,
     /// The replicas that make the cluster at its first start; the one with the lowest id begins it. A replica that
-    /// is not among them, whose id came from `etcdctl member add`, joins by asking them.
+    /// is not among them, whose id came from `etcdctl member add`, joins by asking them. Empty for one that joined
+    /// otherwise, or that a cluster began with by a restore.
+    #[serde(default)]
     pub(crate) initial_members: Vec<StoreMember>,
     /// A replica that joins stays a learner, until it is promoted.
     #[serde(default)]
@@ -36,6 +38,12 @@ pub(crate) struct StoreConfiguration {
     /// How often watches that ask for it are told how far they are; absent: as often as etcd does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) watch_progress_seconds: Option<u64>,
+    /// Where this replica is: a data centre, a rack.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) zone: String,
+    /// Zones whose replicas should lead, best first; anywhere when empty. The same on all replicas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) leader_zones: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +56,34 @@ pub(crate) struct StoreMember {
 
 impl StoreConfiguration {
     pub(crate) const KIND: &'static str = "StoreConfiguration";
+
+    /// A replica without initial members, with the defaults for everything that is not named here.
+    pub(crate) fn new(
+        id: u64,
+        cluster_id: &str,
+        data_dir: PathBuf,
+        pki_dir: PathBuf,
+        client: Endpoint,
+        peer: Endpoint,
+    ) -> Self {
+        Self {
+            api_version: API_VERSION.to_owned(),
+            kind: Self::KIND.to_owned(),
+            id,
+            name: format!("replica-{id}"),
+            cluster_id: cluster_id.to_owned(),
+            data_dir,
+            pki_dir,
+            client,
+            peer,
+            initial_members: Vec::new(),
+            learner: false,
+            history_seconds: None,
+            watch_progress_seconds: None,
+            zone: String::new(),
+            leader_zones: Vec::new(),
+        }
+    }
 
     pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
         let config: Self = config::read(file)?;
@@ -62,7 +98,7 @@ impl StoreConfiguration {
         self.initial_members.iter().any(|member| member.id == self.id)
     }
 
-    pub(super) fn client_url(&self) -> String {
+    pub(crate) fn client_url(&self) -> String {
         format!("https://{}", self.client.advertise)
     }
 }

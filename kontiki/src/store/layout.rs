@@ -1,6 +1,7 @@
 //! The files of `kontiki store up`: who has which port, key and configuration.
 //!
 //!     DIR/ca.crt, DIR/client.crt, DIR/client.key   for clients
+//!     DIR/admin.kubeconfig, DIR/admin-N.kubeconfig for admins' commands, at the first replica, or replica N
 //!     DIR/pki/                                     the CAs
 //!     DIR/replica-N/store.yaml                     configuration; certificates/ and store/ beside it
 //!     DIR/lock, DIR/pids, DIR/logs/                the processes
@@ -10,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::config::{StoreConfiguration, StoreMember};
 use crate::Failure;
-use crate::config::{self, API_VERSION, Endpoint};
-use crate::server::identity::{self, Authorities, Ca, Identity};
-use crate::server::setup::new_cluster_id;
+use crate::config::{self, Endpoint};
+use crate::server::identity::Authorities;
+use crate::server::setup::{new_cluster_id, write_admin};
 
 /// From a client port to the peer port.
 const PEER_OFFSET: u16 = 100;
@@ -26,7 +27,7 @@ pub(super) struct Shape {
 }
 
 /// Of a new directory: etcd's ports.
-const DEFAULT: Shape = Shape { replicas: 3, client_port_base: 2379 };
+const DEFAULT: Shape = Shape { replicas: 3, client_port_base: super::CLIENT_PORT };
 
 impl Shape {
     /// What a directory was made with; `None`: it is new.
@@ -36,8 +37,9 @@ impl Shape {
             return Ok(None);
         }
         let config = StoreConfiguration::read(&file)?;
-        let replicas = u16::try_from(config.initial_members.len())?;
-        Ok(Some(Self { replicas, client_port_base: config.client.listen.port() }))
+        // Not those it began with: a replica that was healed or recovered knows none any more.
+        let replicas = (1..=u16::MAX).take_while(|number| store_file(dir, *number).exists()).count();
+        Ok(Some(Self { replicas: u16::try_from(replicas)?, client_port_base: config.client.listen.port() }))
     }
 
     /// What is asked for where it is, otherwise what the directory has, otherwise the default. `Err`: they differ.
@@ -112,38 +114,28 @@ impl Layout {
 
     /// The CAs, what clients need, and the configuration of every replica.
     pub(super) fn write(&self) -> Result<(), Failure> {
-        let now = crate::now();
-        let authorities = Authorities::load_or_create(&self.dir.join("pki"), now)?;
-        let identity =
-            Identity::issue(self.dir.join("pki"), &authorities, vec![identity::etcd_client(Ca::Cluster)], now)?;
-        pki::write_public(&self.dir.join("ca.crt"), authorities.cluster.certificate_pem())?;
-        let certificate = std::fs::read_to_string(identity.certificate(identity::ETCD_CLIENT))?;
-        pki::write_public(&self.dir.join("client.crt"), &certificate)?;
-        let key = std::fs::read_to_string(identity.key(identity::ETCD_CLIENT))?;
-        pki::write_private(&self.dir.join("client.key"), &key)?;
+        let authorities = Authorities::load_or_create(&self.dir.join("pki"), crate::now())?;
+        super::write_client(&self.dir, &self.dir.join("pki"), &authorities)?;
+        let admin =
+            |number: u16, name: &str| write_admin(&authorities.cluster, &self.client_url(number), &self.dir.join(name));
         for number in self.replicas() {
-            config::write(&store_file(&self.dir, number), &self.configuration(number))?;
+            let file = store_file(&self.dir, number);
+            // A replica that was healed or recovered has become another member since.
+            if !file.exists() {
+                config::write(&file, &self.configuration(number))?;
+            }
+            admin(number, &format!("admin-{number}.kubeconfig"))?;
         }
-        Ok(())
+        admin(1, "admin.kubeconfig")
     }
 
     fn configuration(&self, number: u16) -> StoreConfiguration {
         let member = |number: u16| StoreMember { id: number.into(), peer: self.peer(number).advertise };
-        StoreConfiguration {
-            api_version: API_VERSION.to_owned(),
-            kind: StoreConfiguration::KIND.to_owned(),
-            id: number.into(),
-            name: format!("replica-{number}"),
-            cluster_id: self.cluster_id.clone(),
-            data_dir: self.dir.join(format!("replica-{number}")),
-            pki_dir: self.dir.join("pki"),
-            client: self.client(number),
-            peer: self.peer(number),
-            initial_members: self.replicas().map(member).collect(),
-            learner: false,
-            history_seconds: None,
-            watch_progress_seconds: None,
-        }
+        let (data_dir, pki_dir) = (self.dir.join(format!("replica-{number}")), self.dir.join("pki"));
+        let (client, peer) = (self.client(number), self.peer(number));
+        let mut config = StoreConfiguration::new(number.into(), &self.cluster_id, data_dir, pki_dir, client, peer);
+        config.initial_members = self.replicas().map(member).collect();
+        config
     }
 }
 

@@ -123,5 +123,6 @@ fn next_steps(layout: &Layout) {
     ));
     say("  etcdctl put hello world");
     say("  etcdctl endpoint status -w table");
+    say(format_args!("  kontiki member list --kubeconfig {dir}/admin.kubeconfig"));
     say("Ctrl-C here ends the store; run again to continue with its data.");
 }

@@ -24,6 +24,21 @@ pub struct HistoryHash {
     pub compacted: Revision,
 }
 
+/// What is wrong with a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    pub member: NodeId,
+    pub kind: AlarmKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlarmKind {
+    /// Its disk is nearly full.
+    NoSpace,
+    /// It has other data than the others, or cannot read what it has.
+    Corrupt,
+}
+
 /// A consistent copy of one replica's state, removed when dropped.
 #[derive(Debug)]
 pub struct SnapshotCopy {
@@ -56,6 +71,9 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Hands leadership over to a voter; `NotLeader` where this replica does not lead.
     async fn move_leader(&self, to: NodeId) -> Result<(), StoreError>;
+
+    /// What is wrong now with members, this one or others, as far as this one knows. They go by themselves.
+    fn alarms(&self) -> Vec<Alarm>;
 
     /// The hash of this replica's history up to a revision, or up to the newest it has applied.
     async fn hash_at(&self, revision: Option<Revision>) -> Result<HistoryHash, StoreError>;

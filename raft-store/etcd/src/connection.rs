@@ -17,7 +17,7 @@ use tonic::transport::server::Connected;
 const GATHERED_BYTES: usize = 4 << 10;
 
 /// Of a client that has shown its certificate.
-pub(crate) struct Connection<S> {
+pub struct Connection<S> {
     stream: BufWriter<S>,
     /// The others have had their turn.
     waited: bool,

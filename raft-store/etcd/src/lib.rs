@@ -26,8 +26,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use connection::Connection;
 pub use limits::{MAX_REQUEST_BYTES, MAX_TXN_OPS};
-pub use server::EtcdServer;
+pub use server::{EtcdServer, Visitor};
 
 /// The version of etcd whose behaviour is followed; clients choose by it what they ask for.
 pub const ETCD_VERSION: &str = "3.5.30";

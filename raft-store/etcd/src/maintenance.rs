@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::Stream;
 use kontiki_proto::etcd as pb;
 use pb::alarm_request::AlarmAction;
-use store_api::HistoryHash;
+use store_api::{Alarm, AlarmKind, HistoryHash};
 use tonic::{Request, Response, Status};
 
 use crate::errors::{self, from_store};
@@ -33,17 +33,58 @@ fn compact_revision(hash: &HistoryHash) -> i64 {
     if hash.compacted == 0 { NEVER_COMPACTED } else { signed(hash.compacted) }
 }
 
+fn name(kind: AlarmKind) -> pb::AlarmType {
+    match kind {
+        AlarmKind::NoSpace => pb::AlarmType::Nospace,
+        AlarmKind::Corrupt => pb::AlarmType::Corrupt,
+    }
+}
+
+fn to_proto(alarm: &Alarm) -> pb::AlarmMember {
+    pb::AlarmMember { member_id: alarm.member, alarm: name(alarm.kind).into() }
+}
+
+/// As etcd has it among the errors of a status.
+fn said(alarm: &Alarm) -> String {
+    format!("memberID:{} alarm:{}", alarm.member, name(alarm.kind).as_str_name())
+}
+
+/// Alarms of one kind, or all; to disarm, of one member, or all.
+fn asked_for(request: &pb::AlarmRequest, mut alarms: Vec<Alarm>) -> Vec<Alarm> {
+    let (kind, member) = (request.alarm(), request.member_id);
+    alarms.retain(|alarm| kind == pb::AlarmType::None || name(alarm.kind) == kind);
+    if request.action() == AlarmAction::Deactivate && member != 0 {
+        alarms.retain(|alarm| alarm.member == member);
+    }
+    alarms
+}
+
+/// Why an alarm cannot be disarmed.
+fn stays(alarm: &Alarm) -> String {
+    let member = alarm.member;
+    let until = match alarm.kind {
+        AlarmKind::NoSpace => {
+            "until its disk has room again: delete keys and compact, or free some of the disk".to_owned()
+        }
+        AlarmKind::Corrupt => format!("until it is healed: kontiki member heal {member}"),
+    };
+    format!("alarm {} of member {member} cannot be disarmed and stays {until}", name(alarm.kind).as_str_name())
+}
+
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for MaintenanceService {
     type SnapshotStream = Parts;
 
-    /// There are none that anybody could raise or must disarm: what is wrong shows, and goes, by itself.
+    /// None that anybody could raise or must disarm: what is wrong shows, and goes, by itself.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         self.0.admit(&request)?;
-        match request.get_ref().action() {
-            AlarmAction::Activate => Err(Status::unimplemented("alarms are not raised by hand here")),
-            AlarmAction::Get | AlarmAction::Deactivate => {
-                Ok(Response::new(pb::AlarmResponse { header: self.0.header_now(), alarms: Vec::new() }))
+        let alarms = asked_for(request.get_ref(), self.0.admin.alarms());
+        match (request.get_ref().action(), alarms.first()) {
+            (AlarmAction::Activate, _) => Err(Status::unimplemented("alarms are not raised by hand here")),
+            (AlarmAction::Deactivate, Some(alarm)) => Err(Status::failed_precondition(stays(alarm))),
+            (AlarmAction::Get | AlarmAction::Deactivate, _) => {
+                let alarms = alarms.iter().map(to_proto).collect();
+                Ok(Response::new(pb::AlarmResponse { header: self.0.header_now(), alarms }))
             }
         }
     }
@@ -52,7 +93,9 @@ impl pb::maintenance_server::Maintenance for MaintenanceService {
         let status = self.0.store.status();
         let me = status.members.iter().find(|member| member.id == status.id);
         let leader = status.leader.filter(|_| self.0.knows_leader());
-        let errors = if leader.is_none() { vec![errors::NO_LEADER.text().to_owned()] } else { Vec::new() };
+        let mut errors: Vec<String> =
+            leader.is_none().then(|| errors::NO_LEADER.text().to_owned()).into_iter().collect();
+        errors.extend(self.0.admin.alarms().iter().map(said));
         Ok(Response::new(pb::StatusResponse {
             header: self.0.header(status.revision),
             version: version(),
@@ -108,5 +151,30 @@ impl pb::maintenance_server::Maintenance for MaintenanceService {
         self.0.admit(&request)?;
         self.0.admin.move_leader(request.get_ref().target_id).await.map_err(from_store)?;
         Ok(Response::new(pb::MoveLeaderResponse { header: self.0.header_now() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_are_found_as_etcd_finds_them() {
+        let all = vec![
+            Alarm { member: 1, kind: AlarmKind::NoSpace },
+            Alarm { member: 2, kind: AlarmKind::NoSpace },
+            Alarm { member: 2, kind: AlarmKind::Corrupt },
+        ];
+        let ask = |action: AlarmAction, member_id, alarm: pb::AlarmType| {
+            let request = pb::AlarmRequest { action: action.into(), member_id, alarm: alarm.into() };
+            asked_for(&request, all.clone()).iter().map(said).collect::<Vec<_>>()
+        };
+        let (get, disarm) = (AlarmAction::Get, AlarmAction::Deactivate);
+        assert_eq!(ask(get, 1, pb::AlarmType::None).len(), 3, "whatever the member");
+        assert_eq!(ask(get, 0, pb::AlarmType::Corrupt), ["memberID:2 alarm:CORRUPT"]);
+        assert_eq!(ask(disarm, 2, pb::AlarmType::Nospace), ["memberID:2 alarm:NOSPACE"]);
+        assert_eq!(ask(disarm, 1, pb::AlarmType::Corrupt).len(), 0);
+        assert_eq!(ask(disarm, 0, pb::AlarmType::None).len(), 3);
+        assert!(stays(&all[2]).ends_with("until it is healed: kontiki member heal 2"));
     }
 }

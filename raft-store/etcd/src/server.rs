@@ -14,7 +14,7 @@ use kontiki_proto::etcd::maintenance_server::MaintenanceServer;
 use kontiki_proto::etcd::watch_server::WatchServer;
 use store_api::{DynAdmin, DynStore};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -42,11 +42,24 @@ const GRACE: Duration = Duration::from_secs(2);
 /// After a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What etcd's clients speak.
+const GRPC: &str = "h2";
+/// What visitors speak.
+const HTTP1: &str = "http/1.1";
+
 /// One replica's face, listening.
 pub struct EtcdServer {
     listener: TcpListener,
     tls: Arc<ClientTls>,
     config: EtcdConfig,
+    visitors: Option<mpsc::Sender<Visitor>>,
+}
+
+/// Somebody with a certificate of the client CA who does not want etcd's API, but HTTP/1.1, as TLS was told.
+pub struct Visitor {
+    /// DER.
+    pub certificate: Vec<u8>,
+    pub stream: Connection<TlsStream<TcpStream>>,
 }
 
 impl EtcdServer {
@@ -55,10 +68,20 @@ impl EtcdServer {
     /// # Errors
     /// Files that cannot be used, a port that cannot be had.
     pub async fn bind(config: EtcdConfig) -> Result<Self, EtcdError> {
-        let tls = ClientTls::load(&config).map_err(EtcdError::Tls)?;
+        let tls = ClientTls::load(&config, &[GRPC]).map_err(EtcdError::Tls)?;
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| EtcdError::Listen { addr, source })?;
-        Ok(Self { listener, tls, config })
+        Ok(Self { listener, tls, config, visitors: None })
+    }
+
+    /// Lets visitors in, for whoever serves them.
+    ///
+    /// # Errors
+    /// Files that cannot be used any more.
+    pub fn with_visitors(mut self, visitors: mpsc::Sender<Visitor>) -> Result<Self, EtcdError> {
+        self.tls = ClientTls::load(&self.config, &[GRPC, HTTP1]).map_err(EtcdError::Tls)?;
+        self.visitors = Some(visitors);
+        Ok(self)
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -68,10 +91,11 @@ impl EtcdServer {
     /// Serves until `stop`; then streams end and calls that are under way get a moment.
     pub async fn serve(self, store: DynStore, admin: DynAdmin, stop: CancellationToken) {
         let (accepted, incoming) = mpsc::channel(MAX_CONNECTIONS);
+        let ways = Ways { clients: accepted, visitors: self.visitors };
         let (reloading, accepting) = (self.tls.clone(), stop.clone());
         let face = Face::new(store, admin, self.config, stop.clone());
         let accepting = tokio::spawn(async move {
-            accepting.run_until_cancelled(accept(self.listener, self.tls, accepted)).await;
+            accepting.run_until_cancelled(accept(self.listener, self.tls, ways)).await;
         });
         let reloading = tokio::spawn(reload(reloading));
         // Boxed: the whole of it is deep.
@@ -117,11 +141,28 @@ async fn reload(tls: Arc<ClientTls>) {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: Arc<ClientTls>,
-    accepted: mpsc::Sender<io::Result<Connection<TlsStream<TcpStream>>>>,
-) {
+/// Where connections go.
+#[derive(Clone)]
+struct Ways {
+    clients: mpsc::Sender<io::Result<Connection<TlsStream<TcpStream>>>>,
+    visitors: Option<mpsc::Sender<Visitor>>,
+}
+
+impl Ways {
+    /// Whoever does not take it any more is about to end.
+    async fn send(self, stream: TlsStream<TcpStream>, slot: OwnedSemaphorePermit) {
+        let (_, tls) = stream.get_ref();
+        let certificate = tls.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
+        let is_visitor = tls.alpn_protocol() == Some(HTTP1.as_bytes());
+        let stream = Connection::new(stream, slot);
+        match (self.visitors.filter(|_| is_visitor), certificate) {
+            (Some(visitors), Some(certificate)) => drop(visitors.send(Visitor { certificate, stream }).await),
+            _ => drop(self.clients.send(Ok(stream)).await),
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, tls: Arc<ClientTls>, ways: Ways) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(slot) = slots.clone().acquire_owned().await {
         let (stream, from) = match listener.accept().await {
@@ -132,12 +173,10 @@ async fn accept(
                 continue;
             }
         };
-        let (tls, accepted) = (tls.clone(), accepted.clone());
+        let (tls, ways) = (tls.clone(), ways.clone());
         tokio::spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, handshake(stream, &tls)).await {
-                Ok(Ok(stream)) => {
-                    drop(accepted.send(Ok(Connection::new(stream, slot))).await);
-                }
+                Ok(Ok(stream)) => ways.send(stream, slot).await,
                 Ok(Err(error)) => tracing::debug!(%from, %error, "a client was refused"),
                 Err(_) => tracing::debug!(%from, "a client was refused: no handshake in time"),
             }

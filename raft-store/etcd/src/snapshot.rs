@@ -1,6 +1,8 @@
-//! A copy of the state as a stream of parts: the file, zeros up to a whole number of blocks, and the SHA-256 of both.
+//! A copy of the state as a stream of parts: the file, what fills it up to a whole number of blocks, and the SHA-256 of
+//! both.
 //!
-//! Clients know by the length whether the hash is there: it follows a multiple of 512 bytes.
+//! Clients know by the length whether the hash is there: it follows a multiple of 512 bytes. The filling is zeros and, in
+//! its last two bytes, how many bytes it has, so that `kontiki restore` finds the file in it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,6 +19,8 @@ use tonic::Status;
 use crate::limits::{SNAPSHOT_PART_BYTES, SNAPSHOT_QUEUE};
 
 const BLOCK_BYTES: u64 = 512;
+/// Of the filling's length, big-endian.
+const LENGTH_BYTES: u64 = 2;
 
 type Part = Result<pb::SnapshotResponse, Status>;
 
@@ -38,9 +42,11 @@ pub(crate) fn stream(copy: SnapshotCopy, header: Option<pb::ResponseHeader>) -> 
 
 /// Hands over part after part with what remains after it, until all is sent or nobody takes it.
 fn read_parts(file: impl Read, bytes: u64, mut send: impl FnMut(Bytes, u64) -> bool) -> io::Result<()> {
-    let padded = bytes.next_multiple_of(BLOCK_BYTES);
-    let zeros = io::repeat(0).take(padded - bytes);
-    let mut content = file.take(bytes).chain(zeros);
+    let padded = (bytes + LENGTH_BYTES).next_multiple_of(BLOCK_BYTES);
+    let filling = padded - bytes;
+    let zeros = io::repeat(0).take(filling - LENGTH_BYTES);
+    let length = u16::try_from(filling).map_err(io::Error::other)?.to_be_bytes();
+    let mut content = file.take(bytes).chain(zeros).chain(&length[..]);
     let (mut hasher, mut remaining) = (Sha256::new(), padded);
     while remaining > 0 {
         let length = usize::try_from(remaining).unwrap_or(usize::MAX).min(SNAPSHOT_PART_BYTES);
@@ -72,11 +78,13 @@ mod tests {
 
     #[test]
     fn the_hash_follows_whole_blocks() {
-        for length in [0, 1, 511, 512, SNAPSHOT_PART_BYTES, SNAPSHOT_PART_BYTES + 1] {
+        for length in [0, 1, 510, 511, 512, SNAPSHOT_PART_BYTES, SNAPSHOT_PART_BYTES + 1] {
             let content = vec![7; length];
             let (all, remaining) = sent(&content, length as u64).expect("read");
             let (body, hash) = all.split_at(all.len() - 32);
             assert_eq!((body.len() % 512, &body[..length]), (0, &content[..]), "{length}");
+            let filling = u16::from_be_bytes([body[body.len() - 2], body[body.len() - 1]]);
+            assert_eq!(body.len() - usize::from(filling), length);
             assert_eq!(hash, &Sha256::digest(body)[..]);
             assert_eq!(remaining.last(), Some(&0));
             assert!(remaining.is_sorted_by(|a, b| a >= b));

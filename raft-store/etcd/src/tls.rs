@@ -27,13 +27,15 @@ struct Loaded {
 
 pub(crate) struct ClientTls {
     config: EtcdConfig,
+    /// By ALPN, the preferred one first.
+    protocols: &'static [&'static str],
     loaded: ArcSwap<Loaded>,
 }
 
 impl ClientTls {
-    pub(crate) fn load(config: &EtcdConfig) -> Result<Arc<Self>, String> {
-        let loaded = read(config).and_then(build)?;
-        Ok(Arc::new(Self { config: config.clone(), loaded: ArcSwap::from_pointee(loaded) }))
+    pub(crate) fn load(config: &EtcdConfig, protocols: &'static [&'static str]) -> Result<Arc<Self>, String> {
+        let loaded = read(config).and_then(|pem| build(pem, protocols))?;
+        Ok(Arc::new(Self { config: config.clone(), protocols, loaded: ArcSwap::from_pointee(loaded) }))
     }
 
     /// New connections use what changed. A half-written file changes nothing.
@@ -43,7 +45,7 @@ impl ClientTls {
             Ok(pem) => pem,
             Err(error) => return tracing::warn!(error, "TLS files for clients cannot be read, the old ones stay"),
         };
-        match build(pem) {
+        match build(pem, self.protocols) {
             Ok(loaded) => {
                 self.loaded.store(Arc::new(loaded));
                 tracing::info!("TLS files for clients changed, new connections use them");
@@ -62,14 +64,15 @@ fn read(config: &EtcdConfig) -> Result<Pem, String> {
     Ok(Pem { ca: read(&config.ca)?, certificate: read(&config.certificate)?, key: read(&config.key)? })
 }
 
-fn build(pem: Pem) -> Result<Loaded, String> {
+fn build(pem: Pem, protocols: &[&str]) -> Result<Loaded, String> {
     let chain = certificates(&pem.certificate, "the certificate")?;
     let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|error| format!("the key: {error}"))?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&pem.ca, "the CA of clients")? {
         roots.add(certificate).map_err(|error| format!("the CA of clients: {error}"))?;
     }
-    let server = server_config(roots, chain, key).map_err(|error| error.to_string())?;
+    let mut server = server_config(roots, chain, key).map_err(|error| error.to_string())?;
+    server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Ok(Loaded { pem, server: Arc::new(server) })
 }
 
@@ -90,12 +93,10 @@ fn server_config(
 ) -> Result<ServerConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
-    let mut server = ServerConfig::builder_with_provider(provider)
+    Ok(ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
-    server.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(server)
+        .with_single_cert(chain, key)?)
 }
 
 #[cfg(test)]
@@ -117,7 +118,7 @@ mod tests {
             progress_interval: EtcdConfig::PROGRESS_INTERVAL,
             min_lease_ttl: EtcdConfig::MIN_LEASE_TTL,
         };
-        let tls = ClientTls::load(&config).expect("usable");
+        let tls = ClientTls::load(&config, &["h2"]).expect("usable");
         let first = tls.server();
         tls.reload();
         assert!(Arc::ptr_eq(&first, &tls.server()), "nothing changed");
@@ -128,6 +129,8 @@ mod tests {
         tls.reload();
         assert!(!Arc::ptr_eq(&first, &tls.server()), "the new certificate is used");
         fs::write(&config.ca, "").expect("written");
-        assert!(ClientTls::load(&config).is_err_and(|why| why.contains("the CA of clients: no certificate in it")));
+        assert!(
+            ClientTls::load(&config, &["h2"]).is_err_and(|why| why.contains("the CA of clients: no certificate in it"))
+        );
     }
 }

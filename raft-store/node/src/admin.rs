@@ -1,9 +1,12 @@
 //! [`store_api::Admin`] on a replica.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use store_api::{Admin, HistoryHash, MemberError, MemberUpdate, NodeId, Revision, SnapshotCopy, Store, StoreError};
+use store_api::{
+    Admin, Alarm, AlarmKind, HistoryHash, MemberError, MemberUpdate, NodeId, Revision, SnapshotCopy, Store, StoreError,
+};
 use tokio::time::Instant;
 
 use crate::RaftStore;
@@ -40,6 +43,27 @@ impl RaftStore {
         let replica = self.replica.clone();
         behind(move || work(&replica)).await.map_err(broken("work on the disk"))?
     }
+}
+
+impl Replica {
+    /// Of this replica as it is now, of the others as they said last.
+    fn alarms(&self) -> Vec<Alarm> {
+        let corrupt = self.diverged.load(Ordering::Acquire) || self.doubt.lock().is_some();
+        let mine = (self.id(), self.space.is_short(), corrupt);
+        let said = self.said.lock();
+        let others = said.iter().map(|(id, said)| (*id, said.short_of_space, said.fenced));
+        alarms(others.chain([mine]).collect())
+    }
+}
+
+/// Of members, each with whether it is short of space and whether its data is wrong.
+fn alarms(mut members: Vec<(NodeId, bool, bool)>) -> Vec<Alarm> {
+    members.sort_unstable();
+    let of = |(member, short, corrupt): (NodeId, bool, bool)| {
+        let raised = [(short, AlarmKind::NoSpace), (corrupt, AlarmKind::Corrupt)];
+        raised.into_iter().filter_map(move |(raised, kind)| raised.then_some(Alarm { member, kind }))
+    };
+    members.into_iter().flat_map(of).collect()
 }
 
 #[async_trait]
@@ -85,6 +109,10 @@ impl Admin for RaftStore {
         Ok(())
     }
 
+    fn alarms(&self) -> Vec<Alarm> {
+        self.replica.alarms()
+    }
+
     async fn hash_at(&self, revision: Option<Revision>) -> Result<HistoryHash, StoreError> {
         self.behind(move |replica| replica.effects.engine.hash_at(revision)).await
     }
@@ -112,5 +140,19 @@ impl Admin for RaftStore {
             Ok(())
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_name_the_members_in_order() {
+        let alarm = |member, kind| Alarm { member, kind };
+        assert_eq!(alarms(vec![(1, false, false), (2, false, false)]), []);
+        let found = alarms(vec![(3, true, true), (1, false, false), (2, true, false)]);
+        let want = [alarm(2, AlarmKind::NoSpace), alarm(3, AlarmKind::NoSpace), alarm(3, AlarmKind::Corrupt)];
+        assert_eq!(found, want);
     }
 }

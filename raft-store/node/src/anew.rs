@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use openraft::EntryPayload;
-use store_api::{NodeId, Revision, StoreError};
+use store_api::{NodeId, Revision, StoreError, Txn};
 use store_core::{Command, Reply};
 use store_engine::{ApplyEntry, ApplyPayload, RaftLog, StateMachine};
 
@@ -63,7 +63,7 @@ pub struct Survivor {
     pub applied: u64,
     /// After that one.
     pub revision: Revision,
-    /// Id, API address and whether it votes, of the newest membership applied.
+    /// Id, API address (or where etcd's clients are served) and whether it votes, of the newest membership applied.
     pub members: Vec<(NodeId, String, bool)>,
     /// When something was last made durable in the log, about.
     pub last_write: Option<SystemTime>,
@@ -77,6 +77,32 @@ pub struct Survivor {
 pub fn restore(file: &Path, anew: &Anew, incarnation: String) -> Result<Begun, StoreError> {
     begin(anew, incarnation, |state| {
         state.install_snapshot(file)?;
+        Ok(0)
+    })
+}
+
+/// Begins a cluster with what these transactions write, until there are none. After an error, and after a crash, nothing
+/// is at `data_dir`.
+///
+/// # Errors
+/// That of the transactions' source, `Invalid` for one that no store can do or when the directory is there.
+pub fn import(
+    anew: &Anew,
+    incarnation: String,
+    mut next: impl FnMut() -> Result<Option<Txn>, StoreError>,
+) -> Result<Begun, StoreError> {
+    begin(anew, incarnation, |state| {
+        while let Some(txn) = next()? {
+            txn.check()?;
+            let index = state.next_index();
+            let log_id = codec::log_id_to_bytes(&position(1, 0, index));
+            let payload = ApplyPayload::Command(Command::Txn(txn));
+            let applied = state.apply(&[ApplyEntry { index, log_id, payload }])?;
+            match applied.into_iter().next().map(|applied| applied.reply) {
+                Some(Reply::Txn(_)) => {}
+                other => return Err(StoreError::Fatal(format!("a transaction was applied, the answer is {other:?}"))),
+            }
+        }
         Ok(0)
     })
 }
@@ -108,7 +134,7 @@ pub fn inspect(dir: &Path) -> Result<Survivor, StoreError> {
     let (log, state) = open(dir)?;
     let (applied, membership) = applied_state(&state)?;
     let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
-    let members = membership.nodes().map(|(id, node)| (*id, node.api_url.clone(), voters.contains(id))).collect();
+    let members = membership.nodes().map(|(id, node)| (*id, reached_at(node), voters.contains(id))).collect();
     let committed = log.committed()?.map(|bytes| codec::log_id_from_bytes(&bytes)).transpose();
     let committed = committed.map_err(broken("the committed log id"))?.max(applied);
     let last = last_of(&log, &state)?;
@@ -122,6 +148,14 @@ pub fn inspect(dir: &Path) -> Result<Survivor, StoreError> {
         members,
         last_write: fs::metadata(dir.join("log/MARK")).and_then(|found| found.modified()).ok(),
     })
+}
+
+/// A stand-alone store has no API.
+fn reached_at(node: &MemberNode) -> String {
+    match node.client_urls.first() {
+        Some(url) if node.api_url.is_empty() => url.clone(),
+        _ => node.api_url.clone(),
+    }
 }
 
 fn open(dir: &Path) -> Result<(RaftLog, StateMachine), StoreError> {
