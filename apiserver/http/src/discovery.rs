@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 pub(crate) const MAJOR: &str = "1";
 pub(crate) const MINOR: &str = "36";
 pub(crate) const GIT_VERSION: &str = concat!("v1.36.2+kontiki.", env!("CARGO_PKG_VERSION"));
-/// Media type of aggregated discovery, without its parameters.
-pub(crate) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// Parameters of the media type of aggregated discovery.
+pub(crate) const AGGREGATED: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// A document with its strong ETag.
 #[derive(Clone)]

@@ -2,9 +2,10 @@
 //! whole, in no format.
 
 use api_codec::decode::Format;
-use api_codec::protobuf;
+use api_codec::{protobuf, yaml};
 use api_machinery::Value;
 use bytes::{Bytes, BytesMut};
+use serde_json::Map;
 
 use crate::negotiate::Output;
 use crate::respond::{self, JSON, Response};
@@ -48,7 +49,7 @@ struct Frame {
     head: Vec<u8>,
     first: &'static [u8],
     next: &'static [u8],
-    tail: &'static [u8],
+    tail: Vec<u8>,
 }
 
 impl Frame {
@@ -56,7 +57,7 @@ impl Frame {
         let mut head = list.to_string();
         head.pop();
         head.push_str(&format!(",\"{field}\":["));
-        Self { head: head.into(), first: b"{", next: b",{", tail: b"]}\n" }
+        Self { head: head.into(), first: b"{", next: b",{", tail: b"]}\n".to_vec() }
     }
 
     fn pretty(list: &Value, field: &str, count: usize) -> Self {
@@ -64,13 +65,14 @@ impl Frame {
         head.truncate(head.trim_end_matches('}').trim_end().len());
         head.push_str(&format!(",\n  \"{field}\": ["));
         let tail: &[u8] = if count == 0 { b"]\n}" } else { b"\n  ]\n}" };
-        Self { head: head.into(), first: b"\n    ", next: b",\n    ", tail }
+        Self { head: head.into(), first: b"\n    ", next: b",\n    ", tail: tail.to_vec() }
     }
 
+    /// The items stand among the other fields, by name.
     fn yaml(list: &Value, field: &str, count: usize) -> Self {
-        let mut head = serde_saphyr::to_string(list).unwrap_or_default();
+        let mut head = yaml_part(list, |name| name < field);
         head.push_str(&format!("{field}:{}\n", if count == 0 { " []" } else { "" }));
-        Self { head: head.into(), first: b"- ", next: b"- ", tail: b"" }
+        Self { head: head.into(), first: b"", next: b"", tail: yaml_part(list, |name| name > field).into() }
     }
 
     fn length(&self, items: usize, count: usize) -> usize {
@@ -80,6 +82,13 @@ impl Frame {
         };
         self.head.len() + between + items + self.tail.len()
     }
+}
+
+/// Some fields of a list, as they stand in the document of the whole.
+fn yaml_part(list: &Value, is_part: impl Fn(&str) -> bool) -> String {
+    let fields = list.as_object().into_iter().flatten().filter(|(name, _)| is_part(name));
+    let fields: Map<String, Value> = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
+    if fields.is_empty() { String::new() } else { yaml::to_string(&fields.into()) }
 }
 
 /// Puts a prefix before each line but the first and empty ones.
@@ -94,22 +103,23 @@ fn indented(text: &str, by: &str) -> String {
     out
 }
 
-/// An item in another text than it is kept in. What cannot be read stays as it is.
-fn reworded(item: &Bytes, word: impl Fn(&Value) -> Option<String>) -> Bytes {
-    let whole = [b"{", &item[..]].concat();
-    let text = serde_json::from_slice(&whole).ok().and_then(|value| word(&value));
-    text.map_or_else(|| whole.into(), Bytes::from)
-}
-
 fn pretty_item(item: &Bytes) -> Bytes {
-    reworded(item, |value| Some(indented(&serde_json::to_string_pretty(value).ok()?, "    ")))
+    let whole = [b"{", &item[..]].concat();
+    let value = serde_json::from_slice::<Value>(&whole);
+    match value.and_then(|value| serde_json::to_string_pretty(&value)) {
+        Ok(text) => indented(&text, "    ").into(),
+        // What cannot be read stays as it is.
+        Err(_) => whole.into(),
+    }
 }
 
 fn yaml_item(item: &Bytes) -> Bytes {
-    reworded(item, |value| {
-        let text = indented(&serde_saphyr::to_string(value).ok()?, "  ");
-        Some(if text.ends_with('\n') { text } else { text + "\n" })
-    })
+    let whole = [b"{", &item[..]].concat();
+    match serde_json::from_slice::<Value>(&whole) {
+        Ok(value) => yaml::list_item(&value).into(),
+        // JSON is YAML.
+        Err(_) => [b"- ", &whole[..], b"\n"].concat().into(),
+    }
 }
 
 /// Joins the parts of a list into frames.
@@ -150,7 +160,7 @@ impl Frames {
                     }
                 }
                 None => {
-                    self.buffer.extend_from_slice(self.frame.tail);
+                    self.buffer.extend_from_slice(&self.frame.tail);
                     self.state = State::Done;
                 }
             },
@@ -173,7 +183,7 @@ impl Iterator for Frames {
 pub(crate) fn respond(output: &Output, list: List) -> Response {
     match list {
         List::Protobuf(Packed { head, items, items_bytes }) => {
-            let frame = Frame { head: head.into(), first: b"", next: b"", tail: &protobuf::TAIL };
+            let frame = Frame { head: head.into(), first: b"", next: b"", tail: protobuf::TAIL.to_vec() };
             let length = frame.length(items_bytes, 0);
             respond::frames(output, protobuf::MEDIA_TYPE, Some(length), Frames::new(frame, items))
         }

@@ -160,6 +160,18 @@ pub(crate) fn output(headers: &HeaderMap, query: &Query, endpoint: Endpoint) -> 
     Err(ApiError::not_acceptable(format!("only the following media types are accepted: {known}")))
 }
 
+/// What aggregated discovery is asked for in. Upstream looks at no clause that does not ask for it: the first that does
+/// counts, however much less it is wanted than others.
+pub(crate) fn aggregated_discovery(headers: &HeaderMap, query: &Query) -> Option<Output> {
+    accepted(headers).iter().find_map(|clause| {
+        let [kind, group, version] = ["as", "g", "v"].map(|name| clause.parameter(name));
+        let asked = (kind, group, version) == ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2");
+        let format = format_of(clause.kind, Endpoint::Plain).filter(|_| asked)?;
+        let pretty = wants_pretty(headers, query, clause);
+        Some(Output { format, pretty, gzip: accepts_gzip(headers), ..Output::default() })
+    })
+}
+
 /// What upstream's router says before it looks at parameters.
 fn not_produced(endpoint: Endpoint) -> ApiError {
     let mut produced = "application/json, application/yaml, application/vnd.kubernetes.protobuf".to_owned();

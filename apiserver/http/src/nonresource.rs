@@ -5,13 +5,13 @@ use std::sync::Arc;
 use api_machinery::error::Result;
 use api_machinery::{ApiError, Value};
 use futures::TryStreamExt;
-use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
 use crate::chain::Call;
 use crate::discovery::{self, Document};
-use crate::negotiate::{self, Endpoint};
+use crate::negotiate::{self, Endpoint, Output};
 use crate::respond::{self, JSON, Response};
 use crate::served::method_not_allowed;
 use crate::state::State;
@@ -100,35 +100,28 @@ fn legacy(call: &Call, document: &Document) -> Result<Response> {
     Ok(tagged(respond::json(&output, 200, document.bytes.clone()), document))
 }
 
-/// `/api` and `/apis`: the aggregated form where it is wanted more than the old one.
+/// `/api` and `/apis`: the aggregated form where it is asked for.
 fn discovery_root(state: &State, call: &Call, path: &str) -> Result<Response> {
-    let clauses = negotiate::accepted(call.headers());
-    let wanted = clauses.iter().find(|clause| {
-        matches!(clause.kind, "application/json" | "application/yaml" | "*/*" | "application/*") && {
-            let plain = clause.parameter("as").is_empty();
-            plain || is_aggregated(clause)
-        }
-    });
-    let vary = |mut response: Response| {
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-        response
+    let wanted = negotiate::aggregated_discovery(call.headers(), &call.query);
+    let mut response = match wanted.zip(state.discovery.aggregated(path)) {
+        Some((output, document)) => aggregated(&output, document, call.headers()),
+        None => legacy(call, state.discovery.legacy(path).ok_or_else(ApiError::no_such_path)?)?,
     };
-    let aggregated = wanted.is_some_and(is_aggregated).then(|| state.discovery.aggregated(path)).flatten();
-    let Some(document) = aggregated else {
-        let document = state.discovery.legacy(path).ok_or_else(ApiError::no_such_path)?;
-        return legacy(call, document).map(vary);
-    };
-    if is_known(call.headers(), document) {
-        return Ok(vary(not_modified(document)));
-    }
-    Ok(vary(tagged(respond::bytes(200, discovery::AGGREGATED, document.bytes.clone()), document)))
+    response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
 }
 
-fn is_aggregated(clause: &negotiate::Clause<'_>) -> bool {
-    clause.kind == "application/json"
-        && clause.parameter("as") == "APIGroupDiscoveryList"
-        && clause.parameter("g") == "apidiscovery.k8s.io"
-        && clause.parameter("v") == "v2"
+fn aggregated(output: &Output, document: &Document, headers: &HeaderMap) -> Response {
+    let mut response = match is_known(headers, document) {
+        true => not_modified(document),
+        false => tagged(respond::json(output, 200, document.bytes.clone()), document),
+    };
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if let Some(Ok(kind)) = kind.map(|kind| HeaderValue::from_str(&format!("{kind};{}", discovery::AGGREGATED))) {
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
 }
 
 /// Whether the client has this document already.

@@ -60,15 +60,15 @@ impl OpenApi {
     }
 
     pub(crate) fn respond(&self, path: &str, call: &Call) -> Result<Response> {
-        let document = match path {
-            "/openapi/v2" => return self.unversioned(call),
-            "/openapi/v3" => &self.v3().index,
+        match path {
+            "/openapi/v2" => self.unversioned(call),
+            // The same whatever is asked for, as upstream.
+            "/openapi/v3" => Ok(send(&self.v3().index, JSON, call)),
             _ => {
                 let document = path.strip_prefix("/openapi/v3/").and_then(|path| self.v3().documents.get(path));
-                return self.versioned(path, document.ok_or_else(ApiError::no_such_path)?, call);
+                self.versioned(path, document.ok_or_else(ApiError::no_such_path)?, call)
             }
-        };
-        serve(document, call)
+        }
     }
 
     /// Protobuf where the client wants it more than JSON.

@@ -130,6 +130,7 @@ fn stored_fields(served: &Served, selector: FieldSelector) -> Result<FieldSelect
                 true if plural == "resourceslices" => {
                     format!("field label not supported for {gv}, Kind=ResourceSlice: {}", term.field)
                 }
+                true if plural == "jobs" => format!("field label {:?} not supported for Job", term.field),
                 true => format!("field label not supported: {}", term.field),
                 false => format!(
                     "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",

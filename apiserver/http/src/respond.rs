@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use api_codec::decode::Format;
-use api_codec::protobuf;
+use api_codec::{protobuf, yaml};
 use api_machinery::{ApiError, Value};
 use api_schema::Schema;
 use bytes::{Bytes, BytesMut};
@@ -93,10 +93,8 @@ fn formatted(output: &Output, code: u16, value: &Value) -> Response {
         };
     }
     let (media_type, text) = match output.format {
-        Format::Json | Format::Protobuf => {
-            (JSON, serde_json::to_string_pretty(value).map_err(|cause| cause.to_string()))
-        }
-        Format::Yaml => (YAML, serde_saphyr::to_string(value).map_err(|cause| cause.to_string())),
+        Format::Json | Format::Protobuf => (JSON, serde_json::to_string_pretty(value)),
+        Format::Yaml => (YAML, Ok(yaml::to_string(value))),
     };
     match text {
         Ok(text) => maybe_gzip(output, with_body(code, media_type, full(Bytes::new())), Parts::one(text.into())),

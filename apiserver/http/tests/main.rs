@@ -8,10 +8,17 @@ mod audit;
 mod bad_input;
 mod cases;
 mod common;
+mod discovery;
+mod documents;
+mod every_kind;
 mod flow;
 mod fuzz;
 mod gates;
+#[path = "../../codec/tests/common/golden.rs"]
+mod golden;
 mod kubectl;
 mod list_table;
 mod protobuf;
+#[path = "../../codec/tests/common/report.rs"]
+mod report;
 mod streams;

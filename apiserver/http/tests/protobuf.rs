@@ -167,7 +167,7 @@ impl Frames {
 }
 
 /// The event is in no envelope of its own, so it is put into one to be read.
-fn event(message: &[u8]) -> (String, Value) {
+pub(crate) fn event(message: &[u8]) -> (String, Value) {
     let length = message.len();
     assert!(length < 1 << 21);
     let mut envelope = b"k8s\0\x0a\x10\x0a\x02v1\x12\x0aWatchEvent\x12".to_vec();

@@ -28,6 +28,9 @@ pub const MAGIC: [u8; 4] = *b"k8s\0";
 /// Empty contentEncoding and contentType: how every envelope ends.
 pub const TAIL: [u8; 4] = [0x1a, 0, 0x22, 0];
 
+/// Answers of discovery that may say no version, as before there was any.
+const UNVERSIONED: [&str; 2] = ["APIVersions", "APIResourceList"];
+
 /// Whether a field is written in its type's own message. TypeMeta is not: it is in the envelope.
 fn on_wire(one: &Type, field: &Field) -> bool {
     let headless = || one.inlined.iter().any(|(_, tag)| *tag == 0);
@@ -77,7 +80,8 @@ impl Encoded {
     fn of(schema: &Schema, object: &Tree<'_>, room: usize) -> Option<Self> {
         let text = |name| object.field(name).and_then(Tree::as_str).unwrap_or_default();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
-        let raw = message(schema, type_of(schema, &gvk_of(api_version, kind))?, object, room)?;
+        let version = if UNVERSIONED.contains(&kind) { "v1" } else { api_version };
+        let raw = message(schema, type_of(schema, &gvk_of(version, kind))?, object, room)?;
         let raw = raw.written();
         let mut out = envelope_head(api_version, kind);
         let field = out.len();
