@@ -24,7 +24,7 @@ pub(crate) struct ApiFlags {
     /// Read that file again whenever it changes
     #[arg(long, requires = "encryption_provider_config")]
     encryption_provider_config_automatic_reload: bool,
-    /// Versions to serve besides the stable ones, as upstream's flag: api/beta=true,networking.k8s.io/v1beta1=true
+    /// Versions and resources to serve or not, as upstream's flag: api/beta=true,apps/v1=false,batch/v1/jobs=false
     #[arg(long, value_name = "VERSIONS")]
     runtime_config: Option<String>,
     /// Features to switch on or off, as upstream's flag: WatchList=false,AllBeta=true

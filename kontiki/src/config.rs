@@ -52,7 +52,7 @@ pub(crate) struct ServerConfiguration {
     /// Read that file again whenever it changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) encryption_provider_config_automatic_reload: bool,
-    /// Versions that are served besides the stable ones, as upstream's `--runtime-config`.
+    /// Versions and resources that are served or not, as upstream's `--runtime-config`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) runtime_config: String,
     /// Features that are not as they are by default, as upstream's `--feature-gates`.
