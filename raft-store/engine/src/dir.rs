@@ -1,13 +1,13 @@
 //! Directories that only we read, that only one process uses, and whose format is known before the first write.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use store_api::StoreError;
 
-use crate::fatal;
+use crate::{fatal, room};
 
 /// A directory of ours, locked until dropped.
 pub(crate) struct Claimed {
@@ -105,7 +105,7 @@ pub(crate) fn create_file(path: &Path, truncate: bool) -> io::Result<File> {
 pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_added_extension("tmp");
     let mut file = create_file(&temporary, true)?;
-    file.write_all(content)?;
+    room::write_all(&mut file, content)?;
     file.sync_all()?;
     rename_durably(&temporary, path)
 }

@@ -15,6 +15,8 @@
 mod dir;
 mod log;
 mod options;
+pub mod planted;
+pub mod room;
 mod snapshot;
 mod state;
 

@@ -8,7 +8,7 @@ use rocksdb::{
 };
 use store_api::StoreError;
 
-use crate::fatal;
+use crate::{fatal, room};
 
 /// Bytes that are read, unpacked and checked for one key.
 const BLOCK_BYTES: usize = 4 << 10;
@@ -39,6 +39,8 @@ pub(crate) fn state(blocks: &Cache) -> Options {
     options.set_max_write_buffer_number(3);
     options.set_level_zero_file_num_compaction_trigger(FILES_MERGED);
     options.set_prefix_extractor(crate::state::keys::version_prefix());
+    // They go on by themselves, and in a simulation nothing does.
+    options.set_disable_auto_compactions(room::is_simulated());
     // What was deleted is given back to the disk soon, file by file.
     options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_IN_WINDOW, 0.5);
     options.set_memtable_prefix_bloom_ratio(0.05);

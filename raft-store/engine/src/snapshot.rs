@@ -8,12 +8,13 @@ mod format;
 
 use std::path::{Path, PathBuf};
 
-use rocksdb::{DB, WriteBatch};
-use store_api::StoreError;
+use rocksdb::{DB, ReadOptions, WriteBatch};
+use store_api::{Revision, StoreError};
 
+use crate::planted::{Bug, is_planted};
 use crate::state::{Position, migrate};
 use crate::{SnapshotInfo, dir, fatal, options};
-pub(crate) use filter::Filter;
+pub(crate) use filter::{Filter, position};
 use format::{Reader, Writer};
 
 pub(crate) use format::Header;
@@ -43,21 +44,34 @@ fn write(db: &DB, path: &Path) -> Result<Header, StoreError> {
     let header = Header { position: filter::position(&view)? };
     let failed = |error| dir::write_failed(path, error);
     let mut writer = Writer::create(path, &header).map_err(failed)?;
-    let mut filter = Filter::new(header.position.compacted);
-    let mut iterator = view.raw_iterator_opt(options::scan(b"", b"\xff"));
+    let compacted = if is_planted(Bug::SnapshotKeepsGarbage) { 0 } else { header.position.compacted };
+    each_record(&view, compacted, options::scan(b"", b"\xff"), &mut |key, value| {
+        writer.record(key, value).map_err(failed)
+    })?;
+    writer.finish().map_err(failed)?;
+    Ok(header)
+}
+
+/// What a snapshot of a state with this compacted revision holds, record by record: equal states hold the same.
+pub(crate) fn each_record(
+    view: &rocksdb::Snapshot<'_>,
+    compacted: Revision,
+    scan: ReadOptions,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut filter = Filter::new(compacted);
+    let mut iterator = view.raw_iterator_opt(scan);
     iterator.seek_to_first();
-    let apart = filter::Apart::new(&view)?;
+    let apart = filter::Apart::new(view)?;
     while let Some((key, value)) = iterator.item() {
         match apart.records(&filter, key, value)? {
-            Some(records) => records.iter().try_for_each(|(key, value)| writer.record(key, value)).map_err(failed)?,
-            None if filter.keeps(key, value)? => writer.record(key, value).map_err(failed)?,
+            Some(records) => records.iter().try_for_each(|(key, value)| visit(key, value))?,
+            None if filter.keeps(key, value)? => visit(key, value)?,
             None => {}
         }
         iterator.next();
     }
-    iterator.status().map_err(|e| fatal("reading the state failed", e))?;
-    writer.finish().map_err(failed)?;
-    Ok(header)
+    iterator.status().map_err(|e| fatal("reading the state failed", e))
 }
 
 /// Loads a file into an empty database, durable on return. `Invalid` when the file is not whole.

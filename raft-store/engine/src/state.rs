@@ -14,9 +14,12 @@ mod hash_kv;
 mod install_tests;
 pub(crate) mod keys;
 pub(crate) mod migrate;
+mod pace;
 pub(crate) mod packed;
+mod planted;
 mod read;
 pub(crate) mod records;
+mod whole;
 mod working;
 
 use std::collections::BTreeSet;
@@ -29,7 +32,7 @@ use rocksdb::Cache;
 use store_api::{Event, HistoryHash, KeyValue, LeaseId, RangeReply, RangeRequest, Revision, StoreError};
 
 use crate::snapshot::{self, Header};
-use crate::{Applied, ApplyEntry, Durable, Events, SnapshotInfo, dir, fatal, options};
+use crate::{Applied, ApplyEntry, Durable, Events, SnapshotInfo, dir, fatal, options, room};
 use generation::{Generation, Pointer};
 use group::Group;
 use working::Working;
@@ -90,7 +93,8 @@ impl StateMachine {
         if claimed.older.is_some() {
             migrate::records(generation.db())?;
         }
-        let working = Working::load(generation.db())?;
+        let mut working = Working::load(generation.db())?;
+        planted::take_position_apart(&generation, &mut working.position)?;
         if working.position.next_index < pointer.durable_index {
             return Err(fatal(
                 claimed.path.display(),
@@ -259,6 +263,12 @@ impl StateMachine {
         contents::hash(&self.generation(), at)
     }
 
+    /// Hash of all that replicas agree about after the last entry applied when `settled` is called, read from the disk
+    /// with all that takes. What is applied after that call is not in it.
+    pub fn whole_hash(&self, settled: impl FnOnce()) -> Result<u64, StoreError> {
+        whole::hash(&self.generation(), settled)
+    }
+
     /// Rewrites the files without what was removed from them. Reads and writes go on meanwhile.
     pub fn compact_files(&self) {
         self.generation().db().compact_range::<&[u8], &[u8]>(None, None);
@@ -284,6 +294,7 @@ impl StateMachine {
             working.check()?;
             working.position.clone()
         };
+        room::check().map_err(|e| dir::write_failed(&self.dir.path, e))?;
         self.generation().db().flush().map_err(|e| fatal("making the state durable failed", e))?;
         if pointer.durable_index < position.next_index {
             let next = Pointer { durable_index: position.next_index, ..*pointer };
@@ -360,11 +371,12 @@ fn apply_group(
     working: &mut Working,
     entries: &[ApplyEntry],
 ) -> Result<Vec<Applied>, StoreError> {
-    let mut group = Group::new(generation.db(), working);
+    let mut group = Group::new(generation, working);
     for entry in entries {
         group.apply(entry)?;
     }
     let (batch, applied) = group.finish();
     generation.db().write_opt(batch, &options::unlogged()).map_err(|e| fatal("writing the state failed", e))?;
+    planted::keep_position_apart(generation, &working.position)?;
     Ok(applied)
 }

@@ -23,7 +23,7 @@ fn commands(first: u64, commands: impl IntoIterator<Item = Command>) -> Vec<Appl
 }
 
 /// Group number `n`, from 1: entries of every kind, one after the other.
-fn group(n: u64) -> Vec<ApplyEntry> {
+pub(crate) fn group(n: u64) -> Vec<ApplyEntry> {
     let key = |m: u64| Bytes::from(format!("key/{}", (n + m) % 7));
     let request = Some(RequestId { client: 1, seq: n });
     let put = Txn { request, ..Txn::put(key(0), format!("value {n}")) };
@@ -43,16 +43,16 @@ fn group(n: u64) -> Vec<ApplyEntry> {
 
 /// All there is to see of a state.
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
-    at: (Revision, u64),
+pub(crate) struct Seen {
+    pub(crate) at: (Revision, u64),
     last_applied: (Option<Bytes>, Option<Bytes>),
     kvs: RangeReply,
     events: Vec<(Revision, Vec<Event>)>,
     leases: Vec<Lease>,
-    removed: BTreeSet<u64>,
+    pub(crate) removed: BTreeSet<u64>,
 }
 
-fn see(state: &StateMachine) -> Result<Seen, StoreError> {
+pub(crate) fn see(state: &StateMachine) -> Result<Seen, StoreError> {
     Ok(Seen {
         at: state.revision_and_hash(),
         last_applied: state.last_applied()?,

@@ -4,6 +4,7 @@
 mod concurrent;
 mod conformance;
 mod damage;
+mod formats;
 #[path = "support/image.rs"]
 mod image;
 mod log;

@@ -16,7 +16,7 @@ use crate::blocking::blocking;
 use crate::fence;
 use crate::peer::Peer;
 use crate::replica::Replica;
-use crate::scrub::{Content, Round};
+use crate::scrub::{self, Content, Round, Whole};
 
 /// Between exchanges.
 const TICK: Duration = Duration::from_secs(2);
@@ -32,9 +32,10 @@ struct Checkpoint {
 }
 
 /// What of this replica is compared.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Mine {
     state: Option<Checkpoint>,
+    whole: Vec<Whole>,
     content: Option<Content>,
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Said {
     pub(crate) fenced: bool,
     /// Where it is.
     pub(crate) zone: String,
+    /// It hashes all that it holds in the way that this replica does.
+    knows_marks: bool,
 }
 
 impl Said {
@@ -87,12 +90,17 @@ pub(crate) async fn run(replica: Arc<Replica>) {
     loop {
         tick.tick().await;
         // What it had the last time, because the others may be a little behind.
-        let said = ask_all(&replica, before).await;
+        let said = ask_all(&replica, &before).await;
         let metrics = replica.metrics();
         if metrics.state.is_leader() {
-            replica.scrub.lead(metrics.current_term, replica.effects.applied.revision(), Instant::now());
+            match said.values().all(|said| said.knows_marks) {
+                true => replica.mark_when_due().await,
+                false => {
+                    replica.scrub.lead(metrics.current_term, replica.effects.applied.revision(), Instant::now());
+                }
+            }
         }
-        before = Mine { state: replica.checkpoint(), content: replica.scrub.last() };
+        before = Mine { state: replica.checkpoint(), whole: replica.scrub.whole(), content: replica.scrub.last() };
         let verdict = judge(&said);
         let differ: Vec<NodeId> = said.iter().filter(|(_, said)| said.same == Some(false)).map(|(id, _)| *id).collect();
         *replica.said.lock() = said;
@@ -119,7 +127,7 @@ fn doubt(verdict: &Verdict, differ: &[NodeId]) -> Option<String> {
     })
 }
 
-async fn ask_all(replica: &Replica, mine: Mine) -> BTreeMap<NodeId, Said> {
+async fn ask_all(replica: &Replica, mine: &Mine) -> BTreeMap<NodeId, Said> {
     let scrub = replica.leads().then(|| replica.scrub.round());
     let membership = replica.membership();
     let others = membership.nodes().map(|(id, _)| *id).filter(|id| *id != replica.id());
@@ -139,7 +147,7 @@ async fn ask_all(replica: &Replica, mine: Mine) -> BTreeMap<NodeId, Said> {
     futures::future::join_all(asked).await.into_iter().flatten().collect()
 }
 
-async fn ask(peer: &Peer, mine: Mine, scrub: Option<Round>) -> Option<Said> {
+async fn ask(peer: &Peer, mine: &Mine, scrub: Option<Round>) -> Option<Said> {
     let index = mine.state.map_or(0, |mine| mine.index);
     let request = ExchangeRequest { index, scrub: scrub.map(round_to_proto) };
     let mut client = peer.control();
@@ -154,19 +162,17 @@ async fn ask(peer: &Peer, mine: Mine, scrub: Option<Round>) -> Option<Said> {
     said
 }
 
-fn understand(mine: Mine, answer: ExchangeResponse) -> Said {
+fn understand(mine: &Mine, answer: ExchangeResponse) -> Said {
     let state = mine.state.zip(answer.state).map(|(mine, its)| (mine.revision, mine.hash) == (its.revision, its.hash));
     let its = answer.content.and_then(content_from_proto);
     let content = mine.content.zip(its).filter(|(mine, its)| mine.round == its.round);
     let content = content.map(|(mine, its)| mine.hash == its.hash);
-    let same = match (state, content) {
-        // One that is known to be wrong says nothing about this one.
-        _ if answer.fenced => None,
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (None, None) => None,
-        _ => Some(true),
-    };
-    Said { same, short_of_space: answer.short_of_space, fenced: answer.fenced, zone: answer.zone }
+    let knows_marks = answer.scrub == scrub::SCRUB;
+    let whole: Vec<Whole> = answer.whole.into_iter().map(whole_from_proto).filter(|_| knows_marks).collect();
+    let whole = scrub::compare(&mine.whole, &whole);
+    // One that is known to be wrong says nothing about this one.
+    let same = [state, content, whole].into_iter().flatten().min().filter(|_| !answer.fenced);
+    Said { same, short_of_space: answer.short_of_space, fenced: answer.fenced, zone: answer.zone, knows_marks }
 }
 
 pub(crate) fn round_to_proto(round: Round) -> proto::Scrub {
@@ -175,6 +181,14 @@ pub(crate) fn round_to_proto(round: Round) -> proto::Scrub {
 
 pub(crate) fn round_from_proto(round: proto::Scrub) -> Round {
     Round { term: round.term, number: round.number, revision: round.revision }
+}
+
+pub(crate) fn whole_to_proto(whole: Whole) -> proto::exchange_response::Whole {
+    proto::exchange_response::Whole { index: whole.index, hash: whole.hash }
+}
+
+fn whole_from_proto(whole: proto::exchange_response::Whole) -> Whole {
+    Whole { index: whole.index, hash: whole.hash }
 }
 
 fn content_from_proto(content: proto::exchange_response::Content) -> Option<Content> {
@@ -192,7 +206,7 @@ impl Replica {
 #[cfg(test)]
 impl Said {
     pub(crate) fn about_space(short_of_space: bool) -> Self {
-        Self { same: None, short_of_space, fenced: false, zone: String::new() }
+        Self { same: None, short_of_space, fenced: false, zone: String::new(), knows_marks: true }
     }
 }
 
@@ -225,13 +239,29 @@ mod tests {
         let mine = Some(Checkpoint { index: 7, revision: 3, hash: 9 });
         let same = |state, its: Option<(u64, u64)>| {
             let its = its.map(|(revision, hash)| State { revision, hash });
-            let mine = Mine { state, content: None };
-            understand(mine, ExchangeResponse { state: its, ..ExchangeResponse::default() }).same
+            let mine = Mine { state, ..Mine::default() };
+            understand(&mine, ExchangeResponse { state: its, ..ExchangeResponse::default() }).same
         };
         assert_eq!(same(mine, Some((3, 9))), Some(true));
         assert_eq!(same(mine, Some((3, 8))), Some(false));
         assert_eq!(same(mine, Some((4, 9))), Some(false));
         assert_eq!((same(mine, None), same(None, Some((3, 9)))), (None, None));
+    }
+
+    /// Replicas of versions that hash something else agree on what both know, and on nothing more.
+    #[test]
+    fn what_is_held_is_compared_where_both_hash_it_in_the_same_way() {
+        let mine = Mine { whole: vec![Whole { index: 5, hash: 9 }], ..Mine::default() };
+        let said = |hash, scrub, fenced| {
+            let whole = vec![proto::exchange_response::Whole { index: 5, hash }];
+            let said = understand(&mine, ExchangeResponse { whole, scrub, fenced, ..ExchangeResponse::default() });
+            (said.same, said.knows_marks)
+        };
+        assert_eq!(said(9, scrub::SCRUB, false), (Some(true), true));
+        assert_eq!(said(8, scrub::SCRUB, false), (Some(false), true));
+        assert_eq!(said(8, scrub::SCRUB, true), (None, true), "it is known to be wrong");
+        assert_eq!(said(8, scrub::SCRUB + 1, false), (None, false), "of a version that hashes something else");
+        assert!(!understand(&mine, ExchangeResponse::default()).knows_marks, "of a version before");
     }
 
     #[test]
@@ -240,8 +270,8 @@ mod tests {
         let same = |mine: Content, its: Content, fenced| {
             let round = Some(round_to_proto(its.round));
             let its = Some(proto::exchange_response::Content { round, hash: its.hash });
-            let mine = Mine { state: None, content: Some(mine) };
-            understand(mine, ExchangeResponse { content: its, fenced, ..ExchangeResponse::default() }).same
+            let mine = Mine { content: Some(mine), ..Mine::default() };
+            understand(&mine, ExchangeResponse { content: its, fenced, ..ExchangeResponse::default() }).same
         };
         assert_eq!(same(content(1, 9), content(1, 9), false), Some(true));
         assert_eq!(same(content(1, 9), content(1, 8), false), Some(false));

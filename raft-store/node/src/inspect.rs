@@ -1,9 +1,10 @@
 //! What a replica holds and believes, for whoever checks whether replicas keep their promises to each other.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use openraft::ServerState;
-use store_api::{NodeId, Revision};
+use store_api::{KeyValue, NodeId, RangeRequest, ReadAt, Revision, StoreError};
 
 use crate::RaftStore;
 use crate::state_machine::applied_state;
@@ -63,6 +64,10 @@ pub struct Inspection {
     pub members: BTreeSet<NodeId>,
     pub removed: BTreeSet<NodeId>,
     pub last_node_id: NodeId,
+    /// How often all that it holds was read since it started.
+    pub scans: u64,
+    /// It serves no more.
+    pub fenced: bool,
 }
 
 impl RaftStore {
@@ -90,7 +95,15 @@ impl RaftStore {
             members: membership.nodes().map(|(id, _)| *id).collect(),
             removed: engine.removed_nodes(),
             last_node_id: engine.last_node_id(),
+            scans: replica.scrub.scans(),
+            fenced: replica.diverged.load(Ordering::Acquire),
         }
+    }
+
+    /// All that its keys hold now, whoever is asked.
+    pub fn contents(&self) -> Result<Vec<KeyValue>, StoreError> {
+        let all = RangeRequest::prefix(b"", ReadAt::Local);
+        Ok(self.replica.effects.engine.range(&all, None)?.kvs)
     }
 
     /// Revision and hash of the state after the entry at `index`, as long as they are remembered.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use store_api::{MAX_TXN_BYTES, NodeId, StoreError};
 use store_core::{Command, Reply};
+use store_engine::planted::{Bug, is_planted};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -153,7 +154,10 @@ fn give_request_id(command: &mut Command, replica: &Replica) -> bool {
         Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::LeasesEnd { .. } => return false,
         Command::Compact { .. } => return false,
     };
-    let unnamed = request.is_none();
+    let unnamed = request.is_none() || is_planted(Bug::RetryIsAnother);
+    if is_planted(Bug::RetryIsAnother) {
+        *request = None;
+    }
     request.get_or_insert_with(|| replica.next_request());
     unnamed
 }

@@ -15,6 +15,7 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use store_api::{Revision, StoreError};
 use store_core::Command;
+use store_engine::planted::{Bug, is_planted};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -158,6 +159,9 @@ impl Replica {
         let deadline = Instant::now() + READ_TIMEOUT;
         loop {
             self.check_running()?;
+            if is_planted(Bug::ReadWithoutAsking) {
+                return Ok(self.effects.applied.revision());
+            }
             let round = tokio::time::timeout_at(deadline, Self::read_index(&self.barrier)).await;
             let why = match round {
                 Ok(Ok(index)) => {
@@ -170,6 +174,9 @@ impl Replica {
                 Ok(Err(why)) => why,
                 Err(_) => "no answer in time".into(),
             };
+            if is_planted(Bug::ReadAfterFailedRound) {
+                return Ok(self.effects.applied.revision());
+            }
             if Instant::now() + RETRY_PAUSE >= deadline {
                 return Err(StoreError::Unavailable(why));
             }

@@ -63,7 +63,7 @@ pub(crate) struct Replica {
     /// Round trips to the others.
     pub(crate) timing: Timing,
     /// Hashing all that is kept.
-    pub(crate) scrub: Scrub,
+    pub(crate) scrub: Arc<Scrub>,
     /// Held while the membership is changed.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// New requests are refused.

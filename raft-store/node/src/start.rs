@@ -21,7 +21,6 @@ use crate::log_store::LogStore;
 use crate::peer::{NetworkFactory, PeerServer, Peers};
 use crate::read_index::Question;
 use crate::replica::{PROPOSALS_KIB, Raft, Replica};
-use crate::scrub::Scrub;
 use crate::snapshot::Snapshots;
 use crate::space::Space;
 use crate::state_machine::{Effects, Machine, applied_state};
@@ -61,6 +60,7 @@ pub(crate) async fn start(config: NodeConfig, world: Arc<dyn World>) -> Result<A
     let stop = CancellationToken::new();
     let fenced = fence::of(&config.data_dir);
     let replica = Arc::new(Replica {
+        scrub: effects.scrub.clone(),
         identity,
         raft,
         effects,
@@ -80,7 +80,6 @@ pub(crate) async fn start(config: NodeConfig, world: Arc<dyn World>) -> Result<A
         diverged: AtomicBool::new(fenced.is_some()),
         doubt: parking_lot::Mutex::default(),
         timing: Timing::default(),
-        scrub: Scrub::default(),
         changing: tokio::sync::Mutex::default(),
         stopping: AtomicBool::new(false),
         stop: stop.clone(),

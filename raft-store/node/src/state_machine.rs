@@ -12,6 +12,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use store_api::{NodeId, StoreError};
 use store_core::Command;
+use store_engine::planted::{Bug, is_planted};
 use store_engine::{ApplyEntry, ApplyPayload, StateMachine};
 
 use crate::answers::Answers;
@@ -21,6 +22,7 @@ use crate::codec;
 use crate::errors::broken;
 use crate::lease::LeaseClocks;
 use crate::observed::Sender;
+use crate::scrub::{self, Scrub};
 use crate::snapshot::{SnapshotData, SnapshotFile, Snapshots};
 use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::watch::WatchHub;
@@ -52,6 +54,8 @@ pub(crate) struct Effects {
     pub(crate) membership: Sender<StoredMembership>,
     /// Replicas that were members before it and are no more.
     pub(crate) removed: ArcSwap<BTreeSet<NodeId>>,
+    /// Hashing all that is kept.
+    pub(crate) scrub: Arc<Scrub>,
 }
 
 impl Effects {
@@ -80,6 +84,7 @@ impl Effects {
             snapshots,
             membership: Sender::new(membership),
             removed: ArcSwap::from_pointee(engine.removed_nodes()),
+            scrub: Arc::default(),
             engine,
         };
         effects.restart_leases();
@@ -129,14 +134,17 @@ struct Group {
 }
 
 impl Group {
-    fn push(&mut self, entry: Entry, responder: Option<ApplyResponder<TypeConfig>>) -> Result<(), io::Error> {
+    /// Answers the index of an entry after which nothing else may be in the group.
+    fn push(&mut self, entry: Entry, responder: Option<ApplyResponder<TypeConfig>>) -> Result<Option<u64>, io::Error> {
         self.bytes += codec::entry_size(&entry);
         self.last = Some(entry.log_id);
         let (entry, membership) = to_apply(entry)?;
         self.membership = membership.or(self.membership.take());
+        let is_mark = matches!(&entry.payload, ApplyPayload::Command(command) if scrub::is_mark(command));
+        let mark = is_mark.then_some(entry.index);
         self.entries.push(entry);
         self.responders.push(responder);
-        Ok(())
+        Ok(mark)
     }
 
     fn is_full(&self) -> bool {
@@ -243,9 +251,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let mut group = Group::default();
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
-            group.push(entry, responder)?;
-            if group.is_full() {
+            let mark = group.push(entry, responder)?;
+            if group.is_full() || mark.is_some() {
                 self.apply_group(std::mem::take(&mut group))?;
+            }
+            if let Some(index) = mark {
+                scrub::scan(&self.0, index).await;
             }
         }
         self.apply_group(group)
@@ -277,7 +288,10 @@ impl Effects {
             return Err(io::Error::other(format!("the snapshot holds another state than {meta}")));
         }
         self.snapshots.mark(meta.clone());
-        self.hub.reset(self.engine.revision());
+        match is_planted(Bug::WatchOverSnapshot) {
+            false => self.hub.reset(self.engine.revision()),
+            true => self.hub.publish([], self.engine.revision()),
+        }
         self.restart_leases();
         self.change_membership(meta.last_membership.clone());
         self.applied.advance(meta.last_log_id.map_or(0, |id| id.index()), self.engine.revision());

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use store_api::{Event, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
+use store_engine::planted::{Bug, is_planted};
 use store_engine::{Events, StateMachine};
 use tokio::sync::Semaphore;
 
@@ -73,8 +74,9 @@ impl WatchHub {
 
     /// Makes the events of newly applied revisions visible, in order.
     pub(crate) fn publish(&self, applied: impl IntoIterator<Item = (Revision, Vec<Event>)>, upto: Revision) {
+        let taken = if is_planted(Bug::WatchDropsWhenFull) { 1 } else { usize::MAX };
         let mut window = self.window.write();
-        for (revision, events) in applied {
+        for (revision, events) in applied.into_iter().take(taken) {
             window.push(revision, events, self.limit);
         }
         drop(window);
@@ -117,7 +119,8 @@ impl WatchHub {
         let published = head.borrow_and_update().published;
         let next = match request.from {
             0 => published + 1,
-            from => from,
+            from if from > published && is_planted(Bug::FutureIsNow) => published + 1,
+            from => from + u64::from(is_planted(Bug::ResumeTooLate)),
         };
         let oldest = self.engine.compacted();
         if next < oldest {
@@ -227,6 +230,9 @@ impl Watcher {
                 break;
             }
             upto = upto.max(written_here.revision);
+        }
+        if is_planted(Bug::ProgressTooEarly) {
+            upto += 1;
         }
         self.next = upto + 1;
         WatchBatch { revision: upto, events }

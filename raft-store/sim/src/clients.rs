@@ -11,7 +11,6 @@ use store_api::{LeaseId, NodeId, Revision, StoreError};
 use crate::checkers::leases::LEASED;
 use crate::checkers::watches::WATCHED;
 use crate::facts::{Answer, CallId, How, What};
-use crate::plant::Plant;
 use crate::rng::Rng;
 
 pub(crate) use calls::perform;
@@ -63,21 +62,12 @@ impl Client {
     }
 
     /// What it wants next.
-    pub(crate) fn choose(&mut self, rng: &mut Rng, plant: Option<Plant>) -> What {
+    pub(crate) fn choose(&mut self, rng: &mut Rng) -> What {
         let what = match self.retry.take() {
-            Some(again) => self.again(again, plant),
+            Some(again) => again,
             None => self.anew(rng),
         };
         self.asked = Some(what.clone());
-        what
-    }
-
-    fn again(&mut self, mut what: What, plant: Option<Plant>) -> What {
-        if plant == Some(Plant::RetryIsAnother)
-            && let What::Write { request, .. } = &mut what
-        {
-            *request = self.request();
-        }
         what
     }
 
@@ -88,9 +78,9 @@ impl Client {
 
     fn anew(&mut self, rng: &mut Rng) -> What {
         match rng.number(0..100) {
-            0..35 => self.write(rng),
-            35..45 => self.write_pair(),
-            45..49 => What::Delete { key: register(rng), request: self.request() },
+            0..33 => self.write(rng),
+            33..41 => self.write_pair(),
+            41..49 => What::Delete { key: register(rng), request: self.request() },
             49..72 => What::Read { keys: some_keys(rng), how: How::Linearizable },
             72..80 => What::Read { keys: some_keys(rng), how: How::Local },
             80..85 => {
@@ -105,12 +95,14 @@ impl Client {
     fn write(&mut self, rng: &mut Rng) -> What {
         let (key, request) = (register(rng), self.request());
         let expects = self.known.get(&key).copied().filter(|_| rng.percent(60));
-        What::Write { keys: vec![key], value: self.value(request), expects, request, lease: 0 }
+        // A revision that may be compacted, or not, where the transaction is applied.
+        let reads = rng.percent(8).then(|| self.head.saturating_sub(rng.number(0..40)).max(1));
+        What::Write { keys: vec![key], value: self.value(request), expects, reads, request, lease: 0 }
     }
 
     fn write_pair(&mut self) -> What {
         let request = self.request();
-        What::Write { keys: pair(), value: self.value(request), expects: None, request, lease: 0 }
+        What::Write { keys: pair(), value: self.value(request), expects: None, reads: None, request, lease: 0 }
     }
 
     fn value(&self, request: u64) -> Bytes {
@@ -125,7 +117,8 @@ impl Client {
             let (lease, request) = (held.lease, self.request());
             self.lease = Some(held);
             let key = Bytes::from([LEASED, format!("{}-{request}", self.id).as_bytes()].concat());
-            return What::Write { keys: vec![key], value: self.value(request), expects: None, request, lease };
+            let value = self.value(request);
+            return What::Write { keys: vec![key], value, expects: None, reads: None, request, lease };
         }
         held.renewals += 1;
         let lease = held.lease;
@@ -180,5 +173,5 @@ fn some_keys(rng: &mut Rng) -> Vec<Bytes> {
 /// A write by which a replica shows that it accepts writes.
 pub(crate) fn probe(host: NodeId, round: u64) -> What {
     let value = format!("probe-{host}-{round}").into();
-    What::Write { keys: vec!["probe".into()], value, expects: None, request: round, lease: 0 }
+    What::Write { keys: vec!["probe".into()], value, expects: None, reads: None, request: round, lease: 0 }
 }

@@ -2,14 +2,16 @@
 //!
 //! The raft log is files that are only appended to: a power cut cuts them somewhere behind what is durable, or leaves
 //! zeros there. The state has no log of its own: whatever ends the process, what was not flushed is lost. A database
-//! that is closed flushes, so its files are kept as they are before.
+//! that is closed flushes, so its files are kept as they are before. What was begun and never became part of the state
+//! is left in part ([`damage`]).
+
+mod damage;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +36,7 @@ pub(crate) struct Disk {
     shared: Arc<Shared>,
     plant: Option<Plant>,
     state: Mutex<State>,
+    me: Weak<Self>,
 }
 
 struct State {
@@ -43,6 +46,8 @@ struct State {
     /// The next sync fails.
     failing: bool,
     free: u64,
+    /// Out of a hundred writes, so many do not fit.
+    tight: u64,
     /// Files of the log and how much of them no power cut takes away.
     durable: BTreeMap<PathBuf, u64>,
     /// The mark of synced writes as it was some time ago.
@@ -51,8 +56,10 @@ struct State {
 
 impl Disk {
     pub(crate) fn new(host: NodeId, dir: &Path, shared: Arc<Shared>, rng: Rng, plant: Option<Plant>) -> Arc<Self> {
-        let state = State { rng, slow: 3, failing: false, free: PLENTY, durable: BTreeMap::new(), mark: None };
-        Arc::new(Self { host, dir: dir.into(), shared, plant, state: Mutex::new(state) })
+        let state =
+            State { rng, slow: 3, failing: false, free: PLENTY, tight: 0, durable: BTreeMap::new(), mark: None };
+        let (dir, state) = (dir.into(), Mutex::new(state));
+        Arc::new_cyclic(|me| Self { host, dir, shared, plant, state, me: me.clone() })
     }
 
     pub(crate) fn set_slow(&self, milliseconds: u64) {
@@ -71,6 +78,32 @@ impl Disk {
         self.state.lock().free
     }
 
+    /// Out of a hundred writes, so many do not fit from now on.
+    pub(crate) fn set_tight(&self, percent: u64) {
+        self.state.lock().tight = percent;
+    }
+
+    /// How much of a write fits. Of one that does not, less than any record of the log is left.
+    pub(crate) fn fits(&self, bytes: usize) -> usize {
+        const LEFT: u64 = 9;
+        let mut state = self.state.lock();
+        let State { rng, tight, .. } = &mut *state;
+        match *tight > 0 && rng.percent(*tight) {
+            true => rng.number(0..LEFT.min(bytes as u64)) as usize,
+            false => bytes,
+        }
+    }
+
+    /// Everything is durable some milliseconds after it was said to be.
+    fn sync_later(&self, wait: u64) {
+        let (Some(me), host) = (self.me.upgrade(), self.host) else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(wait + 1)).await;
+            me.synced();
+            me.shared.tell(Fact::Synced { host });
+        });
+    }
+
     fn log_dir(&self) -> PathBuf {
         self.dir.join("log")
     }
@@ -78,9 +111,14 @@ impl Disk {
     /// Everything is durable: after the databases were opened.
     pub(crate) fn opened(&self) {
         self.keep(&self.log_dir());
-        if self.plant == Some(Plant::SyncIsNoSync) {
+        if self.lies() {
             self.state.lock().mark = fs::read(self.dir.join("log/MARK")).ok();
         }
+    }
+
+    /// What was synced may not be durable.
+    fn lies(&self) -> bool {
+        matches!(self.plant, Some(Plant::SyncIsNoSync | Plant::AckBeforeSync))
     }
 
     fn keep(&self, database: &Path) {
@@ -116,7 +154,7 @@ impl Disk {
         }
         self.keep(&self.log_dir());
         let mut state = self.state.lock();
-        if state.rng.once_in(8) {
+        if state.rng.once_in(8) || self.plant == Some(Plant::AckBeforeSync) {
             state.mark = fs::read(self.dir.join("log/MARK")).ok();
         }
     }
@@ -139,26 +177,30 @@ impl Disk {
         }
         let mut state = self.state.lock();
         let old = state.mark.take();
-        if let Some(old) = old.filter(|_| state.rng.once_in(2) || self.plant == Some(Plant::SyncIsNoSync)) {
+        if let Some(old) = old.filter(|_| state.rng.once_in(2) || self.lies()) {
             fs::write(self.dir.join("log/MARK"), old)?;
         }
-        Ok(format!("{lost} bytes were not durable"))
+        let left = damage::leave_torn(&self.dir, &mut state.rng)?;
+        Ok(format!("{lost} bytes were not durable{left}"))
     }
 
-    /// Changes one bit of what is durable of the raft log, or of its mark.
-    pub(crate) fn flip_a_bit(&self) -> io::Result<Option<String>> {
-        let mut files: Vec<_> = log_files(&self.log_dir()).into_iter().filter(|(_, length)| *length > 0).collect();
-        files.push((self.dir.join("log/MARK"), 16));
-        let mut state = self.state.lock();
-        let Some((file, length)) = state.rng.pick(&files).cloned() else { return Ok(None) };
-        let (at, bit) = (state.rng.number(0..length), state.rng.number(0..8));
-        drop(state);
-        let open = OpenOptions::new().read(true).write(true).open(&file)?;
-        let mut byte = [0];
-        open.read_exact_at(&mut byte, at)?;
-        open.write_all_at(&[byte[0] ^ (1 << bit)], at)?;
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Some(format!("bit {bit} of byte {at} of {name}")))
+    /// Changes one bit of what is durable of the raft log, or of its mark; or of the state. Neither must be open.
+    pub(crate) fn flip_a_bit(&self, state: bool) -> io::Result<Option<String>> {
+        let mut files: Vec<(PathBuf, u64)> = match state {
+            true => damage::files_of_state(&self.dir),
+            false => log_files(&self.log_dir()).into_iter().collect(),
+        };
+        files.retain(|(_, length)| *length > 0);
+        if !state {
+            files.push((self.dir.join("log/MARK"), 16));
+        }
+        damage::flip(&files, &mut self.state.lock().rng)
+    }
+
+    /// Changes one bit of a snapshot that is on its way in or out, if there is one.
+    pub(crate) fn flip_a_snapshot(&self) -> io::Result<Option<String>> {
+        let files = damage::files_below(&self.dir.join("snapshots"));
+        damage::flip(&files, &mut self.state.lock().rng)
     }
 
     /// The disk is gone, and perhaps what lies beside it.
@@ -231,6 +273,10 @@ impl LogDisk for Disk {
             let slow = state.slow;
             (state.rng.number(0..slow + 1), state.failing)
         };
+        if self.plant == Some(Plant::AckBeforeSync) && !fails {
+            self.sync_later(wait);
+            return Ok(());
+        }
         if wait > 0 {
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
@@ -252,11 +298,12 @@ impl LogDisk for Disk {
             LogEvent::Truncated(from) => Fact::Truncated { host, from },
             LogEvent::Purged(to) => Fact::Purged { host, to },
         };
+        // It is not, as long as it comes later.
+        if self.plant == Some(Plant::AckBeforeSync) && matches!(fact, Fact::Synced { .. }) {
+            return;
+        }
         if !matches!(fact, Fact::Appended { .. }) {
             self.synced();
-        }
-        if self.plant.is_some_and(|plant| plant.hides(&fact)) {
-            return;
         }
         self.shared.tell(fact);
     }

@@ -138,11 +138,12 @@ pub(crate) enum Fact {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// Puts `value`, which no other write puts, under the keys; when `expects` is there, only if the first of them is
-    /// at that revision. `request` is the same for retries.
+    /// at that revision, and only if the history reaches back to `reads`. `request` is the same for retries.
     Write {
         keys: Vec<Bytes>,
         value: Bytes,
         expects: Option<Revision>,
+        reads: Option<Revision>,
         request: u64,
         lease: LeaseId,
     },

@@ -36,6 +36,7 @@ use sha2::{Digest, Sha256};
 
 pub use plant::Plant;
 pub use run::{Failure, Options, Report, run};
+pub use store_engine::planted::Bug;
 
 /// Where disks are simulated: in memory, where there is such a place, because nothing here needs to last.
 fn scratch() -> PathBuf {

@@ -33,8 +33,10 @@ pub(crate) enum Blow {
     FailingDisk {
         host: NodeId,
     },
+    /// A bit changes of the raft log, or of the state.
     Flip {
         host: NodeId,
+        state: bool,
     },
     Wipe {
         host: NodeId,
@@ -62,13 +64,36 @@ pub(crate) enum Blow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lasting {
     Cut(BTreeSet<(NodeId, NodeId)>),
-    Slow { delay: u64 },
-    Breaking { percent: u64 },
-    Doubling { percent: u64 },
-    SlowDisk { host: NodeId, milliseconds: u64 },
-    FullDisk { host: NodeId },
-    Drift { host: NodeId, rate: u64 },
+    Slow {
+        delay: u64,
+    },
+    Breaking {
+        percent: u64,
+    },
+    Doubling {
+        percent: u64,
+    },
+    SlowDisk {
+        host: NodeId,
+        milliseconds: u64,
+    },
+    /// The disk is nearly full, and out of a hundred writes so many do not fit.
+    FullDisk {
+        host: NodeId,
+        percent: u64,
+    },
+    /// Bits change of snapshots as long as they lie on a disk, anywhere.
+    FlippingSnapshots,
+    Drift {
+        host: NodeId,
+        rate: u64,
+    },
 }
+
+/// Longer jumps of clocks are another kind, milliseconds.
+pub(crate) const LONG_JUMP: u64 = 3_000;
+/// The longest one.
+const LONGEST_JUMP: u64 = 3_600_000;
 
 /// What the nemesis knows of the cluster.
 pub(crate) struct Situation {
@@ -132,6 +157,10 @@ impl Nemesis {
         changes
     }
 
+    pub(crate) fn flips_snapshots(&self) -> bool {
+        self.lasting.iter().any(|(_, lasting)| *lasting == Lasting::FlippingSnapshots)
+    }
+
     /// Everything is over.
     pub(crate) fn end(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.lasting).into_iter().map(|(_, lasting)| Change::Over(lasting)).collect()
@@ -149,10 +178,11 @@ impl Nemesis {
             26..46 => return Some(self.begin(now_cut, situation)),
             46..64 => return Some(self.begin(now_slow, situation)),
             64..70 => Blow::Pause { host, milliseconds: rng.number(100..3_000) },
-            70..72 => Blow::Jump { host, milliseconds: rng.number(50..3_000) },
+            70..72 if rng.once_in(4) => Blow::Jump { host, milliseconds: rng.number(LONG_JUMP + 1..LONGEST_JUMP) },
+            70..72 => Blow::Jump { host, milliseconds: rng.number(50..LONG_JUMP) },
             72..75 => Blow::FailingDisk { host },
-            75..78 if situation.whole => Blow::Flip { host },
-            78..81 if situation.whole => Blow::Wipe { host, witness: rng.once_in(2) },
+            75..79 if situation.whole => Blow::Flip { host, state: rng.once_in(2) },
+            79..81 if situation.whole => Blow::Wipe { host, witness: rng.once_in(2) },
             81..84 if situation.settled && situation.whole => Blow::Replace { host },
             84..87 if situation.settled && situation.members.len() < 5 => Blow::Grow,
             87..89 if situation.settled && situation.members.len() > 3 => Blow::Shrink { host },
@@ -197,12 +227,14 @@ fn now_cut(rng: &mut Rng, situation: &Situation) -> Lasting {
 
 fn now_slow(rng: &mut Rng, situation: &Situation) -> Lasting {
     let host = rng.pick(&situation.members).copied().unwrap_or(1);
-    match rng.number(0..6) {
+    match rng.number(0..8) {
         0 => Lasting::Slow { delay: rng.number(5_000..200_000) },
         1 => Lasting::Breaking { percent: rng.number(1..40) },
         2 => Lasting::Doubling { percent: rng.number(5..60) },
         3 => Lasting::SlowDisk { host, milliseconds: rng.number(20..400) },
-        4 => Lasting::FullDisk { host },
+        4 => Lasting::FullDisk { host, percent: 0 },
+        5 => Lasting::FullDisk { host, percent: rng.number(2..100) },
+        6 => Lasting::FlippingSnapshots,
         _ => Lasting::Drift { host, rate: rng.number(950..1_050) },
     }
 }

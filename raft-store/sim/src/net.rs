@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 
 use crate::facts::Fact;
-use crate::plant::Plant;
+use crate::plant::{Miscount, Plant};
 use crate::rng::Rng;
 use crate::shared::Shared;
 
@@ -123,6 +123,7 @@ pub(crate) struct Net {
     addresses: BTreeMap<String, NodeId>,
     pub(crate) frames: u64,
     pub(crate) plant: Option<Plant>,
+    miscount: Miscount,
 }
 
 impl Net {
@@ -139,6 +140,7 @@ impl Net {
             addresses: BTreeMap::new(),
             frames: 0,
             plant,
+            miscount: Miscount::default(),
         }
     }
 
@@ -174,9 +176,10 @@ impl Net {
         Closed { _endpoint: endpoint.map(|endpoint| endpoint.server), _calls: let_go }
     }
 
-    /// Both ends find out that the call is broken.
+    /// Both ends find out that the call is broken. A stream that is made twice breaks twice.
     fn doom(&mut self, id: u64, after: u64) {
-        for way in [Way::Up, Way::Down] {
+        let twin = self.calls.get(&id).filter(|call| call::is_stream(&call.path)).and_then(|call| call.twin);
+        for (id, way) in [id].into_iter().chain(twin).flat_map(|id| [(id, Way::Up), (id, Way::Down)]) {
             self.next += 1;
             let item = Item::Broken("the connection was reset".into());
             self.queue.insert((self.now + after, self.next), Packet { call: id, way, item });
@@ -389,7 +392,8 @@ impl Net {
             Way::Down => (call.to, call.from),
         };
         let path = call.path.clone();
-        let bytes = wire::listen(&path, way == Way::Up, from, to, bytes, self.plant, facts);
+        let planted = (self.plant, &mut self.miscount);
+        let bytes = wire::listen(&path, way == Way::Up, from, to, bytes, planted, facts);
         let twin = call.twin.filter(|_| way == Way::Up);
         if let Some(twin) = twin {
             self.put(twin, way, Item::Piece(Piece::Data(bytes.clone())));

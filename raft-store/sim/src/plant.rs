@@ -1,66 +1,67 @@
 //! Bugs planted on purpose: a checker that has not caught one is not to be trusted.
 //!
-//! Where a replica of the product would have to be wrong, its words or its disk are made to be: what the others and
-//! the checkers get is what a replica with that bug would do.
+//! Most are bugs of the running replicas: in their code ([`store_engine::planted`]), their disk, or the wire between
+//! them. A few cannot be: what openraft decides and what would be refused at once by others. There, what a replica says
+//! of itself is falsified before the checkers get it.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kontiki_proto::log as log_proto;
 use kontiki_proto::raft as proto;
+use kontiki_proto::raft::append_response::Result as Appended;
 use prost::Message as _;
-use store_api::{NodeId, Revision};
+use store_api::NodeId;
+use store_engine::planted::Bug;
 use store_node::Inspection;
 
-use crate::facts::{Fact, How, Message, Seen, What};
+use crate::facts::{Entry, Fact, Message};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
+    /// In the code of every replica.
+    Code(Bug),
+
+    // On the wire.
     /// S1: a leader calls itself by another's name.
     Impostor,
     /// S2: an entry arrives at one replica as another one.
     OtherEntry,
-    /// S4, S12, S13: one replica says it has another state.
-    OtherState,
+    /// S5 (M18): a leader takes an answer for one to all that it sent, so any prefix has a quorum.
+    AnyPrefix,
+    /// S21: a partition that never heals.
+    NeverHeal,
+    /// S20: callers are not looked at.
+    AnswerStrangers,
+
+    // On the disk.
     /// S5, S11 (M1): what is appended is acknowledged before it is durable.
     AckBeforeSync,
     /// S3, S6, S8, S9, C1 (M2, M3, M17): a sync does nothing, and what a power cut takes away is not missed.
     SyncIsNoSync,
+
+    // In what the checkers are told.
     /// S7: the log is purged beyond the snapshot.
     PurgeTooFar,
     /// S8: the committed index goes back.
     CommitGoesBack,
-    /// S10 (M4): the log is written before the vote.
-    LogBeforeVote,
-    /// S13: what is applied again gives another state.
-    OtherWhenRepeated,
     /// S14: the state jumps, and no snapshot took its place.
     JumpWithoutSnapshot,
-    /// S15: snapshots of equal states differ.
-    OtherSnapshot,
     /// S16 (M16): a voter that lost its data votes.
     WipedVotes,
     /// S17: two voters are exchanged at once.
     DisjointQuorums,
-    /// S18 (M6, M7): reads do not ask whether this replica is behind.
-    ReadWithoutAsking,
-    /// S19: applying depends on how entries are grouped.
-    ApplyByGroup,
-    /// S20: callers are not looked at.
-    AnswerStrangers,
-    /// S21: a partition that never heals.
-    NeverHeal,
-    /// M8: a watch that is full loses events.
-    WatchLosesEvents,
-    /// M9: a watch goes on one revision too late.
-    ResumeTooLate,
-    /// M10: progress is told before the event.
-    ProgressTooEarly,
-    /// M15: a write that is tried again is another write.
-    RetryIsAnother,
-    /// L4: leases end too early.
-    LeaseEndsEarly,
 }
 
 impl Plant {
+    /// The bug that is in the code.
+    pub(crate) fn bug(self) -> Option<Bug> {
+        match self {
+            Self::Code(bug) => Some(bug),
+            _ => None,
+        }
+    }
+
     pub(crate) fn on_the_wire(self, _from: NodeId, to: NodeId, message: &mut Message) {
         match (self, message) {
             (Self::Impostor, Message::Append(append)) => {
@@ -84,18 +85,8 @@ impl Plant {
         }
     }
 
-    /// What the checkers do not get to know of.
-    pub(crate) fn hides(self, fact: &Fact) -> bool {
+    pub(crate) fn on_inspection(self, now: &mut Inspection) {
         match self {
-            Self::AckBeforeSync => matches!(fact, Fact::Synced { host } if *host != 1),
-            Self::LogBeforeVote => matches!(fact, Fact::Voted { .. }),
-            _ => false,
-        }
-    }
-
-    pub(crate) fn on_inspection(self, host: NodeId, now: &mut Inspection) {
-        match self {
-            Self::OtherState if host == 2 => now.hash ^= 1,
             Self::JumpWithoutSnapshot => now.snapshot = None,
             Self::PurgeTooFar => now.purged = now.committed.or(now.purged),
             Self::CommitGoesBack => {
@@ -109,34 +100,35 @@ impl Plant {
         }
     }
 
-    pub(crate) fn on_states(self, life: u64, states: &mut [(u64, Revision, u64)]) {
-        if self == Self::OtherWhenRepeated && life > 1 {
-            states.iter_mut().for_each(|(_, _, hash)| *hash ^= 1);
-        }
-    }
-
     pub(crate) fn on_membership(self, committed: usize, membership: &mut log_proto::Membership) {
         if self == Self::DisjointQuorums && committed > 1 {
             membership.voters = vec![log_proto::VoterSet { ids: vec![101, 102, 103] }];
         }
     }
+}
 
-    /// What is asked in place of what is promised.
-    pub(crate) fn on_promise(self, what: &mut What) {
-        match (self, what) {
-            (Self::ReadWithoutAsking, What::Read { how, .. }) if *how == How::Linearizable => *how = How::Local,
-            (Self::LeaseEndsEarly, What::Grant { ttl_ms }) => *ttl_ms = *ttl_ms / 4 + 1,
-            _ => {}
-        }
-    }
+/// What each has been sent last, by a leader that takes every answer for one to that.
+#[derive(Default)]
+pub(crate) struct Miscount(BTreeMap<(NodeId, NodeId), log_proto::LogId>);
 
-    pub(crate) fn on_watch(self, seen: &mut Seen) {
-        match (self, seen) {
-            (Self::WatchLosesEvents, Seen::Batch { revision, events }) if *revision % 5 == 0 => {
-                events.pop();
+impl Miscount {
+    /// What the other end hears in place of what was said.
+    pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, message: &mut Message) {
+        match message {
+            Message::Append(append) => {
+                let last = append.entries.last().and_then(Entry::decode).map(|entry| entry.place);
+                if let Some(last) = last {
+                    let id = log_proto::LogId { term: last.term, node: last.leader, index: last.index };
+                    self.0.insert((from, to), id);
+                }
             }
-            (Self::ProgressTooEarly, Seen::Batch { revision, .. }) => *revision += 1,
-            _ => {}
+            Message::Appended(response) => {
+                let sent = self.0.get(&(to, from));
+                if let (Some(Appended::Accepted(accepted)), Some(sent)) = (&mut response.result, sent) {
+                    accepted.log_id = Some(*sent);
+                }
+            }
+            Message::Vote(_) | Message::Voted(_) => {}
         }
     }
 }

@@ -11,7 +11,6 @@ use store_engine::{ApplyEntry, ApplyPayload, StateMachine};
 use tempfile::TempDir;
 
 use crate::facts::{Entry, place};
-use crate::plant::{Plant, change_value};
 
 /// The state after one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,11 +34,10 @@ pub(crate) struct Truth {
     history: BTreeMap<Bytes, BTreeMap<Revision, Option<Bytes>>>,
     /// When each revision was seen committed, microseconds.
     pub(crate) times: BTreeMap<Revision, u64>,
-    plant: Option<Plant>,
 }
 
 impl Truth {
-    pub(crate) fn new(plant: Option<Plant>) -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         let dir = tempfile::tempdir_in(crate::scratch())?;
         let engine = StateMachine::open(dir.path()).map_err(std::io::Error::other)?;
         Ok(Self {
@@ -51,7 +49,6 @@ impl Truth {
             events: BTreeMap::new(),
             history: BTreeMap::new(),
             times: BTreeMap::new(),
-            plant,
         })
     }
 
@@ -98,6 +95,11 @@ impl Truth {
         value.clone().map(|value| (value, *written))
     }
 
+    /// Everything the keys held at a revision.
+    pub(crate) fn contents(&self, at: Revision) -> BTreeMap<Bytes, (Bytes, Revision)> {
+        self.history.keys().filter_map(|key| Some((key.clone(), self.value(key, at)?))).collect()
+    }
+
     /// The same log again, in groups of these sizes one after the other: the hash of a snapshot of what it comes to.
     pub(crate) fn replay(&self, mut group: impl FnMut() -> usize) -> Result<[u8; 32], String> {
         let dir = tempfile::tempdir_in(crate::scratch()).map_err(|error| error.to_string())?;
@@ -105,20 +107,11 @@ impl Truth {
         let mut rest = self.committed.as_slice();
         while !rest.is_empty() {
             let (now, later) = rest.split_at(group().clamp(1, rest.len()));
-            let entries: Result<Vec<_>, String> =
-                now.iter().map(|entry| Ok(decode(&self.as_replayed(entry))?.0)).collect();
+            let entries: Result<Vec<_>, String> = now.iter().map(|entry| Ok(decode(entry)?.0)).collect();
             again.apply(&entries?).map_err(|error| error.to_string())?;
             rest = later;
         }
         snapshot_hash(&again, dir.path())
-    }
-
-    fn as_replayed(&self, entry: &Entry) -> Entry {
-        let mut entry = entry.clone();
-        if self.plant == Some(Plant::ApplyByGroup) {
-            change_value(&mut entry.bytes);
-        }
-        entry
     }
 
     /// The hash of a snapshot of all that is committed.

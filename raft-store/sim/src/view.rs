@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use store_api::{NodeId, Revision};
+use store_api::{KeyValue, NodeId, Revision};
 use store_node::{Inspection, Promise};
 
 use crate::facts::{Entry, Fact};
@@ -56,7 +56,9 @@ impl Shadow {
     }
 
     /// The replica was started again and says where its log ends.
-    fn restart(&mut self, last: Option<u64>) {
+    fn restart(&mut self, last: Option<u64>, promise: Promise) {
+        // It may have been written down when nobody was told any more.
+        self.promise = self.promise.max(promise);
         self.shortened = self.durable.filter(|durable| last < Some(*durable)).map(|durable| (durable, last));
         self.entries.split_off(&last.map_or(0, |last| last + 1));
         self.durable = self.last();
@@ -76,8 +78,27 @@ pub(crate) struct HostView {
     pub(crate) wiped: bool,
     /// Its disk was damaged, or lost.
     pub(crate) damaged: bool,
+    /// A bit of its state is another one, and nobody noticed yet: perhaps nobody ever reads it.
+    pub(crate) flipped: bool,
+    /// When its disk last had no room, microseconds.
+    pub(crate) full: Option<u64>,
+    /// What its keys held when it was started.
+    pub(crate) contents: Option<Vec<KeyValue>>,
     /// It does not take part any more.
     pub(crate) out: bool,
+}
+
+impl HostView {
+    /// Nothing is known to be wrong with its disk, nor may it be.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.damaged && !self.flipped
+    }
+
+    /// Whether its disk had no room a moment ago.
+    pub(crate) fn lacked_room(&self, now: u64) -> bool {
+        const MOMENT: u64 = 2_000_000;
+        self.full.is_some_and(|full| now <= full + MOMENT)
+    }
 }
 
 pub(crate) struct View {
@@ -101,8 +122,9 @@ impl View {
             | Fact::Truncated { host, .. }
             | Fact::Purged { host, .. } => self.shadows.entry(*host).or_default().see(fact),
             Fact::Started { host } => {
-                let last = self.hosts.get(host).and_then(|host| host.now.as_ref()).and_then(|now| now.last_log);
-                self.shadows.entry(*host).or_default().restart(last);
+                let now = self.hosts.get(host).and_then(|host| host.now.as_ref());
+                let (last, promise) = now.map(|now| (now.last_log, now.promise)).unwrap_or_default();
+                self.shadows.entry(*host).or_default().restart(last, promise);
             }
             Fact::Wiped { host } => {
                 let log = self.shadows.remove(host);
@@ -114,6 +136,11 @@ impl View {
 
     pub(crate) fn now_of(&self, host: NodeId) -> Option<&Inspection> {
         self.hosts.get(&host)?.now.as_ref()
+    }
+
+    /// Whether something may be wrong with a replica's disk.
+    pub(crate) fn is_doubtful(&self, host: NodeId) -> bool {
+        self.hosts.get(&host).is_some_and(|host| !host.is_sound())
     }
 
     pub(crate) fn up(&self) -> impl Iterator<Item = (NodeId, &HostView)> {

@@ -1,6 +1,6 @@
 //! Every checker finds the bug that is planted for it.
 
-use store_sim::{Options, Plant, run};
+use store_sim::{Bug, Options, Plant, run};
 
 /// Seeds in which a planted bug must be found.
 const SEEDS: u64 = 200;
@@ -25,43 +25,52 @@ fn find(plant: Plant, only: &'static str) {
 }
 
 macro_rules! planted {
-    ($($name:ident: $plant:ident by $checker:literal,)*) => {
+    ($($name:ident: $plant:expr => $checker:literal,)*) => {
         $(#[test]
         fn $name() {
-            find(Plant::$plant, $checker);
+            find($plant, $checker);
         })*
     };
 }
 
 planted! {
-    s01: Impostor by "S1 ",
-    s02: OtherEntry by "S2 ",
-    s03: SyncIsNoSync by "S3 ",
-    s04: OtherState by "S4 ",
-    s04_m_other_entry: OtherEntry by "S4 ",
-    s05: AckBeforeSync by "S5 ",
-    s06: SyncIsNoSync by "S6 ",
-    s07: PurgeTooFar by "S7 ",
-    s08: CommitGoesBack by "S8 ",
-    s08_power: SyncIsNoSync by "S8 ",
-    s09: SyncIsNoSync by "S9 ",
-    s10: LogBeforeVote by "S10 ",
-    s11: AckBeforeSync by "S11 ",
-    s12: OtherState by "S12 ",
-    s13: OtherWhenRepeated by "S13 ",
-    s14: JumpWithoutSnapshot by "S14 ",
-    s15: OtherSnapshot by "S15 ",
-    s16: WipedVotes by "S16 ",
-    s17: DisjointQuorums by "S17 ",
-    s18: ReadWithoutAsking by "S18 ",
-    s19: ApplyByGroup by "S19 ",
-    s20: AnswerStrangers by "S20 ",
-    s21: NeverHeal by "S21 ",
-    writes: RetryIsAnother by "C1",
-    writes_that_are_lost: SyncIsNoSync by "C1",
-    watches_that_lose: WatchLosesEvents by "W1",
-    watches_that_skip: ResumeTooLate by "W1",
-    watches_that_run_ahead: ProgressTooEarly by "W1",
-    leases: LeaseEndsEarly by "L4",
-    reads: OtherEntry by "C4",
+    s01: Plant::Impostor => "S1 ",
+    s02: Plant::OtherEntry => "S2 ",
+    s03: Plant::SyncIsNoSync => "S3 ",
+    s04: Plant::OtherEntry => "S4 ",
+    s04_m_local_compaction: Plant::Code(Bug::LocalCompaction) => "S4 ",
+    s05: Plant::AckBeforeSync => "S5 ",
+    s05_m_any_prefix: Plant::AnyPrefix => "S5 ",
+    s06: Plant::SyncIsNoSync => "S6 ",
+    s07: Plant::PurgeTooFar => "S7 ",
+    s08: Plant::CommitGoesBack => "S8 ",
+    s08_power: Plant::SyncIsNoSync => "S8 ",
+    s08_vote: Plant::Code(Bug::VoteNotKept) => "S8 ",
+    s09: Plant::SyncIsNoSync => "S9 ",
+    s10: Plant::Code(Bug::VoteNotKept) => "S10 ",
+    s11: Plant::AckBeforeSync => "S11 ",
+    s11_vote: Plant::Code(Bug::VoteNotKept) => "S11 ",
+    s12: Plant::Code(Bug::PositionApart) => "S12 ",
+    s12_revision: Plant::Code(Bug::RevisionWithDataOnly) => "S12 ",
+    s12_compaction: Plant::Code(Bug::LocalCompaction) => "S12 ",
+    s13: Plant::Code(Bug::BlindInGroup) => "S13 ",
+    s14: Plant::JumpWithoutSnapshot => "S14 ",
+    s15: Plant::Code(Bug::SnapshotKeepsGarbage) => "S15 ",
+    s16: Plant::WipedVotes => "S16 ",
+    s17: Plant::DisjointQuorums => "S17 ",
+    s18: Plant::Code(Bug::ReadWithoutAsking) => "S18 ",
+    s18_retry: Plant::Code(Bug::ReadAfterFailedRound) => "S18 ",
+    s19: Plant::Code(Bug::BlindInGroup) => "S19 ",
+    s20: Plant::AnswerStrangers => "S20 ",
+    s21: Plant::NeverHeal => "S21 ",
+    writes: Plant::Code(Bug::RetryIsAnother) => "C1",
+    writes_that_are_lost: Plant::SyncIsNoSync => "C1",
+    watches_that_lose: Plant::Code(Bug::WatchDropsWhenFull) => "W1",
+    watches_that_skip: Plant::Code(Bug::ResumeTooLate) => "W1",
+    watches_that_run_ahead: Plant::Code(Bug::ProgressTooEarly) => "W1",
+    watches_of_the_future: Plant::Code(Bug::FutureIsNow) => "W1",
+    watches_over_snapshots: Plant::Code(Bug::WatchOverSnapshot) => "W1",
+    watches_from_the_compacted_revision: Plant::Code(Bug::CompactsDeletions) => "W1",
+    leases: Plant::Code(Bug::LeaseEndsEarly) => "L4",
+    reads: Plant::OtherEntry => "C4",
 }

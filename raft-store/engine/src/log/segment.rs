@@ -10,7 +10,7 @@ use bytes::Bytes;
 use store_api::StoreError;
 
 use super::record::{self, Record};
-use crate::{dir, fatal};
+use crate::{dir, fatal, room};
 
 /// One file of the log.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Segment {
     }
 
     pub(super) fn write(&self, position: u64, content: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all_at(content, position - self.base).map_err(failed_write)
+        room::write_all_at(&self.file, content, position - self.base).map_err(failed_write)
     }
 
     /// Durable on return.

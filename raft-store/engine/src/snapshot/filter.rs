@@ -88,7 +88,8 @@ impl Apart {
     }
 }
 
-pub(super) fn position(view: &Snapshot<'_>) -> Result<Position, StoreError> {
+/// Where the state is.
+pub(crate) fn position(view: &Snapshot<'_>) -> Result<Position, StoreError> {
     Position::stored(view.get(keys::POSITION).map_err(|e| fatal("reading the state failed", e))?.as_deref())
 }
 

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use store_api::StoreError;
 
 use crate::state::Position;
-use crate::{dir, fatal};
+use crate::{dir, fatal, room};
 
 const MAGIC: &[u8; 12] = b"kontiki-snap";
 const VERSION: u32 = 4;
@@ -109,7 +109,7 @@ impl Writer {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.whole.update(bytes);
-        self.file.write_all(bytes)
+        room::write_all(&mut self.file, bytes)
     }
 }
 

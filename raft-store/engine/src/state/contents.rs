@@ -1,24 +1,17 @@
 //! A hash of what the keys hold at one revision, read from the disk: it finds what was applied rightly and changed
-//! since, which the rolling hash cannot.
+//! since, which the rolling hash cannot. Replicas compare by it as long as some of them know no better one
+//! ([`super::whole`]).
 //!
 //! It does not depend on what is compacted, nor on what garbage is left. Reading everything also has the database check
 //! the checksums of all its blocks.
-
-use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use store_api::{Revision, StoreError};
 
 use super::generation::Generation;
+use super::pace::Pace;
 use super::{keys, read, records};
 use crate::options;
-
-/// Bytes read between two rests.
-const PIECE_BYTES: usize = 4 << 20;
-/// A rest takes so many times what the piece before it took, so that the scan has a part of one processor only.
-const REST: u32 = 3;
-/// A piece that took longer waited for the disk.
-const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// `Compacted` when that revision is forgotten meanwhile, `FutureRevision` when it is not reached.
 pub(super) fn hash(generation: &Generation, at: Revision) -> Result<u64, StoreError> {
@@ -34,7 +27,7 @@ fn scan(generation: &Generation, at: Revision) -> Result<u64, StoreError> {
     let mut iterator = generation.db().raw_iterator_opt(options::scan_once(&lower, &upper));
     iterator.seek_to_first();
     let (mut hasher, mut settled) = (Sha256::new(), Vec::new());
-    let (mut piece, mut begun) = (0, Instant::now());
+    let mut pace = Pace::begin();
     while let Some((key, value)) = iterator.item() {
         let (prefix, revision) = keys::split_version(key).ok_or_else(read::damaged)?;
         // Newest first, so the first one that is old enough decides.
@@ -48,12 +41,8 @@ fn scan(generation: &Generation, at: Revision) -> Result<u64, StoreError> {
                 }
             }
         }
-        piece += key.len() + value.len();
+        pace.read(key.len() + value.len());
         iterator.next();
-        if piece >= PIECE_BYTES {
-            std::thread::sleep((begun.elapsed() * REST).min(LONGEST_REST));
-            (piece, begun) = (0, Instant::now());
-        }
     }
     iterator.status().map_err(read::failed)?;
     let digest = hasher.finalize();

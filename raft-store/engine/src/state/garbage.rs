@@ -9,7 +9,7 @@ use rocksdb::WriteBatch;
 use store_api::{Revision, StoreError};
 
 use super::generation::Generation;
-use super::{keys, packed, read, records};
+use super::{keys, packed, planted, read, records};
 use crate::{fatal, options};
 
 /// Removes up to about `max_keys` keys; answers whether there is more to do.
@@ -42,6 +42,9 @@ pub(super) fn collect(generation: &Generation, max_keys: usize) -> Result<bool, 
     let more = iterator.valid() && reached < compacted;
     iterator.status().map_err(read::failed)?;
     drop(iterator);
+    if !more {
+        planted::lose_deletions(generation, compacted + 1, &mut batch)?;
+    }
     generation.db().write_opt(batch, &options::unlogged()).map_err(|e| fatal("removing old versions failed", e))?;
     *collected = if more { reached } else { compacted };
     Ok(more)

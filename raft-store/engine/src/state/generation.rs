@@ -47,6 +47,10 @@ impl Generation {
         &self.db
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.files.path
+    }
+
     pub(super) fn published(&self) -> Published {
         *self.published.read()
     }

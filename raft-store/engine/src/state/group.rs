@@ -9,9 +9,11 @@ use rocksdb::{DB, DBRawIterator, WriteBatch};
 use store_api::{Event, KeyValue, LeaseId, Revision, StoreError, in_range};
 use store_core::{Command, Effects, Lease, Replies, Reply, StateRead, Visit};
 
+use super::generation::Generation;
 use super::packed::Pack;
 use super::working::Working;
-use super::{keys, read, records};
+use super::{keys, planted, read, records};
+use crate::planted::{Bug, is_planted};
 use crate::{Applied, ApplyEntry, ApplyPayload, fatal, options};
 
 pub(super) struct Group<'a> {
@@ -28,10 +30,13 @@ pub(super) struct Group<'a> {
     /// The events of each revision since `begun`.
     events: Pack,
     scratch: Vec<u8>,
+    /// Only where it is planted.
+    local_compaction: Option<Revision>,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(db: &'a DB, working: &'a mut Working) -> Self {
+    pub(super) fn new(generation: &'a Generation, working: &'a mut Working) -> Self {
+        let db = generation.db();
         Self {
             db,
             begun: working.position.revision,
@@ -42,6 +47,7 @@ impl<'a> Group<'a> {
             applied: Vec::new(),
             events: Pack::default(),
             scratch: Vec::new(),
+            local_compaction: planted::local_compaction(generation),
         }
     }
 
@@ -61,6 +67,9 @@ impl<'a> Group<'a> {
             }
             ApplyPayload::Command(command) => self.command(command)?,
         };
+        if is_planted(Bug::BlindInGroup) {
+            self.newest.get_mut().clear();
+        }
         self.working.pass(entry.index, entry.log_id.clone());
         self.applied.push(Applied { reply, revision: self.working.position.revision, events });
         Ok(())
@@ -74,6 +83,9 @@ impl<'a> Group<'a> {
         self.working.save_remembered(&mut self.batch);
         if !self.applied.is_empty() {
             self.working.save_position(&mut self.batch);
+        }
+        if self.events.count() == 0 {
+            planted::forget_revision(&self.working.position, &mut self.batch);
         }
         (self.batch, self.applied)
     }
@@ -133,7 +145,7 @@ impl StateRead for Group<'_> {
     }
 
     fn compacted(&self) -> Revision {
-        self.working.position.compacted
+        self.local_compaction.unwrap_or(self.working.position.compacted)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StoreError> {

@@ -303,6 +303,19 @@ pub(super) fn decode_events(raw: &[u8]) -> Result<Vec<EventRef>, StoreError> {
     Ok(events)
 }
 
+/// The same events without the deletions.
+pub(super) fn puts(raw: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let (mut puts, mut rest) = (Vec::new(), raw);
+    while !rest.is_empty() {
+        let (event, after) = decode_event(rest).ok_or_else(|| damaged("list of events"))?;
+        if !event.deleted {
+            puts.extend_from_slice(&rest[..rest.len() - after.len()]);
+        }
+        rest = after;
+    }
+    Ok(puts)
+}
+
 fn decode_event(raw: &[u8]) -> Option<(EventRef, &[u8])> {
     let (kind, rest) = raw.split_first()?;
     let (previous, rest) = rest.split_first_chunk()?;

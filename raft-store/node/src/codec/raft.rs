@@ -149,6 +149,37 @@ mod tests {
         log_id_from_proto(proto::LogId { term, node, index })
     }
 
+    /// An entry as it lies in the logs and states of today: every version reads it so.
+    #[test]
+    fn an_entry_is_written_as_ever() {
+        let entry = Entry { log_id: log_id(3, 2, 7), payload: EntryPayload::Normal(LogCommand("c".into())) };
+        let written: &[u8] = &[0x08, 3, 0x12, 6, 0x08, 3, 0x10, 2, 0x18, 7, 0x22, 1, b'c'];
+        assert_eq!(entry_to_bytes(&entry), written);
+        assert_eq!(entry_from_bytes(Bytes::from_static(written)).expect("decodes"), entry);
+    }
+
+    #[test]
+    fn an_entry_of_another_format_is_refused_and_not_misread() {
+        use proto::entry::Payload;
+        let entry = |format, payload| proto::Entry { format, id: Some(log_id_to_proto(&log_id(3, 2, 7))), payload };
+        let blank = Some(Payload::Blank(proto::Blank {}));
+        // A payload of a kind that is not known yet: field 15.
+        let unknown = [entry(FORMAT, None).encode_to_vec(), vec![0x7a, 1, 0]].concat();
+        for (bytes, want) in [
+            (
+                entry(FORMAT + 1, blank.clone()).encode_to_vec(),
+                "format 4 is newer than this version understands (3): upgrade this replica",
+            ),
+            (entry(2, blank.clone()).encode_to_vec(), "format 2 is of a version whose store began at another revision"),
+            (entry(0, blank.clone()).encode_to_vec(), "format is missing"),
+            (unknown, "payload is missing"),
+            (proto::Entry { id: None, ..entry(FORMAT, blank) }.encode_to_vec(), "log id is missing"),
+            (vec![0xff; 20], "not the expected message"),
+        ] {
+            assert_eq!(entry_from_bytes(bytes.into()).expect_err(want).to_string(), want);
+        }
+    }
+
     #[test]
     fn entries_votes_and_memberships_survive_the_disk() {
         let node = |n: u64| MemberNode {

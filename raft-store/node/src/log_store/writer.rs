@@ -9,6 +9,7 @@ use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
 use store_api::StoreError;
 use store_engine::RaftLog;
+use store_engine::planted::{Bug, is_planted};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::codec;
@@ -172,8 +173,10 @@ impl Writer {
             }
             Job::Vote { vote, done } => {
                 self.flush();
-                must(self.log.save_vote(&vote), "the vote");
-                self.tell(LogEvent::Voted(&vote));
+                if !is_planted(Bug::VoteNotKept) {
+                    must(self.log.save_vote(&vote), "the vote");
+                    self.tell(LogEvent::Voted(&vote));
+                }
                 finish(done);
             }
             Job::Truncate { from, done } => {

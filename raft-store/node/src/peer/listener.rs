@@ -13,12 +13,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::body::Body;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tower::util::MapResponseLayer;
 
 use super::{
     CONNECTION_WINDOW, HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONNECTIONS, PeerServer,
-    STREAM_WINDOW,
+    STREAM_WINDOW, too_large,
 };
 use crate::tls::{PeerIdentity, PeerTls, identity};
 
@@ -80,12 +82,14 @@ pub(crate) async fn listen(
 ) {
     let (accepted, incoming) = mpsc::channel(MAX_CONNECTIONS);
     let accepting = tokio::spawn(accept(listener, tls, cluster, accepted, stop.clone()));
+    let rewrite: fn(http::Response<Body>) -> http::Response<Body> = too_large::rewrite;
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(4_096)
+        .layer(MapResponseLayer::new(rewrite))
         .add_service(server.service)
         .serve_with_incoming(ReceiverStream::new(incoming));
     tokio::select! {

@@ -10,6 +10,7 @@ mod pool;
 mod server;
 mod service;
 mod snapshot_transfer;
+mod too_large;
 
 use std::time::Duration;
 

@@ -18,14 +18,15 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::caller::{Caller, Known};
-use super::snapshot_transfer;
+use super::{snapshot_transfer, too_large};
 use crate::blocking::blocking;
 use crate::codec;
-use crate::exchange::{round_from_proto, round_to_proto};
+use crate::exchange::{round_from_proto, round_to_proto, whole_to_proto};
 use crate::forward::to_outcome;
 use crate::membership::{Change, Changed};
 use crate::propose::{Attempt, MAX_COMMAND_BYTES, WRITE_TIMEOUT};
 use crate::replica::Replica;
+use crate::scrub::SCRUB;
 use crate::snapshot::SnapshotData;
 use crate::types::TypeConfig;
 
@@ -162,10 +163,19 @@ impl RaftService for PeerService {
         // Of each request under way whether it is quiet: openraft takes a bounded number of them before it answers.
         let asked = Arc::new(Mutex::new(VecDeque::new()));
         let under_way = asked.clone();
+        // Why it cannot be gone on reading.
+        let broken = Arc::<Mutex<Option<Status>>>::default();
+        let ends = broken.clone();
         let requests = stream::unfold(request.into_inner(), move |mut requests| {
-            let (effects, asked) = (effects.clone(), asked.clone());
+            let (effects, asked, broken) = (effects.clone(), asked.clone(), broken.clone());
             async move {
-                let request = requests.message().await.ok()??;
+                let request = match requests.message().await {
+                    Ok(request) => request?,
+                    Err(status) => {
+                        *broken.lock() = Some(too_large::status(status));
+                        return None;
+                    }
+                };
                 // It may have been removed since the stream began.
                 if effects.removed.load().contains(&from) {
                     return None;
@@ -178,6 +188,7 @@ impl RaftService for PeerService {
                     }
                     Err(error) => {
                         tracing::error!(from, %error, "append request not understood");
+                        *broken.lock() = Some(bad_request(error));
                         None
                     }
                 }
@@ -198,7 +209,8 @@ impl RaftService for PeerService {
             };
             std::future::ready(response)
         });
-        Ok(Response::new(Box::pin(responses)))
+        let end = stream::once(async move { ends.lock().take().map(Err) }).filter_map(std::future::ready);
+        Ok(Response::new(Box::pin(responses.chain(end))))
     }
 
     async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteResponse>, Status> {
@@ -344,7 +356,9 @@ impl RaftService for PeerService {
         });
         let fenced = self.replica.diverged.load(Ordering::Acquire);
         let zone = self.replica.config.placement.zone.clone();
-        Ok(Response::new(proto::ExchangeResponse { state, short_of_space, content, fenced, zone }))
+        let (whole, scrub) = (self.replica.scrub.whole().into_iter().map(whole_to_proto).collect(), SCRUB);
+        let said = proto::ExchangeResponse { state, short_of_space, content, fenced, zone, whole, scrub };
+        Ok(Response::new(said))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Snapshots on the wire: a header, then chunks in order, each with its checksum.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kontiki_proto::raft::SnapshotPart;
 use kontiki_proto::raft::snapshot_part::{Chunk, Header, Part};
+use store_engine::room;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -142,7 +143,7 @@ impl Incoming {
         if !fits || crc32fast::hash(&chunk.data) != chunk.crc {
             return Err(Status::data_loss(format!("chunk at {} is damaged or out of place", chunk.offset)));
         }
-        self.file.write_all(&chunk.data).map_err(disk)?;
+        room::write_all(&mut self.file, &chunk.data).map_err(disk)?;
         self.whole.update(&chunk.data);
         self.written += chunk.data.len() as u64;
         if !chunk.last {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use store_api::{ReadAt, Store, StoreError, Txn};
+use store_api::{Op, ReadAt, Store, StoreError, Txn};
 use store_core::Command;
 use store_engine::{ApplyEntry, ApplyPayload, RaftLog, StateMachine};
 use store_node::test_support::{Cluster, Options, PATIENCE};
@@ -161,8 +161,13 @@ async fn a_replica_whose_state_differs_is_fenced_off() {
 /// What detection promises, however busy the machine.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Changes the newest value of `key` on a disk, checksums and all, as no replica would notice by itself.
+/// Changes the newest value of `key` on a disk, as no replica would notice by itself.
 fn falsify(dir: &std::path::Path, key: &str) {
+    falsify_record(dir, &[b"v", key.as_bytes(), &[0, 1]].concat());
+}
+
+/// Changes the first record that begins so, checksums and all.
+fn falsify_record(dir: &std::path::Path, prefix: &[u8]) {
     let pointer = std::fs::read_to_string(dir.join("state/CURRENT")).expect("a pointer");
     let number = pointer.lines().next().and_then(|line| line.strip_prefix("generation ")).expect("a generation");
     let db = patiently(|| {
@@ -170,11 +175,10 @@ fn falsify(dir: &std::path::Path, key: &str) {
         let path = dir.join(format!("state/db-{number}"));
         rocksdb::DB::open(&options, path).map_err(|error| StoreError::Fatal(error.to_string()))
     });
-    let prefix = [b"v", key.as_bytes(), &[0, 1]].concat();
     let mut iterator = db.raw_iterator();
-    iterator.seek(&prefix);
-    let (found, value) = iterator.item().expect("a version");
-    assert!(found.starts_with(&prefix), "the newest version of {key}");
+    iterator.seek(prefix);
+    let (found, value) = iterator.item().expect("a record");
+    assert!(found.starts_with(prefix), "{found:?} is another record");
     let (found, mut value) = (found.to_vec(), value.to_vec());
     *value.last_mut().expect("a value") ^= 1;
     db.put(found, value).expect("written");
@@ -205,6 +209,40 @@ async fn a_value_that_changed_on_disk_is_noticed_within_a_minute() {
         assert_eq!(get(&cluster.store(id), "k7", ReadAt::Linearizable).await, Ok(Some("7".into())));
         assert_eq!((cluster.store(id).health(), cluster.store(id).doubt()), (Ok(()), None));
     }
+}
+
+/// What no key holds is compared as well: two of five replicas are wrong, each in its own way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_and_an_event_that_changed_on_disk_are_noticed_within_a_minute() {
+    let mut cluster = Cluster::start(5).await;
+    let leader = cluster.leader().await;
+    let store = cluster.store(leader);
+    let lease = store.lease_grant(Duration::from_secs(600)).await.expect("granted");
+    let held = Op::Put { key: "held".into(), value: "v".into(), lease };
+    store.txn(Txn { success: vec![held], ..Txn::default() }).await.expect("written");
+    for n in 0..20 {
+        put(&store, &format!("k{n}"), &n.to_string()).await;
+    }
+    drop(store);
+    cluster.converge().await;
+    let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
+    let wrong = [(others[0], b"l"), (others[1], b"g")];
+    for (id, kind) in wrong {
+        cluster.kill(id).await;
+        falsify_record(cluster.data_dir(id), kind);
+        cluster.restart(id).await;
+    }
+    let started = Instant::now();
+    let is_fenced = |id| cluster.store(id).health().is_err_and(|why| why.contains("is fenced off"));
+    while !wrong.iter().all(|(id, _)| is_fenced(*id)) {
+        assert!(started.elapsed() < NOTICED_WITHIN, "not noticed: {:?}", wrong.map(|(id, _)| is_fenced(id)));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("noticed after {:?}", started.elapsed());
+    for id in [leader, others[2], others[3]] {
+        assert_eq!((cluster.store(id).health(), cluster.store(id).doubt()), (Ok(()), None), "replica {id}");
+    }
+    read_all(&cluster.store(leader), 20).await;
 }
 
 /// Of two replicas that differ nobody can tell which is wrong: both say so, and go on.

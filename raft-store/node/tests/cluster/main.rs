@@ -7,6 +7,7 @@ mod crowds;
 mod disks;
 mod failures;
 mod members;
+mod peer_port;
 mod sizes;
 mod support;
 mod timing;

@@ -57,6 +57,8 @@ impl Reads {
             Answer::Read { revision, found } => (*revision, found),
             Answer::Failed(StoreError::Compacted { requested, oldest }) if requested < oldest => return Ok(()),
             Answer::Failed(StoreError::Unavailable(_) | StoreError::FutureRevision { .. }) => return Ok(()),
+            // What cannot be read is not made up.
+            Answer::Failed(StoreError::Fatal(_)) if view.is_doubtful(host) => return Ok(()),
             answer => return Err(format!("a read was answered by {answer:?}")),
         };
         if let How::At(at) = how

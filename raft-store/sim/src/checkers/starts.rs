@@ -1,4 +1,5 @@
-//! D4, D5: a replica that lost power starts again; only one whose disk was damaged, or that was removed, does not.
+//! D4, D5: a replica that lost power starts again; only one whose disk was damaged or is full, or that was removed,
+//! does not.
 
 use super::Checker;
 use crate::facts::Fact;
@@ -13,7 +14,7 @@ impl Checker for Starts {
 
     fn see(&mut self, fact: &Fact, view: &View) -> Result<(), String> {
         let Fact::Refused { host, why } = fact else { return Ok(()) };
-        match view.hosts.get(host).is_some_and(|host| host.damaged || host.out) {
+        match view.hosts.get(host).is_some_and(|host| host.damaged || host.out || host.lacked_room(view.now)) {
             true => Ok(()),
             false => Err(format!("{host} cannot be started, and nothing but its power was lost: {why}")),
         }

@@ -58,6 +58,7 @@ impl Checker for Watches {
                 }
             }
             Seen::Ended(StoreError::Unavailable(_)) => Ok(()),
+            Seen::Ended(StoreError::Fatal(_)) if view.is_doubtful(*host) => Ok(()),
             Seen::Ended(error) => Err(format!("watcher {watcher} was ended by {host}: {error}")),
         }
     }

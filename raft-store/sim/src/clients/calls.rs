@@ -3,17 +3,26 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use store_api::{Compare, Op, RangeRequest, ReadAt, RequestId, Store, StoreError, Txn};
+use store_api::{Compare, Op, RangeRequest, ReadAt, RequestId, Store, StoreError, Txn, TxnRange, prefix_end};
 use store_node::RaftStore;
 
+use crate::checkers::watches::WATCHED;
 use crate::facts::{Answer, How, What};
 
 pub(crate) async fn perform(store: &RaftStore, client: u64, what: What) -> Answer {
     let answer = match what {
-        What::Write { keys, value, expects, request, lease } => {
+        What::Write { keys, value, expects, reads, request, lease } => {
             let compare = expects.and_then(|revision| Some(Compare::unchanged_since(keys.first()?.clone(), revision)));
             let put = |key: Bytes| Op::Put { key, value: value.clone(), lease };
-            let success = keys.into_iter().map(put).collect();
+            let all = |at| {
+                Op::Range(TxnRange {
+                    start: WATCHED.into(),
+                    end: prefix_end(WATCHED),
+                    at: Some(at),
+                    ..TxnRange::default()
+                })
+            };
+            let success = reads.into_iter().map(all).chain(keys.into_iter().map(put)).collect();
             write(store, client, request, Txn { compare: compare.into_iter().collect(), success, ..Txn::default() })
                 .await
         }

@@ -9,7 +9,6 @@ use tokio::task::AbortHandle;
 
 use crate::checkers::watches::WATCHED;
 use crate::facts::{Fact, Seen};
-use crate::plant::Plant;
 use crate::shared::Shared;
 
 pub(crate) struct Watcher {
@@ -44,19 +43,8 @@ impl Watcher {
 }
 
 /// Tells everything the watch says, until it ends.
-pub(crate) async fn watch(
-    store: Arc<RaftStore>,
-    shared: Arc<Shared>,
-    (watcher, host): (u64, NodeId),
-    (wants, from): (Revision, Revision),
-    plant: Option<Plant>,
-) {
-    let tell = |mut seen: Seen| {
-        if let Some(plant) = plant {
-            plant.on_watch(&mut seen);
-        }
-        shared.tell(Fact::Watched { watcher, host, seen });
-    };
+pub(crate) async fn watch(store: Arc<RaftStore>, shared: Arc<Shared>, (watcher, host): (u64, NodeId), from: Revision) {
+    let tell = |seen: Seen| shared.tell(Fact::Watched { watcher, host, seen });
     let range = WatchRequest { start: Bytes::from_static(WATCHED), end: prefix_end(WATCHED), from };
     let mut stream = match store.watch(range).await {
         Ok(stream) => stream,
@@ -64,7 +52,7 @@ pub(crate) async fn watch(
     };
     // It holds no replica.
     drop(store);
-    tell(Seen::Opened { from: wants });
+    tell(Seen::Opened { from });
     loop {
         match stream.next().await {
             Ok(batch) => tell(Seen::Batch { revision: batch.revision, events: batch.events }),

@@ -16,8 +16,12 @@ use super::pipe::{self, Piece};
 use super::{CONNECT_TIMEOUT, Call, Item, Way};
 use crate::shared::Shared;
 
-/// Calls of these may be made twice: all that travels in one frame, each way.
-const DOUBLED: [&str; 6] = ["/Forward", "/Vote", "/PreVote", "/ReadIndex", "/TransferLeader", "/Exchange"];
+/// Calls of these last as long as both ends want: a twin would never end by itself.
+const STREAMS: [&str; 2] = ["/AppendEntries", "/InstallSnapshot"];
+
+pub(super) fn is_stream(path: &str) -> bool {
+    STREAMS.iter().any(|name| path.ends_with(name))
+}
 
 /// How `from`, of a cluster, calls whoever is at `address`.
 pub(crate) fn channel(shared: Arc<Shared>, from: NodeId, to: NodeId, address: &str, cluster: &str) -> PeerChannel {
@@ -40,8 +44,12 @@ impl Drop for Guard {
         let mut net = self.shared.net.lock();
         let Some(call) = net.calls.get_mut(&self.id) else { return };
         let (head, response) = (call.head.take(), call.response.take());
+        let twin = call.twin.filter(|_| is_stream(&call.path));
         // Until it arrives the server goes on.
         net.put(self.id, Way::Up, Item::Cancel);
+        if let Some(twin) = twin {
+            net.put(twin, Way::Up, Item::Cancel);
+        }
         drop(net);
         drop((head, response));
     }
@@ -85,10 +93,9 @@ impl Shared {
             return None;
         }
         let path = request.uri().path().to_owned();
-        let doubled = DOUBLED.iter().any(|name| path.ends_with(name)) && {
-            let doubling = net.weather.doubling;
-            doubling > 0 && net.rng.percent(doubling)
-        };
+        // All calls of the protocol are of the kind that may be made twice.
+        let doubling = net.weather.doubling;
+        let doubled = doubling > 0 && net.rng.percent(doubling);
         net.next += 2;
         let id = net.next;
         let (head, head_answer) = oneshot::channel();

@@ -6,7 +6,7 @@ use prost::Message as _;
 use store_api::NodeId;
 
 use crate::facts::{Fact, Message};
-use crate::plant::Plant;
+use crate::plant::{Miscount, Plant};
 
 /// Compressed or not, and the length, before every gRPC message.
 const PREFIX_BYTES: usize = 5;
@@ -18,7 +18,7 @@ pub(super) fn listen(
     from: NodeId,
     to: NodeId,
     frame: Bytes,
-    plant: Option<Plant>,
+    (plant, miscount): (Option<Plant>, &mut Miscount),
     facts: &mut Vec<Fact>,
 ) -> Bytes {
     if !path.ends_with("/AppendEntries") && !path.ends_with("Vote") {
@@ -31,7 +31,11 @@ pub(super) fn listen(
         if let Some(plant) = plant {
             plant.on_the_wire(from, to, &mut message);
         }
-        encode(&message, &mut sent);
+        let mut heard = message.clone();
+        if plant == Some(Plant::AnyPrefix) {
+            miscount.hear(from, to, &mut heard);
+        }
+        encode(&heard, &mut sent);
         // What is only asked for binds nobody.
         if !path.ends_with("/PreVote") {
             let forged = plant.and_then(|plant| plant.forges(from, to, &message));
@@ -92,9 +96,11 @@ mod tests {
         messages.iter().for_each(|message| encode(&Message::Append(message.clone()), &mut frame));
         let frame = frame.freeze();
         let mut facts = Vec::new();
-        let sent = listen("/kontiki.raft.v1.Raft/AppendEntries", true, 1, 2, frame.clone(), None, &mut facts);
+        let (mut one, mut two) = (Miscount::default(), Miscount::default());
+        let (none, again) = ((None, &mut one), (None, &mut two));
+        let sent = listen("/kontiki.raft.v1.Raft/AppendEntries", true, 1, 2, frame.clone(), none, &mut facts);
         assert_eq!((sent, facts.len()), (frame.clone(), 2));
-        assert_eq!(listen("/x/Forward", true, 1, 2, frame.clone(), None, &mut facts), frame);
+        assert_eq!(listen("/x/Forward", true, 1, 2, frame.clone(), again, &mut facts), frame);
         assert_eq!(facts.len(), 2);
         assert_eq!(split(&frame.slice(..frame.len() - 1)), None);
     }

@@ -3,7 +3,7 @@
 use store_api::NodeId;
 
 use super::{Caller, Checked, Run};
-use crate::clients::{self, perform, watch};
+use crate::clients::{self, Watcher, perform, watch};
 use crate::facts::{Answer, CallId, Fact, What};
 
 /// The client that asks whether a replica accepts writes.
@@ -32,7 +32,7 @@ impl Run {
         let able = self.askable();
         let Some(host) = self.rng.pick(&able).copied() else { return Ok(()) };
         let client = &mut self.clients[at];
-        let (id, what) = (client.id(), client.choose(&mut self.rng, self.plant));
+        let (id, what) = (client.id(), client.choose(&mut self.rng));
         let call = self.call(host, Caller::Client(at), id, what)?;
         self.clients[at].busy = call;
         Ok(())
@@ -44,15 +44,12 @@ impl Run {
         host: NodeId,
         caller: Caller,
         client: u64,
-        mut what: What,
+        what: What,
     ) -> Result<Option<CallId>, super::Broken> {
         let Some(store) = self.hosts.get(&host).and_then(|host| host.store()) else { return Ok(None) };
         let (call, shared) = (self.new_call(host, caller), self.shared.clone());
         self.line(format_args!("{call:?} of {client} to {host}: {what:?}"));
         self.fact(&Fact::Called { call, host, what: what.clone() })?;
-        if let Some(plant) = self.plant {
-            plant.on_promise(&mut what);
-        }
         self.hosts[&host].spawn(async move {
             let answer = perform(&store, client, what).await;
             drop(store);
@@ -130,16 +127,30 @@ impl Run {
         let Some(host) = self.rng.pick(&able).copied() else { return };
         let Some(store) = self.hosts[&host].store() else { return };
         let stays = self.rng.number(100_000..3_000_000);
+        if self.rng.once_in(3) {
+            self.begin_anew(at, host);
+        }
         let watcher = &mut self.watchers[at];
         if let Some(stop) = watcher.stop.take() {
             stop.abort();
         }
         (watcher.host, watcher.hops_at) = (Some(host), self.view.now + stays);
-        let late = u64::from(self.plant == Some(crate::Plant::ResumeTooLate) && watcher.next > 2);
         let (id, from) = (watcher.id, watcher.next);
-        let task = watch(store, self.shared.clone(), (id, host), (from, from + late), self.plant);
+        let task = watch(store, self.shared.clone(), (id, host), from);
         self.watchers[at].stop = self.hosts[&host].spawn_abortable(task);
         self.line(format_args!("watcher {id} goes to {host} for {from}"));
+    }
+
+    /// Another watch takes its place: from where the history begins, or from a revision that is not there yet.
+    fn begin_anew(&mut self, at: usize, host: NodeId) {
+        let Some((compacted, newest)) = self.view.now_of(host).map(|now| (now.compacted, now.revision)) else { return };
+        let from = match self.rng.once_in(2) {
+            true => compacted + self.rng.number(0..2),
+            false => newest + self.rng.number(0..10),
+        };
+        self.next_watcher += 1;
+        let stop = self.watchers[at].stop.take();
+        self.watchers[at] = Watcher { next: from.max(2), stop, ..Watcher::new(self.next_watcher) };
     }
 
     /// Asks every member that has not yet shown that it accepts writes.

@@ -6,7 +6,7 @@ use super::{Broken, Checked, Run};
 use crate::disk::PLENTY;
 use crate::facts::Fact;
 use crate::jobs::Job;
-use crate::nemesis::{Blow, Lasting};
+use crate::nemesis::{Blow, LONG_JUMP, Lasting};
 use crate::plant::Plant;
 use crate::strangers::{How, Pair, knock};
 
@@ -33,7 +33,7 @@ impl Run {
                 self.with(host, |host| host.jump += milliseconds)
             }
             Blow::FailingDisk { host } => self.with(host, |host| host.disk.fail_next(true)),
-            Blow::Flip { host } => self.flip(host),
+            Blow::Flip { host, state } => self.flip(host, state),
             Blow::Wipe { host, witness } => self.wipe(host, witness),
             Blow::Replace { host } => {
                 self.jobs.push(Job::NewId);
@@ -86,11 +86,27 @@ impl Run {
         Ok(())
     }
 
-    fn flip(&mut self, host: NodeId) -> Checked {
+    fn flip(&mut self, host: NodeId, state: bool) -> Checked {
         self.kill(host, false, 500)?;
-        let what = self.hosts[&host].disk.flip_a_bit().map_err(|error| Broken::new("this machine", error))?;
+        let what = self.hosts[&host].disk.flip_a_bit(state).map_err(|error| Broken::new("this machine", error))?;
         self.line(format_args!("{host} has a damaged disk: {what:?}"));
         self.damaged(host);
+        if let Some(seen) = self.view.hosts.get_mut(&host) {
+            seen.flipped |= state && what.is_some();
+        }
+        Ok(())
+    }
+
+    /// Where snapshots are damaged as long as they lie there, they are.
+    pub(super) fn flip_snapshots(&mut self, host: NodeId) -> Checked {
+        if !self.nemesis.flips_snapshots() {
+            return Ok(());
+        }
+        let flipped = self.hosts[&host].disk.flip_a_snapshot().map_err(|error| Broken::new("this machine", error))?;
+        if let Some(what) = flipped {
+            self.count("bit flip of a snapshot");
+            self.line(format_args!("{host} has a damaged snapshot: {what}"));
+        }
         Ok(())
     }
 
@@ -99,6 +115,9 @@ impl Run {
         let witness = witness || self.plant == Some(Plant::WipedVotes);
         self.hosts[&host].disk.wipe(witness).map_err(|error| Broken::new("this machine", error))?;
         self.damaged(host);
+        if let Some(seen) = self.view.hosts.get_mut(&host) {
+            seen.flipped = false;
+        }
         self.fact(&Fact::Wiped { host })?;
         // If it is not refused at the start, somebody must notice what it is not.
         if self.plant != Some(Plant::WipedVotes) {
@@ -107,7 +126,7 @@ impl Run {
         Ok(())
     }
 
-    fn damaged(&mut self, host: NodeId) {
+    pub(super) fn damaged(&mut self, host: NodeId) {
         if let Some(seen) = self.view.hosts.get_mut(&host) {
             seen.damaged = true;
         }
@@ -132,11 +151,9 @@ impl Run {
                 let slow = if begins { *milliseconds } else { 3 };
                 self.with(*host, |host| host.disk.set_slow(slow))?;
             }
-            Lasting::FullDisk { host } => {
-                let free = if begins { 1 << 19 } else { PLENTY };
-                if let Some(host) = self.hosts.get(host) {
-                    host.disk.set_free(free);
-                }
+            Lasting::FullDisk { host, percent } => {
+                let (free, tight) = if begins { (1 << 19, *percent) } else { (PLENTY, 0) };
+                self.make_room(*host, free, tight);
             }
             Lasting::Drift { host, rate } => {
                 self.view.skewed = true;
@@ -144,6 +161,7 @@ impl Run {
                 self.with(*host, |host| host.rate = rate)?;
             }
             Lasting::Cut(_) | Lasting::Slow { .. } | Lasting::Breaking { .. } | Lasting::Doubling { .. } => {}
+            Lasting::FlippingSnapshots => {}
         }
         if begins {
             self.count(name_of(lasting));
@@ -153,11 +171,25 @@ impl Run {
         Ok(())
     }
 
+    /// So many bytes of a disk are free, and of a hundred writes so many do not fit all the same.
+    fn make_room(&mut self, id: NodeId, free: u64, tight: u64) {
+        let (Some(host), Some(seen)) = (self.hosts.get(&id), self.view.hosts.get_mut(&id)) else { return };
+        if tight > 0 {
+            // As long as it lasts, and a moment longer.
+            seen.full = Some(u64::MAX / 2);
+        } else if seen.full.is_some() {
+            seen.full = Some(self.view.now);
+        }
+        host.disk.set_free(free);
+        host.disk.set_tight(tight);
+    }
+
     /// No fault is left but what was destroyed.
     pub(super) fn everything_is_well(&mut self) -> Checked {
+        let all: Vec<NodeId> = self.hosts.keys().copied().collect();
+        all.into_iter().for_each(|id| self.make_room(id, PLENTY, 0));
         for host in self.hosts.values_mut() {
             host.disk.set_slow(3);
-            host.disk.set_free(PLENTY);
             host.disk.fail_next(false);
             host.rate = 1_000;
         }
@@ -171,9 +203,11 @@ fn name(blow: &Blow) -> &'static str {
         Blow::Kill { power: true, .. } => "power cut",
         Blow::PowerCut { .. } => "power cut of all",
         Blow::Pause { .. } => "pause",
+        Blow::Jump { milliseconds, .. } if *milliseconds > LONG_JUMP => "clock jump of minutes",
         Blow::Jump { .. } => "clock jump",
         Blow::FailingDisk { .. } => "failing disk",
-        Blow::Flip { .. } => "bit flip",
+        Blow::Flip { state: false, .. } => "bit flip",
+        Blow::Flip { state: true, .. } => "bit flip of the state",
         Blow::Wipe { .. } => "wiped disk",
         Blow::Replace { .. } => "replace",
         Blow::Grow => "grow",
@@ -191,7 +225,9 @@ fn name_of(lasting: &Lasting) -> &'static str {
         Lasting::Breaking { .. } => "breaking wire",
         Lasting::Doubling { .. } => "doubled calls",
         Lasting::SlowDisk { .. } => "slow disk",
-        Lasting::FullDisk { .. } => "full disk",
+        Lasting::FullDisk { percent: 0, .. } => "full disk",
+        Lasting::FullDisk { .. } => "writes that do not fit",
+        Lasting::FlippingSnapshots => "disks that damage snapshots",
         Lasting::Drift { .. } => "clock drift",
     }
 }

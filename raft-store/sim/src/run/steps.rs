@@ -51,6 +51,7 @@ impl Run {
             host.paused_until = 0;
         }
         host.step(milliseconds);
+        self.flip_snapshots(id)?;
         self.after_step(id)
     }
 
@@ -79,7 +80,7 @@ impl Run {
                 let life = host.life;
                 let seen = self.view.hosts.entry(id).or_default();
                 (seen.up, seen.life) = (true, life);
-                // All of the log was read and found sound.
+                // All of the log was read and found sound. Of the state that is so when it was all read.
                 seen.damaged = false;
                 self.line(format_args!("{id} is up, life {life}"));
                 Ok(true)
@@ -90,6 +91,10 @@ impl Run {
                 let why = self.without_paths(error);
                 self.fact(&Fact::Refused { host: id, why })?;
                 self.replace_if_needed(id);
+                let now = self.view.now;
+                if self.view.hosts.get(&id).is_some_and(|seen| !seen.damaged && seen.lacked_room(now)) {
+                    self.start_later(id)?;
+                }
                 Ok(false)
             }
         }
@@ -101,7 +106,7 @@ impl Run {
         let mut now = store.inspect();
         self.commit(id, &now)?;
         if let Some(plant) = self.plant {
-            plant.on_inspection(id, &mut now);
+            plant.on_inspection(&mut now);
         }
         let seen = self.view.hosts.entry(id).or_default();
         seen.wiped = self.disks.get(&id).is_some_and(|disk| *disk != now.incarnation);
@@ -110,11 +115,19 @@ impl Run {
         let upto = now.state.map_or(0, |state| state.index + 1);
         seen.states =
             (next..upto).filter_map(|at| store.state_at(at).map(|(revision, hash)| (at, revision, hash))).collect();
-        if let Some(plant) = self.plant {
-            plant.on_states(seen.life, &mut seen.states);
-        }
+        // All that it holds was read: what is wrong with its disk, if anything is, is of no account.
+        seen.flipped &= now.scans == 0 || now.fenced;
+        let found_out = seen.flipped && now.fenced && !seen.damaged;
         let changed = seen.now.as_ref() != Some(&now);
         seen.now = Some(now);
+        if started {
+            seen.contents = store.contents().ok();
+        }
+        if found_out {
+            self.line(format_args!("{id} is fenced off"));
+            self.damaged(id);
+            self.replace_if_needed(id);
+        }
         if started {
             self.fact(&Fact::Started { host: id })?;
         }
@@ -153,6 +166,12 @@ impl Run {
         if let Some(why) = process::take_end(id) {
             self.line(format_args!("{id} ended itself: {why}"));
             self.end(id, false)?;
+            // It cannot read what it needs, and never will.
+            if self.view.hosts.get(&id).is_some_and(|seen| seen.flipped) {
+                self.damaged(id);
+                self.replace_if_needed(id);
+                return Ok(());
+            }
             return self.start_later(id);
         }
         if self.hosts.get(&id).is_some_and(|host| host.has_stopped()) {
