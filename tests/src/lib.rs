@@ -8,8 +8,10 @@ pub mod disk;
 pub mod figures;
 pub mod issuer;
 pub mod processes;
+pub mod programs;
 pub mod servers;
 pub mod store;
+pub mod watching;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -206,11 +208,7 @@ impl Kubectl {
 
     /// The one that a variable names.
     pub fn named_in(variable: &str, kubeconfig: PathBuf) -> Option<Self> {
-        let program = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
-        if program.is_none() {
-            println!("skipped: {variable} names no kubectl (make test fetches one)");
-        }
-        Some(Self { program: program?, kubeconfig })
+        Some(Self { program: programs::named(variable)?, kubeconfig })
     }
 
     pub fn at(&self, kubeconfig: PathBuf) -> Self {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use system_tests::watching::Watching;
 use system_tests::{Cluster, Kubectl, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -185,21 +186,11 @@ fn get(kubectl: &Kubectl, _real: bool) {
 }
 
 fn watch(kubectl: &Kubectl) {
-    let shape = "jsonpath={.type} {.object.metadata.name}{\"\\n\"}";
-    let select = ["--field-selector", "metadata.name=seen"];
-    let mut watch = kubectl
-        .command(&["get", "configmaps", "-w", "--output-watch-events", "-o", shape])
-        .args(select)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("kubectl runs");
-    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let mut watch = Watching::start(kubectl, &["get", "configmaps", "--field-selector", "metadata.name=seen"]);
     kubectl.ok(&["create", "configmap", "seen", "--from-literal=a=1"]);
     kubectl.ok(&["label", "configmap", "seen", "b=2"]);
     kubectl.ok(&["delete", "configmap", "seen"]);
-    let seen: Vec<String> = (0..3).map(|_| lines.next().expect("an event").expect("UTF-8")).collect();
-    watch.kill().expect("ends");
-    watch.wait().expect("ended");
+    let seen: Vec<String> = (0..3).map(|_| watch.event()).collect();
     assert_eq!(seen, ["ADDED seen", "MODIFIED seen", "DELETED seen"]);
 }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use pki::authority::Request;
 use system_tests::client::{authority, certify, now};
+use system_tests::programs::named;
 use system_tests::servers::{Running, free_port};
 use system_tests::store::{Access, Store};
+use system_tests::watching::Watching;
 use system_tests::{Kubectl, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -100,8 +102,7 @@ fn map(name: &str, value: &str) -> String {
 
 #[test]
 fn a_standard_apiserver_keeps_its_objects_here() {
-    let program = std::env::var_os("KUBE_APISERVER").map(PathBuf::from).filter(|path| path.is_file());
-    let Some(program) = program else { return println!("skipped: KUBE_APISERVER names no program") };
+    let Some(program) = named("KUBE_APISERVER") else { return };
     if Kubectl::find(PathBuf::new()).is_none() {
         return;
     }
@@ -172,19 +173,12 @@ fn writes_are_told_apart(kubectl: &Kubectl) {
 
 /// A change, one object more and one less, in order.
 fn watches_see_everything(kubectl: &Kubectl) {
-    let shape = "jsonpath={.type} {.object.metadata.name}{\"\\n\"}";
-    let mut watch = kubectl
-        .command(&["-n", "work", "get", "configmaps", "-l", "odd", "-w", "--output-watch-events", "-o", shape])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("kubectl runs");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().expect("piped")));
+    let mut watch = Watching::start(kubectl, &["-n", "work", "get", "configmaps", "-l", "odd"]);
     kubectl.ok(&["-n", "work", "label", "configmap", "map-002", "odd=1"]);
     // The watch is open when it says the first.
-    let mut seen = vec![lines.next().expect("an event").expect("UTF-8")];
+    let mut seen = vec![watch.event()];
     kubectl.ok(&["-n", "work", "patch", "configmap", "map-002", "-p", r#"{"data":{"a":"2"}}"#]);
     kubectl.ok(&["-n", "work", "label", "configmap", "map-002", "odd-"]);
-    seen.extend((0..2).map(|_| lines.next().expect("an event").expect("UTF-8")));
-    watch.kill().and_then(|()| watch.wait()).expect("ended");
+    seen.extend((0..2).map(|_| watch.event()));
     assert_eq!(seen, ["ADDED map-002", "MODIFIED map-002", "DELETED map-002"]);
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use system_tests::programs::named;
 use system_tests::servers::Running;
 use system_tests::{Cluster, Kubectl, eventually};
 
@@ -87,10 +88,7 @@ const ORDINARY: [(&str, &str); 6] = [
 
 #[test]
 fn standard_controllers_and_scheduler_do_the_work() {
-    let program = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_file());
-    let (Some(manager), Some(scheduler)) = (program("KUBE_CONTROLLER_MANAGER"), program("KUBE_SCHEDULER")) else {
-        return println!("skipped: KUBE_CONTROLLER_MANAGER and KUBE_SCHEDULER name no programs");
-    };
+    let (Some(manager), Some(scheduler)) = (named("KUBE_CONTROLLER_MANAGER"), named("KUBE_SCHEDULER")) else { return };
     if Kubectl::find(PathBuf::new()).is_none() {
         return;
     }

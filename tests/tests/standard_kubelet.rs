@@ -13,6 +13,7 @@ use base64::Engine as _;
 use kubelet_agent::containerd::{Containerd, ContainerdConfig, Footprint, containerd_usable};
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
+use system_tests::programs::named;
 use system_tests::servers::{Running, Server};
 use system_tests::{Kubectl, eventually};
 
@@ -41,8 +42,7 @@ const NAMESPACES: [&str; 6] = ["--mount", "--net", "--pid", "--fork", "--kill-ch
 
 #[test]
 fn a_standard_kubelet_joins_and_runs_pods() {
-    let kubelet = std::env::var_os("KUBELET").map(PathBuf::from).filter(|path| path.is_file());
-    let Some(kubelet) = kubelet else { return println!("skipped: KUBELET names no kubelet") };
+    let Some(kubelet) = named("KUBELET") else { return };
     if let Some(dir) = std::env::var_os(INSIDE) {
         return inside(&kubelet, Path::new(&dir));
     }
