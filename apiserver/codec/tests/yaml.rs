@@ -18,8 +18,8 @@ fn difference(found: &str, wanted: &str) -> String {
     format!("line {}: {:?} is not {:?}", at.map_or(0, |at| at + 1), line(found), line(wanted))
 }
 
-/// From JSON of every version, and of what is served from protobuf as well. Of the latter nulls are not kept: a time that
-/// is none, which only the sample of a PodDisruptionBudget has.
+/// From JSON of every version, and of what is served from protobuf as well. Of the latter nulls are not kept: a time
+/// that is none, which only the sample of a PodDisruptionBudget has.
 #[test]
 fn golden_samples_are_written_as_yaml() {
     let Some(folder) = crate::golden::place("roundtrip") else { return };

@@ -80,7 +80,7 @@ async fn get(state: &Arc<State>, served: Served, call: Call) -> Result<Response>
 }
 
 /// Groups' resources whose conversion of field labels is their own; the others have the generic one and its words.
-const OWN_FIELDS: [(&str, &str); 11] = [
+const OWN_FIELDS: [(&str, &str); 12] = [
     ("", "pods"),
     ("", "nodes"),
     ("", "events"),
@@ -91,11 +91,13 @@ const OWN_FIELDS: [(&str, &str); 11] = [
     ("events.k8s.io", "events"),
     ("batch", "jobs"),
     ("certificates.k8s.io", "certificatesigningrequests"),
+    ("certificates.k8s.io", "clustertrustbundles"),
     ("resource.k8s.io", "resourceslices"),
 ];
 
 /// Those of them that cannot be selected by their namespace.
-const WITHOUT_NAMESPACES: [&str; 4] = ["nodes", "namespaces", "certificatesigningrequests", "resourceslices"];
+const WITHOUT_NAMESPACES: [&str; 5] =
+    ["nodes", "namespaces", "certificatesigningrequests", "clustertrustbundles", "resourceslices"];
 
 /// The stored name of a selectable field: events of `events.k8s.io` are stored as core ones.
 fn stored_field<'a>(group: &str, field: &'a str) -> &'a str {

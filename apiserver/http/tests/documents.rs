@@ -20,6 +20,14 @@ fn unpacked(answer: &Answer) -> Vec<u8> {
     whole
 }
 
+/// Rows of Tables tell how old an object is, which changes from one answer to the next.
+fn ageless(body: &[u8]) -> Vec<u8> {
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return body.to_vec() };
+    let Some(rows) = value.get_mut("rows").and_then(Value::as_array_mut) else { return body.to_vec() };
+    rows.iter_mut().for_each(|row| row["cells"] = Value::Null);
+    value.to_string().into_bytes()
+}
+
 async fn make(server: &Running, name: &str, bytes: usize) {
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"size": name}},
         "data": {"text": "word ".repeat(bytes / 5)}});
@@ -54,10 +62,10 @@ async fn large_answers_are_compressed() {
                 packed += 1;
                 assert_eq!(answer.header("vary"), "Accept-Encoding", "{what}");
                 assert!(answer.body.len() < whole.body.len() / 10, "{what}");
-                assert!(unpacked(&answer) == whole.body, "{what}");
+                assert!(ageless(&unpacked(&answer)) == ageless(&whole.body), "{what}");
             } else {
                 plain += 1;
-                assert!(answer.body == whole.body, "{what}");
+                assert!(ageless(&answer.body) == ageless(&whole.body), "{what}");
             }
         }
         let other = server.admin.with(MAPS, &[("accept", accept), ("accept-encoding", "deflate, br")]).await;

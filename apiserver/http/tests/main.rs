@@ -18,6 +18,7 @@ mod gates;
 mod golden;
 mod kubectl;
 mod list_table;
+mod managers;
 mod protobuf;
 #[path = "../../codec/tests/common/report.rs"]
 mod report;

@@ -1,16 +1,13 @@
 //! Defaults that have a condition, or are read from upstream's source: each such row of its table has its cases here.
 
-#[path = "../../codec/tests/common/golden.rs"]
-mod folder;
-#[path = "../../codec/tests/common/report.rs"]
-mod report;
-
 use api_codec::decode::{FieldValidation, conform};
 use api_codec::default::apply_defaults;
 use api_machinery::{Value, time};
 use api_schema::{Resource, Schema};
-use report::{Exception, Report, rows};
 use serde_json::json;
+
+use crate::folder;
+use crate::report::{Exception, Report, rows};
 
 const EXCEPTIONS: &[Exception] = &[
     (
@@ -173,9 +170,8 @@ fn pods() -> Vec<(&'static str, Value, Value)> {
             spec(
                 json!({"initContainers": [{"image": "a"}], "volumes": [{"name": "v", "image": {"reference": "a:1"}}]}),
             ),
-            spec(
-                json!({"initContainers": [{"imagePullPolicy": "Always"}], "volumes": [{"image": {"pullPolicy": "IfNotPresent"}}]}),
-            ),
+            spec(json!({"initContainers": [{"imagePullPolicy": "Always"}],
+                    "volumes": [{"image": {"pullPolicy": "IfNotPresent"}}]})),
         ),
         (
             "Pod spec.containers[].resources.requests[r]",
@@ -186,14 +182,14 @@ fn pods() -> Vec<(&'static str, Value, Value)> {
         (
             "Pod spec.resources.requests[r]",
             spec(json!({"resources": {"limits": {"cpu": "4", "memory": "4Gi"}},
-                "containers": [{"resources": {"requests": {"cpu": "1"}}}, {"resources": {"requests": {"cpu": "500m"}}}]})),
+                "containers": [{"resources": {"requests": {"cpu": "1"}}},
+                    {"resources": {"requests": {"cpu": "500m"}}}]})),
             spec(json!({"resources": {"requests": {"cpu": "1500m", "memory": "4Gi"}}})),
         ),
         (
             "Pod spec.resources.limits[hugepages-*]",
-            spec(
-                json!({"resources": {"limits": {"cpu": "4"}}, "containers": [{"resources": {"limits": huge}}, {"resources": {"limits": huge}}]}),
-            ),
+            spec(json!({"resources": {"limits": {"cpu": "4"}},
+                    "containers": [{"resources": {"limits": huge}}, {"resources": {"limits": huge}}]})),
             spec(json!({"resources": {"limits": {"hugepages-2Mi": "8Mi"}}})),
         ),
         (
@@ -253,7 +249,8 @@ fn services() -> Vec<(&'static str, Value, Value)> {
         ),
         (
             "Service status.loadBalancer.ingress[].ipMode",
-            json!({"spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "a"}]}}}),
+            json!({"spec": {"type": "LoadBalancer"},
+                "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "a"}]}}}),
             json!({"status": {"loadBalancer": {"ingress": [{"ipMode": "VIP"}, {"ipMode": null}]}}}),
         ),
     ]
@@ -293,8 +290,10 @@ fn jobs() -> Vec<(&'static str, Value, Value)> {
 }
 
 fn scalers() -> Vec<(&'static str, Value, Value)> {
-    let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}});
-    let given = json!({"type": "Pods", "pods": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "1"}}});
+    let target = json!({"type": "Utilization", "averageUtilization": 80});
+    let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
+    let target = json!({"type": "AverageValue", "averageValue": "1"});
+    let given = json!({"type": "Pods", "pods": {"metric": {"name": "m"}, "target": target}});
     let up = json!({"scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [
         {"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]}});
     let down = json!({"scaleDown": {"stabilizationWindowSeconds": null, "selectPolicy": "Max", "policies": [
@@ -320,7 +319,8 @@ fn compare_template(report: &mut Report, at: &str, kind: &str, path: &str) {
     let pod_spec = json!({"hostNetwork": true, "initContainers": [{"image": "a"}],
         "containers": [{"image": "b:1", "ports": [{"containerPort": 1}], "livenessProbe": {"httpGet": {"port": 1}},
             "env": [{"name": "e", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]}],
-        "volumes": [{"name": "v"}, {"name": "s", "secret": {}}, {"name": "p", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]});
+        "volumes": [{"name": "v"}, {"name": "s", "secret": {}},
+            {"name": "p", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]});
     let mut wanted = made("Pod", spec(pod_spec.clone()))["spec"].clone();
     wanted.as_object_mut().expect("a spec").remove("enableServiceLinks");
     let nested = path.rsplit('.').fold(pod_spec, |inside, field| json!({field: inside}));

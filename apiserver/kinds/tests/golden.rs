@@ -1,14 +1,13 @@
 //! Tables of upstream's behaviour against the kinds: what lists can be selected by, and the columns of tables.
 
-#[path = "../../codec/tests/common/golden.rs"]
-mod folder;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use api_codec::table;
 use api_machinery::Value;
 use api_schema::{Resource, Schema};
 use serde_json::json;
+
+use crate::folder;
 
 fn served(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
     Schema::builtin().resource(if group == "core" { "" } else { group }, version, plural)

@@ -4,7 +4,11 @@
 mod cases;
 mod changes;
 mod defaults;
+#[path = "../../codec/tests/common/golden.rs"]
+mod folder;
 mod golden;
 mod long_lists;
+#[path = "../../codec/tests/common/report.rs"]
+mod report;
 mod samples;
 mod told_empty;

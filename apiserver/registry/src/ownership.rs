@@ -51,7 +51,8 @@ fn reset(schema: &Schema, scope: &Scope<'_>) -> FieldSet {
         ("", Some(strategy)) => fields(&strategy.reset_on_main),
         ("status", Some(strategy)) => fields(&strategy.reset_on_status),
         ("approval", _) => FieldSet::of_fields(["spec", "status.certificate"]),
-        ("finalize" | "ephemeralcontainers" | "resize", _) => FieldSet::of_fields(["status"]),
+        ("finalize", _) => FieldSet::of_fields(["status"]),
+        // Upstream's endpoints of ephemeral containers and resizes do not hand on what their strategies would reset.
         _ => FieldSet::default(),
     }
 }

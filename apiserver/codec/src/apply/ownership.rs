@@ -217,7 +217,7 @@ impl<'a> Ownership<'a> {
     ) -> Result<Value, Failure> {
         self.check(config)?;
         let mut live = live.cloned().unwrap_or_else(|| self.zero());
-        let managers = self.managers_before_apply(&live);
+        let managers = self.managers_before_apply(&live, manager.subresource);
         object::meta_mut(&mut live).remove("managedFields");
         let applied = match self.merge(&live, config, &managers, manager, force) {
             Err(Failure::Conflict(conflict)) if manager.name == KUBECTL => {
@@ -255,13 +255,14 @@ impl<'a> Ownership<'a> {
         Failure::Invalid(format!("failed to create typed patch object ({namespace}/{name}; {kind}): {why}"))
     }
 
-    /// What there is without a manager belongs, from the first apply on, to one that stands for all before it.
-    fn managers_before_apply(&self, live: &Value) -> Managers {
+    /// What there is without a manager belongs, from the first apply on, to one that stands for all before it: through the
+    /// same part of the object as the apply, as upstream.
+    fn managers_before_apply(&self, live: &Value, subresource: &str) -> Managers {
         let mut managers = Managers::of(live);
         if managers.0.is_empty()
             && let Some(change) = self.compare(&self.zero(), live, self.api_version)
         {
-            self.own(&mut managers, Manager { name: BEFORE_FIRST, subresource: "" }, change.touched);
+            self.own(&mut managers, Manager { name: BEFORE_FIRST, subresource }, change.touched);
         }
         managers
     }

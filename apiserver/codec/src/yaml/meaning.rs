@@ -1,5 +1,7 @@
 //! What a text would be read as if it were written without quotes.
 
+use jiff::civil::Date;
+
 /// Read as true, false, null or a number that has no digits.
 const WORDS: [&str; 35] = [
     "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n", "N", "no", "No", "NO", "false",
@@ -96,26 +98,23 @@ fn is_time(text: &str) -> bool {
     let Some((year, rest)) = text.split_once('-').filter(|(year, _)| year.len() == 4 && are_digits(year)) else {
         return false;
     };
-    let date = |month: &str, day: &str| Some((number(month, 1, 12)?, number(day, 1, 31)?));
+    let date = |month: &str, day: &str| {
+        let [year, month, day] = [year.parse().ok()?, number(month)?, number(day)?];
+        Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()
+    };
     let Some((month, rest)) = rest.split_once('-') else { return false };
     let end = rest.find(['T', 't', ' ']);
     let (day, clock) = end.map_or((rest, None), |at| (&rest[..at], Some(&rest[at..])));
-    let in_month = |(month, day): (u32, u32)| day <= days(year.parse().unwrap_or(0), month);
-    date(month, day).is_some_and(in_month) && clock.is_none_or(is_clock)
+    date(month, day).is_some() && clock.is_none_or(is_clock)
 }
 
-fn days(year: u32, month: u32) -> u32 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
+/// Of one or two digits.
+fn number(text: &str) -> Option<i16> {
+    Some(text).filter(|text| are_digits(text) && text.len() < 3)?.parse().ok()
 }
 
-fn number(text: &str, least: u32, most: u32) -> Option<u32> {
-    let number = Some(text).filter(|text| are_digits(text) && text.len() < 3)?.parse().ok()?;
-    (least..=most).contains(&number).then_some(number)
+fn is_within(text: &str, most: i16) -> bool {
+    number(text).is_some_and(|number| number <= most)
 }
 
 /// What separates it from the date, `15:4:5.9`, and a zone unless it is separated by a space.
@@ -128,18 +127,17 @@ fn is_clock(text: &str) -> bool {
         return false;
     }
     let (clock, fraction) = clock.split_once(['.', ',']).map_or((clock, "0"), |(one, other)| (one, other));
-    let mut parts = clock.split(':').zip([23, 59, 59]).map(|(part, most)| number(part, 0, most));
-    clock.matches(':').count() == 2 && parts.all(|part| part.is_some()) && are_digits(fraction)
+    let mut parts = clock.split(':').zip([23, 59, 59]);
+    clock.matches(':').count() == 2 && parts.all(|(part, most)| is_within(part, most)) && are_digits(fraction)
 }
 
 /// `Z`, `+01:00`
 fn is_zone(text: &str) -> bool {
     let offset = |rest: &str| {
         let (hours, minutes) = rest.split_once(':')?;
-        let two = hours.len() == 2 && minutes.len() == 2;
-        two.then(|| Some((number(hours, 0, 24)?, number(minutes, 0, 60)?))).flatten()
+        Some(hours.len() == 2 && minutes.len() == 2 && is_within(hours, 24) && is_within(minutes, 60))
     };
-    text == "Z" || text.strip_prefix(['+', '-']).and_then(offset).is_some()
+    text == "Z" || text.strip_prefix(['+', '-']).and_then(offset).unwrap_or(false)
 }
 
 #[cfg(test)]

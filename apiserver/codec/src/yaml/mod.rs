@@ -146,7 +146,8 @@ fn in_go(number: &Number) -> String {
 
 /// Whole ones that JSON spells out are read as integers; others are in Go's shortest form.
 fn go_float(float: f64) -> String {
-    if float.fract() == 0.0 && float < 18_446_744_073_709_551_616.0 && float >= -9_223_372_036_854_775_808.0 {
+    let integers = -9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0;
+    if float.fract() == 0.0 && integers.contains(&float) {
         return format!("{}", float as i128);
     }
     let shortest = format!("{float:e}");

@@ -51,15 +51,17 @@ fn value(resource: &Resource, served: &Value, field: &str) -> String {
     }
 }
 
-/// What is said of a label that is no field. Upstream's kinds have words of their own where they have fields of their own.
+/// What is said of a label that is no field. Kinds that have fields of their own have words of their own, too.
 fn refusal(resource: &Resource, field: &str) -> String {
     match (&*resource.gv.group, resource.plural.as_str()) {
         ("", "pods" | "nodes" | "events" | "namespaces" | "secrets" | "services" | "replicationcontrollers")
         | ("events.k8s.io", "events")
-        | ("certificates.k8s.io", "certificatesigningrequests") => format!("field label not supported: {field}"),
+        | ("certificates.k8s.io", "certificatesigningrequests" | "clustertrustbundles") => {
+            format!("field label not supported: {field}")
+        }
         ("batch", "jobs") => format!("field label \"{field}\" not supported for Job"),
         ("resource.k8s.io", "resourceslices") => {
-            format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {field}")
+            format!("field label not supported for {}, Kind=ResourceSlice: {field}", resource.gv)
         }
         _ => format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
     }
@@ -91,6 +93,23 @@ fn is_of(row: &Row, resource: &Resource) -> bool {
     (row.get("group"), row.get("version"), row.get("resource")) == (group, &*resource.gv.version, &resource.plural)
 }
 
+/// By the one label that the object has.
+async fn compare_labels(session: &Session<'_>, case: &Case, findings: &mut Findings) {
+    for (selector, wanted) in [
+        ("every%3Dkind", 1),
+        ("every", 1),
+        ("every%20in%20%28kind,other%29", 1),
+        ("every%21%3Dother,every", 1),
+        ("every%3Dother", 0),
+        ("every%20notin%20%28kind%29,every", 0),
+        ("%21every,every", 0),
+    ] {
+        let list = session.get(&format!("{}?labelSelector={selector}", case.collection), JSON).await.json();
+        let found = list["items"].as_array().map(Vec::len);
+        findings.same(&format!("{} by label {selector}", case.name()), &json!(found), &json!(wanted));
+    }
+}
+
 pub(super) async fn compare(session: &Session<'_>, case: &Case, served: &Value, findings: &mut Findings) {
     let table = golden::place("fieldselectors.tsv").map(|table| rows(&table)).unwrap_or_default();
     for row in table.iter().filter(|row| is_of(row, case.resource)) {
@@ -110,6 +129,7 @@ pub(super) async fn compare(session: &Session<'_>, case: &Case, served: &Value, 
             findings.same(&format!("{} by {selector}", case.name()), &found.into(), &json!(wanted));
         }
     }
+    compare_labels(session, case, findings).await;
     let wanted = format!("400 BadRequest: {}", refusal(case.resource, "no.such"));
     for watch in ["", "&watch=1"] {
         let refused = session.get(&format!("{}?fieldSelector=no.such%3Dx{watch}", case.collection), JSON).await;
