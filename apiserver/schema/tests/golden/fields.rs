@@ -1,6 +1,6 @@
 //! Every field: its place on the wire and in JSON, what merges it, and what OpenAPI says of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api_machinery::Value;
 use api_schema::{Field, Holder, ListType, Schema, Shape, Type};
@@ -8,19 +8,23 @@ use api_schema::{Field, Holder, ListType, Schema, Shape, Type};
 use crate::report::{Report, Row, rows};
 use crate::{EXCEPTIONS, folder};
 
-#[test]
-fn golden_fields() {
-    let Some(folder) = folder::place("fields") else { return };
-    let mut report = Report::new("fields", EXCEPTIONS);
-    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    // What begins with an underscore is about types, or about the tables themselves.
+/// One for each package. What begins with an underscore is about types, or about the tables themselves.
+pub(crate) fn tables_of_fields(folder: &Path) -> Vec<PathBuf> {
     let is_of_fields = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         name.ends_with(".tsv") && !name.starts_with('_')
     };
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let mut tables: Vec<PathBuf> = entries.filter(is_of_fields).collect();
     tables.sort();
-    for row in tables.iter().flat_map(|table| rows(table)) {
+    tables
+}
+
+#[test]
+fn golden_fields() {
+    let Some(folder) = folder::place("fields") else { return };
+    let mut report = Report::new("fields", EXCEPTIONS);
+    for row in tables_of_fields(&folder).iter().flat_map(|table| rows(table)) {
         compare_row(&mut report, &row);
     }
     report.finish();
