@@ -57,7 +57,26 @@ fn yaml_here(bytes: &[u8], duplicates: &RefCell<Vec<String>>) -> Result<Value, S
     let read = serde_saphyr::with_deserializer_from_slice_with_options(bytes, options, |deserializer| {
         seed.deserialize(deserializer)
     });
-    read.map_err(|error| format!("yaml: {error}"))
+    let mut value = read.map_err(|error| format!("yaml: {error}"))?;
+    spell_out(&mut value);
+    Ok(value)
+}
+
+/// Upstream reads YAML by way of JSON, in which Go writes `1.0` and `1e3` as the integers they are.
+fn spell_out(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(spell_out),
+        Value::Array(list) => list.iter_mut().for_each(spell_out),
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0);
+            // What is exact in both.
+            let within = float.filter(|float| float.abs() < 9_007_199_254_740_992.0);
+            if let Some(float) = within {
+                *value = (float as i64).into();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Go's words for what serde_json found.

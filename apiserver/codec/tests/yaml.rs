@@ -1,6 +1,6 @@
-//! What is written as YAML is what upstream writes, byte for byte.
+//! What is written as YAML is what upstream writes, byte for byte; and what is read is what upstream reads.
 
-use api_codec::decode::{FieldValidation, conform};
+use api_codec::decode::{FieldValidation, Format, conform, parse};
 use api_codec::{protobuf, yaml};
 use api_machinery::{GroupVersion, GroupVersionKind, Value};
 use api_schema::{Schema, TypeId};
@@ -73,3 +73,33 @@ fn rows_of_upstreams_writer() {
     println!("YAML: {rows} values as upstream writes them, {} differ", wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What upstream's reader makes of YAML, but for what a row of [`READ_OTHERWISE`] says.
+#[test]
+fn rows_of_upstreams_reader() {
+    let table = include_str!("yaml_read_rows.tsv");
+    let (mut rows, mut otherwise, mut wrong) = (0, 0, Vec::new());
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let (text, wanted) = line.split_once('\t').expect("two columns");
+        let text: String = serde_json::from_str(text).expect("a text");
+        let wanted: Option<Value> = (!wanted.is_empty()).then(|| serde_json::from_str(wanted).expect("JSON"));
+        let found = parse(Format::Yaml, text.as_bytes()).ok().map(|parsed| parsed.value);
+        rows += 1;
+        let excepted = READ_OTHERWISE.iter().any(|(of, _)| *of == text);
+        otherwise += usize::from(excepted);
+        if (found == wanted) == excepted {
+            wrong.push(format!("{text:?}: {found:?}, and upstream {wanted:?}"));
+        }
+    }
+    println!("YAML: {rows} texts read as upstream reads them, but for {otherwise}; {} differ", wrong.len());
+    assert!(wrong.is_empty() && otherwise == READ_OTHERWISE.len(), "{}", wrong.join("\n"));
+}
+
+/// Texts, and why they are not read as upstream reads them.
+const READ_OTHERWISE: [(&str, &str); 5] = [
+    ("k: tRUE\n", "our reader takes true and false in any case"),
+    ("k: 1_0.5\n", "our reader knows underscores in integers only"),
+    ("k: 1e999\n", "refused: upstream makes a text of a number that is too large"),
+    ("a: 1\n---\nb: 2\n", "refused: upstream reads the first document and says nothing of the others"),
+    ("\ta: 1", "our reader takes a tab for a space there"),
+];
