@@ -128,3 +128,28 @@ fn resets<'a>(text: &'a str, version: &str) -> BTreeSet<&'a str> {
     let paths = of_version.map_or(text, |(_, paths)| paths);
     paths.split('+').filter(|path| !path.is_empty()).collect()
 }
+
+/// The place of each version in its group, and what aggregation orders them by.
+#[test]
+fn golden_groups() {
+    let Some(table) = folder::place("groups.tsv") else { return };
+    let mut report = Report::new("groups", EXCEPTIONS);
+    let (schema, usual) = (everything(), Schema::builtin());
+    for row in rows(&table) {
+        let (group, version) = (row.get("group").trim_start_matches("core"), row.get("version"));
+        let at = format!("{group}/{version}");
+        report.row();
+        let versions = |schema: &Schema| -> Vec<String> {
+            let found = schema.groups().iter().find(|one| one.name == group);
+            found.map(|one| one.versions.clone()).unwrap_or_default()
+        };
+        let place = versions(&schema).iter().position(|own| own == version).map(|place| (place + 1).to_string());
+        report.compare(&at, "place", place.as_deref(), Some(row.get("order_in_group")));
+        report.compare(&at, "preferred", place.as_deref() == Some("1"), row.get("preferred") == "yes");
+        report.compare(&at, "by default", versions(usual).iter().any(|own| own == version), row.get("default") == "on");
+        let number = |column: &str| row.get(column).parse::<u32>().ok();
+        let wanted = number("apiservice_groupPriorityMinimum").zip(number("apiservice_versionPriority"));
+        report.compare(&at, "priorities", schema.aggregation_priorities(group, version), wanted);
+    }
+    report.finish();
+}
