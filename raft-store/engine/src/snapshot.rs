@@ -52,12 +52,15 @@ fn write(db: &DB, path: &Path) -> Result<Header, StoreError> {
     Ok(header)
 }
 
+/// Is shown a record's key and content.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>;
+
 /// What a snapshot of a state with this compacted revision holds, record by record: equal states hold the same.
 pub(crate) fn each_record(
     view: &rocksdb::Snapshot<'_>,
     compacted: Revision,
     scan: ReadOptions,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    visit: Visit<'_>,
 ) -> Result<(), StoreError> {
     let mut filter = Filter::new(compacted);
     let mut iterator = view.raw_iterator_opt(scan);

@@ -62,10 +62,10 @@ impl Kind for StorageVersionMigration {
         let of = |field: &str| object::str_at(object, field);
         let resource = GroupResource::new(of("spec.resource.group"), of("spec.resource.resource")).to_string();
         let stages = ["Running", "Failed", "Succeeded"];
-        let states = cells::list(object, "status.conditions")
+        let mut states = cells::list(object, "status.conditions")
             .iter()
             .filter(|one| object::str_at(one, "status") == "True" && stages.contains(&object::str_at(one, "type")));
-        let state = states.last().map_or("Unknown", |condition| object::str_at(condition, "type"));
+        let state = states.next_back().map_or("Unknown", |condition| object::str_at(condition, "type"));
         Some(vec![cells::name(object), resource.into(), state.into()])
     }
 }
