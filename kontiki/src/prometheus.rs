@@ -77,7 +77,7 @@ mod tests {
     fn resident() -> u64 {
         let text = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
         let pages: u64 = text.split_whitespace().nth(1).and_then(|field| field.parse().ok()).expect("a number");
-        pages * 4096 >> 20
+        (pages * 4096) >> 20
     }
 
     #[test]

@@ -50,8 +50,9 @@ pub(super) fn leave_torn(dir: &Path, rng: &mut Rng) -> io::Result<String> {
         left += ", a torn pointer";
         fs::write(state.join("CURRENT.tmp"), torn(&pointer, rng))?;
     }
-    let tables = files_below(&state).into_iter().filter(|(path, _)| path.extension().is_some_and(|of| of == "sst"));
-    let table = tables.last().map(|(path, _)| fs::read(path)).transpose()?.unwrap_or_default();
+    let is_table = |path: &Path| path.extension().is_some_and(|of| of == "sst");
+    let table = files_below(&state).into_iter().rfind(|(path, _)| is_table(path));
+    let table = table.map(|(path, _)| fs::read(path)).transpose()?.unwrap_or_default();
     if rng.once_in(2) {
         left += ", a torn database";
         let database = state.join("db-1000");
@@ -59,7 +60,7 @@ pub(super) fn leave_torn(dir: &Path, rng: &mut Rng) -> io::Result<String> {
         fs::write(database.join("000009.sst"), torn(&table, rng))?;
         fs::write(database.join("CURRENT"), torn(b"MANIFEST-000004\n", rng))?;
     }
-    let manifest = files_below(&state).into_iter().map(|(path, _)| path).filter(|path| is_manifest(path)).next_back();
+    let manifest = files_below(&state).into_iter().map(|(path, _)| path).rfind(|path| is_manifest(path));
     if let Some(manifest) = manifest.filter(|_| rng.once_in(2)) {
         left += ", a torn table and manifest";
         fs::write(manifest.with_file_name("900000.sst"), torn(&table, rng))?;
