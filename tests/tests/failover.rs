@@ -125,6 +125,7 @@ async fn round(cluster: &Cluster, run: &str, fault: Fault) -> Report {
 fn stage(clients: &[kube::Client], run: &str) -> Stage {
     Stage {
         clients: Arc::new((1..).zip(clients.iter().cloned()).collect()),
+        stores: Arc::default(),
         round: run.to_owned(),
         started: Instant::now(),
         stop: CancellationToken::new(),
