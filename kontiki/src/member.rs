@@ -1,6 +1,7 @@
 //! `kontiki member`: the replicas of a cluster, and changing them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -123,7 +124,7 @@ pub(crate) async fn run(args: MemberArgs) -> Result<(), Failure> {
             println!("replica {id} leads now");
             Ok(())
         }
-        MemberCommand::Heal { id, .. } => heal(&replicas, id.unwrap_or_default()).await,
+        MemberCommand::Heal { id, .. } => heal(replicas, &kubeconfig, id.unwrap_or_default()).await,
     }
 }
 
@@ -214,23 +215,52 @@ async fn remove(replicas: &Replicas, id: u64, force: bool) -> Result<(), Failure
     Ok(())
 }
 
-async fn heal(replicas: &Replicas, id: u64) -> Result<(), Failure> {
-    let replica = replicas.get(id)?;
-    if replica["reachable"] != true {
-        let why = replica["error"].as_str().unwrap_or("it does not answer");
-        return Err(format!(
-            "replica {id} cannot be told: {why}. On its machine: kontiki member heal --data-dir DIR, and start its server"
-        )
-        .into());
+/// A replica whose disk is damaged may end now and then, and be started again: it is told as soon as it answers.
+const HEAL_TRIES: u32 = 15;
+const HEAL_PAUSE: Duration = Duration::from_secs(1);
+
+async fn heal(mut replicas: Replicas, kubeconfig: &Path, id: u64) -> Result<(), Failure> {
+    replicas.get(id)?;
+    for attempt in 1.. {
+        check_others(&replicas, id)?;
+        let why = match tell(&replicas, id).await? {
+            None => break,
+            Some(why) => why,
+        };
+        if attempt == HEAL_TRIES {
+            return Err(format!(
+                "replica {id} cannot be told: {why}. On its machine: kontiki member heal --data-dir DIR, and start its \
+                 server"
+            )
+            .into());
+        }
+        tokio::time::sleep(HEAL_PAUSE).await;
+        replicas = Replicas::find(kubeconfig).await?;
     }
-    let others = replicas.all().iter().filter(|other| other["id"] != id);
-    let well = others.filter(|other| other["reachable"] == true && other["health"].is_null()).count();
-    if well == 0 {
-        return Err(format!("no other replica is well, so {id} is not thrown away: kontiki member list").into());
-    }
-    replicas.client_of(replica).post(&format!("/kontiki/v1/members/heal/{id}"), &json!({})).await?.ok()?;
     println!("replica {id} begins anew under another number; kontiki member list shows it when it has joined");
     Ok(())
+}
+
+/// `Some`: why it could not be told just now.
+async fn tell(replicas: &Replicas, id: u64) -> Result<Option<String>, Failure> {
+    // An earlier try whose answer was lost: it is another member by now.
+    let Ok(replica) = replicas.get(id) else { return Ok(None) };
+    if replica["reachable"] != true {
+        return Ok(Some(replica["error"].as_str().unwrap_or("it does not answer").to_owned()));
+    }
+    match replicas.client_of(replica).post(&format!("/kontiki/v1/members/heal/{id}"), &json!({})).await {
+        Ok(answer) => answer.ok().map(|_| None),
+        Err(error) => Ok(Some(error.to_string())),
+    }
+}
+
+/// What is thrown away must be somewhere else.
+fn check_others(replicas: &Replicas, id: u64) -> Result<(), Failure> {
+    let others = replicas.all().iter().filter(|other| other["id"] != id);
+    match others.filter(|other| other["reachable"] == true && other["health"].is_null()).count() {
+        0 => Err(format!("no other replica is well, so {id} is not thrown away: kontiki member list").into()),
+        _ => Ok(()),
+    }
 }
 
 fn heal_here(data_dir: &Path, named: &[String]) -> Result<(), Failure> {

@@ -80,7 +80,7 @@ pub(super) async fn run(args: ImportArgs) -> Result<(), Failure> {
     println!("{written}: the same as were read");
     let description = Description::of_keyless_store(crate::now(), cut.revision);
     let cluster = args.first.install(&description, anew.cluster_id, Begun { newest: cut.revision, ..begun })?;
-    args.first.report("imported", "etcd's was", Kind::Store, &cluster);
+    args.first.report("imported", "etcd's newest", Kind::Store, &cluster);
     warn(&read, cut, fetched.await?.look().await?);
     Ok(())
 }
@@ -88,7 +88,7 @@ pub(super) async fn run(args: ImportArgs) -> Result<(), Failure> {
 /// What is not in the copy.
 fn warn(read: &Tally, cut: Cut, now: Cut) {
     if read.leased > 0 {
-        println!("{} keys had a lease, which was not copied: they stay until somebody deletes them", read.leased);
+        println!("leases were not copied: {} keys that had one stay until somebody deletes them", read.leased);
     }
     if now.revision > cut.revision {
         println!(
