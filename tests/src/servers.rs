@@ -94,7 +94,12 @@ pub fn free_port() -> u16 {
 impl Server {
     /// Its directory and ports; it does not run yet.
     pub fn new() -> Self {
-        let temporary = tempfile::tempdir().expect("a temporary directory");
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// With its directory in this one.
+    pub fn new_in(parent: &Path) -> Self {
+        let temporary = tempfile::tempdir_in(parent).expect("a temporary directory");
         let dir = temporary.path().join("data");
         Self { dir, api_port: free_port(), peer_port: free_port(), running: None, _temporary: temporary }
     }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
 use serde_json::Value;
 use system_tests::bucket::{self, Faults, Service};
+use system_tests::disk::SmallDisk;
 use system_tests::servers::{Server, free_port, text};
 use system_tests::{binary, eventually};
 
@@ -437,4 +438,41 @@ fn leadership_comes_back_to_the_preferred_zone() {
     first.ok(&["member", "move-leader", "1"]);
     assert_eq!(leader(&first.wait(2)), 1);
     println!("in zone a after {begun:.1} s, and back there after {:.1} s", handed_over(2));
+}
+
+/// What is left of a disk that is short: less than a replica keeps free.
+const LEFT: u64 = 96 << 20;
+
+#[test]
+fn a_full_disk_answers_507_and_recovers_by_itself() {
+    let Some(disk) = SmallDisk::make(2 << 30) else { return };
+    let mut server = Server::new_in(disk.path());
+    server.start(&["--init"]);
+    server.wait(1);
+    let runtime = runtime();
+    runtime.block_on(write(&server, "old"));
+    let maps = runtime.block_on(maps(&server));
+    let mut number = 0;
+    let refused = eventually("a write is turned away", PATIENCE, || {
+        // A replica gives back what it set aside.
+        disk.fill(LEFT);
+        number += 1;
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some(format!("new-{number}"));
+        match runtime.block_on(maps.create(&PostParams::default(), &map)) {
+            Err(kube::Error::Api(status)) => Some(status),
+            Err(_) | Ok(_) => None,
+        }
+    });
+    assert_eq!((refused.code, refused.reason.as_str()), (507, "InsufficientStorage"), "{}", refused.message);
+    assert!(refused.message.contains("delete objects, or free some of it"), "{}", refused.message);
+    // What makes room goes on, and so do reads.
+    runtime.block_on(async {
+        maps.delete("old", &DeleteParams::default()).await.expect("deleted");
+        assert!(!read(&server).await.0.contains(&"old".to_owned()));
+    });
+    disk.free();
+    let since = Instant::now();
+    runtime.block_on(write(&server, "afterwards"));
+    println!("written {:.1} s after there was room again", since.elapsed().as_secs_f64());
 }
