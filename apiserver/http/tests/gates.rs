@@ -87,3 +87,41 @@ async fn fields_of_gates_that_are_off() {
     let container = &set["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container.get("lifecycle"), None, "{container}");
 }
+
+/// Of what is on by default: the rest of the object is as it was said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_of_gates_that_are_switched_off() {
+    const SLICES: &str = "/apis/resource.k8s.io/v1/resourceslices";
+    const CLAIMS: &str = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    const SWITCHED: &str = "DRAConsumableCapacity=false,DRADeviceBindingConditions=false,DRADeviceTaints=false,\
+                            DRAPartitionableDevices=false,DeploymentReplicaSetTerminatingReplicas=false";
+    let bare = json!({"name": "d0", "attributes": {"a": {"int": 1}}, "capacity": {"c": {"value": "2"}}});
+    let mut device = bare.clone();
+    device["capacity"]["c"]["requestPolicy"] = json!({"default": "1", "validValues": ["1", "2"]});
+    for (field, value) in [
+        ("allowMultipleAllocations", json!(true)),
+        ("bindingConditions", json!(["example.com/ready"])),
+        ("bindingFailureConditions", json!(["example.com/broken"])),
+        ("bindsToNode", json!(true)),
+        ("taints", json!([{"key": "example.com/t", "effect": "NoSchedule", "timeAdded": "2024-01-01T00:00:00Z"}])),
+    ] {
+        device[field] = value;
+    }
+    let slice = json!({"metadata": {"name": "s"}, "spec": {"driver": "d.example.com", "nodeName": "n",
+        "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}, "devices": [device]}});
+    let exactly = json!({"deviceClassName": "c", "allocationMode": "ExactCount", "count": 1});
+    let mut asked = exactly.clone();
+    asked["tolerations"] = json!([{"key": "example.com/t", "operator": "Exists"}]);
+    asked["capacity"] = json!({"requests": {"c": "1"}});
+    let claim =
+        json!({"metadata": {"name": "c"}, "spec": {"devices": {"requests": [{"name": "r", "exactly": asked}]}}});
+    for (gates, wanted) in [("", (&device, &asked)), (SWITCHED, (&bare, &exactly))] {
+        let server = Running::featuring("", gates).await;
+        let made = server.admin.post(SLICES, &slice).await;
+        assert_eq!(made.code, 201, "{}", made.status());
+        assert_eq!(made.json()["spec"]["devices"][0], *wanted.0, "{gates}");
+        let made = server.admin.post(CLAIMS, &claim).await;
+        assert_eq!(made.code, 201, "{}", made.status());
+        assert_eq!(made.json()["spec"]["devices"]["requests"][0]["exactly"], *wanted.1, "{gates}");
+    }
+}

@@ -21,6 +21,9 @@ use tokio_rustls::TlsAcceptor;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
+/// How something packed begins.
+const PACKED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03 and so on";
+
 /// What a backend was asked: request line and headers.
 type Asked = Arc<Mutex<Vec<String>>>;
 
@@ -36,6 +39,9 @@ async fn backend(request: Request<Incoming>, asked: Asked) -> Result<Response<Fu
     } else if query.contains("redirect") {
         *response.status_mut() = StatusCode::FOUND;
         response.headers_mut().insert("location", "/elsewhere".parse().expect("a value"));
+    } else if query.contains("tailLines=77") {
+        response.headers_mut().insert("content-encoding", "gzip".parse().expect("a value"));
+        *response.body_mut() = Full::from(PACKED.to_vec());
     } else if request.headers().contains_key("upgrade") {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         for (name, value) in
@@ -72,7 +78,7 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, asked: Asked) {
     }
 }
 
-fn acceptor(server: &Running) -> TlsAcceptor {
+pub(crate) fn acceptor(server: &Running) -> TlsAcceptor {
     let chain = CertificateDer::pem_slice_iter(server.kubelet.certificate_pem.as_bytes());
     let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
     let key = PrivateKeyDer::from_pem_slice(server.kubelet.key_pem.as_bytes()).expect("a key");
@@ -143,6 +149,16 @@ async fn exec_is_a_tunnel_once_the_kubelet_has_switched() {
     // The stop ends the tunnel.
     server.stop.cancel();
     assert_eq!(stream.read(&mut echo).await.unwrap_or(0), 0);
+}
+
+/// What a kubelet answers packed is passed on as it is (A55).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_packed_is_not_unpacked() {
+    let (server, _) = with_kubelet().await;
+    let target = format!("{PODS}/p/log?tailLines=77");
+    let answer = server.admin.with(&target, &[("accept-encoding", "gzip")]).await;
+    assert_eq!(answer.code, 200, "{}", answer.status());
+    assert_eq!(answer.body, PACKED);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

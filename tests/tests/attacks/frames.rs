@@ -1,5 +1,6 @@
 //! HTTP/2 written by hand: frames that no client library would send.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use system_tests::client::Client;
@@ -131,6 +132,23 @@ impl Frames {
             }
         }
         false
+    }
+
+    /// Of so many streams of its own, how many are answered by 200, and how many otherwise or reset.
+    pub(crate) async fn answered(&mut self, streams: usize) -> (usize, usize) {
+        let (mut fine, mut refused, mut heard) = (0, 0, HashSet::new());
+        while heard.len() < streams {
+            let Some(frame) = self.next().await else { break };
+            let counts = matches!(frame.kind, HEADERS | RST_STREAM) && heard.insert(frame.stream);
+            match frame.kind {
+                GOAWAY => break,
+                // The indexed field `:status: 200`.
+                HEADERS if counts && frame.payload.first() == Some(&0x88) => fine += 1,
+                _ if counts => refused += 1,
+                _ => {}
+            }
+        }
+        (fine, refused)
     }
 
     /// Until this stream is answered, or the connection has ended.

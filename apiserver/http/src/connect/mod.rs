@@ -55,7 +55,7 @@ async fn admit(state: &State, call: &Call) -> Result<()> {
 /// The pod of a request, as it is now.
 async fn pod(state: &State, call: &Call) -> Result<Arc<Value>> {
     let schema = state.server.registry.schema;
-    let resource = schema.resource("", "v1", "pods").ok_or_else(ApiError::no_such_path)?;
+    let resource = schema.own("", "v1", "pods").ok_or_else(ApiError::no_such_path)?;
     let (namespace, name) = (call.info.namespace.as_str(), call.info.name.as_str());
     let object = state.server.registry.get(&Target { resource, namespace, name, subresource: "" }, None).await?;
     Ok(object.value())

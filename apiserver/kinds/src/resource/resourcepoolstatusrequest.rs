@@ -13,6 +13,7 @@ pub(crate) struct ResourcePoolStatusRequest;
 
 const MAX_POOLS: usize = 1000;
 const MAX_LIMIT: i64 = 1000;
+const DEFAULT_LIMIT: i64 = 100;
 const MAX_CONDITIONS: usize = 10;
 /// Bytes of what was found wrong with a pool.
 const MAX_PROBLEM: usize = 256;
@@ -25,6 +26,12 @@ impl Kind for ResourcePoolStatusRequest {
     fn sample(&self) -> Value {
         json!({"apiVersion": "resource.k8s.io/v1alpha3", "kind": "ResourcePoolStatusRequest",
                "metadata": {"name": "x"}, "spec": {"driver": "d.example.com", "poolName": "p", "limit": 10}})
+    }
+    fn default(&self, object: &mut Value) {
+        let spec = object.get_mut("spec").filter(|spec| spec.is_object());
+        if let Some(spec) = spec.filter(|spec| child(spec, "limit").is_null()) {
+            spec["limit"] = DEFAULT_LIMIT.into();
+        }
     }
     fn has_generation(&self) -> bool {
         false
@@ -152,6 +159,9 @@ mod tests {
             errors.causes().iter().map(|cause| cause.field.clone()).collect::<Vec<_>>()
         };
         assert_eq!(told(&|errors| kind.validate(&kind.sample(), errors)), [""; 0]);
+        let mut little = json!({"spec": {"driver": "d"}});
+        kind.default(&mut little);
+        assert_eq!(little["spec"]["limit"], 100);
         let asked = json!({"spec": {"poolName": "/", "limit": 1001}});
         let found = told(&|errors| kind.validate(&asked, errors));
         assert_eq!(found, ["spec.driver", "spec.poolName", "spec.poolName", "spec.limit"]);
