@@ -2,6 +2,7 @@
 //! watches over its certificates, and stops when it failed or was removed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::LogIdOptionExt;
@@ -191,6 +192,11 @@ async fn stop_when_failed(replica: Arc<Replica>) {
     let state = replica.raft.metrics().borrow_watched().running_state.clone();
     match state {
         Ok(()) | Err(Fatal::Stopped) => {}
+        // It has no voice any more, as if it had ended, and can still be told to begin anew. Ended and started again, it
+        // would come to the same damage at once.
+        Err(fatal) if replica.diverged.load(Ordering::Acquire) => {
+            tracing::error!(%fatal, "this replica, which was fenced off, takes part no more; it waits to be healed");
+        }
         Err(fatal) => die(&format!("raft: {fatal}")),
     }
 }
