@@ -23,3 +23,4 @@ mod protobuf;
 #[path = "../../codec/tests/common/report.rs"]
 mod report;
 mod streams;
+mod switches;
