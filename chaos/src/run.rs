@@ -95,7 +95,8 @@ async fn rounds(cluster: &Cluster, wanted: &Wanted, faults: &mut Vec<Box<dyn Fau
     let order: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
     let skipped = skip(cluster, faults).await;
     let replicas = cluster.replicas().len();
-    let (mut larger, mut faults): (Vec<_>, Vec<_>) = faults.drain(..).partition(|fault| fault.least_replicas() > replicas);
+    let (mut larger, mut faults): (Vec<_>, Vec<_>) =
+        faults.drain(..).partition(|fault| fault.least_replicas() > replicas);
     let kept = LARGER.saturating_mul(u32::try_from(larger.len())?);
     let dice = Dice::seed_from_u64(wanted.seed);
     let mut under_way = UnderWay { cluster, plan: &wanted.plan, dice, rounds: Vec::new(), started: Instant::now() };

@@ -15,7 +15,7 @@ use super::session::PATIENCE;
 use super::stage::{Stage, Store};
 use crate::Failure;
 use crate::checkers::append::SEPARATOR;
-use crate::history::{Stored, StoreWatch, Txn, TxnOutcome, Version};
+use crate::history::{StoreWatch, Stored, Txn, TxnOutcome, Version};
 
 pub const WORKLOAD: &str = "txn";
 const LISTS: usize = 5;
@@ -145,13 +145,13 @@ fn memory(txn: &Txn) -> Option<Memory> {
     Some(read.iter().filter_map(|(list, found)| Some((list.clone(), found.clone()?))).collect())
 }
 
-/// These codes say that nothing was done; with any other it may have been.
+/// Codes of gRPC that say that nothing was done: an invalid argument, exhausted resources, a failed precondition. With
+/// any other something may have been.
+const NOTHING_DONE: [i32; 3] = [3, 8, 9];
+
 fn failed(error: &etcd_client::Error) -> TxnOutcome {
-    use tonic::Code::{FailedPrecondition, InvalidArgument, ResourceExhausted};
     match error {
-        etcd_client::Error::GRpcStatus(status)
-            if matches!(status.code(), InvalidArgument | FailedPrecondition | ResourceExhausted) =>
-        {
+        etcd_client::Error::GRpcStatus(status) if NOTHING_DONE.contains(&(status.code() as i32)) => {
             TxnOutcome::Refused(status.message().to_owned())
         }
         error => TxnOutcome::Unknown(error.to_string()),

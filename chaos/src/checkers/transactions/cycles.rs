@@ -29,7 +29,9 @@ pub fn check(txns: &[Txn], finals: &[Stored]) -> Violations {
     let mut violations = Violations::new();
     for (txn, seen) in txns.iter().zip(&seen) {
         let strange = seen.iter().find(|(key, value)| !begins(longest[key], value));
-        violations.extend(strange.map(|(key, value)| say(txn, &format!("{key} was {value}, which no later one begins with"))));
+        violations.extend(
+            strange.map(|(key, value)| say(txn, &format!("{key} was {value}, which no later one begins with"))),
+        );
     }
     match violations.is_empty() {
         true => circle(txns, &seen, &longest).into_iter().collect(),
