@@ -1,5 +1,5 @@
-//! Kinds that upstream stores in an early version though they are stable: they are kept the same here, and worked with in
-//! the stable version, as which they are read again. What was stored as the stable version is read as it is.
+//! Kinds that upstream stores in an early version though they are stable: they are kept the same here, and worked with
+//! in the stable version, as which they are read again. What was stored as the stable version is read as it is.
 
 use std::borrow::Cow;
 

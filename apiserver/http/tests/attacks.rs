@@ -46,8 +46,8 @@ async fn answer_to(client: &Client, target: &str, token: &str) -> (u16, String) 
     (code, word("reason").or_else(|| word("kind")).unwrap_or_default())
 }
 
-/// `reader` may read pods in `default` only: no way of writing a path shows more, and whoever may do everything is not shown
-/// anything by it either.
+/// `reader` may read pods in `default` only: no way of writing a path shows more, and whoever may do everything is not
+/// shown anything by it either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a12_paths_have_one_form() {
     let server = Running::start().await;
@@ -160,7 +160,8 @@ fn packed(text: &str) -> Vec<u8> {
     packer.finish().expect("memory takes it")
 }
 
-/// Who knows tokens, over TLS: what is right, the same behind what unpacks to 64 MiB, or what does not end, by the path.
+/// Who knows tokens, over TLS: what is right, the same behind what unpacks to 64 MiB, or what does not end, by the
+/// path.
 async fn answer_reviews(listener: TcpListener, tls: TlsAcceptor) {
     const REVIEW: &str = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview",
         "status":{"authenticated":true,"user":{"username":"ann"}}}"#;

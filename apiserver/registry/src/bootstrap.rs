@@ -76,7 +76,8 @@ fn api_services(schema: &Schema) -> Vec<Value> {
 }
 
 impl Registry {
-    /// Creates the objects every cluster has (namespaces, RBAC, priority classes, flow control, kubernetes Service), idempotently.
+    /// Creates the objects every cluster has (namespaces, RBAC, priority classes, flow control, kubernetes Service),
+    /// idempotently.
     pub async fn bootstrap(&self) -> Result<()> {
         let namespaces =
             NAMESPACES.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));

@@ -1,7 +1,7 @@
 //! Resources that are served in another version than they are worked with in, the hub: `events.k8s.io/v1` Events are
 //! core ones, `autoscaling/v1` autoscalers are `v2`, and versions that have to be switched on are the stable one, or of
-//! kinds that have none the one that is stored. Everything else is worked with as it is served. What is stored in another
-//! version than the hub is the codec's business (`stored_version`).
+//! kinds that have none the one that is stored. Everything else is worked with as it is served. What is stored in
+//! another version than the hub is the codec's business (`stored_version`).
 
 use std::sync::Arc;
 
@@ -44,8 +44,8 @@ fn pair(resource: &Resource) -> Option<Pair> {
     })
 }
 
-/// Fills in defaults where they are found: an early version has those of the version it is worked with in, and where that
-/// has other fields, they are its own.
+/// Fills in defaults where they are found: an early version has those of the version it is worked with in, and where
+/// that has other fields, they are its own.
 pub(crate) fn as_defaulted(
     schema: &Schema,
     resource: &Resource,
@@ -113,8 +113,8 @@ fn conformed(schema: &Schema, stored: TypeId, part: &str, field: &str, item: Val
     Some(probe.get_mut(part).and_then(|part| part.get_mut(field)).map(Value::take).unwrap_or_default())
 }
 
-/// With the names of fields as they are: Go's own decoder, which upstream reads annotations with, takes them in whatever
-/// case.
+/// With the names of fields as they are: Go's own decoder, which upstream reads annotations with, takes them in
+/// whatever case.
 fn with_names(schema: &Schema, shape: &Shape, value: Value) -> Value {
     match (shape, value) {
         (Shape::Message(id), Value::Object(map)) => {

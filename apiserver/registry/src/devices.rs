@@ -1,5 +1,5 @@
-//! Devices in `resource.k8s.io/v1beta1`, both ways: what is asked for stands in the request itself and not in `exactly`, and
-//! what a device is stands in `basic`.
+//! Devices in `resource.k8s.io/v1beta1`, both ways: what is asked for stands in the request itself and not in
+//! `exactly`, and what a device is stands in `basic`.
 
 use api_machinery::{Value, object};
 use serde_json::{Map, json};

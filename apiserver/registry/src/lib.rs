@@ -215,7 +215,8 @@ pub struct List {
 pub struct WatchOptions {
     pub label_selector: Selector,
     pub field_selector: FieldSelector,
-    /// `None`: current state as synthetic ADDED events, then changes. `Some(0)`: same from any state. `Some(n)`: changes after n.
+    /// `None`: current state as synthetic ADDED events, then changes. `Some(0)`: same from any state. `Some(n)`:
+    /// changes after n.
     pub resource_version: Option<Revision>,
     pub bookmarks: bool,
     /// `None`: whatever `resource_version` says about the current state.

@@ -160,8 +160,8 @@ impl Registry {
         }
     }
 
-    /// An update that changes nothing writes anyway where the value would be kept otherwise today: that is how clients have
-    /// everything encrypted with a new key, or stored in a new version.
+    /// An update that changes nothing writes anyway where the value would be kept otherwise today: that is how clients
+    /// have everything encrypted with a new key, or stored in a new version.
     async fn is_kept_otherwise(&self, scope: &Scope<'_>, key: &ObjectKey, current: &Current) -> Result<bool, ApiError> {
         if !current.fresh || scope.info.dry_run {
             return Ok(false);

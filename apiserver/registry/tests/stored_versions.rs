@@ -57,7 +57,8 @@ async fn early_versions_are_stored_and_stable_ones_worked_with() {
         assert_eq!(unchanged.revision, made.revision, "{path}: nothing is written");
         assert_eq!(next(&mut watch).await, [format!("ADDED {name}@{}", made.revision)]);
 
-        // As it was stored before: it is read, listed as of a revision too, and written in the new version when asked to.
+        // As it was stored before: it is read, listed as of a revision too, and written in the new version when asked
+        // to.
         let old =
             h.store.clone().into_dyn().txn(Txn::put(key(path, &name), stored::encode(&got))).await.expect("written");
         let read = h.get(path, &name).await.expect("there");

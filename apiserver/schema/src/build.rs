@@ -301,8 +301,8 @@ pub(crate) fn known_versions() -> Vec<GroupVersion> {
     all
 }
 
-/// The version that a kind is worked with in, whatever it is served and stored in: the stored one, or `v1` where an early
-/// one is stored of what is stable.
+/// The version that a kind is worked with in, whatever it is served and stored in: the stored one, or `v1` where an
+/// early one is stored of what is stable.
 fn hub(stored: &GroupVersion, kind: &str, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> GroupVersion {
     let stable = GroupVersion::new(&stored.group, "v1");
     let of = GroupVersionKind { group: stable.group.clone(), version: stable.version.clone(), kind: kind.into() };

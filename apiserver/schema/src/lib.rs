@@ -298,8 +298,8 @@ impl Schema {
     pub fn gates(&self) -> &FeatureGates {
         &self.gates
     }
-    /// Drops from an object, in the version it is worked with in, the fields whose gates are off; those of gates that `old`
-    /// has fields of stay.
+    /// Drops from an object, in the version it is worked with in, the fields whose gates are off; those of gates that
+    /// `old` has fields of stay.
     pub fn drop_disabled(&self, resource: &Resource, object: &mut Value, old: &Value) {
         if let Some(gated) = resource.hub_type_id.and_then(|id| self.gated.get(&id)) {
             gated.drop_from(object, old);

@@ -94,8 +94,8 @@ impl<'a> Item<'a> {
 }
 
 impl RuntimeConfig {
-    /// Reads `networking.k8s.io/v1beta1=true,api/alpha=false,apps/v1/daemonsets=false`; a key alone is switched on, of what
-    /// is said twice the last counts. `known` are the versions that can be served.
+    /// Reads `networking.k8s.io/v1beta1=true,api/alpha=false,apps/v1/daemonsets=false`; a key alone is switched on, of
+    /// what is said twice the last counts. `known` are the versions that can be served.
     ///
     /// # Errors
     /// Upstream's: for what is no version of its, for values that are no truth value, and for `api/all=false` alone.
@@ -136,8 +136,8 @@ impl RuntimeConfig {
         Ok(())
     }
 
-    /// Whether a resource is served that upstream serves by default if `by_default`. What is said of it alone goes before
-    /// what is said of its version, and that before the stages.
+    /// Whether a resource is served that upstream serves by default if `by_default`. What is said of it alone goes
+    /// before what is said of its version, and that before the stages.
     pub(crate) fn serves(&self, version: &GroupVersion, resource: &str, by_default: bool) -> bool {
         let named = version.to_string();
         let of_version = self.versions.get(&named).copied();

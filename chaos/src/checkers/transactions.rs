@@ -1,9 +1,9 @@
 //! Transactions over several keys, and watches of them, through etcd's interface.
 //!
-//! The server says in which order it did things: every transaction that was acknowledged happened whole at its revision,
-//! on top of what it was compared with; what was refused, or compared unequal, did not happen; what nobody knows of
-//! happened whole or not at all. Reads show the state of their revision. What was over before something began comes
-//! before it. Watchers are told everything once, in order, all of a revision at once.
+//! The server says in which order it did things: every transaction that was acknowledged happened whole at its
+//! revision, on top of what it was compared with; what was refused, or compared unequal, did not happen; what nobody
+//! knows of happened whole or not at all. Reads show the state of their revision. What was over before something began
+//! comes before it. Watchers are told everything once, in order, all of a revision at once.
 //!
 //! [`cycles`] believes no revision: it looks for an order in the lists alone.
 

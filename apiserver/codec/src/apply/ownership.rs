@@ -255,8 +255,8 @@ impl<'a> Ownership<'a> {
         Failure::Invalid(format!("failed to create typed patch object ({namespace}/{name}; {kind}): {why}"))
     }
 
-    /// What there is without a manager belongs, from the first apply on, to one that stands for all before it: through the
-    /// same part of the object as the apply, as upstream.
+    /// What there is without a manager belongs, from the first apply on, to one that stands for all before it: through
+    /// the same part of the object as the apply, as upstream.
     fn managers_before_apply(&self, live: &Value, subresource: &str) -> Managers {
         let mut managers = Managers::of(live);
         if managers.0.is_empty()

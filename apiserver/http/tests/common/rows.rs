@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-/// Ways to write the path of a namespace's secrets, or through another namespace, for one who may read pods only, and what
-/// whoever may do everything is answered (A12): a path that has another spelling is refused before anybody asks who may
-/// what, and one that names nothing is not found.
+/// Ways to write the path of a namespace's secrets, or through another namespace, for one who may read pods only, and
+/// what whoever may do everything is answered (A12): a path that has another spelling is refused before anybody asks
+/// who may what, and one that names nothing is not found.
 pub(crate) const SECRETS_BY_OTHER_PATHS: [(&str, u16); 25] = [
     ("/api/v1/namespaces/default/pods/../secrets", 400),
     ("/api/v1/namespaces/default/pods/%2e%2e/secrets", 400),
@@ -33,14 +33,14 @@ pub(crate) const SECRETS_BY_OTHER_PATHS: [(&str, u16); 25] = [
     ("/api/v1/namespaces/default/pods/x/log/../../../secrets", 400),
 ];
 
-/// What one who may read pods only is answered where one who may do everything is answered `code`: what is not there cannot
-/// be told from what is forbidden.
+/// What one who may read pods only is answered where one who may do everything is answered `code`: what is not there
+/// cannot be told from what is forbidden.
 pub(crate) fn for_a_reader(code: u16) -> u16 {
     if code == 404 { 403 } else { code }
 }
 
-/// Escapes that are no other spelling: whoever decides and whoever reads see what they stand for (A12). With the code for
-/// one who may read pods only.
+/// Escapes that are no other spelling: whoever decides and whoever reads see what they stand for (A12). With the code
+/// for one who may read pods only.
 pub(crate) const ESCAPED: [(&str, u16); 4] = [
     ("/api/v1/namespaces/default/%70ods", 200),
     ("/api/v1/%6eamespaces/default/pods", 200),
