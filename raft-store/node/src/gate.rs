@@ -215,7 +215,8 @@ async fn propose(raft: &Raft, batch: Vec<Write>) {
     let (commands, answers): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|write| (LogCommand(write.command), write.answer)).unzip();
     let mut outcomes = match timeout_at(deadline, raft.client_write_many(commands)).await {
-        Ok(Ok(outcomes)) => outcomes,
+        // After an entry that nobody answered it ends, and may not be asked again.
+        Ok(Ok(outcomes)) => outcomes.fuse(),
         Ok(Err(fatal)) => return answers.into_iter().for_each(|answer| drop(answer.send(failed(&fatal)))),
         // Their own deadlines tell them.
         Err(_) => return,

@@ -9,6 +9,9 @@ use store_sim::{Options, run};
 /// Unoptimised, a seed takes many times as long.
 const SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 200 };
 
+/// Seeds that found something once: a batch of writes of which one was never answered ended in a panic.
+const FOUND: [u64; 1] = [5_178];
+
 fn number(name: &str, usual: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, not a number")),
@@ -21,7 +24,8 @@ fn every_promise_is_kept_whatever_goes_wrong() {
     let (first, seeds, loud) = (number("SIM_SEED", 1), number("SIM_SEEDS", SEEDS), number("SIM_TRACE", 0) == 1);
     let begun = Instant::now();
     let (mut entries, mut acknowledged, mut faults) = (0, 0, BTreeMap::<&str, u64>::new());
-    for seed in first..first + seeds {
+    let again = FOUND.into_iter().filter(|_| seeds >= 100);
+    for seed in (first..first + seeds).chain(again) {
         let report = run(seed, Options { loud, ..Options::default() }).expect("room for the simulated disks");
         if let Some(failure) = report.failure {
             panic!("{failure}");
