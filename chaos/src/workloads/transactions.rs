@@ -233,13 +233,16 @@ async fn listen(
     client: &Client,
     round: &str,
     watch: &mut StoreWatch,
-    target: Receiver<Option<u64>>,
+    mut target: Receiver<Option<u64>>,
 ) -> Result<(), Failure> {
     let start = i64::try_from(watch.position() + 1)?;
     let options = WatchOptions::new().with_prefix().with_start_revision(start);
     let mut stream = timeout(PATIENCE, client.watch_client().watch(prefix(round), Some(options))).await??;
     loop {
-        let message = timeout(SILENCE, stream.message()).await??.ok_or("the stream ended")?;
+        let message = tokio::select! {
+            message = timeout(SILENCE, stream.message()) => message??.ok_or("the stream ended")?,
+            () = reached(&mut target, watch.position()) => return Ok(()),
+        };
         if message.canceled() {
             watch.cancelled.push((message.compact_revision(), message.cancel_reason().to_owned()));
             return Err(message.cancel_reason().into());
@@ -248,9 +251,14 @@ async fn listen(
         if !events.is_empty() {
             watch.messages.push(events);
         }
-        if target.borrow().is_some_and(|target| watch.position() >= target) {
-            return Ok(());
-        }
+    }
+}
+
+/// The target is told, and not behind this position.
+async fn reached(target: &mut Receiver<Option<u64>>, position: u64) {
+    if target.wait_for(|target| target.is_some_and(|target| position >= target)).await.is_err() {
+        // Nobody will tell it any more.
+        std::future::pending::<()>().await;
     }
 }
 
