@@ -1,23 +1,28 @@
 //! Every type: its kinds, its message, and that no tag is used again that upstream gave up.
 
 use api_machinery::Value;
-use api_schema::Schema;
+use api_schema::{Schema, Type};
 
-use crate::report::{Report, rows};
+use crate::report::{Report, Row, rows};
 use crate::{EXCEPTIONS, folder};
+
+/// A row's type; a difference where we have none of that name.
+fn known<'a>(row: &'a Row, report: &mut Report) -> Option<(&'a str, &'static Type)> {
+    let (name, schema) = (row.get("type"), Schema::builtin());
+    report.row();
+    let of = schema.type_named(name).map(|id| schema.get(id));
+    if of.is_none() {
+        report.differs(name, "there is no such type");
+    }
+    Some((name, of?))
+}
 
 #[test]
 fn golden_types() {
     let Some(table) = folder::place("fields/_types.tsv") else { return };
     let mut report = Report::new("types", EXCEPTIONS);
-    let schema = Schema::builtin();
     for row in rows(&table) {
-        let name = row.get("type");
-        report.row();
-        let Some(of) = schema.type_named(name).map(|id| schema.get(id)) else {
-            report.differs(name, "there is no such type");
-            continue;
-        };
+        let Some((name, of)) = known(&row, &mut report) else { continue };
         let kinds = of.gvks.iter().map(|gvk| {
             let group = if gvk.group.is_empty() { "core" } else { &*gvk.group };
             format!("{group}/{}/{}", gvk.version, gvk.kind)
@@ -40,14 +45,8 @@ fn golden_types() {
 fn golden_tag_gaps() {
     let Some(table) = folder::place("fields/_tag_gaps.tsv") else { return };
     let mut report = Report::new("tag gaps", EXCEPTIONS);
-    let schema = Schema::builtin();
     for row in rows(&table) {
-        let name = row.get("type");
-        report.row();
-        let Some(of) = schema.type_named(name).map(|id| schema.get(id)) else {
-            report.differs(name, "there is no such type");
-            continue;
-        };
+        let Some((name, of)) = known(&row, &mut report) else { continue };
         let inlined = of.inlined.iter().map(|(_, tag)| *tag);
         // Kind and apiVersion are in the envelope.
         let written = of.fields.iter().filter(|field| !field.nesting.is_empty() || field.embedded.is_empty());
