@@ -9,6 +9,7 @@ use api_auth::authn::Credentials;
 use api_machinery::error::Result;
 use api_machinery::{ApiError, Reason, UserInfo};
 use api_registry::Notes;
+use api_schema::Resource;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
@@ -58,6 +59,8 @@ pub(crate) struct Call {
     pub path: RequestPath,
     pub query: Query,
     pub info: RequestInfo,
+    /// Where `info` is about one that is served.
+    pub resource: Option<&'static Resource>,
     pub user: UserInfo,
     pub labels: Labels,
     /// Of what its client is warned.
@@ -140,7 +143,8 @@ async fn answer(
     let path = RequestPath::parse(request.uri().path())?;
     let query = Query::parse(request.uri().query())?;
     let info = RequestInfo::new(request.method(), &path, &query)?;
-    let labels = Labels::new(&info, state.server.registry.schema, query.get("dryRun").is_some());
+    let resource = info.resource(state.server.registry.schema);
+    let labels = Labels::new(&info, resource, query.get("dryRun").is_some());
     seen.labels = Some(labels.clone());
     seen.long_running = info.is_long_running();
 
@@ -158,14 +162,14 @@ async fn answer(
     let asked = Asked { info: &info, user: &user, query: &query, deadline: may_take };
     let room = enter(state, &asked, &mut seen.classified).await?;
     authorize::request(authorizer, &user, &info, seen.trail.as_deref()).await?;
-    if let Some(text) = deprecated::warning(state.server.registry.schema, &info) {
+    if let Some(text) = deprecated::warning(resource, &info) {
         seen.notes.warn(text);
     }
 
     let long_running = info.is_long_running();
     let deadline = deadline?;
     let (notes, trail) = (seen.notes.clone(), seen.trail.clone());
-    let call = Call { path, query, info, user, labels, notes, trail, room, _weight: None, request };
+    let call = Call { path, query, info, resource, user, labels, notes, trail, room, _weight: None, request };
     let answer = dispatch(state.clone(), call);
     if long_running {
         return answer.await;

@@ -2,29 +2,20 @@
 //! upstream's words, and counted. When a kind is deprecated, and when it will be gone, is among the schema's facts.
 
 use api_machinery::GroupVersionKind;
-use api_schema::{Lifecycle, Schema};
+use api_schema::{Lifecycle, Resource};
 use metrics::gauge;
 
-use crate::discovery::MINOR;
 use crate::request_info::RequestInfo;
 
 /// What to say of a request that is allowed.
-pub(crate) fn warning(schema: &Schema, info: &RequestInfo) -> Option<String> {
-    if !info.is_resource {
-        return None;
-    }
-    let kind = schema.resource(&info.group, &info.version, &info.resource)?.gvk();
-    let lifecycle = schema.lifecycle(&kind).filter(|lifecycle| is_over(lifecycle))?;
+pub(crate) fn warning(resource: Option<&Resource>, info: &RequestInfo) -> Option<String> {
+    let resource = resource?;
+    let lifecycle = resource.deprecation.as_ref()?;
     let removed = lifecycle.removed.map_or_else(String::new, |minor| format!("1.{minor}"));
     gauge!("apiserver_requested_deprecated_apis", "group" => info.group.clone(), "version" => info.version.clone(),
         "resource" => info.resource.clone(), "subresource" => info.subresource.clone(), "removed_release" => removed)
     .set(1.0);
-    Some(text(&kind, lifecycle))
-}
-
-/// Whether the release that this server behaves as is one that has it deprecated.
-fn is_over(lifecycle: &Lifecycle) -> bool {
-    MINOR.parse::<u32>().is_ok_and(|minor| lifecycle.deprecated <= minor)
+    Some(text(&resource.gvk(), lifecycle))
 }
 
 fn text(kind: &GroupVersionKind, lifecycle: &Lifecycle) -> String {
@@ -40,6 +31,7 @@ fn text(kind: &GroupVersionKind, lifecycle: &Lifecycle) -> String {
 mod tests {
     use std::fmt::Write as _;
 
+    use api_schema::Schema;
     use expect_test::expect;
 
     use super::*;
@@ -51,15 +43,7 @@ mod tests {
         let schema = Schema::serving("api/all=true", gates).expect("known");
         let (mut said, mut silent) = (String::new(), 0);
         for resource in schema.resources() {
-            let (group, version) = (resource.gv.group.to_string(), resource.gv.version.to_string());
-            let info = RequestInfo {
-                is_resource: true,
-                group,
-                version,
-                resource: resource.plural.clone(),
-                ..RequestInfo::default()
-            };
-            match warning(&schema, &info) {
+            match warning(Some(resource), &RequestInfo::default()) {
                 Some(text) => writeln!(said, "{text}").expect("text"),
                 None => silent += 1,
             }
@@ -93,9 +77,7 @@ mod tests {
     #[test]
     fn what_is_not_served_says_nothing() {
         let of = |group: &str, version: &str, resource: &str| {
-            let (group, version, resource) = (group.to_owned(), version.to_owned(), resource.to_owned());
-            let info = RequestInfo { is_resource: true, group, version, resource, ..RequestInfo::default() };
-            warning(Schema::builtin(), &info)
+            warning(Schema::builtin().resource(group, version, resource), &RequestInfo::default())
         };
         assert!(of("", "v1", "endpoints").is_some());
         assert_eq!(of("", "v1", "pods"), None);

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 /// The Kubernetes version this server behaves as.
 pub(crate) const MAJOR: &str = "1";
 pub(crate) const MINOR: &str = "36";
+const _: () = assert!(api_schema::MINOR == 36, "the facts are of the version that this server behaves as");
 pub(crate) const GIT_VERSION: &str = concat!("v1.36.2+kontiki.", env!("CARGO_PKG_VERSION"));
 /// Parameters of the media type of aggregated discovery.
 pub(crate) const AGGREGATED: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use api_auth::authz::Decision;
 use api_machinery::UserInfo;
 use api_registry::Registry;
-use api_schema::{FeatureGates, Resource, Schema};
+use api_schema::{FeatureGates, Resource};
 use metrics::{counter, gauge, histogram};
 
 use crate::audit::Trail;
@@ -107,8 +107,8 @@ fn verb_label(info: &RequestInfo) -> &'static str {
 }
 
 impl Labels {
-    pub(crate) fn new(info: &RequestInfo, schema: &Schema, dry_run: bool) -> Self {
-        let known = schema.resource(&info.group, &info.version, &info.resource).filter(|_| info.is_resource);
+    /// `known`: what the request is about, where that is served.
+    pub(crate) fn new(info: &RequestInfo, known: Option<&Resource>, dry_run: bool) -> Self {
         let subresource = known.and_then(|resource| resource.subresource(&info.subresource));
         let scope = match (known.is_some(), info.named_in_path, info.namespace.is_empty()) {
             (false, _, _) => "",
@@ -267,6 +267,8 @@ pub(crate) fn storage(registry: &Registry) {
 mod tests {
     use std::collections::HashSet;
 
+    use api_schema::Schema;
+
     use super::*;
 
     fn labels(verb: &str, resource: &str, subresource: &str) -> Labels {
@@ -280,7 +282,7 @@ mod tests {
             subresource: subresource.to_owned(),
             ..RequestInfo::default()
         };
-        Labels::new(&info, Schema::builtin(), false)
+        Labels::new(&info, info.resource(Schema::builtin()), false)
     }
 
     /// Row A51 of the list of attacks.

@@ -7,6 +7,7 @@ use api_machinery::error::Result;
 use api_machinery::fields::{self, FieldSelector};
 use api_machinery::labels::{self, Selector};
 use api_machinery::{ApiError, UserInfo};
+use api_schema::{Resource, Schema};
 use http::Method;
 
 use crate::path::{RequestPath, percent_decode};
@@ -165,6 +166,11 @@ impl RequestInfo {
 
     pub(crate) fn is_mutating(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch" | "head")
+    }
+
+    /// The resource that the path names, whatever else is wrong with the path.
+    pub(crate) fn resource<'a>(&self, schema: &'a Schema) -> Option<&'a Resource> {
+        schema.resource(&self.group, &self.version, &self.resource).filter(|_| self.is_resource)
     }
 
     /// What authorization is asked.

@@ -26,7 +26,7 @@ use crate::watch::{self, Watch};
 use crate::{body, connect, list, reviews, websocket};
 
 pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response> {
-    let served = Served::find(state.server.registry.schema, &call.info)?;
+    let served = Served::find(state.server.registry.schema, call.resource, &call.info)?;
     if connect::is_connect(&call.info) {
         return connect::dispatch(state, call).await;
     }

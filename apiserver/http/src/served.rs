@@ -32,11 +32,10 @@ pub(crate) fn method_not_allowed() -> ApiError {
 }
 
 impl Served {
-    /// Finds the resource of a path. 404 when it is not served, addressed in the wrong scope, or has no objects;
+    /// The resource that was `found` for a path. 404 when it is not served, addressed in the wrong scope, or has no objects;
     /// 405 when it has not this verb.
-    pub(crate) fn find(schema: &'static Schema, info: &RequestInfo) -> Result<Self> {
+    pub(crate) fn find(schema: &'static Schema, found: Option<&'static Resource>, info: &RequestInfo) -> Result<Self> {
         let core_prefix = info.prefix == "api";
-        let found = schema.resource(&info.group, &info.version, &info.resource);
         let resource = found.filter(|_| core_prefix == info.group.is_empty() && info.extra_segments == 0);
         let resource = resource.ok_or_else(ApiError::no_such_path)?;
         check_scope(resource, info)?;

@@ -2,7 +2,7 @@
 //! deprecated, and what is off is nowhere.
 
 use api_machinery::{Value, object};
-use api_schema::{Resource, Schema};
+use api_schema::Resource;
 use serde_json::json;
 
 use crate::common::{Answer, Running};
@@ -32,24 +32,23 @@ fn bare(mut object: Value, name: &str) -> Value {
 }
 
 /// Whether an answer warns of a kind as the facts say.
-fn warns(schema: &Schema, resource: &Resource, answer: &Answer, what: &str) -> bool {
-    let is_deprecated = schema.lifecycle(&resource.gvk()).is_some_and(|lifecycle| lifecycle.deprecated <= 36);
+fn warns(resource: &Resource, answer: &Answer, what: &str) {
+    let is_deprecated = resource.deprecation.is_some();
     let warned = answer.header("warning");
     let text = format!("299 - \"{} {} is deprecated in v1.", resource.gv, resource.kind);
     assert_eq!(warned.starts_with(&text), is_deprecated, "{what} of {} {}: {warned}", resource.gv, resource.kind);
-    is_deprecated
 }
 
 async fn as_it_is_served(server: &Running, resource: &Resource, wanted: &Value, name: &str) {
     let (admin, schema) = (&server.admin, server.registry.schema);
     let (base, what) = (path(resource), format!("{} {}", resource.gv, resource.plural));
     let shown = admin.get(&format!("{base}/{name}")).await;
-    warns(schema, resource, &shown, "a read");
+    warns(resource, &shown, "a read");
     let shown = shown.json();
     let named = |object: &Value| format!("{} {}", object::str_at(object, "apiVersion"), object::str_at(object, "kind"));
     assert_eq!(named(&shown), format!("{} {}", resource.gv, resource.kind));
     let list = admin.get(&base).await;
-    warns(schema, resource, &list, "a list");
+    warns(resource, &list, "a list");
     assert_eq!(named(&list.json()), format!("{} {}List", resource.gv, resource.kind));
     assert_eq!(list.json()["items"].as_array().map(Vec::len), Some(1), "{what}");
     let table = admin.with(&base, &[TABLE]).await.json();
@@ -65,7 +64,7 @@ async fn as_it_is_served(server: &Running, resource: &Resource, wanted: &Value, 
     let body = bare(shown, &other);
     let made = admin.send(true, "POST", &base, &[JSON], body.to_string()).await;
     assert_eq!(made.code, 201, "{what}: {}", made.status());
-    warns(schema, resource, &made, "a create");
+    warns(resource, &made, "a create");
     let hub = schema.hub(&resource.storage).expect("it is worked with");
     let seen = admin.get(&format!("{}/{other}", path(hub))).await.json();
     assert_eq!(without_times(seen["spec"].clone()), without_times(wanted["spec"].clone()), "{what}");

@@ -6,8 +6,8 @@ use api_machinery::{GroupResource, GroupVersion, GroupVersionKind};
 
 use crate::runtime_config::RuntimeConfig;
 use crate::{
-    Enum, FeatureGates, Field, Group, Holder, Lifecycle, ListType, PatchStrategy, PrintColumn, Resource, Schema, Shape,
-    Strategy, Subresource, Type, TypeId, facts, gate, gated,
+    Enum, FeatureGates, Field, Group, Holder, Lifecycle, ListType, MINOR, PatchStrategy, PrintColumn, Resource, Schema,
+    Shape, Strategy, Subresource, Type, TypeId, facts, gate, gated,
 };
 
 /// A line's columns; what is missing or `-` is `None`.
@@ -338,6 +338,7 @@ fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Reso
         storage_gv,
         hub_gv,
         gate: line.get(12).map(str::to_owned),
+        deprecation: None,
         gv,
     }
 }
@@ -358,6 +359,9 @@ fn resources(by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Vec<Resource> {
         let owner = resources.iter_mut().rev().find(|one| one.plural == plural && one.gv == of);
         owner.unwrap_or_else(|| panic!("facts/resources.tsv: {plural}/{name}")).subresources.push(subresource);
     }
+    let over = lines(facts::LIFECYCLES).map(|line| lifecycle(&line)).filter(|(_, one)| one.deprecated <= MINOR);
+    let over: HashMap<_, _> = over.collect();
+    resources.iter_mut().for_each(|one| one.deprecation = over.get(&one.gvk()).cloned());
     resources
 }
 
@@ -421,8 +425,10 @@ pub(crate) fn serving(config: &RuntimeConfig, gates: FeatureGates) -> Schema {
     let hubs = resources.iter().filter(is_hub).map(|one| (one.storage.clone(), one.clone())).collect();
     let gate_is_on = |one: &Resource| one.gate.as_deref().is_none_or(|gate| gates.enabled(gate));
     resources.retain(|one| gate_is_on(one) && config.serves(&one.gv, &one.plural, !is_early(&one.gv.version)));
-    let path = |one: &Resource| (one.gv.group.to_string(), one.gv.version.to_string(), one.plural.clone());
-    let by_path = resources.iter().enumerate().map(|(index, one)| (path(one), index)).collect();
+    let mut by_plural: HashMap<String, Vec<usize>> = HashMap::new();
+    for (index, one) in resources.iter().enumerate() {
+        by_plural.entry(one.plural.clone()).or_default().push(index);
+    }
     let mut defaults: HashMap<TypeId, crate::DefaultRules> = HashMap::new();
     for line in lines(facts::DEFAULTS) {
         defaults.entry(raw.id(line.text(0))).or_default().add(&line.0[1..]);
@@ -440,8 +446,7 @@ pub(crate) fn serving(config: &RuntimeConfig, gates: FeatureGates) -> Schema {
         groups: groups(&resources),
         resources,
         hubs,
-        by_path,
-        lifecycles: lines(facts::LIFECYCLES).map(|line| lifecycle(&line)).collect(),
+        by_plural,
         selectable: per_resource(facts::FIELD_SELECTORS, |line| line.list(3)),
         strategies: lines(facts::STRATEGIES).map(|line| strategy(&line)).collect(),
         columns: per_resource(facts::PRINT_COLUMNS, |line| line.text(3).split(',').map(column).collect()),

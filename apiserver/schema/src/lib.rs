@@ -36,18 +36,20 @@ pub struct Schema {
     resources: Vec<Resource>,
     /// What is worked with, by what is stored, served or not.
     hubs: HashMap<GroupResource, Resource>,
-    /// Group, version, plural.
-    by_path: HashMap<(String, String, String), usize>,
+    /// Indices of `resources` by plural: of all groups and versions that have one.
+    by_plural: HashMap<String, Vec<usize>>,
     groups: Vec<Group>,
     selectable: HashMap<GroupResource, Vec<String>>,
     strategies: HashMap<GroupResource, Strategy>,
     columns: HashMap<GroupResource, Vec<PrintColumn>>,
     enums: HashMap<String, Enum>,
     defaults: HashMap<TypeId, DefaultRules>,
-    lifecycles: HashMap<GroupVersionKind, Lifecycle>,
     gates: FeatureGates,
     gated: gated::GatedKinds,
 }
+
+/// The minor release of Kubernetes 1 that the facts are of.
+pub const MINOR: u32 = 36;
 
 /// When upstream stops serving a kind of a version: minor releases of Kubernetes 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +200,8 @@ pub struct Resource {
     pub hub_type_id: Option<TypeId>,
     /// The feature gate without which it is not served.
     pub gate: Option<String>,
+    /// Set where the version is one that [`MINOR`] has deprecated.
+    pub deprecation: Option<Lifecycle>,
 }
 
 #[derive(Clone, Debug)]
@@ -325,8 +329,8 @@ impl Schema {
     }
     /// The resource of a path: group (empty for core), version, plural.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Resource> {
-        let index = self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))?;
-        Some(&self.resources[*index])
+        let named = self.by_plural.get(plural)?.iter().map(|index| &self.resources[*index]);
+        named.into_iter().find(|one| *one.gv.version == *version && *one.gv.group == *group)
     }
     /// The preferred served version of a stored resource.
     pub fn preferred(&self, resource: &GroupResource) -> Option<&Resource> {
@@ -345,10 +349,6 @@ impl Schema {
     /// [`Self::resource_of_kind`] for what this program does itself.
     pub fn own_of_kind(&self, gvk: &GroupVersionKind) -> Option<&Resource> {
         self.resource_of_kind(gvk).or_else(|| self.hubs.values().find(|one| one.gvk() == *gvk))
-    }
-    /// Until when a kind is served, where that is known.
-    pub fn lifecycle(&self, gvk: &GroupVersionKind) -> Option<&Lifecycle> {
-        self.lifecycles.get(gvk)
     }
     pub fn resource_of_kind(&self, gvk: &GroupVersionKind) -> Option<&Resource> {
         let of_kind =

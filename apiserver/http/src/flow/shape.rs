@@ -19,9 +19,7 @@ pub(super) fn stored(state: &State, info: &RequestInfo) -> Stored {
         return Stored::default();
     }
     let registry = &state.server.registry;
-    let Some(resource) = registry.schema.resource(&info.group, &info.version, &info.resource) else {
-        return Stored::default();
-    };
+    let Some(resource) = info.resource(registry.schema) else { return Stored::default() };
     let (objects, bytes) = registry.cache.size(&resource.storage);
     Stored { objects, bytes }
 }
