@@ -1,10 +1,11 @@
 //! Reads the fact files. They are compiled in, so a mistake in them is a bug that any test shows: it panics.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use api_machinery::{GroupResource, GroupVersion, GroupVersionKind};
 
 use crate::runtime_config::RuntimeConfig;
+use crate::stage::VersionStage;
 use crate::{
     Enum, FeatureGates, Field, Group, Holder, Lifecycle, ListType, MINOR, PatchStrategy, PrintColumn, Resource, Schema,
     Shape, Strategy, Subresource, Type, TypeId, facts, gate, gated,
@@ -44,8 +45,11 @@ fn group_version(text: &str) -> GroupVersion {
 
 fn group_version_kind(text: &str) -> GroupVersionKind {
     let (gv, kind) = text.rsplit_once('/').expect("facts/types: a kind is group/version/Kind");
-    let gv = group_version(gv);
-    GroupVersionKind { group: gv.group, version: gv.version, kind: kind.into() }
+    kind_in(&group_version(gv), kind)
+}
+
+pub(crate) fn kind_in(gv: &GroupVersion, kind: &str) -> GroupVersionKind {
+    GroupVersionKind { group: gv.group.clone(), version: gv.version.clone(), kind: kind.into() }
 }
 
 /// A type as its table has it, before inlining.
@@ -218,19 +222,30 @@ impl<'a> Types<'a> {
     }
 }
 
-/// Finds out which types [tell an empty list from none](Type::tells_empty): once more for every level of types in each
-/// other.
+/// Finds out which types [tell an empty list from none](Type::tells_empty).
 fn mark_telling(types: &mut [Type]) {
+    let telling = leading(types, |id| types[id.0 as usize].fields.iter().any(|field| field.told_empty));
+    telling.into_iter().for_each(|id| types[id.0 as usize].tells_empty = true);
+}
+
+pub(crate) fn ids(types: &[Type]) -> impl Iterator<Item = TypeId> {
+    (0..types.len()).map(|index| TypeId(index as u32))
+}
+
+/// The types that are such themselves, and those that have one of them inside: once more for every level of types in
+/// each other.
+pub(crate) fn leading(types: &[Type], is_such: impl Fn(TypeId) -> bool) -> HashSet<TypeId> {
+    let mut found: HashSet<TypeId> = ids(types).filter(|id| is_such(*id)).collect();
     loop {
-        let tells = |field: &Field| {
-            field.told_empty || message(&field.shape).is_some_and(|id| types[id.0 as usize].tells_empty)
+        let has_one = |id: &TypeId| {
+            let mut parts = types[id.0 as usize].fields.iter().filter_map(|field| message(&field.shape));
+            parts.any(|part| found.contains(&part))
         };
-        let more = types.iter().enumerate().filter(|(_, one)| !one.tells_empty && one.fields.iter().any(tells));
-        let more: Vec<usize> = more.map(|(index, _)| index).collect();
+        let more: Vec<TypeId> = ids(types).filter(|id| !found.contains(id) && has_one(id)).collect();
         if more.is_empty() {
-            return;
+            return found;
         }
-        more.into_iter().for_each(|index| types[index].tells_empty = true);
+        found.extend(more);
     }
 }
 
@@ -305,23 +320,22 @@ pub(crate) fn known_versions() -> Vec<GroupVersion> {
 /// early one is stored of what is stable.
 fn hub(stored: &GroupVersion, kind: &str, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> GroupVersion {
     let stable = GroupVersion::new(&stored.group, "v1");
-    let of = GroupVersionKind { group: stable.group.clone(), version: stable.version.clone(), kind: kind.into() };
-    if is_early(&stored.version) && by_gvk.contains_key(&of) { stable } else { stored.clone() }
+    let is_stable = || by_gvk.contains_key(&kind_in(&stable, kind));
+    if VersionStage::of(&stored.version).is_early() && is_stable() { stable } else { stored.clone() }
 }
 
-/// Whether a version is one before the first stable one.
-pub(crate) fn is_early(version: &str) -> bool {
-    version.contains("alpha") || version.contains("beta")
+/// What the bodies of a line's resource or subresource are.
+fn kind_of(line: &Line<'_>) -> GroupVersionKind {
+    kind_in(&group_version(line.text(5)), line.text(4))
 }
 
 fn resource(line: &Line<'_>, by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Resource {
     let gv = GroupVersion::new(line.group(0), line.text(1));
-    let kind_gv = group_version(line.text(5));
-    let gvk = GroupVersionKind { group: kind_gv.group, version: kind_gv.version, kind: line.text(4).into() };
+    let gvk = kind_of(line);
     let storage_gv = line.get(10).map_or_else(|| gv.clone(), group_version);
     let type_id = by_gvk.get(&gvk).copied();
     let hub_gv = hub(&storage_gv, &gvk.kind, by_gvk);
-    let worked = GroupVersionKind { group: hub_gv.group.clone(), version: hub_gv.version.clone(), kind: gvk.kind };
+    let worked = kind_in(&hub_gv, &gvk.kind);
     Resource {
         plural: line.text(2).to_owned(),
         singular: line.text(3).to_owned(),
@@ -351,8 +365,7 @@ fn resources(by_gvk: &HashMap<GroupVersionKind, TypeId>) -> Vec<Resource> {
             resources.push(resource(&line, by_gvk));
             continue;
         };
-        let kind_gv = group_version(line.text(5));
-        let gvk = GroupVersionKind { group: kind_gv.group, version: kind_gv.version, kind: line.text(4).into() };
+        let gvk = kind_of(&line);
         let subresource =
             Subresource { name: name.to_owned(), verbs: line.list(7), type_id: by_gvk.get(&gvk).copied(), gvk };
         let of = GroupVersion::new(line.group(0), line.text(1));
@@ -376,7 +389,7 @@ fn lifecycle(line: &Line<'_>) -> (GroupVersionKind, Lifecycle) {
         removed: line.get(4).map(release),
         replacement: line.get(5).map(str::to_owned),
     };
-    (GroupVersionKind { group: of.group, version: of.version, kind: line.text(2).into() }, lifecycle)
+    (kind_in(&of, line.text(2)), lifecycle)
 }
 
 fn strategy(line: &Line<'_>) -> (GroupResource, Strategy) {
@@ -424,7 +437,7 @@ pub(crate) fn serving(config: &RuntimeConfig, gates: FeatureGates) -> Schema {
     let is_hub = |one: &&Resource| one.gv == one.hub_gv && one.storage == one.group_resource();
     let hubs = resources.iter().filter(is_hub).map(|one| (one.storage.clone(), one.clone())).collect();
     let gate_is_on = |one: &Resource| one.gate.as_deref().is_none_or(|gate| gates.enabled(gate));
-    resources.retain(|one| gate_is_on(one) && config.serves(&one.gv, &one.plural, !is_early(&one.gv.version)));
+    resources.retain(|one| gate_is_on(one) && config.serves(&one.gv, &one.plural));
     let mut by_plural: HashMap<String, Vec<usize>> = HashMap::new();
     for (index, one) in resources.iter().enumerate() {
         by_plural.entry(one.plural.clone()).or_default().push(index);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use api_machinery::Value;
 
-use crate::build::{lines, message};
+use crate::build::{ids, leading, lines, message};
 use crate::{FeatureGates, Shape, Type, TypeId, facts};
 
 /// What is below one type, as far as something in it may have to be dropped.
@@ -40,7 +40,7 @@ pub(crate) fn of_kinds(types: &[Type], gates: &FeatureGates) -> GatedKinds {
         fields.entry(line.text(0)).or_default().push((line.text(1), line.text(2)));
     }
     let reach = Reach::new(types, fields);
-    let kinds = (0..types.len()).filter(|index| !types[*index].gvks.is_empty()).map(|index| TypeId(index as u32));
+    let kinds = ids(types).filter(|id| !types[id.0 as usize].gvks.is_empty());
     kinds.filter(|id| reach.leading.contains(id)).map(|id| (id, reach.gated(id, &mut Vec::new()))).collect()
 }
 
@@ -53,20 +53,9 @@ struct Reach<'a> {
 
 impl<'a> Reach<'a> {
     fn new(types: &'a [Type], fields: Fields) -> Self {
-        let mut reach = Self { types, fields, leading: HashSet::new() };
-        loop {
-            let ids = (0..types.len()).map(|index| TypeId(index as u32)).filter(|id| !reach.leading.contains(id));
-            let more: Vec<TypeId> = ids.filter(|id| reach.leads(*id)).collect();
-            if more.is_empty() {
-                return reach;
-            }
-            reach.leading.extend(more);
-        }
-    }
-
-    fn leads(&self, id: TypeId) -> bool {
-        let mut parts = self.types[id.0 as usize].fields.iter().filter_map(|field| message(&field.shape));
-        self.off(id).next().is_some() || parts.any(|part| self.leading.contains(&part))
+        let reach = Self { types, fields, leading: HashSet::new() };
+        let leading = leading(types, |id| reach.off(id).next().is_some());
+        Self { leading, ..reach }
     }
 
     /// Its own and those of the types that are inlined in it.

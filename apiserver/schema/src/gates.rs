@@ -192,7 +192,7 @@ impl FeatureGates {
     /// upstream, a gate cannot be set to what is not its default where nothing is built for that.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut wanted = BTreeMap::new();
-        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        for item in items(text) {
             let item = match item.split_once(':') {
                 Some(("kube", rest)) => rest,
                 Some((component, _)) => return Err(format!("component not registered: {component}")),
@@ -270,6 +270,11 @@ fn aggregate(errors: &[String]) -> String {
 
 fn truth(name: &str, value: &str) -> Result<bool, String> {
     parse_bool(value).map_err(|why| format!("invalid value of {name}={value}, err: {why}"))
+}
+
+/// What a flag of several items separates by commas.
+pub(crate) fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// What Go's `strconv.ParseBool` reads.

@@ -17,6 +17,7 @@ pub mod facts;
 mod gated;
 mod gates;
 mod runtime_config;
+mod stage;
 
 pub use defaults::DefaultRules;
 pub use descriptions::Descriptions;
@@ -263,11 +264,11 @@ impl Resource {
         GroupKind { group: self.gv.group.clone(), kind: self.kind.as_str().into() }
     }
     pub fn gvk(&self) -> GroupVersionKind {
-        GroupVersionKind {
-            group: self.gv.group.clone(),
-            version: self.gv.version.clone(),
-            kind: self.kind.as_str().into(),
-        }
+        build::kind_in(&self.gv, &self.kind)
+    }
+    /// Whether its objects are of this kind.
+    pub fn is_of(&self, gvk: &GroupVersionKind) -> bool {
+        *self.kind == *gvk.kind && self.gv.version == gvk.version && self.gv.group == gvk.group
     }
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
@@ -348,12 +349,11 @@ impl Schema {
     }
     /// [`Self::resource_of_kind`] for what this program does itself.
     pub fn own_of_kind(&self, gvk: &GroupVersionKind) -> Option<&Resource> {
-        self.resource_of_kind(gvk).or_else(|| self.hubs.values().find(|one| one.gvk() == *gvk))
+        self.resource_of_kind(gvk).or_else(|| self.hubs.values().find(|one| one.is_of(gvk)))
     }
+    /// The served resource whose objects are of a kind.
     pub fn resource_of_kind(&self, gvk: &GroupVersionKind) -> Option<&Resource> {
-        let of_kind =
-            |one: &&Resource| *one.kind == *gvk.kind && one.gv.version == gvk.version && one.gv.group == gvk.group;
-        self.resources.iter().find(of_kind)
+        self.resources.iter().find(|one| one.is_of(gvk))
     }
     /// Every served resource, in discovery order.
     pub fn resources(&self) -> &[Resource] {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use api_machinery::GroupVersion;
 
-use crate::build::is_early;
+use crate::gates::{items, parse_bool};
+use crate::stage::VersionStage;
 
 /// Versions that upstream knows of and serves nothing in: switching them does nothing.
 const EMPTY: [&str; 24] = [
@@ -47,11 +48,12 @@ pub struct RuntimeConfig {
     resources: BTreeMap<(String, String), bool>,
 }
 
-fn stage(version: &str) -> &'static str {
-    match version {
-        version if !is_early(version) => "api/ga",
-        version if version.contains("alpha") => "api/alpha",
-        _ => "api/beta",
+/// Which of [`STAGES`] a version is in.
+fn key(stage: VersionStage) -> &'static str {
+    match stage {
+        VersionStage::Stable => "api/ga",
+        VersionStage::Beta => "api/beta",
+        VersionStage::Alpha => "api/alpha",
     }
 }
 
@@ -86,9 +88,7 @@ impl<'a> Item<'a> {
         let (key, value) = (self.key, self.value);
         match value {
             "" => Ok(true),
-            value => {
-                crate::gates::parse_bool(value).map_err(|why| format!("invalid value of {key}: {value}, err: {why}"))
-            }
+            value => parse_bool(value).map_err(|why| format!("invalid value of {key}: {value}, err: {why}")),
         }
     }
 }
@@ -100,8 +100,7 @@ impl RuntimeConfig {
     /// # Errors
     /// Upstream's: for what is no version of its, for values that are no truth value, and for `api/all=false` alone.
     pub fn parse(text: &str, known: &[GroupVersion]) -> Result<Self, String> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let pairs = items.map(|item| item.split_once('=').unwrap_or((item, "")));
+        let pairs = items(text).map(|item| item.split_once('=').unwrap_or((item, "")));
         let all: BTreeMap<&str, &str> = pairs.map(|(key, value)| (key.trim(), value.trim())).collect();
         if all.len() == 1 && all.get("api/all") == Some(&"false") {
             return Err("invalid runtime-config with only api/all=false".to_owned());
@@ -136,15 +135,14 @@ impl RuntimeConfig {
         Ok(())
     }
 
-    /// Whether a resource is served that upstream serves by default if `by_default`. What is said of it alone goes
-    /// before what is said of its version, and that before the stages.
-    pub(crate) fn serves(&self, version: &GroupVersion, resource: &str, by_default: bool) -> bool {
-        let named = version.to_string();
+    /// Whether a resource is served: by default where its version is no early one. What is said of it alone goes before
+    /// what is said of its version, and that before the stages.
+    pub(crate) fn serves(&self, version: &GroupVersion, resource: &str) -> bool {
+        let (named, stage) = (version.to_string(), VersionStage::of(&version.version));
         let of_version = self.versions.get(&named).copied();
-        let of_stage =
-            [stage(&version.version), STAGES[0]].into_iter().find_map(|stage| self.stages.get(stage).copied());
+        let of_stage = [key(stage), STAGES[0]].into_iter().find_map(|key| self.stages.get(key).copied());
         let own = self.resources.get(&(named, resource.to_owned())).copied();
-        own.or(of_version).or(of_stage).unwrap_or(by_default)
+        own.or(of_version).or(of_stage).unwrap_or(!stage.is_early())
     }
 }
 
@@ -179,7 +177,8 @@ fn refuse_unknown(items: &[Item<'_>], known: &[GroupVersion]) -> Result<(), Stri
 #[cfg(test)]
 mod tests {
     use super::{EMPTY, RuntimeConfig};
-    use crate::Schema;
+    use crate::stage::VersionStage;
+    use crate::{Resource, Schema};
 
     fn versions(schema: &Schema, group: &str) -> Vec<String> {
         let found = schema.groups().iter().find(|one| one.name == group);
@@ -210,8 +209,8 @@ mod tests {
     fn all_that_can_be_served() {
         const GATES: &str = "ClusterTrustBundle=true,GenericWorkload=true,StorageVersionMigrator=true";
         let all = Schema::serving("api/all=true", GATES).expect("known");
-        let off =
-            |schema: &Schema| schema.resources().iter().filter(|one| crate::build::is_early(&one.gv.version)).count();
+        let is_early = |one: &&Resource| VersionStage::of(&one.gv.version).is_early();
+        let off = |schema: &Schema| schema.resources().iter().filter(is_early).count();
         let (with, without) = (off(&all), off(&Schema::serving("api/all=true", "").expect("known")));
         println!(
             "{} resources with everything on, {with} of early versions, {without} without gates",
