@@ -288,7 +288,7 @@ pub(crate) fn parse_bool(value: &str) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ASKED_FOR, FeatureGates, switchable};
+    use super::{ASKED_FOR, FeatureGates, Stage, switchable};
 
     #[test]
     fn what_is_not_said_is_as_upstream_has_it() {
@@ -327,26 +327,55 @@ mod tests {
         );
     }
 
-    /// How many can be set to what they are not by default, and how.
+    /// What stands below a heading of the page about the API, without its line breaks.
+    fn documented(heading: &str) -> String {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
+        let page = std::fs::read_to_string(page).expect("docs/api.md");
+        let (_, below) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("docs/api.md: {heading}"));
+        let section = below.split("\n#").next().unwrap_or(below);
+        section.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// How many can be set to what they are not by default, and how; the page about the API says the same.
     #[test]
     fn sides() {
-        let (mut locked, mut built, mut elsewhere, mut one) = (0, 0, 0, Vec::new());
+        let (mut locked, mut elsewhere, mut built, mut kept) = (0, 0, Vec::new(), Vec::new());
         let switchable = switchable();
         for (name, (known, _)) in &FeatureGates::default().gates {
             match known {
                 known if known.locked => locked += 1,
                 known if known.elsewhere.is_some() => elsewhere += 1,
-                _ if switchable.contains(name) => built += 1,
-                _ => one.push(*name),
+                _ if switchable.contains(name) => built.push(*name),
+                known => kept.push(known.clone()),
             }
             assert!(known.elsewhere.is_none() || !switchable.contains(name), "{name} is here and elsewhere");
         }
-        println!(
-            "{locked} locked, {built} built both ways, {elsewhere} of others, {} one way: {}",
-            one.len(),
-            one.join(" ")
-        );
-        assert_eq!((locked, built, elsewhere, one.len()), (76, 25, 64, 77));
+        println!("{locked} locked, {} built both ways, {elsewhere} of others, {} one way", built.len(), kept.len());
+        assert_eq!((locked, built.len(), elsewhere, kept.len()), (76, 25, 64, 77));
+
+        let features = documented("## Features");
+        for said in [
+            format!("{locked} are locked, as upstream."),
+            format!("- {} do here what they do upstream", built.len()),
+            format!("- {elsewhere} are taken with a warning"),
+            format!("- {} stay as they are", kept.len()),
+        ] {
+            assert!(features.contains(&said), "docs/api.md does not say {said:?}");
+        }
+        assert_eq!(documented("### Gates that do what they do upstream"), format!("- {}", built.join(", ")));
+        let mut lists = Vec::new();
+        for (stage, title) in
+            [(Stage::Ga, "GA"), (Stage::Beta, "Beta"), (Stage::Alpha, "Alpha"), (Stage::Deprecated, "Deprecated")]
+        {
+            for (on, default) in [(true, "on"), (false, "off")] {
+                let such = kept.iter().filter(|known| known.stage == stage && known.by_default == on);
+                let names: Vec<&str> = such.map(|known| known.name).collect();
+                if !names.is_empty() {
+                    lists.push(format!("- {title}, {default}: {}", names.join(", ")));
+                }
+            }
+        }
+        assert_eq!(documented("### Gates that keep their default"), lists.join(" "));
     }
 
     #[test]
