@@ -13,6 +13,7 @@ use serde_json::json;
 use store_api::Revision;
 
 use crate::commit::{Change, Current, Outcome};
+use crate::contest::Contest;
 use crate::scope::{Scope, is};
 use crate::update::Try;
 use crate::{DeleteOptions, Registry, Written, claims, convert, metadata};
@@ -40,11 +41,12 @@ impl Registry {
         check_options(options)?;
         warn_of_orphans(scope, options);
         let key = scope.key(name);
+        let mut contest = Contest::enter(self, scope.info, &key).await?;
         let mut current = self.current(&key).await?;
         for _ in 0..TRIES {
             match self.try_delete(scope, name, options, &key, &current).await {
                 Ok(Try::Done(written)) => return Ok(*written),
-                Ok(Try::Lost(newer)) => current = newer,
+                Ok(Try::Lost(newer)) => current = contest.lost(newer).await?,
                 Ok(Try::Stale) => current = self.fresh(&key).await?,
                 Err(error) if current.fresh => return Err(error),
                 Err(_) => current = self.fresh(&key).await?,

@@ -17,6 +17,7 @@ mod claims;
 mod collection;
 mod commit;
 mod components;
+mod contest;
 mod continue_token;
 mod convert;
 mod create;
@@ -43,6 +44,7 @@ mod scale;
 mod scope;
 mod select;
 mod token;
+mod turns;
 mod update;
 mod view;
 mod watch;
@@ -67,6 +69,7 @@ use parts::Part;
 pub use rights::{Authority, Question};
 use scope::Scope;
 use store_api::{DynStore, Fence, Revision};
+use tokio_util::sync::CancellationToken;
 use update::Desired;
 pub use watch::{WatchHandle, WatchItem};
 pub use witness::{Witness, Witnessed};
@@ -87,6 +90,8 @@ pub struct RequestInfo {
     /// Where the warnings and audit annotations of this one request go, whatever comes of it: what is found before a
     /// refusal is told all the same. `None`: only those of what succeeds are, in [`Written::warnings`].
     pub notes: Option<Arc<Notes>>,
+    /// Cancelled when nobody waits for the answer any more: what is under way is finished, and nothing is tried again.
+    pub gone: Option<CancellationToken>,
 }
 
 impl Default for RequestInfo {
@@ -100,6 +105,7 @@ impl Default for RequestInfo {
             field_validation: FieldValidation::Ignore,
             deadline: Duration::ZERO,
             notes: None,
+            gone: None,
         }
     }
 }
@@ -108,6 +114,18 @@ impl RequestInfo {
     /// A component of this process.
     pub fn internal(name: &str) -> Self {
         Self { user: UserInfo::internal(name), field_manager: name.to_owned(), ..Self::default() }
+    }
+
+    fn has_left(&self) -> bool {
+        self.gone.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// Until whoever asks has left.
+    async fn left(&self) {
+        match &self.gone {
+            Some(gone) => gone.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Those of the request, or some that nobody reads afterwards.
@@ -252,6 +270,7 @@ pub struct Registry {
     event_leases: event_leases::EventLeases,
     witness: OnceLock<Arc<dyn Witness>>,
     turns: quota::Turns,
+    contests: contest::Contests,
 }
 
 /// A request without a deadline of its own ends after this, as upstream's `--request-timeout`.
@@ -284,9 +303,9 @@ impl Registry {
         config: RegistryConfig,
     ) -> Arc<Self> {
         let (requests, event_leases) = (ids::Requests::new(), event_leases::EventLeases::default());
-        let turns = quota::Turns::default();
+        let (turns, contests) = (quota::Turns::default(), contest::Contests::default());
         let witness = OnceLock::new();
-        Arc::new(Self { schema, store, cache, admission, config, requests, event_leases, witness, turns })
+        Arc::new(Self { schema, store, cache, admission, config, requests, event_leases, witness, turns, contests })
     }
 
     /// Who is told of the writes of this process's own components, from now on. The first one stays.

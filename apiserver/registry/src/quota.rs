@@ -4,14 +4,12 @@
 //! Who loses reads what won and tries again. So that not all writes of a replica lose to each other, those that spend
 //! in one namespace take turns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_admission::{Operation, View};
 use api_machinery::{ApiError, GroupResource, ObjectKey, Value, object};
-use parking_lot::Mutex;
 use store_api::{KeyValue, Revision};
-use tokio::sync::{Mutex as Turnstile, OwnedMutexGuard};
 
 use crate::Registry;
 use crate::commit::{Change, Current, unchanged};
@@ -24,49 +22,18 @@ pub(crate) const TRIES: usize = 64;
 /// Quotas by name, where this replica knows a newer version than its cache may show.
 type Newest = BTreeMap<String, (Revision, Arc<Value>)>;
 
-/// Whose turn it is to spend, by namespace. Holds only namespaces in which somebody spends or waits to.
-#[derive(Default)]
-pub(crate) struct Turns(Mutex<HashMap<String, Arc<Turnstile<Newest>>>>);
+/// Whose turn it is to spend, by namespace.
+pub(crate) type Turns = crate::turns::Turns<String, Newest>;
 
 /// Held from the look at the quotas until the transaction is through.
-struct Turn<'a> {
-    turns: &'a Turns,
-    namespace: String,
-    /// `None` only while it ends.
-    newest: Option<OwnedMutexGuard<Newest>>,
-}
+type Turn<'a> = crate::turns::Turn<'a, String, Newest>;
 
-impl Turns {
-    async fn take(&self, namespace: &str) -> Turn<'_> {
-        let turnstile = self.0.lock().entry(namespace.to_owned()).or_default().clone();
-        let newest = Some(turnstile.lock_owned().await);
-        Turn { turns: self, namespace: namespace.to_owned(), newest }
-    }
-}
-
-impl Turn<'_> {
-    fn newest(&self) -> Option<&Newest> {
-        self.newest.as_deref()
-    }
-
-    fn learn(&mut self, name: &str, newer: Option<(Revision, Arc<Value>)>) {
-        let Some(newest) = self.newest.as_deref_mut() else { return };
-        match newer {
-            Some(newer) => newest.insert(name.to_owned(), newer),
-            None => newest.remove(name),
-        };
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut turns = self.turns.0.lock();
-        drop(self.newest.take());
-        // Nobody waits: a new turn is taken under this lock only.
-        if turns.get(&self.namespace).is_some_and(|own| Arc::strong_count(own) == 1) {
-            turns.remove(&self.namespace);
-        }
-    }
+fn learn(turn: &mut Turn<'_>, name: &str, newer: Option<(Revision, Arc<Value>)>) {
+    let Some(newest) = turn.told_mut() else { return };
+    match newer {
+        Some(newer) => newest.insert(name.to_owned(), newer),
+        None => newest.remove(name),
+    };
 }
 
 /// A quota as it was read.
@@ -102,7 +69,7 @@ impl Registry {
         {
             return Ok(None);
         }
-        let mut turn = self.turns.take(namespace).await;
+        let mut turn = self.turns.take(namespace.to_owned()).await;
         let charge = |quotas: &[Quota]| {
             let values: Vec<&Value> = quotas.iter().map(|quota| &*quota.value).collect();
             self.admission.charge(&attributes, value, &values)
@@ -127,7 +94,7 @@ impl Registry {
     fn seen_quotas(&self, namespace: &str, turn: &Turn<'_>) -> Vec<Quota> {
         let cached = self.cache.list(&quotas(), Some(namespace)).objects;
         let newest = |cached: &api_cache::Object| {
-            let newer = turn.newest()?.get(&*cached.key.name)?;
+            let newer = turn.told()?.get(&*cached.key.name)?;
             (newer.0 > cached.revision).then(|| newer.clone())
         };
         let seen = cached.iter().map(|cached| {
@@ -147,7 +114,7 @@ impl Registry {
         for Quota { name, .. } in seen {
             let current = self.fresh(&ObjectKey::new(quotas(), namespace, &name)).await?;
             let newer = current.object.map(|value| (current.revision, value));
-            turn.learn(&name, newer.clone());
+            learn(turn, &name, newer.clone());
             fresh.extend(newer.map(|(revision, value)| Quota { name, revision, value }));
         }
         Ok(fresh)
@@ -163,7 +130,7 @@ impl Registry {
         for ((key, revision, _), kv) in spending.raised.iter().zip(found) {
             let current = Current::from_kv(kv)?;
             changed |= current.revision != *revision;
-            spending.turn.learn(&key.name, current.object.map(|value| (current.revision, value)));
+            learn(&mut spending.turn, &key.name, current.object.map(|value| (current.revision, value)));
         }
         if changed {
             // The cache may still show it as it was, and a turn that nobody else waits for forgets what it learned.
@@ -192,7 +159,7 @@ impl Spending<'_> {
     pub(crate) fn done(mut self, revision: Revision) {
         for (key, _, mut quota) in std::mem::take(&mut self.raised) {
             set_resource_version(&mut quota, revision);
-            self.turn.learn(&key.name, Some((revision, Arc::new(quota))));
+            learn(&mut self.turn, &key.name, Some((revision, Arc::new(quota))));
         }
     }
 }

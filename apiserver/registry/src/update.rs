@@ -11,6 +11,7 @@ use store_api::{Op, Revision, StoreError};
 
 use crate::apply::Application;
 use crate::commit::{Change, Current, Outcome, unchanged};
+use crate::contest::Contest;
 use crate::metadata::{self, Base};
 use crate::ownership::{self, Heavy};
 use crate::parts::Part;
@@ -68,6 +69,12 @@ impl Registry {
         desired: &Desired<'_>,
     ) -> Result<Written, ApiError> {
         let key = scope.key(scope.name);
+        // Who names the version to write on top of has lost when that is gone, whoever's turn it is.
+        let names_version = matches!(desired, Desired::Replace(value) if !object::resource_version(value).is_empty());
+        let mut contest = match names_version || scope.info.dry_run {
+            true => None,
+            false => Some(Contest::enter(self, scope.info, &key).await?),
+        };
         let mut current = self.current(&key).await?;
         let mut heavy = if matches!(desired, Desired::Apply(_)) { Heavy::Refused } else { Heavy::Lightened };
         let mut managed = true;
@@ -76,7 +83,12 @@ impl Registry {
             match step {
                 Err(error) if heavy.lightens(&error) => (heavy, managed) = (Heavy::Refused, false),
                 Ok(Try::Done(written)) => return Ok(*written),
-                Ok(Try::Lost(newer)) => current = newer,
+                Ok(Try::Lost(newer)) => {
+                    current = match &mut contest {
+                        Some(contest) => contest.lost(newer).await?,
+                        None => newer,
+                    }
+                }
                 Ok(Try::Stale) => current = self.fresh(&key).await?,
                 Err(error) if current.fresh => return Err(error),
                 Err(_) => current = self.fresh(&key).await?,
@@ -366,6 +378,7 @@ impl Registry {
         key: &ObjectKey,
         edit: &Edit<'_>,
     ) -> Result<(Value, Revision), ApiError> {
+        let mut contest = Contest::enter(self, scope.info, key).await?;
         let mut current = self.current(key).await?;
         for _ in 0..TRIES {
             let not_found = || ApiError::not_found(&key.resource, &key.name);
@@ -386,7 +399,9 @@ impl Registry {
             }
             match self.swap(scope, key, current.revision, Some(&new), Change::default()).await? {
                 Outcome::Done(revision) => return Ok((new, revision)),
-                Outcome::Lost(found) => current = Current::from_kv(found.into_iter().next().flatten())?,
+                Outcome::Lost(found) => {
+                    current = contest.lost(Current::from_kv(found.into_iter().next().flatten())?).await?;
+                }
             }
         }
         Err(ApiError::stale(&key.resource, &key.name))

@@ -4,6 +4,7 @@
 mod apply;
 mod bootstrap_rbac;
 mod common;
+mod contests;
 mod deletes;
 mod fanout;
 mod namespaces;
