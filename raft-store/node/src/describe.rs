@@ -45,7 +45,7 @@ pub(crate) fn describe() {
         describe_counter!("kontiki_raft_snapshots_built_total", "Snapshots built here");
         describe_counter!("kontiki_raft_snapshots_sent_total", "Snapshots sent to peers");
         describe_counter!("kontiki_raft_snapshots_installed_total", "Snapshots of peers installed here");
-        describe_counter!("kontiki_store_applied_entries_total", "Entries applied");
+        describe_counter!("kontiki_store_applied_entries_total", "Entries applied, by kind and by what they came to");
         describe_counter!("kontiki_store_proposals_total", "Writes that entered the cluster here");
         describe_counter!("kontiki_store_proposal_retries_total", "Writes tried again, because leadership moved");
         describe_counter!("kontiki_store_state_comparisons_total", "Comparisons with the states of peers, by result");

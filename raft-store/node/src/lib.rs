@@ -46,6 +46,7 @@ mod space;
 mod start;
 mod state_machine;
 mod store;
+mod tally;
 #[cfg(test)]
 mod suite_test;
 #[cfg(any(test, feature = "test-support"))]

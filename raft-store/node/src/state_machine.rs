@@ -24,6 +24,7 @@ use crate::lease::LeaseClocks;
 use crate::observed::Sender;
 use crate::scrub::{self, Scrub};
 use crate::snapshot::{SnapshotData, SnapshotFile, Snapshots};
+use crate::tally::Tally;
 use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::watch::WatchHub;
 
@@ -207,7 +208,7 @@ impl Machine {
             (entry.index, request, &applied.reply)
         }));
         metrics::histogram!("kontiki_store_apply_duration_seconds").record(started.elapsed().as_secs_f64());
-        metrics::counter!("kontiki_store_applied_entries_total").increment(applied.len() as u64);
+        Tally::of(group.entries.iter().zip(&applied)).publish();
         self.tell(group, applied, last);
         Ok(())
     }
