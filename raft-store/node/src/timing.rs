@@ -19,6 +19,8 @@ use crate::replica::Replica;
 
 /// Round trips remembered: about a minute of them.
 const REMEMBERED: usize = 64;
+/// Of the last so many, the fastest says how long the way is: a way that became longer is known after two exchanges.
+const NEWEST: usize = 4;
 /// Of these in a hundred, that many are faster than what counts: one that was slow says nothing.
 const PERCENT: usize = 90;
 /// What an election takes, and some delays besides.
@@ -36,7 +38,7 @@ pub(crate) struct Timing {
     recent: Mutex<VecDeque<Duration>>,
     /// What a slow one of them takes, in microseconds.
     slow: AtomicU64,
-    /// The fastest of them, in microseconds: how long the way itself is, whatever else the machines do.
+    /// The fastest of the newest, in microseconds: how long the way itself is, whatever else the machines do.
     fast: AtomicU64,
 }
 
@@ -49,9 +51,11 @@ impl Timing {
         recent.push_back(round_trip);
         let mut sorted: Vec<Duration> = recent.iter().copied().collect();
         sorted.sort_unstable();
-        let micros = |at: usize| sorted.get(at).map_or(0, |took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        self.slow.store(micros(sorted.len() * PERCENT / 100), Ordering::Relaxed);
-        self.fast.store(micros(0), Ordering::Relaxed);
+        let micros = |took: &Duration| u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let slow = sorted.get(sorted.len() * PERCENT / 100).map_or(0, micros);
+        self.slow.store(slow, Ordering::Relaxed);
+        let fast = recent.iter().rev().take(NEWEST).min().map_or(0, micros);
+        self.fast.store(fast, Ordering::Relaxed);
     }
 
     /// What a slow one takes.
@@ -59,7 +63,7 @@ impl Timing {
         Duration::from_micros(self.slow.load(Ordering::Relaxed))
     }
 
-    /// What the fastest takes: to the voter that is nearest.
+    /// What the fastest of the newest takes: to the voter that is nearest.
     pub(crate) fn fast(&self) -> Duration {
         Duration::from_micros(self.fast.load(Ordering::Relaxed))
     }
@@ -130,6 +134,9 @@ mod tests {
         assert_eq!(timing.patience(configured), configured, "a few that were slow say nothing");
         measure(10, 400);
         assert_eq!(timing.patience(configured), Duration::from_secs(2));
+        assert_eq!(timing.fast(), Duration::from_millis(400), "the way is longer now");
+        measure(1, 1);
+        assert_eq!(timing.fast(), Duration::from_millis(1), "nothing makes an answer come sooner");
         measure(REMEMBERED, 1);
         assert_eq!(timing.patience(configured), configured, "the network is well again");
     }
