@@ -1,13 +1,15 @@
 //! Where in the text of an expression something is that is told of it, and how upstream's compiler shows that.
 
-use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use kube_cel::cel::ParseErrors;
-
-use crate::nesting;
+use kube_cel::cel::common::ast::SourceInfo;
+use kube_cel::cel::parser::Parser;
 
 /// Messages of one expression.
 const MAX_MESSAGES: usize = 100;
+/// Brackets within each other that the parser follows for places: what is asked about has been read before.
+const MAX_RECURSION: u16 = 128;
 /// Words that are values or an operator.
 const KEYWORDS: [&str; 4] = ["false", "in", "null", "true"];
 /// Words that name nothing.
@@ -42,7 +44,7 @@ pub fn is_own_word(word: &str) -> bool {
 }
 
 /// A message of the compiler about the place that is `at` bytes into the text.
-pub fn located(text: &str, at: usize, message: &str) -> String {
+pub(crate) fn located(text: &str, at: usize, message: &str) -> String {
     let before = &text[..at];
     let column = before.rsplit('\n').next().unwrap_or("").chars().count();
     shown(text, before.matches('\n').count(), column, message)
@@ -85,66 +87,65 @@ fn expected_only(message: &str) -> String {
     }
 }
 
-/// Of names that mean nothing: as often as each of them is there, in the order of their places.
-pub(crate) fn undeclared(text: &str, unknown: &[String]) -> String {
-    let places = names(text);
-    let is_reserved = |name: &str| RESERVED.contains(&name);
-    // The parser finds these, and nothing is looked at behind it.
-    let only_reserved = unknown.iter().any(|name| is_reserved(name));
-    let mut found: Vec<(usize, &str)> = Vec::new();
-    for name in unknown.iter().map(String::as_str).collect::<BTreeSet<_>>() {
-        let all = places.get(name).map_or(&[][..], Vec::as_slice);
-        let count = unknown.iter().filter(|one| *one == name).count();
-        // One that is declared by something around it comes before one that is not.
-        let wanted = if only_reserved == is_reserved(name) { count } else { 0 };
-        found.extend(all.iter().skip(all.len().saturating_sub(wanted)).map(|at| (*at, name)));
+/// What is wrong with a part of an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// The part, as the parser has numbered it.
+    pub(crate) part: u64,
+    /// Whether the sign before it is of the part.
+    pub(crate) is_signed: bool,
+    pub(crate) message: String,
+}
+
+/// Everything that is wrong, in the order of the places. `None` of them are known where `places` is missing.
+pub(crate) fn told(text: &str, places: Option<&Places>, found: &[Finding]) -> String {
+    let mut placed: Vec<(Option<usize>, &Finding)> =
+        found.iter().take(MAX_MESSAGES).map(|one| (places.and_then(|places| places.of(text, one)), one)).collect();
+    placed.sort_by_key(|(at, _)| *at);
+    let mut lines: Vec<String> = placed
+        .into_iter()
+        .map(|(at, one)| match at {
+            Some(at) => located(text, at, &one.message),
+            None => format!("ERROR: <input>: {}", one.message),
+        })
+        .collect();
+    if found.len() > MAX_MESSAGES {
+        lines.push(format!("{} more errors were truncated", found.len() - MAX_MESSAGES));
     }
-    found.sort_unstable();
-    let told = found.into_iter().take(MAX_MESSAGES).map(|(at, name)| located(text, at, &meaningless(name)));
-    match told.collect::<Vec<_>>() {
-        told if told.is_empty() => unknown.first().map_or_else(String::new, |name| meaningless(name)),
-        told => told.join("\n"),
+    lines.join("\n")
+}
+
+/// Where the parts of a text are.
+pub(crate) struct Places(Arc<SourceInfo>);
+
+/// What stands before a text of which places are asked, and how many numbers the parser has given then.
+const BEFORE: &str = "[";
+const NUMBERED: u64 = 1;
+/// What stands behind it. The parser tells of places only together with an error; this one leaves the rest as it is.
+const BEHIND: &str = "\n, has(0)]";
+
+impl Places {
+    /// Reads the text once more. It takes stack, as every reading.
+    pub(crate) fn find(text: &str) -> Option<Self> {
+        let parser = Parser::new().enable_optional_syntax(true).max_recursion_depth(MAX_RECURSION);
+        let found = parser.parse(&format!("{BEFORE}{text}{BEHIND}")).err()?;
+        let [only] = &found.errors[..] else { return None };
+        only.source_info.clone().map(Self)
+    }
+
+    /// The first byte of a part.
+    fn of(&self, text: &str, one: &Finding) -> Option<usize> {
+        let (start, _) = self.0.offset_for(one.part + NUMBERED)?;
+        let at = usize::try_from(start).ok()?.checked_sub(BEFORE.len())?;
+        let (before, behind) = (text.get(..at)?, text.get(at..)?);
+        let is_number = behind.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+        let sign = before.trim_end().strip_suffix('-').filter(|_| one.is_signed && is_number);
+        Some(sign.map_or(at, str::len))
     }
 }
 
-fn meaningless(name: &str) -> String {
-    if RESERVED.contains(&name) {
-        format!("reserved identifier: {name}")
-    } else {
-        format!("undeclared reference to '{name}' (in container '')")
-    }
-}
-
-fn is_word(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || c == b'_'
-}
-
-/// Every word that is no field, no function, no type of a message and no part of a string, and where it is.
-fn names(text: &str) -> HashMap<&str, Vec<usize>> {
-    let bytes = text.as_bytes();
-    let (mut found, mut at): (HashMap<&str, Vec<usize>>, usize) = (HashMap::new(), 0);
-    while let Some(&byte) = bytes.get(at) {
-        at += match byte {
-            b'\'' | b'"' => {
-                let is_raw = at > 0 && matches!(bytes[at - 1], b'r' | b'R');
-                nesting::string(&bytes[at..], is_raw).unwrap_or(1)
-            }
-            b'/' if bytes.get(at + 1) == Some(&b'/') => {
-                bytes[at..].iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len() - at)
-            }
-            byte if is_word(byte) => {
-                let length = bytes[at..].iter().take_while(|byte| is_word(**byte)).count();
-                let (before, behind) = (text[..at].trim_end(), &text[at + length..]);
-                let is_named = behind.starts_with(['\'', '"']) || behind.trim_start().starts_with(['(', '{']);
-                if !is_named && !before.ends_with('.') {
-                    found.entry(&text[at..at + length]).or_default().push(at);
-                }
-                length
-            }
-            _ => 1,
-        };
-    }
-    found
+pub(crate) fn is_reserved(word: &str) -> bool {
+    RESERVED.contains(&word)
 }
 
 #[cfg(test)]
@@ -156,26 +157,6 @@ mod tests {
         assert_eq!(located("a\n\tb", 3, "why"), "ERROR: <input>:2:2: why\n |  b\n | .^");
         assert_eq!(located("\"é\" == b", 8, "why"), "ERROR: <input>:1:8: why\n | \"é\" == b\n | .\u{ff0e}.....^");
         assert_eq!(located("é", 0, "why"), "ERROR: <input>:1:1: why\n | é\n | \u{ff3e}");
-    }
-
-    #[test]
-    fn every_name_that_means_nothing_is_told_of() {
-        let told = |text: &str, names: &[&str]| {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            undeclared(text, &names)
-        };
-        assert_eq!(
-            told("[1].all(c, d) && c // d", &["d", "c"]),
-            "ERROR: <input>:1:12: undeclared reference to 'd' (in container '')\n | [1].all(c, d) && c // d\n | \
-             ...........^\nERROR: <input>:1:18: undeclared reference to 'c' (in container '')\n | [1].all(c, d) && c // \
-             d\n | .................^"
-        );
-        assert_eq!(
-            told("'x' + r'\\' + b.x + x(1) + x", &["x"]),
-            "ERROR: <input>:1:27: undeclared reference to 'x' (in container '')\n | 'x' + r'\\' + b.x + x(1) + x\n | \
-             ..........................^"
-        );
-        assert_eq!(told("a + if", &["a", "if"]), "ERROR: <input>:1:5: reserved identifier: if\n | a + if\n | ....^");
     }
 
     #[test]

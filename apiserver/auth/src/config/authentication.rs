@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use api_cel::{Environment, Expected};
 use api_machinery::{ErrorList, Path};
 use serde::Deserialize;
 
@@ -201,7 +202,12 @@ impl JwtAuthenticator {
             let path = path.child("userValidationRules").index(index).child("expression");
             match rule.expression.as_deref().unwrap_or("") {
                 "" => errors.required(&path, ""),
-                _ => check_expression(rule.expression.as_ref(), &path, errors),
+                _ => check_expression(
+                    rule.expression.as_ref(),
+                    (&Environment::user(), Expected::BoolAlone),
+                    &path,
+                    errors,
+                ),
             }
         }
     }
@@ -233,7 +239,10 @@ impl JwtAuthenticator {
                     errors.invalid(&path, &rule.claim.as_str().into(), "claim and expression can't both be set");
                 }
                 (true, true) => errors.required(&path, "claim or expression is required"),
-                (true, false) => check_expression(rule.expression.as_ref(), &path.child("expression"), errors),
+                (true, false) => {
+                    let wanted = (&Environment::claims(), Expected::BoolAlone);
+                    check_expression(rule.expression.as_ref(), wanted, &path.child("expression"), errors);
+                }
                 (false, true) if !rule.message.is_empty() => {
                     let detail = "may not be specified when claim is set";
                     errors.invalid(&path.child("message"), &rule.message.as_str().into(), detail);
@@ -329,7 +338,7 @@ impl ClaimMappings {
         let expression = self.uid.expression.as_deref().unwrap_or("");
         match (self.uid.claim.is_empty(), expression.is_empty()) {
             (false, false) => errors.invalid(&uid, &"".into(), "claim and expression can't both be set"),
-            _ => check_expression(self.uid.expression.as_ref(), &uid.child("expression"), errors),
+            _ => check_claims(self.uid.expression.as_ref(), &uid.child("expression"), errors),
         }
         for (index, mapping) in self.extra.iter().enumerate() {
             let path = path.child("extra").index(index);
@@ -338,10 +347,15 @@ impl ClaimMappings {
             }
             match mapping.value_expression.as_deref().unwrap_or("") {
                 "" => errors.required(&path.child("valueExpression"), ""),
-                _ => check_expression(mapping.value_expression.as_ref(), &path.child("valueExpression"), errors),
+                _ => check_claims(mapping.value_expression.as_ref(), &path.child("valueExpression"), errors),
             }
         }
     }
+}
+
+/// What a part of a user is made of: its type is known when there are claims.
+fn check_claims(expression: Option<&String>, path: &Path, errors: &mut ErrorList) {
+    check_expression(expression, (&Environment::claims(), Expected::Anything), path, errors);
 }
 
 impl PrefixedClaim {
@@ -354,7 +368,7 @@ impl PrefixedClaim {
                 let prefix = self.prefix.as_deref().unwrap_or("");
                 errors.invalid(&path.child("prefix"), &prefix.into(), "prefix can't be set when expression is set");
             }
-            (true, false) => check_expression(self.expression.as_ref(), &path.child("expression"), errors),
+            (true, false) => check_claims(self.expression.as_ref(), &path.child("expression"), errors),
             (false, true) if self.prefix.is_none() => {
                 let detail =
                     "prefix is required when claim is set. It can be set to an empty string to disable prefixing";

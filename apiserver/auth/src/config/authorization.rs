@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
 
+use api_cel::{Environment, Expected};
 use api_machinery::{ErrorList, Path, names};
 use serde::Deserialize;
 
@@ -190,7 +191,10 @@ impl Webhook {
             let path = path.child("matchConditions").index(index).child("expression");
             match condition.expression.as_deref().unwrap_or("") {
                 "" => errors.required(&path, ""),
-                _ => check_expression(condition.expression.as_ref(), &path, errors),
+                _ => {
+                    let wanted = (&Environment::access_review(), Expected::Bool);
+                    check_expression(condition.expression.as_ref(), wanted, &path, errors);
+                }
             }
         }
     }

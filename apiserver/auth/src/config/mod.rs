@@ -7,7 +7,7 @@ pub mod kubeconfig;
 
 pub use duration::Duration;
 
-use api_cel::Expression;
+use api_cel::{Environment, Expected, Expression};
 use api_machinery::{ErrorList, Path, Value};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -53,10 +53,16 @@ fn settle(errors: &ErrorList) -> Result<(), ConfigError> {
     if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors.message())) }
 }
 
-/// Refuses an expression that cannot be read; an empty one is none.
-fn check_expression(expression: Option<&String>, path: &Path, errors: &mut ErrorList) {
-    let written = expression.filter(|expression| !expression.is_empty());
-    if let Some((text, why)) = written.and_then(|text| Some((text, Expression::compile(text).err()?))) {
+/// Refuses an expression that cannot mean what it should; an empty one is none.
+fn check_expression(
+    expression: Option<&String>,
+    (environment, expected): (&Environment, Expected),
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    if let Some(text) = expression.filter(|expression| !expression.is_empty())
+        && let Err(why) = Expression::checked(text, environment, expected)
+    {
         errors.invalid(path, &text.as_str().into(), &why);
     }
 }

@@ -1,12 +1,12 @@
 //! MutatingAdmissionPolicy.
 
-use api_cel::Expected;
+use api_cel::{Environment, Expected};
 use api_machinery::{ErrorList, GroupResource, Value};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::at::At;
-use crate::list::admissionregistration_validatingadmissionpolicy::{declared, validate_variables};
+use crate::list::admissionregistration_validatingadmissionpolicy::{environment, with_variables};
 use crate::list::{admissionregistration_policy_cells as policy_cells, admissionregistration_rules as rules};
 use crate::{Kind, meta};
 
@@ -60,19 +60,17 @@ fn validate_spec(object: &Value, new_conditions: bool, errors: &mut ErrorList) {
     rules::validate_failure_policy(&spec.field("failurePolicy"), errors);
     rules::validate_param_kind(&spec.field("paramKind"), errors);
     validate_constraints(&spec.field("matchConstraints"), errors);
-    let mut declared: Vec<&str> = declared(&spec);
+    let environment = environment(&spec);
     if new_conditions {
-        rules::validate_match_conditions(&spec.field("matchConditions"), &declared, errors);
+        rules::validate_match_conditions(&spec.field("matchConditions"), &environment, errors);
     }
-    declared.push("variables");
-    let variables = validate_variables(&spec.field("variables"), &declared, errors);
-    declared.extend(variables.iter().map(String::as_str));
+    let environment = with_variables(&spec.field("variables"), environment.with_patches(), errors);
     let mutations = spec.field("mutations");
     if mutations.is_empty() {
         mutations.required(errors, "mutations must contain at least one item");
     }
     for mutation in mutations.items() {
-        validate_mutation(&mutation, &declared, errors);
+        validate_mutation(&mutation, &environment, errors);
     }
     spec.field("reinvocationPolicy").need_one_of(errors, &["IfNeeded", "Never"]);
 }
@@ -100,17 +98,17 @@ pub(crate) fn validate_operations(resource_rules: &At<'_>, errors: &mut ErrorLis
     }
 }
 
-fn validate_mutation(mutation: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
+fn validate_mutation(mutation: &At<'_>, environment: &Environment, errors: &mut ErrorList) {
     let kind = mutation.field("patchType");
-    let (wanted, other) = match kind.str() {
+    let (wanted, other, expected) = match kind.str() {
         "" => return kind.required(errors, ""),
-        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
-        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration", Expected::Patches),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", Expected::Configuration),
         _ => return kind.unsupported(errors, &["ApplyConfiguration", "JSONPatch"]),
     };
     let (wanted, left_out) = (mutation.field(wanted), mutation.field(other));
     if wanted.present() {
-        rules::check_expression(&wanted.field("expression"), "", (declared, Expected::Anything), errors);
+        rules::check_expression(&wanted.field("expression"), "", (environment, expected), errors);
     } else {
         wanted.required(errors, &format!("must be specified when patchType is {}", kind.str()));
     }

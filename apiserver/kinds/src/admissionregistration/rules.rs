@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use api_cel::Expected;
+use api_cel::{Environment, Expected, Expression, Type};
 use api_machinery::{ErrorList, Path, Value, meta, names, object};
 
 use crate::at::{At, child, same};
-use crate::list::apiextensions_expressions as expressions;
 use crate::selectors;
 
 pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
@@ -100,18 +99,15 @@ fn validate_resources(list: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// What expressions of webhooks and policies may speak of.
-pub(crate) const DECLARED: &[&str] = &["authorizer", "namespaceObject", "object", "oldObject", "request"];
-
-/// Named expressions. `declared`: what they may speak of.
-pub(crate) fn validate_match_conditions(list: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
+/// Named expressions. `environment`: what they may speak of.
+pub(crate) fn validate_match_conditions(list: &At<'_>, environment: &Environment, errors: &mut ErrorList) {
     if list.list().len() > MAX_MATCH_CONDITIONS {
         list.too_many(errors, MAX_MATCH_CONDITIONS);
     }
     let mut seen = HashSet::new();
     for condition in list.items() {
         let name = condition.field("name");
-        check_expression(&condition.field("expression"), "", (declared, Expected::Bool), errors);
+        check_expression(&condition.field("expression"), "", (environment, Expected::Bool), errors);
         if name.need(errors) {
             name.format(errors, names::qualified_name);
             if !seen.insert(object::str_at(condition.value, "name")) {
@@ -121,23 +117,23 @@ pub(crate) fn validate_match_conditions(list: &At<'_>, declared: &[&str], errors
     }
 }
 
-/// Names of variables are declared behind this.
-pub(crate) const VARIABLE: &str = "variables.";
-
-/// Refuses one that is missing, and one that cannot mean what it should.
+/// Refuses one that is missing, and one that cannot mean what it should. Answers the type of its result, if it has one.
 pub(crate) fn check_expression(
     expression: &At<'_>,
     detail: &str,
-    (declared, expected): (&[&str], Expected),
+    (environment, expected): (&Environment, Expected),
     errors: &mut ErrorList,
-) {
-    match expression.str().trim() {
-        "" => expression.required(errors, detail),
-        text => {
-            let has = |name: &str| declared.iter().any(|one| one.strip_prefix(VARIABLE) == Some(name));
-            if let Some(why) = expressions::why_wrong(text, (declared, expected), "variables", has) {
-                expression.invalid(errors, &why);
-            }
+) -> Option<Type> {
+    let text = expression.str().trim();
+    if text.is_empty() {
+        expression.required(errors, detail);
+        return None;
+    }
+    match Expression::checked(text, environment, expected) {
+        Ok(compiled) => Some(compiled.kind().clone()),
+        Err(why) => {
+            expression.invalid(errors, &why);
+            None
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use api_cel::{Expected, is_own_word};
+use api_cel::{Environment, Expected, Type, is_own_word};
 use api_machinery::{ErrorList, GroupResource, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
@@ -93,15 +93,14 @@ fn validate_spec(object: &Value, new_conditions: bool, errors: &mut ErrorList) {
     } else {
         constraints.required(errors, "");
     }
-    let mut declared: Vec<&str> = declared(&spec);
+    let mut environment = environment(&spec);
     if new_conditions {
-        rules::validate_match_conditions(&spec.field("matchConditions"), &declared, errors);
+        rules::validate_match_conditions(&spec.field("matchConditions"), &environment, errors);
     }
-    if !spec.field("variables").is_empty() {
-        declared.push("variables");
+    let variables = spec.field("variables");
+    if !variables.is_empty() {
+        environment = with_variables(&variables, environment, errors);
     }
-    let variables = validate_variables(&spec.field("variables"), &declared, errors);
-    declared.extend(variables.iter().map(String::as_str));
     let (validations, annotations) = (spec.field("validations"), spec.field("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         let detail = "validations or auditAnnotations must contain at least one item";
@@ -109,20 +108,20 @@ fn validate_spec(object: &Value, new_conditions: bool, errors: &mut ErrorList) {
         annotations.required(errors, detail);
     }
     for validation in validations.items() {
-        validate_validation(&validation, &declared, errors);
+        validate_validation(&validation, &environment, errors);
     }
-    validate_annotations(&annotations, object::name(object), &declared, errors);
+    validate_annotations(&annotations, object::name(object), &environment, errors);
 }
 
 /// What the expressions of a policy may speak of, but for its variables. Also of mutating policies.
-pub(crate) fn declared(spec: &At<'_>) -> Vec<&'static str> {
-    let params = spec.field("paramKind").present().then_some("params");
-    rules::DECLARED.iter().copied().chain(params).collect()
+pub(crate) fn environment(spec: &At<'_>) -> Environment {
+    let environment = Environment::admission();
+    if spec.field("paramKind").present() { environment.with_params() } else { environment }
 }
 
-/// Also of mutating policies. Answers those that there are for other expressions; each knows those before it.
-pub(crate) fn validate_variables(variables: &At<'_>, declared: &[&str], errors: &mut ErrorList) -> Vec<String> {
-    let mut known: Vec<String> = Vec::new();
+/// Also of mutating policies. Answers what other expressions may speak of; each knows the variables before it.
+pub(crate) fn with_variables(variables: &At<'_>, environment: Environment, errors: &mut ErrorList) -> Environment {
+    let mut known: Vec<(String, Type)> = Vec::new();
     for variable in variables.items() {
         let name = variable.field("name");
         if name.str().trim().is_empty() {
@@ -131,20 +130,20 @@ pub(crate) fn validate_variables(variables: &At<'_>, declared: &[&str], errors: 
             name.invalid(errors, "must be a valid CEL identifier");
         }
         let expression = variable.field("expression");
-        let declared: Vec<&str> = declared.iter().copied().chain(known.iter().map(String::as_str)).collect();
-        let wanted = (declared.as_slice(), Expected::Anything);
-        rules::check_expression(&expression, "expression is not specified", wanted, errors);
+        let wanted = (&environment.clone().with_variables(known.iter().cloned()), Expected::Anything);
+        let kind = rules::check_expression(&expression, "expression is not specified", wanted, errors);
         if !name.str().trim().is_empty() && !expression.str().trim().is_empty() {
-            known.push(format!("{}{}", rules::VARIABLE, name.str()));
+            let kind = kind.map_or(Type::Dyn, |kind| kind.of_variable());
+            known.push((name.str().to_owned(), kind));
         }
     }
-    known
+    environment.with_variables(known)
 }
 
-fn validate_validation(validation: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
-    let (expression, wanted) = (validation.field("expression"), (declared, Expected::Bool));
+fn validate_validation(validation: &At<'_>, environment: &Environment, errors: &mut ErrorList) {
+    let (expression, wanted) = (validation.field("expression"), (environment, Expected::Bool));
     rules::check_expression(&expression, "expression is not specified", wanted, errors);
-    validate_message_expression(&validation.field("messageExpression"), declared, errors);
+    validate_message_expression(&validation.field("messageExpression"), environment, errors);
     let message = validation.field("message");
     if !message.is_empty() && message.str().trim().is_empty() {
         message.invalid(errors, NOT_BLANK);
@@ -157,18 +156,18 @@ fn validate_validation(validation: &At<'_>, declared: &[&str], errors: &mut Erro
 const NOT_BLANK: &str = "must be non-empty if specified";
 
 /// Whoever writes a message has no say in who may do what.
-fn validate_message_expression(expression: &At<'_>, declared: &[&str], errors: &mut ErrorList) {
+fn validate_message_expression(expression: &At<'_>, environment: &Environment, errors: &mut ErrorList) {
     if expression.is_empty() {
         return;
     }
     if expression.str().trim().is_empty() {
         return expression.invalid(errors, NOT_BLANK);
     }
-    let declared: Vec<&str> = declared.iter().copied().filter(|name| *name != "authorizer").collect();
-    rules::check_expression(expression, "", (declared.as_slice(), Expected::String), errors);
+    let environment = environment.clone().without_authorizer();
+    rules::check_expression(expression, "", (&environment, Expected::String), errors);
 }
 
-fn validate_annotations(annotations: &At<'_>, policy: &str, declared: &[&str], errors: &mut ErrorList) {
+fn validate_annotations(annotations: &At<'_>, policy: &str, environment: &Environment, errors: &mut ErrorList) {
     if annotations.list().len() > MAX_AUDIT_ANNOTATIONS {
         // Upstream shows them with the names their fields have in Go.
         let text = |one: &Value, field: &str| object::str_at(one, field).to_owned();
@@ -180,7 +179,7 @@ fn validate_annotations(annotations: &At<'_>, policy: &str, declared: &[&str], e
     }
     let mut seen = HashSet::new();
     for annotation in annotations.items() {
-        validate_annotation(&annotation, policy, declared, errors);
+        validate_annotation(&annotation, policy, environment, errors);
         if !seen.insert(object::str_at(annotation.value, "key")) {
             annotation.field("key").duplicate(errors);
         }
@@ -188,7 +187,7 @@ fn validate_annotations(annotations: &At<'_>, policy: &str, declared: &[&str], e
 }
 
 /// The name of the policy is the prefix of the key in the audit log.
-fn validate_annotation(annotation: &At<'_>, policy: &str, declared: &[&str], errors: &mut ErrorList) {
+fn validate_annotation(annotation: &At<'_>, policy: &str, environment: &Environment, errors: &mut ErrorList) {
     let (key, value) = (annotation.field("key"), annotation.field("valueExpression"));
     if policy.is_empty() {
         key.invalid(errors, "requires metadata.name be non-empty");
@@ -201,6 +200,6 @@ fn validate_annotation(annotation: &At<'_>, policy: &str, declared: &[&str], err
     if value.str().trim().len() > MAX_VALUE_EXPRESSION {
         return value.required(errors, &format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length"));
     }
-    let wanted = (declared, Expected::StringOrNull);
+    let wanted = (environment, Expected::StringOrNull);
     rules::check_expression(&value, "valueExpression is not specified", wanted, errors);
 }

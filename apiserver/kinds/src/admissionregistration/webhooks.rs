@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use api_cel::Environment;
 use api_machinery::{ErrorList, Value, names, object};
 use jiff::Timestamp;
 
@@ -45,7 +46,7 @@ fn validate_against(object: &Value, before: Option<&[Value]>, mutating: bool, er
     for webhook in webhooks.items() {
         validate_webhook(&webhook, mutating, effects, errors);
         if new_conditions {
-            rules::validate_match_conditions(&webhook.field("matchConditions"), rules::DECLARED, errors);
+            rules::validate_match_conditions(&webhook.field("matchConditions"), &Environment::admission(), errors);
         }
         validate_versions(&webhook.field("admissionReviewVersions"), versioned, errors);
         let name = object::str_at(webhook.value, "name");

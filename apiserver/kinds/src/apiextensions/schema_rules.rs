@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use api_cel::Type;
 use api_machinery::{ErrorList, Value};
 
 use crate::at::{At, child};
@@ -93,9 +94,10 @@ fn validate_rules(schema: &At<'_>, place: Place<'_>, before: usize, found: &mut 
     for rule in rules.items() {
         expressions::validate_rule(&rule, schema.value, &mut found.schemas);
     }
-    if place.has_expressions && found.schemas.len() == before {
+    if place.has_expressions && found.schemas.len() == before && !rules.is_empty() {
         let is_resource = place.is_root || schema.field("x-kubernetes-embedded-resource").flag();
-        let subject = Subject { schema: schema.value, is_resource, uncorrelated: place.uncorrelated };
+        let kind = api_cel::of_schema(schema.value, is_resource).unwrap_or(Type::Dyn);
+        let subject = Subject { kind: &kind, uncorrelated: place.uncorrelated };
         for rule in rules.items() {
             expressions::validate_expressions(&rule, subject, &mut found.expressions);
         }

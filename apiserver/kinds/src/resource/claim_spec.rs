@@ -1,21 +1,19 @@
-//! Validation of device claims: of claims, and of templates of them. Expressions are compiled where they are run.
+//! Validation of device claims: of claims, and of templates of them.
 
 use std::collections::HashSet;
 
-use api_cel::Expected;
+use api_cel::{Environment, Expected, Expression};
 use api_machinery::{ErrorList, Value, names, object};
 
 use crate::at::{ABOVE_ZERO, At, child};
 use crate::list::core_volume_source::validate_driver_name;
-use crate::list::{apiextensions_expressions as expressions, resource_slice_devices as slice_devices};
+use crate::list::resource_slice_devices as slice_devices;
 
 const MAX: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;
 /// Bytes of an expression, and of the parameters of a driver.
 const MAX_EXPRESSION: usize = 10 * 1024;
 const MAX_PARAMETERS: usize = 10 * 1024;
-/// What expressions see of a device.
-const DEVICE: [&str; 4] = ["allowMultipleAllocations", "attributes", "capacity", "driver"];
 /// What upstream's compiler says of no expression at all.
 const NO_EXPRESSION: &str = "compilation failed: ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>' \
                              expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, \
@@ -210,11 +208,8 @@ fn validate_expression(expression: &At<'_>, errors: &mut ErrorList) {
         expression.too_long(errors, MAX_EXPRESSION);
     } else if expression.is_empty() {
         errors.invalid(&expression.path(), &Value::from(""), NO_EXPRESSION);
-    } else {
-        let (text, wanted) = (expression.str(), (&["device"][..], Expected::BoolOrUnknown));
-        if let Some(why) = expressions::why_wrong(text, wanted, "device", |field| DEVICE.contains(&field)) {
-            expression.invalid(errors, &why);
-        }
+    } else if let Err(why) = Expression::checked(expression.str(), &Environment::device(), Expected::BoolOrUnknown) {
+        expression.invalid(errors, &why);
     }
 }
 
