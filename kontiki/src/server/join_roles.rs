@@ -96,13 +96,10 @@ async fn create(registry: &Registry, resource: &str, object: Value) -> Result<()
     let target = Target { resource, namespace: &namespace, name: "", subresource: "" };
     let info = RequestInfo {
         user: UserInfo::internal("system:apiserver"),
-        fence: None,
-        dry_run: false,
         field_manager: "kontiki".to_owned(),
         field_validation: FieldValidation::Strict,
         deadline: Duration::from_secs(10),
-        authority: None,
-        notes: None,
+        ..RequestInfo::default()
     };
     match registry.create(&info, &target, Body::Value(object)).await {
         Err(error) if error.reason != Reason::AlreadyExists => Err(error),
