@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::Value;
 
 use crate::Failure;
+use crate::exchange::Server;
 use crate::kubeconfig::Kubeconfig;
 
 /// Answers larger than this are refused.
@@ -130,16 +130,9 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<http::Response<hyper::body::Incoming>, Failure> {
         let uri: http::Uri = format!("{}{path}", self.server).parse()?;
-        let host = uri.host().ok_or("the server address has no host")?.trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(443);
-        let stream = tokio::net::TcpStream::connect((host.as_str(), port))
-            .await
-            .map_err(|error| format!("cannot connect to {}: {error}", self.server))?;
-        let name = ServerName::try_from(host.clone())?;
-        let stream = tokio_rustls::TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let mut request = http::Request::builder().method(method).uri(path).header("host", format!("{host}:{port}"));
+        let authority = uri.authority().ok_or("the server address has no host")?;
+        let server = Server { host: authority.host(), port: authority.port_u16().unwrap_or(443), tls: Some(&self.tls) };
+        let mut request = http::Request::builder().method(method).uri(path).header("host", authority.as_str());
         request = request.header("accept", "application/json").header("user-agent", "kontiki");
         if let Some(bearer) = &self.bearer {
             request = request.header("authorization", format!("Bearer {bearer}"));
@@ -148,7 +141,7 @@ impl Client {
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
-        Ok(sender.send_request(request.body(Full::new(Bytes::from(bytes)))?).await?)
+        server.ask(request.body(Full::new(Bytes::from(bytes)))?).await
     }
 }
 

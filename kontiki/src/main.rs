@@ -22,6 +22,7 @@ mod cert;
 mod client;
 mod config;
 mod encryption;
+mod exchange;
 mod installed;
 mod kubeconfig;
 mod lock;

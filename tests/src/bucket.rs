@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -61,14 +60,8 @@ impl Service {
         let ca = client::authority("bucket-ca");
         let ca_file = dir.path().join("ca.crt");
         std::fs::write(&ca_file, ca.certificate_pem()).expect("written");
-        let request = pki::authority::Request {
-            common_name: "bucket".to_owned(),
-            ips: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-            server: true,
-            days: 1,
-            ..pki::authority::Request::default()
-        };
-        let acceptor = client::acceptor(&ca.issue(&request, client::now()).expect("a certificate"));
+        let own = ca.issue(&client::serving("bucket"), client::now()).expect("a certificate");
+        let acceptor = client::acceptor(&own);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");

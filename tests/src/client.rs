@@ -1,6 +1,6 @@
 //! A client that sends what no client library would, with any credentials.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,6 +58,17 @@ pub fn certify(ca: &Authority, dir: &Path, name: &str, groups: &[&str]) -> Ident
     let file = name.replace([':', '/'], "-");
     ca.issue(&request, now()).expect("a certificate").write(dir, &file).expect("written");
     (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")))
+}
+
+/// What a server on this machine asks a CA for.
+pub fn serving(name: &str) -> pki::authority::Request {
+    pki::authority::Request {
+        common_name: name.to_owned(),
+        ips: vec![Ipv4Addr::LOCALHOST.into()],
+        server: true,
+        days: 1,
+        ..pki::authority::Request::default()
+    }
 }
 
 /// A server's side of TLS that asks nobody for a certificate.

@@ -273,14 +273,8 @@ async fn kubelets_see_a_certificate(replica: &Replica) -> Outcome {
 /// Somebody else listens where a node says that its kubelet does: the server leaves before it asks for anything.
 async fn kubelets_are_verified(replica: &Replica) -> Outcome {
     let impostor = authority("impostor");
-    let request = pki::authority::Request {
-        common_name: "system:node:cis".to_owned(),
-        ips: vec![Ipv4Addr::LOCALHOST.into()],
-        server: true,
-        days: 1,
-        ..pki::authority::Request::default()
-    };
-    let own = impostor.issue(&request, system_tests::client::now()).expect("a certificate");
+    let wanted = system_tests::client::serving("system:node:cis");
+    let own = impostor.issue(&wanted, system_tests::client::now()).expect("a certificate");
     let tls = system_tests::client::acceptor(&own);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();

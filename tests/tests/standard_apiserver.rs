@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use pki::authority::Request;
-use system_tests::client::{authority, certify, now};
+use system_tests::client::{authority, certify, now, serving};
 use system_tests::programs::named;
 use system_tests::servers::{Running, free_port};
 use system_tests::store::{Access, Store};
@@ -30,14 +29,10 @@ impl Upstream {
         let dir = tempfile::tempdir().expect("a directory");
         let ca = authority("upstream-ca");
         std::fs::write(dir.path().join("ca.crt"), ca.certificate_pem()).expect("written");
-        let server = Request {
-            common_name: "kube-apiserver".to_owned(),
-            ips: vec!["127.0.0.1".parse().expect("an address")],
-            server: true,
-            days: 1,
-            ..Request::default()
-        };
-        ca.issue(&server, now()).expect("a certificate").write(dir.path(), "server").expect("written");
+        ca.issue(&serving("kube-apiserver"), now())
+            .expect("a certificate")
+            .write(dir.path(), "server")
+            .expect("written");
         certify(&ca, dir.path(), "admin", &["system:masters"]);
         let upstream = Self { program, port: free_port(), dir };
         std::fs::write(upstream.file("kubeconfig"), upstream.kubeconfig()).expect("written");

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::errors::{self, from_store};
 use crate::face::{Face, signed};
 use crate::limits::MAX_LEASE_TTL;
-use crate::oversized;
+use crate::limits::TOO_LARGE;
 
 pub(crate) struct LeaseService(pub(crate) Arc<Face>);
 
@@ -75,7 +75,9 @@ impl pb::lease_server::Lease for LeaseService {
         let stopped = self.0.stop.clone().cancelled_owned();
         let state = (self.0.clone(), request.into_inner());
         let responses = stream::try_unfold(state, |(face, mut requests)| async move {
-            let Some(request) = requests.message().await.map_err(oversized::status)? else { return Ok(None) };
+            let Some(request) = requests.message().await.map_err(|status| TOO_LARGE.status(status))? else {
+                return Ok(None);
+            };
             let response = keep_alive(&face, request.id).await?;
             Ok(Some((response, (face, requests))))
         });

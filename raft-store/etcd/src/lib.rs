@@ -16,7 +16,6 @@ mod kv;
 mod lease;
 mod limits;
 mod maintenance;
-mod oversized;
 mod server;
 mod snapshot;
 mod tls;

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use kontiki_proto::too_large::TooLarge;
+
 /// Largest request, encoded, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 3 << 19;
 /// Largest gRPC message that is read at all: beyond it the call ends before it is decoded.
 pub(crate) const MAX_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + (512 << 10);
+pub(crate) const TOO_LARGE: TooLarge = TooLarge { message: Some("grpc: received message larger than max") };
 /// Most comparisons, or operations of one branch, nesting included.
 pub const MAX_TXN_OPS: usize = 128;
 /// Longest time to live of a lease, in seconds.

@@ -30,12 +30,13 @@ use crate::face::Face;
 use crate::kv::KvService;
 use crate::lease::LeaseService;
 use crate::limits::{
-    HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONNECTIONS, MAX_MESSAGE_BYTES, MAX_STREAMS, TLS_TICK,
+    HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONNECTIONS, MAX_MESSAGE_BYTES, MAX_STREAMS,
+    TLS_TICK, TOO_LARGE,
 };
 use crate::maintenance::MaintenanceService;
 use crate::tls::ClientTls;
 use crate::watch::WatchService;
-use crate::{EtcdConfig, EtcdError, oversized};
+use crate::{EtcdConfig, EtcdError};
 
 /// After the stop, calls that are under way may take this long.
 const GRACE: Duration = Duration::from_secs(2);
@@ -117,7 +118,7 @@ type Layers = tower::layer::util::Stack<MapResponseLayer<Rewrite>, tower::layer:
 type Rewrite = fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>;
 
 fn router(face: &Arc<Face>) -> tonic::transport::server::Router<Layers> {
-    let rewrite: Rewrite = oversized::rewrite;
+    let rewrite: Rewrite = |response| TOO_LARGE.rewrite(response);
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

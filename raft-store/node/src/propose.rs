@@ -154,10 +154,10 @@ fn give_request_id(command: &mut Command, replica: &Replica) -> bool {
         Command::LeaseRenew { .. } | Command::LeaseRevoke { .. } | Command::LeasesEnd { .. } => return false,
         Command::Compact { .. } => return false,
     };
-    let unnamed = request.is_none() || is_planted(Bug::RetryIsAnother);
     if is_planted(Bug::RetryIsAnother) {
         *request = None;
     }
+    let unnamed = request.is_none();
     request.get_or_insert_with(|| replica.next_request());
     unnamed
 }

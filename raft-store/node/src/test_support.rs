@@ -3,6 +3,7 @@
 //! Needs a multi-threaded tokio runtime.
 
 mod links;
+mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::types::{MemberNode, Membership};
 use crate::{Held, NodeConfig, Placement, RaftStore};
 
 pub use links::{LinkedDial, Links};
+pub use raw::Raw;
 
 /// Longest wait for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pki::authority::Authority;
 use serde_json::{Value, json};
-use system_tests::client::{Answer, Client, Identity, authority, certify, now};
+use system_tests::client::{Answer, Client, Identity, authority, certify, now, serving};
 use system_tests::eventually;
 use system_tests::servers::{Agent, Server};
 
@@ -142,14 +142,7 @@ impl World {
         let dir = self.dir.path();
         let user = format!("system:node:{name}");
         let client = certify(&self.ca, dir, &user, &["system:nodes"]);
-        let serving = pki::authority::Request {
-            common_name: user.clone(),
-            ips: vec![address.ip()],
-            server: true,
-            days: 1,
-            ..Default::default()
-        };
-        let serving = self.issued(&self.ca, &format!("{name}-serving"), &serving, 0);
+        let serving = self.issued(&self.ca, &format!("{name}-serving"), &serving(&user), 0);
         let ca = self.server.dir.join("pki/ca.crt");
         let data = |path: &Path| STANDARD.encode(std::fs::read(path).expect("a file"));
         let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",

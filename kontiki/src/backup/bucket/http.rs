@@ -9,18 +9,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::http::{Request, Response, header};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use url::{Host, Position, Url};
+use url::{Position, Url};
 
+use crate::exchange::Server;
 use crate::{Failure, client};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until the answer to a request begins, which may carry a part over a slow line.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 /// Of an answer that is no object.
@@ -114,41 +109,17 @@ impl Http {
 
     /// The answer with its body still to come.
     pub(super) async fn open(&self, method: &str, url: &Url, body: Bytes) -> Result<Response<Incoming>, Failure> {
-        let host = url.host().ok_or("the address of the service has no host")?;
+        let host = url.host().ok_or("the address of the service has no host")?.to_string();
         let port = url.port_or_known_default().ok_or("the address of the service has no port")?;
-        let address = format!("{host}:{port}");
-        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address.as_str()));
-        let stream = connecting.await.map_err(|_| format!("cannot connect to {address} in time"))?;
-        let stream = stream.map_err(|error| format!("cannot connect to {address}: {error}"))?;
         // As it was signed: with the port only where that is not the scheme's own.
-        let authority = url.port().map_or_else(|| host.to_string(), |port| format!("{host}:{port}"));
+        let authority = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
         let target = &url[Position::BeforePath..Position::AfterQuery];
         let request = Request::builder().method(method).uri(target).header(header::HOST, authority);
         let request = request.header(header::USER_AGENT, "kontiki").body(Full::new(body))?;
-        let answer = async {
-            if url.scheme() == "http" {
-                return exchange(stream, request).await;
-            }
-            let name = match host {
-                Host::Domain(name) => ServerName::try_from(name.to_owned())?,
-                Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::V4(ip)),
-                Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::V6(ip)),
-            };
-            let connected = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
-            exchange(connected.map_err(|error| format!("{address}: {error}"))?, request).await
-        };
-        let answer = timeout(ANSWER_TIMEOUT, answer).await;
-        answer.map_err(|_| format!("{address} did not answer within {} s", ANSWER_TIMEOUT.as_secs()))?
+        let server = Server { host: &host, port, tls: (url.scheme() != "http").then_some(&self.tls) };
+        let answer = timeout(ANSWER_TIMEOUT, server.ask(request)).await;
+        answer.map_err(|_| format!("{host}:{port} did not answer within {} s", ANSWER_TIMEOUT.as_secs()))?
     }
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, Failure> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
 }
 
 #[cfg(test)]

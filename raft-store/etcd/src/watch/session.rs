@@ -15,8 +15,8 @@ use super::follow::{End, Follow, Reached, compacted};
 use super::response::{Wish, range_of};
 use crate::errors::{self, from_store};
 use crate::face::{Face, given};
+use crate::limits::TOO_LARGE;
 use crate::limits::{LEADERLESS, MAX_WATCHES};
-use crate::oversized;
 
 /// In responses that are about no watch, or about all of them.
 const NO_WATCH: i64 = -1;
@@ -91,7 +91,7 @@ impl Session {
         loop {
             let bell = self.bell.clone();
             tokio::select! {
-                request = requests.message(), if open => match request.map_err(oversized::status)? {
+                request = requests.message(), if open => match request.map_err(|status| TOO_LARGE.status(status))? {
                     Some(request) => self.take(request).await?,
                     // The client has said all it wants; its watches go on.
                     None => open = false,

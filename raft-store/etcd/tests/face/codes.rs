@@ -1,10 +1,9 @@
 //! Who may connect, and what is answered to what is no request.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use kontiki_proto::etcd as pb;
-use store_node::test_support::TestCa;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Code, Request, Status};
+use store_node::test_support::{Raw, TestCa};
+use tonic::{Code, Request};
 
 use crate::server::{Servers, patiently, put};
 
@@ -21,40 +20,6 @@ async fn only_clients_of_the_ca_are_heard() {
         assert!(!heard, "a certificate is needed: {}", ca.is_some());
     }
     servers.kv(1).await.put(put("a", "1")).await.expect("with a certificate of the CA");
-}
-
-/// Sends and receives messages as they are.
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-    fn encode(&mut self, item: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

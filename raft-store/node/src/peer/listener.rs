@@ -20,7 +20,7 @@ use tower::util::MapResponseLayer;
 
 use super::{
     CONNECTION_WINDOW, HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONNECTIONS, PeerServer,
-    STREAM_WINDOW, too_large,
+    STREAM_WINDOW, TOO_LARGE,
 };
 use crate::tls::{PeerIdentity, PeerTls, identity};
 
@@ -82,7 +82,7 @@ pub(crate) async fn listen(
 ) {
     let (accepted, incoming) = mpsc::channel(MAX_CONNECTIONS);
     let accepting = tokio::spawn(accept(listener, tls, cluster, accepted, stop.clone()));
-    let rewrite: fn(http::Response<Body>) -> http::Response<Body> = too_large::rewrite;
+    let rewrite: fn(http::Response<Body>) -> http::Response<Body> = |response| TOO_LARGE.rewrite(response);
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

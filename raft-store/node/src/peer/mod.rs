@@ -10,10 +10,10 @@ mod pool;
 mod server;
 mod service;
 mod snapshot_transfer;
-mod too_large;
 
 use std::time::Duration;
 
+use kontiki_proto::too_large::TooLarge;
 use store_api::NodeId;
 use tonic::{Request, Status};
 
@@ -29,6 +29,7 @@ use crate::tls::PeerIdentity;
 
 /// Largest message accepted from a peer, bytes: the largest transaction and what surrounds it.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 24 << 20;
+const TOO_LARGE: TooLarge = TooLarge { message: None };
 /// Connections accepted at once: two per peer and room for reconnects.
 const MAX_CONNECTIONS: usize = 256;
 /// Until a new connection has proved who it is.

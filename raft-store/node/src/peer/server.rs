@@ -8,7 +8,7 @@ use tonic::body::Body;
 use tonic::service::interceptor::InterceptedService;
 use tower::Service;
 
-use super::{Gate, MAX_MESSAGE_BYTES, PeerService, too_large};
+use super::{Gate, MAX_MESSAGE_BYTES, PeerService, TOO_LARGE};
 use crate::replica::Replica;
 use crate::tls::PeerIdentity;
 
@@ -31,7 +31,7 @@ impl PeerServer {
     pub async fn call(&self, from: NodeId, cluster: &str, mut request: http::Request<Body>) -> http::Response<Body> {
         request.extensions_mut().insert(PeerIdentity { id: from, cluster: cluster.into() });
         match self.service.clone().call(request).await {
-            Ok(response) => too_large::rewrite(response.map(Body::new)),
+            Ok(response) => TOO_LARGE.rewrite(response.map(Body::new)),
             Err(never) => match never {},
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::caller::{Caller, Known};
-use super::{snapshot_transfer, too_large};
+use super::{TOO_LARGE, snapshot_transfer};
 use crate::blocking::blocking;
 use crate::codec;
 use crate::exchange::{round_from_proto, round_to_proto, whole_to_proto};
@@ -172,7 +172,7 @@ impl RaftService for PeerService {
                 let request = match requests.message().await {
                     Ok(request) => request?,
                     Err(status) => {
-                        *broken.lock() = Some(too_large::status(status));
+                        *broken.lock() = Some(TOO_LARGE.status(status));
                         return None;
                     }
                 };

@@ -2,54 +2,15 @@
 
 use std::path::PathBuf;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use kontiki_proto::{log as log_proto, raft as proto};
 use prost::Message;
 use store_api::NodeId;
-use store_node::test_support::{Cluster, TestCa};
+use store_node::test_support::{Cluster, Raw, TestCa};
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
-
-/// Messages as bytes, whatever they are.
-#[derive(Clone, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, raw: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(raw.copy_to_bytes(raw.remaining())))
-    }
-}
 
 /// Somebody who calls replica 1 of a cluster.
 struct Caller<'a> {
