@@ -24,6 +24,7 @@ mod config;
 mod encryption;
 mod exchange;
 mod installed;
+mod known;
 mod kubeconfig;
 mod lock;
 mod logging;

@@ -131,7 +131,12 @@ fn members_come_go_and_are_replaced() {
     let before = id_at(&members, &fourth.url()).expect("the fourth");
     fourth.stop();
     fs::write(fourth.dir.join("store/state/CURRENT"), "rubbish").expect("written");
-    run(&["member", "heal", "--data-dir", &shown(&fourth.dir), "--server", &first.url()]).expect("asked for");
+    let refused = fourth.command(&[]).stdin(Stdio::null()).output().expect("it ends");
+    assert!(!refused.status.success());
+    let said = text(&refused.stderr);
+    let remedy = said.split_once(": kontiki ").expect("what mends it").1.trim();
+    assert_eq!(remedy, format!("member heal --data-dir {}", shown(&fourth.dir)), "{said}");
+    run(&remedy.split(' ').collect::<Vec<_>>()).expect("asked for");
     fourth.start(&[]);
     begun_anew(&admin, 3, &fourth.url(), before);
     assert_eq!(value(&client.at(&fourth.url()), "before"), "1");
@@ -223,6 +228,50 @@ fn damaged_data_is_found_fenced_off_and_healed_by_one_command() {
         let list = client.output(&["alarm", "list"]);
         (list.status.success() && list.stdout.is_empty()).then_some(())
     });
+}
+
+/// What it would have to read to apply an entry is damaged: it stays up, however often it is started, and can be told.
+#[test]
+fn a_replica_that_can_apply_no_more_is_healed_by_one_command() {
+    const KEYS: u64 = 40;
+    let mut store = Store::up();
+    let Some(client) = etcdctl(&store.access()) else { return };
+    let admin = store.admin();
+    let put_all =
+        |round: u64| (0..KEYS).for_each(|n| put(&client, &format!("key-{n}"), &incompressible(round + n, 8_000)));
+    put_all(0);
+    // Into table files.
+    client.ok(&["defrag"]);
+    admin.wait(3);
+    store.end();
+    let mut replicas: Vec<Replica> = (1..=3).map(|number| Replica::of(&store, number)).collect();
+    assert!(damage(&replicas[2].dir) > 0, "nothing was there to be damaged");
+    replicas.iter_mut().for_each(|replica| replica.start(&[]));
+    let url = replicas[2].url();
+    let others = client.at(&[replicas[0].url(), replicas[1].url()].join(","));
+    for n in 0..KEYS {
+        put(&others, &format!("key-{n}"), "small");
+    }
+    let fenced = || {
+        let members = admin.members()?;
+        let member = members.iter().find(|member| member["id"] == 3)?;
+        let health = member["health"].as_str()?.to_owned();
+        health.contains("fenced off").then_some(health)
+    };
+    let health = eventually("it is fenced off", FOUND_WITHIN, fenced);
+    println!("{health}: {}", fs::read_to_string(replicas[2].dir.join("store/fenced")).expect("written down").trim());
+    replicas[2].stop();
+    replicas[2].start(&[]);
+    eventually("it is still", PATIENCE, fenced);
+    // It may be told that there is more to apply, and does not end.
+    put(&others, "meanwhile", "the others go on");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(fenced().is_some(), "it answers");
+    client.at(&url).refused(&["--command-timeout=2s", "get", "key-1", "--consistency", "s"]);
+
+    admin.ok(&["member", "heal", "3"]);
+    begun_anew(&admin, 3, &url, 3);
+    assert_eq!(value(&client.at(&url), "meanwhile"), "the others go on");
 }
 
 /// Writes the same number to two keys, again and again, until it is told to stop; answers the last one.

@@ -18,6 +18,7 @@ use crate::Failure;
 use crate::client::Client;
 use crate::config;
 use crate::installed::{Installed, api_of};
+use crate::known;
 use crate::kubeconfig::Kubeconfig;
 
 /// Until an admin has the answer before the process stops.
@@ -86,15 +87,19 @@ pub(crate) fn begin(
 /// The API addresses of the other replicas, as far as this one's files say.
 pub(crate) fn others(config: &dyn Installed) -> Vec<String> {
     let store = config.data_dir().join("store");
-    let known = match store_node::anew::inspect(&store) {
-        Ok(survivor) => survivor.members.into_iter().map(|(id, api, _)| (id, api)).collect::<Vec<_>>(),
+    let of = |members: Vec<(u64, String)>| {
+        let others = members.into_iter().filter(|(id, api)| *id != config.id() && !api.is_empty());
+        others.map(|(_, api)| api).collect::<Vec<_>>()
+    };
+    let mut servers = match store_node::anew::inspect(&store) {
+        Ok(survivor) => of(survivor.members.into_iter().map(|(id, api, _)| (id, api)).collect()),
         Err(error) => {
             tracing::debug!(%error, "the store says nothing of the others");
-            config.founders()
+            Some(known::read(config.data_dir()))
+                .filter(|known| !known.is_empty())
+                .unwrap_or_else(|| of(config.founders()))
         }
     };
-    let mut servers: Vec<String> =
-        known.into_iter().filter(|(id, api)| *id != config.id() && !api.is_empty()).map(|(_, api)| api).collect();
     if let Ok(pending) = joining::read(config.data_dir()) {
         servers.push(pending.server);
     }

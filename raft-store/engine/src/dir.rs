@@ -27,7 +27,7 @@ pub(crate) struct Formats {
 
 /// Creates or opens a directory: private, locked, and of a format this version knows.
 pub(crate) fn claim(path: &Path, formats: &Formats) -> Result<Claimed, StoreError> {
-    create_private(path).map_err(|e| fatal(path.display(), e))?;
+    create_private(path).map_err(|e| unusable(path, e))?;
     let lock = lock(path)?;
     let older = check_format(path, formats)?;
     Ok(Claimed { path: path.to_owned(), older, _lock: lock })
@@ -54,11 +54,11 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
-    let file = create_file(&path.join("LOCK"), false).map_err(|e| fatal(path.display(), e))?;
+    let file = create_file(&path.join("LOCK"), false).map_err(|e| unusable(path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(fatal(path.display(), "another process is using this data directory; stop it first"))
+            Err(refused(path, "another process is using this data directory; stop it first"))
         }
         Err(TryLockError::Error(error)) => Err(fatal(path.display(), error)),
     }
@@ -74,13 +74,13 @@ fn check_format(path: &Path, formats: &Formats) -> Result<Option<String>, StoreE
             let found: String = found.trim_end().chars().take(80).collect();
             let known = [&[newest], formats.older].concat().join(", ");
             let why = format!("its format is {found:?}, this version reads {known}: use the version it is from");
-            Err(fatal(path.display(), why))
+            Err(refused(path, why))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && is_fresh(path)? => {
             let written = write_atomically(&file, format!("{newest}\n").as_bytes());
-            written.map(|()| None).map_err(|e| fatal(file.display(), e))
+            written.map(|()| None).map_err(|e| write_failed(&file, e))
         }
-        Err(error) => Err(fatal(file.display(), error)),
+        Err(error) => Err(unusable(&file, error)),
     }
 }
 
@@ -108,6 +108,21 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     room::write_all(&mut file, content)?;
     file.sync_all()?;
     rename_durably(&temporary, path)
+}
+
+/// Nothing is known to be wrong with what is there.
+fn refused(path: &Path, why: impl std::fmt::Display) -> StoreError {
+    StoreError::Invalid(format!("{}: {why}", path.display()))
+}
+
+/// Files of another user are no broken disk.
+fn unusable(path: &Path, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            refused(path, format_args!("{error}: start it as the user who owns the files"))
+        }
+        _ => write_failed(path, error),
+    }
 }
 
 /// A full disk is no broken disk: nothing was lost, and there may be room later.

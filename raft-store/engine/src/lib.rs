@@ -8,9 +8,9 @@
 //! This API is synchronous and knows nothing of openraft: log ids and memberships are opaque bytes.
 //!
 //! Errors: [`StoreError::Fatal`] is a failed or damaged disk. It is final: the process must end, and
-//! nothing may be tried again (after a failed fsync the kernel calls lost pages clean). The exceptions
-//! are a directory in use, of a newer format, or with loose permissions it cannot fix: these are
-//! `Fatal` too, but nothing was touched.
+//! nothing may be tried again (after a failed fsync the kernel calls lost pages clean). A directory in use, of
+//! a newer format, or of another user is [`StoreError::Invalid`] when it is opened: nothing was touched, and nothing
+//! need be wrong with it.
 
 mod dir;
 mod log;

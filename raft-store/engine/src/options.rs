@@ -69,7 +69,20 @@ fn tables(blocks: &Cache) -> BlockBasedOptions {
 
 pub(crate) fn open(options: &Options, path: &Path) -> Result<DB, StoreError> {
     crate::dir::create_private(path).map_err(|e| fatal(path.display(), e))?;
-    DB::open(options, path).map_err(|e| fatal(format_args!("{} cannot be opened", path.display()), e))
+    DB::open(options, path).map_err(|e| opening_failed(path, &e))
+}
+
+/// What the operating system said is in the text only.
+fn opening_failed(path: &Path, error: &rocksdb::Error) -> StoreError {
+    let text = error.to_string();
+    let why = format!("{} cannot be opened: {text}", path.display());
+    if text.contains("No space left on device") {
+        return StoreError::NoSpace(why);
+    }
+    match text.contains("Permission denied") || text.contains("Too many open files") {
+        true => StoreError::Invalid(why),
+        false => StoreError::Fatal(why),
+    }
 }
 
 /// For what the raft log, or a snapshot file, holds until it is flushed. All writes to one database are of this kind,

@@ -130,9 +130,22 @@ impl StateMachine {
         let mut working = self.working.lock();
         working.check()?;
         let generation = self.generation();
-        let applied = apply_group(&generation, &mut working, entries).inspect_err(|error| working.fail(error))?;
-        generation.publish(&working.position);
-        Ok(applied)
+        match apply_group(&generation, &mut working, entries) {
+            Ok(applied) => {
+                generation.publish(&working.position);
+                Ok(applied)
+            }
+            Err(failed) => {
+                working.fail(&failed, generation.db());
+                Err(failed.error)
+            }
+        }
+    }
+
+    /// Why nothing can be applied any more, when that is because the disk does not hold what was written: opened again,
+    /// it would be so again.
+    pub fn damage(&self) -> Option<String> {
+        self.working.lock().damage()
     }
 
     /// For a state that a new cluster begins with: jumps ahead to `revision` and forgets the history before it, so
@@ -366,17 +379,26 @@ impl StateMachine {
     }
 }
 
-fn apply_group(
-    generation: &Generation,
-    working: &mut Working,
-    entries: &[ApplyEntry],
-) -> Result<Vec<Applied>, StoreError> {
+/// Why a group was not applied.
+struct Failed {
+    error: StoreError,
+    /// What was written before cannot be read.
+    damaged: bool,
+}
+
+fn apply_group(generation: &Generation, working: &mut Working, entries: &[ApplyEntry]) -> Result<Vec<Applied>, Failed> {
     let mut group = Group::new(generation, working);
     for entry in entries {
-        group.apply(entry)?;
+        if let Err(error) = group.apply(entry) {
+            return Err(Failed { error, damaged: group.is_unreadable() });
+        }
     }
     let (batch, applied) = group.finish();
-    generation.db().write_opt(batch, &options::unlogged()).map_err(|e| fatal("writing the state failed", e))?;
-    planted::keep_position_apart(generation, &working.position)?;
+    generation.db().write_opt(batch, &options::unlogged()).map_err(|error| Failed {
+        // So it says also when it found damage while it merged files.
+        damaged: error.kind() == rocksdb::ErrorKind::Corruption,
+        error: fatal("writing the state failed", error),
+    })?;
+    planted::keep_position_apart(generation, &working.position).map_err(|error| Failed { error, damaged: false })?;
     Ok(applied)
 }

@@ -260,7 +260,7 @@ fn newer_formats_are_refused() {
     };
     let words = |newer: &str, known: &str| {
         let why = format!("DIR: its format is {newer:?}, this version reads {known}: use the version it is from");
-        StoreError::Fatal(why).to_string()
+        StoreError::Invalid(why).to_string()
     };
     for newer in ["kontiki state 6", "kontiki state 10"] {
         assert_eq!(refusal("state", newer), words(newer, "kontiki state 5, kontiki state 4, kontiki state 3"));

@@ -111,7 +111,7 @@ pub fn import(
 /// not known to be on a quorum: they may have been acknowledged.
 ///
 /// # Errors
-/// `Fatal` when the replica runs or is damaged.
+/// `Invalid` when the replica runs, `Fatal` when it is damaged.
 pub fn recover(survivor: &Path, anew: &Anew, incarnation: String) -> Result<Begun, StoreError> {
     let (log, old) = open(survivor)?;
     let file = survivor.join("recovery.snap");
@@ -127,7 +127,7 @@ pub fn recover(survivor: &Path, anew: &Anew, incarnation: String) -> Result<Begu
 /// Looks at a replica that does not run, without changing it.
 ///
 /// # Errors
-/// `Fatal` when the replica runs or is damaged, `Invalid` when there is none.
+/// `Invalid` when the replica runs or there is none, `Fatal` when it is damaged.
 pub fn inspect(dir: &Path) -> Result<Survivor, StoreError> {
     let identity = identity::read(dir)?
         .ok_or_else(|| StoreError::Invalid(format!("{} holds no replica of a cluster", dir.display())))?;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::blocking::blocking;
 use crate::errors::die;
+use crate::fence;
 use crate::history::Marks;
 use crate::identity;
 use crate::replica::Replica;
@@ -192,12 +193,19 @@ async fn stop_when_failed(replica: Arc<Replica>) {
     let state = replica.raft.metrics().borrow_watched().running_state.clone();
     match state {
         Ok(()) | Err(Fatal::Stopped) => {}
-        // It has no voice any more, as if it had ended, and can still be told to begin anew. Ended and started again, it
-        // would come to the same damage at once.
-        Err(fatal) if replica.diverged.load(Ordering::Acquire) => {
-            tracing::error!(%fatal, "this replica, which was fenced off, takes part no more; it waits to be healed");
+        Err(fatal) => {
+            if let Some(why) = fence::applies_no_more(replica.id(), &replica.effects) {
+                fence::off(&replica, &why).await;
+            }
+            // It has no voice any more, as if it had ended, and can still be told to begin anew. Ended and started again,
+            // it would come to the same damage at once.
+            match replica.diverged.load(Ordering::Acquire) {
+                true => {
+                    tracing::error!(%fatal, "this replica, which is fenced off, takes part no more; it waits to be healed")
+                }
+                false => die(&format!("raft: {fatal}")),
+            }
         }
-        Err(fatal) => die(&format!("raft: {fatal}")),
     }
 }
 

@@ -6,8 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use store_api::NodeId;
+
 use crate::replica::Replica;
 use crate::snapshot::sync_dir;
+use crate::state_machine::Effects;
 
 fn path(dir: &Path) -> PathBuf {
     dir.join("fenced")
@@ -20,6 +23,13 @@ pub(crate) fn of(dir: &Path) -> Option<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         // There, and as unreadable as the rest.
         Err(error) => Some(error.to_string()),
+    }
+}
+
+/// It stays so, as far as the disk still takes anything.
+pub(crate) fn write_down(dir: &Path, why: &str) {
+    if let Err(error) = remember(dir, why) {
+        tracing::error!(%error, "cannot write down that this replica is fenced off");
     }
 }
 
@@ -36,9 +46,7 @@ pub(crate) async fn off(replica: &Replica, why: &str) {
         return;
     }
     tracing::error!(why, "this replica serves no more; kontiki member heal {} replaces its data", replica.id());
-    if let Err(error) = remember(&replica.config.data_dir, why) {
-        tracing::error!(%error, "cannot write down that this replica is fenced off");
-    }
+    write_down(&replica.config.data_dir, why);
     enforce(replica);
     replica.hand_over().await;
 }
@@ -47,6 +55,12 @@ pub(crate) async fn off(replica: &Replica, why: &str) {
 pub(crate) fn enforce(replica: &Replica) {
     replica.raft.runtime_config().elect(false);
     replica.effects.hub.close();
+}
+
+/// Why nothing can be applied to this state any more, when its damage is the reason and others have the data.
+pub(crate) fn applies_no_more(me: NodeId, effects: &Effects) -> Option<String> {
+    let others = effects.membership.borrow().voter_ids().any(|id| id != me);
+    effects.engine.damage().filter(|_| others)
 }
 
 /// A disk that does not hold what was written: others go on; one that is alone serves what it can still read.

@@ -97,6 +97,11 @@ impl LogStore {
         self.shared.memory.lock().purged()
     }
 
+    /// What is known to be committed is not told at the next start of raft, which would apply it before anything else.
+    pub(crate) fn forget_committed(&self) {
+        self.shared.memory.lock().set_committed(None);
+    }
+
     /// About how many bytes of entries follow `index`.
     pub(crate) fn bytes_after(&self, index: u64) -> u64 {
         self.shared.memory.lock().size().after(index)

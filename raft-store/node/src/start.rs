@@ -51,14 +51,11 @@ pub(crate) async fn start(config: NodeConfig, world: Arc<dyn World>) -> Result<A
     let me = PeerIdentity { id: config.id, cluster: config.cluster_id.clone() };
     let peers = Peers::new(me, identity.incarnation.clone(), world.clone());
     let factory = NetworkFactory { me: config.id, peers: peers.clone(), effects: effects.clone() };
-    let raft_config = Arc::new(raft_config(&config)?);
-    let raft = Raft::new(config.id, raft_config, factory, log.clone(), Machine(effects.clone())).await;
-    let raft = raft.map_err(broken("starting raft"))?;
+    let (fenced, raft) = start_raft(&config, &log, &effects, factory).await?;
     let (confirm, confirm_queue) = mpsc::channel(QUEUE);
     let (barrier, barrier_queue) = mpsc::channel(QUEUE);
     let (forwards, forward_queue) = mpsc::channel(QUEUE);
     let stop = CancellationToken::new();
-    let fenced = fence::of(&config.data_dir);
     let replica = Arc::new(Replica {
         scrub: effects.scrub.clone(),
         identity,
@@ -96,6 +93,34 @@ pub(crate) async fn start(config: NodeConfig, world: Arc<dyn World>) -> Result<A
     world.serve(PeerServer::new(replica.clone()), stop);
     background::spawn(&replica, &*world);
     Ok(replica)
+}
+
+/// Raft, and why this replica is fenced off if it is. What was committed is applied before raft runs; a state that is
+/// too damaged for that is fenced off, and its replica runs without having applied it, so that it can be told to begin
+/// anew.
+async fn start_raft(
+    config: &NodeConfig,
+    log: &LogStore,
+    effects: &Arc<Effects>,
+    factory: NetworkFactory,
+) -> Result<(Option<String>, Raft), StoreError> {
+    let raft_config = Arc::new(raft_config(config)?);
+    let begin = || Raft::new(config.id, raft_config.clone(), factory.clone(), log.clone(), Machine(effects.clone()));
+    let mut fenced = fence::of(&config.data_dir);
+    if fenced.is_none() {
+        let error = match begin().await {
+            Ok(raft) => return Ok((None, raft)),
+            Err(error) => error,
+        };
+        let Some(why) = fence::applies_no_more(config.id, effects) else {
+            return Err(broken("starting raft")(error));
+        };
+        fence::write_down(&config.data_dir, &why);
+        fenced = Some(why);
+    }
+    log.forget_committed();
+    let raft = begin().await.map_err(broken("starting raft"))?;
+    Ok((fenced, raft))
 }
 
 /// Refuses a configuration no replica can be started with.

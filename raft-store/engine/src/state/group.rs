@@ -1,6 +1,6 @@
 //! A group of entries being applied: each sees those before it, and all are written in one batch.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
@@ -30,6 +30,8 @@ pub(super) struct Group<'a> {
     /// The events of each revision since `begun`.
     events: Pack,
     scratch: Vec<u8>,
+    /// Something could not be read from the database.
+    unreadable: Cell<bool>,
     /// Only where it is planted.
     local_compaction: Option<Revision>,
 }
@@ -47,6 +49,7 @@ impl<'a> Group<'a> {
             applied: Vec::new(),
             events: Pack::default(),
             scratch: Vec::new(),
+            unreadable: Cell::new(false),
             local_compaction: planted::local_compaction(generation),
         }
     }
@@ -73,6 +76,15 @@ impl<'a> Group<'a> {
         self.working.pass(entry.index, entry.log_id.clone());
         self.applied.push(Applied { reply, revision: self.working.position.revision, events });
         Ok(())
+    }
+
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.unreadable.get()
+    }
+
+    /// A failed read is remembered: it says more than that the group failed.
+    fn noticed<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        read.inspect_err(|_| self.unreadable.set(true))
     }
 
     /// What to write, and what came of each entry.
@@ -153,7 +165,7 @@ impl StateRead for Group<'_> {
             return Ok(known.clone());
         }
         let key = Bytes::copy_from_slice(key);
-        let kv = read::find(&mut self.reader.borrow_mut(), &key, Revision::MAX)?;
+        let kv = self.noticed(read::find(&mut self.reader.borrow_mut(), &key, Revision::MAX))?;
         self.newest.borrow_mut().insert(key, kv.clone());
         Ok(kv)
     }
@@ -161,7 +173,7 @@ impl StateRead for Group<'_> {
     fn range(&self, start: &[u8], end: &[u8], max_bytes: usize) -> Result<Option<Vec<KeyValue>>, StoreError> {
         let newest = self.newest.borrow();
         let (mut found, mut bytes) = (BTreeMap::new(), 0);
-        read::scan(self.db, start, end, Revision::MAX, |version| {
+        self.noticed(read::scan(self.db, start, end, Revision::MAX, |version| {
             let key = version.key()?;
             if !newest.contains_key(&key) {
                 let kv = version.into_kv(key, false);
@@ -169,7 +181,7 @@ impl StateRead for Group<'_> {
                 found.insert(kv.key.clone(), kv);
             }
             Ok(if bytes > max_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
+        }))?;
         let from = (Bound::Included(start), Bound::Unbounded);
         let written = newest.range::<[u8], _>(from).take_while(|(key, _)| in_range(key, start, end));
         for kv in written.filter_map(|(_, kv)| kv.as_ref()) {
@@ -189,10 +201,10 @@ impl StateRead for Group<'_> {
     ) -> Result<(), StoreError> {
         let written = self.written_by(at);
         let scan = |visit: &mut Visit<'_>| {
-            read::scan(self.db, start, end, at.min(self.begun), |version| {
+            self.noticed(read::scan(self.db, start, end, at.min(self.begun), |version| {
                 let key = version.key()?;
                 Ok(visit(version.into_kv(key, keys_only)))
-            })
+            }))
         };
         store_core::overlay(&written, start, end, scan, visit)
     }
@@ -204,7 +216,7 @@ impl StateRead for Group<'_> {
         });
         match of_group {
             Some(kv) => Ok(Some(kv)),
-            None => read::version(self.db, Bytes::copy_from_slice(key), revision),
+            None => self.noticed(read::version(self.db, Bytes::copy_from_slice(key), revision)),
         }
     }
 

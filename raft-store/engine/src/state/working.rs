@@ -9,7 +9,7 @@ use store_api::{LeaseId, RequestId, Revision, StoreError};
 use store_core::{Floor, Lease, LeaseChange, Remembered, Replies};
 
 use super::packed::{self, Pack};
-use super::{Position, keys, records};
+use super::{Failed, Position, keys, records};
 use crate::{fatal, options};
 
 /// Entries of which the state after them is remembered, for comparisons with other replicas.
@@ -27,6 +27,8 @@ pub(super) struct Working {
     packs: VecDeque<(u64, u64)>,
     unsaved: Unsaved,
     failed: Option<StoreError>,
+    /// It failed because the disk does not hold what was written.
+    damaged: bool,
 }
 
 /// What the group being applied changes about what is remembered.
@@ -42,7 +44,7 @@ struct Unsaved {
 impl Working {
     /// Reads it all from the database.
     pub(super) fn load(db: &DB) -> Result<Self, StoreError> {
-        let position = Position::stored(db.get_pinned(keys::POSITION).map_err(failed_read)?.as_deref())?;
+        let position = stored_position(db)?;
         let leases = load_leases(db)?;
         let (replies, packs) = load_replies(db)?;
         let passed = position.log_id.is_some().then_some((position.revision, position.hash));
@@ -54,6 +56,7 @@ impl Working {
             removed: load_removed(db)?,
             passed: passed.into_iter().collect(),
             failed: None,
+            damaged: false,
             position,
         })
     }
@@ -80,8 +83,17 @@ impl Working {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    pub(super) fn fail(&mut self, error: &StoreError) {
-        self.failed = Some(error.clone());
+    pub(super) fn damage(&self) -> Option<String> {
+        self.failed.as_ref().filter(|_| self.damaged).map(StoreError::to_string)
+    }
+
+    /// What the group changed in memory was not written: the position is where the database is.
+    pub(super) fn fail(&mut self, failed: &Failed, db: &DB) {
+        self.failed = Some(failed.error.clone());
+        self.damaged = failed.damaged;
+        if let Ok(position) = stored_position(db) {
+            self.position = position;
+        }
     }
 
     pub(super) fn save_position(&self, batch: &mut WriteBatch) {
@@ -158,6 +170,10 @@ impl Working {
             batch.delete(keys::answers_key(first));
         }
     }
+}
+
+fn stored_position(db: &DB) -> Result<Position, StoreError> {
+    Position::stored(db.get_pinned(keys::POSITION).map_err(failed_read)?.as_deref())
 }
 
 fn save_lease(lease: &Lease, batch: &mut WriteBatch) {

@@ -40,6 +40,7 @@ const STREAM_SETUP: Duration = Duration::from_secs(1);
 const STREAM_STALL: Duration = Duration::from_secs(3);
 
 /// Makes openraft's clients.
+#[derive(Clone)]
 pub(crate) struct NetworkFactory {
     pub(crate) me: NodeId,
     pub(crate) peers: Arc<Peers>,

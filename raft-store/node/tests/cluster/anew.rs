@@ -132,7 +132,7 @@ async fn a_survivor_becomes_a_cluster() {
     let survivor = cluster.follower().await;
     let newest = cluster.store(survivor).status();
     let running = anew::inspect(cluster.data_dir(survivor));
-    assert!(matches!(&running, Err(StoreError::Fatal(why)) if why.contains("stop it first")), "{running:?}");
+    assert!(matches!(&running, Err(StoreError::Invalid(why)) if why.contains("stop it first")), "{running:?}");
     for id in cluster.ids() {
         cluster.kill(id).await;
     }

@@ -1,9 +1,10 @@
 //! Disks that lose the end of a log, flip bits, fill up or keep something else: what is read is right, or nothing is.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use store_api::{Op, ReadAt, Store, StoreError, Txn};
+use store_api::{NodeId, Op, ReadAt, Store, StoreError, Txn};
 use store_core::Command;
 use store_engine::{ApplyEntry, ApplyPayload, RaftLog, StateMachine};
 use store_node::test_support::{Cluster, Options, PATIENCE};
@@ -162,12 +163,12 @@ async fn a_replica_whose_state_differs_is_fenced_off() {
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Changes the newest value of `key` on a disk, as no replica would notice by itself.
-fn falsify(dir: &std::path::Path, key: &str) {
+fn falsify(dir: &Path, key: &str) {
     falsify_record(dir, &[b"v", key.as_bytes(), &[0, 1]].concat());
 }
 
 /// Changes the first record that begins so, checksums and all.
-fn falsify_record(dir: &std::path::Path, prefix: &[u8]) {
+fn falsify_record(dir: &Path, prefix: &[u8]) {
     let pointer = std::fs::read_to_string(dir.join("state/CURRENT")).expect("a pointer");
     let number = pointer.lines().next().and_then(|line| line.strip_prefix("generation ")).expect("a generation");
     let db = patiently(|| {
@@ -263,6 +264,116 @@ async fn one_against_one_is_reported() {
     assert!(doubt.contains("differs from that of replica 2"), "{doubt}");
     put(&cluster.store(2), "b", "2").await;
     assert_eq!(cluster.store(1).health(), Ok(()));
+}
+
+/// All files of a state, to be put back.
+fn keep_state(dir: &Path) -> tempfile::TempDir {
+    let kept = tempfile::tempdir().expect("a directory");
+    copy(&dir.join("state"), kept.path());
+    kept
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("listed").flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied")),
+        }
+    }
+}
+
+/// Overwrites a part of each table file, in the middle of the values.
+fn damage_tables(dir: &Path) {
+    use std::os::unix::fs::FileExt;
+    let databases = std::fs::read_dir(dir.join("state")).expect("listed").flatten().map(|entry| entry.path());
+    let files =
+        databases.filter(|path| path.is_dir()).flat_map(|path| std::fs::read_dir(path).expect("listed").flatten());
+    let tables = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|of| of == "sst"));
+    let mut damaged = 0;
+    for path in tables {
+        let file = std::fs::OpenOptions::new().write(true).open(&path).expect("opened");
+        let length = file.metadata().expect("its length").len();
+        file.write_all_at(&[0xa5; 512], length / 2).expect("written");
+        damaged += 1;
+    }
+    assert!(damaged > 0, "there are no table files in {}", dir.display());
+}
+
+const DAMAGED_KEYS: u64 = 60;
+
+/// Whoever applies these reads the versions that are there.
+async fn put_all(cluster: &Cluster, id: NodeId, round: u64) {
+    for n in 0..DAMAGED_KEYS {
+        let value = noise(round * 1_000 + n + 1, 2_000);
+        cluster.store(id).txn(Txn::put(format!("k{n}"), value)).await.expect("written");
+    }
+}
+
+/// It runs without a voice, and the others do not miss it.
+async fn stays_fenced_off(cluster: &mut Cluster, wrong: NodeId) {
+    for again in [false, true] {
+        if again {
+            cluster.kill(wrong).await;
+            cluster.restart(wrong).await;
+        }
+        let started = Instant::now();
+        while cluster.store(wrong).health().err().is_none_or(|why| !why.contains("is fenced off")) {
+            assert!(started.elapsed() < PATIENCE, "still {:?}", cluster.store(wrong).health());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let why = std::fs::read_to_string(cluster.data_dir(wrong).join("fenced")).expect("written down");
+        println!("fenced off after {:?}: {why}", started.elapsed());
+        let read = get(&cluster.store(wrong), "k1", ReadAt::Local).await;
+        assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+        let right = cluster.leader_among_others(wrong).await;
+        put(&cluster.store(right), "k1", "right").await;
+        assert_eq!(get(&cluster.store(right), "k1", ReadAt::Linearizable).await, Ok(Some("right".into())));
+        assert_eq!(cluster.store(right).health(), Ok(()));
+        // Long enough for it to be told that there is more to apply.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(cluster.store(wrong).status().members.len() == 3, "it answers");
+    }
+}
+
+/// What it would have to read to apply an entry is damaged. Were it to end, it would do so at every start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_cannot_apply_stays_up_without_a_voice() {
+    let mut cluster = Cluster::start(3).await;
+    put_all(&cluster, 1, 0).await;
+    cluster.converge().await;
+    let wrong = cluster.follower().await;
+    cluster.kill(wrong).await;
+    damage_tables(cluster.data_dir(wrong));
+    cluster.restart(wrong).await;
+    let right = cluster.leader_among_others(wrong).await;
+    put_all(&cluster, right, 1).await;
+    stays_fenced_off(&mut cluster, wrong).await;
+}
+
+/// The same of entries that are applied at the start, because the log says that they are committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_cannot_apply_at_its_start_starts_without_a_voice() {
+    let mut cluster = Cluster::start(3).await;
+    put_all(&cluster, 1, 0).await;
+    cluster.converge().await;
+    let wrong = cluster.follower().await;
+    cluster.kill(wrong).await;
+    let kept = keep_state(cluster.data_dir(wrong));
+    cluster.restart(wrong).await;
+    let right = cluster.leader_among_others(wrong).await;
+    put_all(&cluster, right, 1).await;
+    cluster.converge().await;
+    cluster.kill(wrong).await;
+    // As after a crash of the machine: the state is not as far as the log.
+    let state = cluster.data_dir(wrong).join("state");
+    patiently(|| StateMachine::open(cluster.data_dir(wrong)).map(drop));
+    std::fs::remove_dir_all(&state).expect("removed");
+    copy(kept.path(), &state);
+    damage_tables(cluster.data_dir(wrong));
+    cluster.restart(wrong).await;
+    assert!(cluster.store(wrong).health().is_err_and(|why| why.contains("is fenced off")), "from the start on");
+    stays_fenced_off(&mut cluster, wrong).await;
 }
 
 /// A file system of its own, in memory; gone when dropped.
