@@ -1,40 +1,14 @@
 //! `/openapi/v2` in protobuf, the only form that Go clients ask for: the document of gnostic's `openapi.v2` schema
-//! (`github.com/google/gnostic-models/openapiv2/OpenAPIv2.proto`), written from the JSON one.
-//!
-//! Each message is a table of its fields. What is in a document of ours and in no table is left out.
+//! (`github.com/google/gnostic-models/openapiv2/OpenAPIv2.proto`).
 
 use serde_json::Value;
+
+use super::Kind::{Any, Anys, Bool, Integer, Many, Map, One, Special, Specials, Text, Texts};
+use super::{Message, map, message, only, push_bytes, push_number, requirement};
 
 /// What clients name it in `Accept`; the second is the valid media type, and what the answer is marked with.
 pub(crate) const ACCEPTED: [&str; 2] = ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", MEDIA_TYPE];
 pub(crate) const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-
-/// How a JSON value is written.
-enum Kind {
-    Text,
-    Bool,
-    Integer,
-    Texts,
-    /// A value of any kind, as YAML; JSON is such.
-    Any,
-    Anys,
-    One(&'static Message),
-    Many(&'static Message),
-    /// A message of `name`, `value` pairs under this tag.
-    Map(u32, &'static Message),
-    /// By a function of its own.
-    Special(fn(&Value) -> Vec<u8>),
-    /// The same for each element.
-    Specials(fn(&Value) -> Vec<u8>),
-}
-
-/// The fields of a message: JSON name, tag, kind; and the tag of its `x-...` extensions.
-struct Message {
-    fields: &'static [(&'static str, u32, Kind)],
-    extensions: Option<u32>,
-}
-
-use Kind::{Any, Anys, Bool, Integer, Many, Map, One, Special, Specials, Text, Texts};
 
 static DOCUMENT: Message = Message {
     fields: &[
@@ -177,86 +151,6 @@ pub(crate) fn encode(document: &Value) -> Vec<u8> {
     message(&DOCUMENT, document)
 }
 
-const VARINT: u32 = 0;
-const DELIMITED: u32 = 2;
-
-fn push_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn push_number(out: &mut Vec<u8>, tag: u32, value: u64) {
-    push_varint(out, u64::from(tag << 3 | VARINT));
-    push_varint(out, value);
-}
-
-fn push_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
-    push_varint(out, u64::from(tag << 3 | DELIMITED));
-    push_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// A message with one field.
-fn only(tag: u32, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + 8);
-    push_bytes(&mut out, tag, bytes);
-    out
-}
-
-fn message(of: &Message, value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (name, tag, kind) in of.fields {
-        if let Some(value) = value.get(name) {
-            push_field(&mut out, *tag, kind, value);
-        }
-    }
-    if let Some(tag) = of.extensions {
-        let extensions = value.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
-        extensions.for_each(|(name, value)| push_bytes(&mut out, tag, &named(name, &any(value))));
-    }
-    out
-}
-
-fn push_field(out: &mut Vec<u8>, tag: u32, kind: &Kind, value: &Value) {
-    let list = || value.as_array().into_iter().flatten();
-    match kind {
-        Text => push_bytes(out, tag, value.as_str().unwrap_or("").as_bytes()),
-        Bool => push_number(out, tag, u64::from(value.as_bool().unwrap_or(false))),
-        Integer => push_number(out, tag, value.as_i64().unwrap_or(0).cast_unsigned()),
-        Texts => list().for_each(|item| push_bytes(out, tag, item.as_str().unwrap_or("").as_bytes())),
-        Any => push_bytes(out, tag, &any(value)),
-        Anys => list().for_each(|item| push_bytes(out, tag, &any(item))),
-        One(of) => push_bytes(out, tag, &message(of, value)),
-        Many(of) => list().for_each(|item| push_bytes(out, tag, &message(of, item))),
-        Map(inner, of) => push_bytes(out, tag, &map(value, *inner, |item| message(of, item))),
-        Special(write) => push_bytes(out, tag, &write(value)),
-        Specials(write) => list().for_each(|item| push_bytes(out, tag, &write(item))),
-    }
-}
-
-/// `Any { yaml = 2 }`
-fn any(value: &Value) -> Vec<u8> {
-    only(2, value.to_string().as_bytes())
-}
-
-/// `Named... { name = 1; value = 2 }`
-fn named(name: &str, value: &[u8]) -> Vec<u8> {
-    let mut out = only(1, name.as_bytes());
-    push_bytes(&mut out, 2, value);
-    out
-}
-
-fn map(value: &Value, tag: u32, write: impl Fn(&Value) -> Vec<u8>) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (name, value) in value.as_object().into_iter().flatten() {
-        push_bytes(&mut out, tag, &named(name, &write(value)));
-    }
-    out
-}
-
 fn paths(value: &Value) -> Vec<u8> {
     map(value, 2, |item| message(&PATH_ITEM, item))
 }
@@ -313,15 +207,6 @@ fn items(value: &Value) -> Vec<u8> {
     only(1, &message(&SCHEMA, value))
 }
 
-/// `SecurityRequirement { additional_properties = 1 }` of `StringArray { value = 1 }`
-fn requirement(value: &Value) -> Vec<u8> {
-    map(value, 1, |scopes| {
-        let mut out = Vec::new();
-        push_field(&mut out, 1, &Texts, scopes);
-        out
-    })
-}
-
 /// `SecurityDefinitions { additional_properties = 1 }` of `SecurityDefinitionsItem { api_key_security = 2 }`
 fn security_definitions(value: &Value) -> Vec<u8> {
     map(value, 1, |definition| only(2, &message(&API_KEY, definition)))
@@ -332,54 +217,8 @@ mod tests {
     use api_schema::Schema;
     use serde_json::json;
 
+    use super::super::reading::{all, of, texts};
     use super::*;
-
-    /// Delimited fields of a message by tag, and how many bytes of varints there are.
-    fn fields(mut bytes: &[u8]) -> Vec<(u32, &[u8])> {
-        let varint = |bytes: &mut &[u8]| {
-            let (mut value, mut shift) = (0u64, 0);
-            loop {
-                let (byte, rest) = bytes.split_first().expect("more");
-                *bytes = rest;
-                value |= u64::from(byte & 0x7f) << shift;
-                shift += 7;
-                if byte & 0x80 == 0 {
-                    return value;
-                }
-            }
-        };
-        let mut out = Vec::new();
-        while !bytes.is_empty() {
-            let key = varint(&mut bytes) as u32;
-            let value = varint(&mut bytes) as usize;
-            match key & 7 {
-                0 => out.push((key >> 3, &bytes[..0])),
-                2 => {
-                    let (own, rest) = bytes.split_at(value);
-                    out.push((key >> 3, own));
-                    bytes = rest;
-                }
-                other => panic!("wire type {other}"),
-            }
-        }
-        out
-    }
-
-    fn all<'a>(bytes: &'a [u8], path: &[u32]) -> Vec<&'a [u8]> {
-        let Some((tag, rest)) = path.split_first() else { return vec![bytes] };
-        fields(bytes).into_iter().filter(|(own, _)| own == tag).flat_map(|(_, value)| all(value, rest)).collect()
-    }
-
-    fn texts(bytes: &[u8], path: &[u32]) -> Vec<String> {
-        all(bytes, path).into_iter().map(|text| String::from_utf8(text.to_vec()).expect("a text")).collect()
-    }
-
-    /// The value of a pair with this name.
-    fn of<'a>(bytes: &'a [u8], path: &[u32], name: &str) -> &'a [u8] {
-        let pairs = all(bytes, path);
-        let found = pairs.into_iter().find(|pair| all(pair, &[1]) == [name.as_bytes()]);
-        all(found.unwrap_or_else(|| panic!("{name} is missing")), &[2])[0]
-    }
 
     #[test]
     fn the_whole_document_is_carried() {
