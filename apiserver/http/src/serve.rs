@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_machinery::UserInfo;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -163,8 +164,7 @@ async fn serve(state: Arc<State>, peer: Arc<Peer>, tls: TlsStream<TcpStream>, _s
 fn keeps_the_cluster(client: &Client) -> bool {
     let Client::Certified(certificate) = client else { return false };
     let Some(user) = api_auth::authn::x509::user_of(certificate) else { return false };
-    let among = |group: &str| user.groups.iter().any(|own| own == group);
-    among("system:nodes") || among("system:masters") || user.name.starts_with("system:kube-")
+    user.is_in("system:nodes") || user.is_in(UserInfo::MASTERS) || user.name.starts_with("system:kube-")
 }
 
 fn client(trust: &ClientTrust, chain: &[CertificateDer<'_>], address: SocketAddr) -> Client {

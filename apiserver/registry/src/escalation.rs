@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use api_auth::authz::AuthzAttributes;
 use api_machinery::quote::quoted;
-use api_machinery::{ApiError, GroupResource, ObjectKey, UserInfo, Value, object};
+use api_machinery::{ApiError, GroupResource, ObjectKey, Value, object};
 use serde_json::Map;
 
 use crate::policy_rule::{self, PolicyRule, Uncovered};
-use crate::rights::Authority;
 use crate::scope::Scope;
 use crate::{Registry, aside};
 
@@ -26,9 +25,9 @@ impl Registry {
         value: &Value,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        let Some(Authority(authorizer)) = &scope.info.authority else { return Ok(()) };
+        let Some(authorizer) = scope.info.judge() else { return Ok(()) };
         let rbac = &*scope.resource.storage.group == GROUP && scope.subresource.is_empty();
-        if !rbac || scope.info.user.is_in(UserInfo::MASTERS) || old.is_some_and(|old| grants_nothing_new(value, old)) {
+        if !rbac || old.is_some_and(|old| grants_nothing_new(value, old)) {
             return Ok(());
         }
         let (resources, urls) = authorizer.rules_for(&scope.info.user, scope.namespace);

@@ -85,7 +85,7 @@ impl Registry {
         errors: &mut ErrorList,
     ) {
         let GroupResource { group, resource } = &scope.resource.storage;
-        if &**group != GROUP || scope.info.authority.is_none() || scope.info.user.is_in(UserInfo::MASTERS) {
+        if &**group != GROUP || scope.info.judge().is_none() {
             return;
         }
         let (field, checked) = match &**resource {

@@ -48,6 +48,12 @@ impl Authority {
 }
 
 impl RequestInfo {
+    /// Who decides whether a requester holds what it hands on to others by what it writes. `None`: whatever it is, it
+    /// holds it, as a component of this process and a member of `system:masters` do.
+    pub(crate) fn judge(&self) -> Option<&Arc<dyn Authorizer>> {
+        self.authority.as_ref().map(|Authority(authorizer)| authorizer).filter(|_| !self.user.is_in(UserInfo::MASTERS))
+    }
+
     /// A component of this process may do what it does.
     pub(crate) async fn decide(&self, attributes: &AuthzAttributes) -> Decision {
         match &self.authority {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use api_machinery::{ErrorList, GroupResource, Value, names, object};
+use api_machinery::{ErrorList, GroupResource, UserInfo, Value, names, object};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -89,7 +89,7 @@ fn validate_precedence(precedence: &At<'_>, name: &str, errors: &mut ErrorList) 
 /// The two schemas without which requests would go unclassified, and nobody could mend that.
 fn mandatory(name: &str) -> Option<Value> {
     let (precedence, groups): (i64, &[&str]) = match name {
-        "exempt" => (1, &["system:masters"]),
+        "exempt" => (1, &[UserInfo::MASTERS]),
         "catch-all" => (MAX_PRECEDENCE, &["system:unauthenticated", "system:authenticated"]),
         _ => return None,
     };
