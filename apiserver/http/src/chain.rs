@@ -10,8 +10,8 @@ use api_machinery::error::Result;
 use api_machinery::{ApiError, Reason, UserInfo};
 use api_registry::Notes;
 use api_schema::Resource;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderValue};
-use http::{HeaderMap, Method, Request};
+use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, HeaderValue};
+use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
@@ -27,7 +27,7 @@ use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::respond::{self, Response};
 use crate::state::State;
-use crate::{authorize, deprecated, inflight, nonresource, options, resources, warnings, websocket};
+use crate::{authorize, deprecated, inflight, nonresource, options, resources, served, warnings, websocket};
 
 /// What TLS says of a client.
 pub(crate) enum Client {
@@ -69,6 +69,8 @@ pub(crate) struct Call {
     pub trail: Option<Arc<Trail>>,
     /// Where it is worked on.
     pub room: Room,
+    /// Of one that goes on without its client: cancelled when that does not wait any more.
+    pub gone: Option<CancellationToken>,
     /// So that the bodies of all calls do not take all memory: see [`crate::body`].
     pub _weight: Option<OwnedSemaphorePermit>,
     pub request: Request<Incoming>,
@@ -106,7 +108,7 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, mut request: Requ
         // Nobody is told off for asking: what is not compressed is always acceptable.
         request.headers_mut().remove(ACCEPT_ENCODING);
     }
-    let head = request.method() == Method::HEAD;
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let audit_id = audit_id(&state, request.headers());
     let query = Query::parse(request.uri().query()).unwrap_or_default();
     let output = negotiate::output_or_json(request.headers(), &query);
@@ -119,7 +121,11 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, mut request: Requ
         if let Some(trail) = &seen.trail {
             trail.failed(&error);
         }
-        respond::error(&output, &error)
+        let mut refusal = respond::error(&output, &error);
+        if error.code == 405 {
+            tell_allowed(&state, &method, &uri, &mut refusal);
+        }
+        refusal
     });
     warnings::write(response.headers_mut(), &seen.notes.warnings());
     finish(&mut response, &audit_id, seen.classified.as_ref());
@@ -130,7 +136,21 @@ pub(crate) async fn handle(state: Arc<State>, peer: Arc<Peer>, mut request: Requ
     if let Some(trail) = seen.trail.take() {
         response = trail.finish(response).await;
     }
-    if head { without_body(response) } else { response }
+    if method == Method::HEAD { without_body(response) } else { response }
+}
+
+/// What a path takes instead of the method that it does not.
+fn tell_allowed(state: &State, method: &Method, uri: &Uri, refusal: &mut Response) {
+    let (Ok(path), Ok(query)) = (RequestPath::parse(uri.path()), Query::parse(uri.query())) else { return };
+    let of_resource = served::allowed(state.server.registry.schema, &path, &query);
+    let allowed = of_resource.unwrap_or_else(|| nonresource::allowed(&path.text).to_vec());
+    if allowed.contains(method) {
+        return;
+    }
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+        refusal.headers_mut().insert(ALLOW, names);
+    }
 }
 
 async fn answer(
@@ -169,7 +189,7 @@ async fn answer(
     let long_running = info.is_long_running();
     let deadline = deadline?;
     let (notes, trail) = (seen.notes.clone(), seen.trail.clone());
-    let call = Call { path, query, info, resource, user, labels, notes, trail, room, _weight: None, request };
+    let call = Call { path, query, info, resource, user, labels, notes, trail, room, gone: None, _weight: None, request };
     let answer = dispatch(state.clone(), call);
     if long_running {
         return answer.await;
@@ -231,11 +251,15 @@ async fn identify(
 }
 
 /// A write that is audited goes on when its client leaves: its record says what became of it.
-async fn dispatch(state: Arc<State>, call: Call) -> Result<Response> {
+async fn dispatch(state: Arc<State>, mut call: Call) -> Result<Response> {
     let Some(trail) = call.trail.clone() else { return work(state, call).await };
     if !call.info.is_mutating() || call.info.is_long_running() {
         return audited(state, call, &trail).await;
     }
+    // What comes of a write is audited also when its client does not wait for it.
+    let gone = CancellationToken::new();
+    call.gone = Some(gone.clone());
+    let _leaves = gone.drop_guard();
     let (tracker, own) = (state.clone(), trail.clone());
     let working = async move { audited(state, call, &own).await };
     match tracker.tasks.spawn(working).await {

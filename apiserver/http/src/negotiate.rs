@@ -48,49 +48,65 @@ impl Output {
 /// One clause of an Accept header.
 #[derive(Debug)]
 pub(crate) struct Clause<'a> {
+    /// `application/json`
     pub kind: &'a str,
     pub parameters: Vec<(&'a str, &'a str)>,
-    quality: u32,
+    quality: f64,
 }
 
+/// What comes behind this many clauses is not looked at: sorting takes the square of it.
+const MAX_CLAUSES: usize = 100;
+
 impl<'a> Clause<'a> {
-    fn parse(text: &'a str) -> Self {
+    /// `None` for what is no media type. A quality that cannot be read is none.
+    fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or("");
+        let kind = match parts.next().unwrap_or("") {
+            "*" => "*/*",
+            kind if kind.matches('/').count() == 1 => kind,
+            _ => return None,
+        };
         let mut parameters = Vec::new();
-        let mut quality = 1000;
+        let mut quality = 1.0;
         for part in parts {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.trim().trim_matches('"');
             if name == "q" {
-                let number: f32 = value.parse().unwrap_or(1.0);
-                quality = (number.clamp(0.0, 1.0) * 1000.0) as u32;
+                quality = value.parse().unwrap_or(0.0);
             } else {
                 parameters.push((name.trim(), value));
             }
         }
-        Self { kind, parameters, quality }
+        Some(Self { kind, parameters, quality })
     }
     pub(crate) fn parameter(&self, name: &str) -> &'a str {
         self.parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| value)
     }
+    /// As upstream compares two neighbours: what is wanted more, or more particular, goes first. That is no order, for
+    /// two can each go before the other: then they change places.
+    fn goes_before(&self, other: &Self) -> bool {
+        let more_particular = |is_any: fn(&str) -> bool| !is_any(self.kind) && is_any(other.kind);
+        self.quality > other.quality
+            || more_particular(|kind| kind.starts_with("*/"))
+            || more_particular(|kind| kind.ends_with("/*"))
+    }
 }
 
-/// Accept clauses, most wanted first; an absent header is `*/*`.
+/// Accept clauses in the order in which upstream tries them; an absent header is `*/*`. None is dropped: what is not
+/// wanted at all (`q=0`) is still taken where nothing else can be had.
 pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Clause<'_>> {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut clauses: Vec<Clause<'_>> = values
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-        .map(Clause::parse)
-        .collect();
-    if clauses.is_empty() {
-        clauses.push(Clause::parse("*/*"));
+    let texts = values.flat_map(|value| value.split(',')).map(str::trim).filter(|text| !text.is_empty());
+    let mut texts = texts.take(MAX_CLAUSES).peekable();
+    if texts.peek().is_none() {
+        return Clause::parse("*/*").into_iter().collect();
     }
-    clauses.retain(|clause| clause.quality > 0);
-    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
-    clauses
+    let mut sorted: Vec<Clause<'_>> = Vec::new();
+    for clause in texts.filter_map(Clause::parse) {
+        let passed = sorted.iter().rev().take_while(|other| clause.goes_before(other)).count();
+        sorted.insert(sorted.len() - passed, clause);
+    }
+    sorted
 }
 
 /// What kinds of answer an endpoint can give.
@@ -108,7 +124,7 @@ pub(crate) enum Endpoint {
 
 fn shape_of(clause: &Clause<'_>, endpoint: Endpoint) -> Option<(Shape, bool)> {
     let kind = clause.parameter("as");
-    if kind.is_empty() {
+    if ["as", "g", "v"].iter().all(|name| clause.parameter(name).is_empty()) {
         return Some((Shape::Object, false));
     }
     let beta = match (clause.parameter("g"), clause.parameter("v")) {
@@ -139,7 +155,7 @@ fn format_of(kind: &str, endpoint: Endpoint) -> Option<Format> {
 pub(crate) fn output(headers: &HeaderMap, query: &Query, endpoint: Endpoint) -> Result<Output> {
     let clauses = accepted(headers);
     if endpoint != Endpoint::Plain && clauses.iter().all(|clause| format_of(clause.kind, Endpoint::Plain).is_none()) {
-        return Err(not_produced(endpoint));
+        return Err(not_produced(produced(endpoint)));
     }
     for clause in clauses {
         let Some(format) = format_of(clause.kind, endpoint) else { continue };
@@ -172,12 +188,20 @@ pub(crate) fn aggregated_discovery(headers: &HeaderMap, query: &Query) -> Option
     })
 }
 
-/// What upstream's router says before it looks at parameters.
-fn not_produced(endpoint: Endpoint) -> ApiError {
-    let mut produced = "application/json, application/yaml, application/vnd.kubernetes.protobuf".to_owned();
-    if matches!(endpoint, Endpoint::List | Endpoint::Watch) {
-        produced.push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
+fn produced(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::List | Endpoint::Watch => {
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, \
+             application/vnd.kubernetes.protobuf;stream=watch"
+        }
+        Endpoint::Objects | Endpoint::Plain => {
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        }
     }
+}
+
+/// What upstream's router says before it looks at parameters.
+pub(crate) fn not_produced(produced: &str) -> ApiError {
     let text = format!("406: Not Acceptable\n\nAvailable representations: {produced}");
     ApiError::not_acceptable(text).with_empty_details()
 }
@@ -200,19 +224,27 @@ pub(crate) fn output_or_json(headers: &HeaderMap, query: &Query) -> Output {
 
 /// `pretty=true`, `;pretty=1`, or a person's browser or curl, as upstream guesses.
 fn wants_pretty(headers: &HeaderMap, query: &Query, clause: &Clause<'_>) -> bool {
-    if let Some(wanted) = query.optional_flag("pretty") {
-        return wanted;
-    }
-    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    clause.parameter("pretty") == "1" || ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| agent.starts_with(name))
+    let agent = || headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let is_person = || ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| agent().starts_with(name));
+    clause.parameter("pretty") == "1"
+        || match query.text("pretty") {
+            "" => is_person(),
+            text => matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        }
 }
 
 pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values
         .flat_map(|value| value.split(','))
-        .map(|text| Clause::parse(text.trim()))
-        .any(|clause| clause.kind == "gzip" && clause.quality > 0)
+        .map(|text| text.split_once(';').unwrap_or((text, "")))
+        .any(|(coding, weight)| coding.trim() == "gzip" && !is_zero(weight))
+}
+
+/// `q=0`
+fn is_zero(weight: &str) -> bool {
+    let quality = weight.trim().strip_prefix("q=").map(|text| text.trim().parse::<f64>());
+    quality.is_some_and(|quality| quality == Ok(0.0))
 }
 
 fn media_type(headers: &HeaderMap) -> &str {
@@ -293,7 +325,19 @@ mod tests {
                 Ok((Format::Json, Shape::Object)),
             ),
             ("application/json;q=0.1, application/yaml", Objects, Ok((Format::Yaml, Shape::Object))),
-            ("application/json;q=0", Objects, Err(406)),
+            ("application/json;q=0", Objects, Ok((Format::Json, Shape::Object))),
+            ("application/json;q=0, application/yaml;q=0.1", Objects, Ok((Format::Yaml, Shape::Object))),
+            ("*/*, application/yaml", Objects, Ok((Format::Yaml, Shape::Object))),
+            ("*/*;q=1, application/yaml;q=0.1", Objects, Ok((Format::Yaml, Shape::Object))),
+            ("application/*, application/yaml;q=0.1", Objects, Ok((Format::Yaml, Shape::Object))),
+            ("application/yaml;q=high, application/json;q=0.1", Objects, Ok((Format::Json, Shape::Object))),
+            ("application/yaml; q=0.2;pretty=1, application/json ; q=0.1", Objects, Ok((Format::Yaml, Shape::Object))),
+            ("*", Objects, Ok((Format::Json, Shape::Object))),
+            ("json", Objects, Err(406)),
+            (", ,application/yaml,", Objects, Ok((Format::Yaml, Shape::Object))),
+            ("", Objects, Ok((Format::Json, Shape::Object))),
+            ("application/json;g=meta.k8s.io;v=v1", Objects, Err(406)),
+            ("application/json;charset=utf-8", Objects, Ok((Format::Json, Shape::Object))),
             ("application/yaml", Watch, Err(406)),
             ("application/json;stream=watch", Watch, Ok((Format::Json, Shape::Object))),
             (&kubectl, List, Ok((Format::Json, Shape::Table))),

@@ -46,11 +46,22 @@ pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response>
     read(state, &call, path)
 }
 
+/// The methods of a path here.
+pub(crate) fn allowed(path: &str) -> &'static [Method] {
+    const READ: &[Method] = &[Method::GET, Method::HEAD];
+    const STATUS: &[Method] = &[Method::GET];
+    const ASK: &[Method] = &[Method::POST];
+    match path.strip_prefix(OWN) {
+        None => READ,
+        Some("status") => STATUS,
+        Some(_) => ASK,
+    }
+}
+
 fn read(state: &State, call: &Call, path: &str) -> Result<Response> {
-    let output = || negotiate::output(call.headers(), &call.query, Endpoint::Plain);
     match path {
-        "/" => Ok(respond::value(&output()?, 200, &json!({"paths": paths(state)}))),
-        "/version" => Ok(respond::value(&output()?, 200, &discovery::version())),
+        "/" => Ok(respond::raw(&json!({"paths": paths(state)}))),
+        "/version" => version(call),
         "/metrics" => {
             metrics::storage(&state.server.registry);
             if let Some(control) = &state.flow {
@@ -75,6 +86,15 @@ fn read(state: &State, call: &Call, path: &str) -> Result<Response> {
             let document = state.discovery.legacy(path).ok_or_else(ApiError::no_such_path)?;
             legacy(call, document)
         }
+    }
+}
+
+/// JSON and nothing else, as upstream.
+fn version(call: &Call) -> Result<Response> {
+    let kinds = negotiate::accepted(call.headers());
+    match kinds.iter().any(|clause| matches!(clause.kind, JSON | "*/*")) {
+        true => Ok(respond::raw(&discovery::version())),
+        false => Err(negotiate::not_produced(JSON)),
     }
 }
 
@@ -127,7 +147,7 @@ fn aggregated(output: &Output, document: &Document, headers: &HeaderMap) -> Resp
 /// Whether the client has this document already.
 pub(crate) fn is_known(headers: &HeaderMap, document: &Document) -> bool {
     let value = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or("");
-    value.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == document.etag)
+    value.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == "*" || tag == document.etag)
 }
 
 pub(crate) fn not_modified(document: &Document) -> Response {

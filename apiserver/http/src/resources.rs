@@ -26,7 +26,7 @@ use crate::watch::{self, Watch};
 use crate::{body, connect, list, reviews, websocket};
 
 pub(crate) async fn dispatch(state: &Arc<State>, call: Call) -> Result<Response> {
-    let served = Served::find(state.server.registry.schema, call.resource, &call.info)?;
+    let served = Served::find(state.server.registry.schema, call.resource, call.request.method(), &call.info)?;
     if connect::is_connect(&call.info) {
         return connect::dispatch(state, call).await;
     }
@@ -214,6 +214,7 @@ pub(crate) fn caller(state: &State, call: &Call, parameters: &WriteParameters) -
         field_validation: parameters.field_validation,
         deadline: options::deadline(&call.query)?,
         notes: Some(call.notes.clone()),
+        gone: call.gone.clone(),
     })
 }
 

@@ -23,7 +23,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) type Response = http::Response<Body>;
 
-/// Answers of at least this many bytes are compressed when the client accepts it, as upstream.
+/// Answers of more bytes are compressed when the client accepts it, as upstream.
 pub(crate) const GZIP_MIN_BYTES: usize = 128 * 1024;
 
 pub(crate) const JSON: &str = "application/json";
@@ -67,6 +67,11 @@ pub(crate) fn value(output: &Output, code: u16, value: &Value) -> Response {
         Format::Json if !output.pretty => json(output, code, value.to_string().into()),
         _ => formatted(output, code, value),
     }
+}
+
+/// JSON for people, whatever was asked for: of what is no API object.
+pub(crate) fn raw(value: &Value) -> Response {
+    bytes(200, JSON, format!("{value:#}"))
 }
 
 /// JSON bytes ready to send; read again only where YAML or indentation is asked for. An object that is in protobuf
@@ -153,7 +158,7 @@ impl hyper::body::Body for Parts {
 }
 
 fn maybe_gzip(output: &Output, mut response: Response, parts: Parts) -> Response {
-    if output.gzip && parts.len() >= GZIP_MIN_BYTES {
+    if output.gzip && parts.len() > GZIP_MIN_BYTES {
         mark_gzip(&mut response);
         *response.body_mut() = streamed(stream::iter(Gzip::new(parts.0).map(Ok)));
     } else {
@@ -169,7 +174,7 @@ pub(crate) fn compressed(output: &Output, media_type: &str, bytes: Bytes) -> Res
 
 fn mark_gzip(response: &mut Response) {
     response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
 }
 
 /// A refusal as a `Status` object, with `Retry-After` where it says so.
@@ -224,19 +229,19 @@ pub(crate) fn frames(
     let mut first = Vec::new();
     if length.is_none() {
         let mut made = 0;
-        while made < GZIP_MIN_BYTES
+        while made <= GZIP_MIN_BYTES
             && let Some(frame) = frames.next()
         {
             made += frame.len();
             first.push(frame);
         }
-        if made < GZIP_MIN_BYTES {
+        if made <= GZIP_MIN_BYTES {
             *response.body_mut() = Parts(first.into_iter()).boxed_unsync();
             return response;
         }
     }
     let frames = first.into_iter().chain(frames);
-    if output.gzip && length.is_none_or(|length| length >= GZIP_MIN_BYTES) {
+    if output.gzip && length.is_none_or(|length| length > GZIP_MIN_BYTES) {
         mark_gzip(&mut response);
         *response.body_mut() = streamed(stream::iter(Gzip::new(frames).map(Ok)));
         return response;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_machinery::UserInfo;
-use http::Request;
+use http::header::{CONNECTION, HOST, HeaderValue};
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -21,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{self, Client, FrontProxy, Peer};
-use crate::respond::Response;
+use crate::respond::{self, Response};
 use crate::state::State;
 
 /// Connections at once; more wait to be accepted.
@@ -201,8 +202,31 @@ fn service(
     let (state, peer) = (state.clone(), peer.clone());
     move |request| {
         let (state, peer) = (state.clone(), peer.clone());
-        Box::pin(async move { Ok(chain::handle(state, peer, request).await) })
+        Box::pin(async move {
+            match misnamed(&request) {
+                Some(why) => Ok(refused(why)),
+                None => Ok(chain::handle(state, peer, request).await),
+            }
+        })
     }
+}
+
+/// HTTP/1.1 names the host that is asked once: who does it otherwise may be read in two ways.
+fn misnamed(request: &Request<Incoming>) -> Option<&'static str> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    match hosts {
+        _ if request.version() != Version::HTTP_11 => None,
+        0 => Some("missing required Host header"),
+        1 => None,
+        _ => Some("too many Host headers"),
+    }
+}
+
+/// In Go's words, before anybody knows what is asked. The connection ends.
+fn refused(why: &str) -> Response {
+    let mut response = respond::text(400, format!("400 Bad Request: {why}"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn serve_h2(state: &Arc<State>, peer: &Arc<Peer>, tls: TlsStream<TcpStream>) -> hyper::Result<()> {

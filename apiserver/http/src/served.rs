@@ -10,11 +10,14 @@ use api_machinery::error::Result;
 use api_machinery::{ApiError, Reason, Value, object};
 use api_schema::{Resource, Schema};
 use bytes::Bytes;
+use http::Method;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::list::{List, Packed, Pieces};
 use crate::negotiate::{Output, Shape};
+use crate::path::RequestPath;
+use crate::query::Query;
 use crate::request_info::RequestInfo;
 
 /// A resource as addressed, and as the registry knows it.
@@ -28,18 +31,40 @@ pub(crate) struct Served {
 /// 405 as upstream's router words it.
 pub(crate) fn method_not_allowed() -> ApiError {
     let text = "the server does not allow this method on the requested resource";
-    ApiError::new(405, Reason::MethodNotAllowed, text)
+    ApiError::new(405, Reason::MethodNotAllowed, text).with_empty_details()
+}
+
+/// Methods of resources, in the order in which upstream's router names them.
+const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// The methods that the path of a resource takes. `None`: it is no path of one.
+pub(crate) fn allowed(schema: &'static Schema, path: &RequestPath, query: &Query) -> Option<Vec<Method>> {
+    let takes = |method: &Method| {
+        let info = RequestInfo::new(method, path, query).ok().filter(|info| info.is_resource)?;
+        Served::find(schema, info.resource(schema), method, &info).ok()
+    };
+    let methods: Vec<Method> = METHODS.into_iter().filter(|method| takes(method).is_some()).collect();
+    (!methods.is_empty()).then_some(methods)
 }
 
 impl Served {
     /// The resource that was `found` for a path. 404 when it is not served, addressed in the wrong scope, or has no objects;
     /// 405 when it has not this verb.
-    pub(crate) fn find(schema: &'static Schema, found: Option<&'static Resource>, info: &RequestInfo) -> Result<Self> {
+    pub(crate) fn find(
+        schema: &'static Schema,
+        found: Option<&'static Resource>,
+        method: &Method,
+        info: &RequestInfo,
+    ) -> Result<Self> {
         let core_prefix = info.prefix == "api";
         let resource = found.filter(|_| core_prefix == info.group.is_empty() && info.extra_segments == 0);
         let resource = resource.ok_or_else(ApiError::no_such_path)?;
         check_scope(resource, info)?;
         check_verb(resource, info)?;
+        // `/watch/` is a watch whatever the method, for those who decide who may; there is one route.
+        if info.watch_prefix && *method != Method::GET {
+            return Err(method_not_allowed());
+        }
         Ok(Self { resource, stored: schema.hub(&resource.storage).unwrap_or(resource) })
     }
 

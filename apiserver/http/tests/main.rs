@@ -24,3 +24,4 @@ mod protobuf;
 mod report;
 mod streams;
 mod switches;
+mod wire;
