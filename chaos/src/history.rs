@@ -5,6 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod store;
+
+pub use store::{
+    Compaction, CompactionLog, CompactionOutcome, Ending, Keyed, LeaseAnswer, LeaseAsk, LeaseCall, PastRead, PastState,
+    Resume, TtlLog,
+};
+
 /// One version of one object. Every write of a round has a value of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Version {
@@ -210,6 +217,7 @@ pub struct Connection {
     pub replica: usize,
     pub start: Start,
     pub opened: Duration,
+    pub closed: Duration,
     pub messages: Vec<Message>,
     pub end: End,
 }

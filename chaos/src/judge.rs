@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 use crate::checkers::{self, Violations};
 use crate::history::{Op, Version};
 use crate::round::History;
-use crate::workloads::{append, churn, leases, mix, register, set};
+use crate::workloads::{append, churn, leases, mix, register, set, ttl};
 
 /// A checker by its name.
 pub type Checker = (&'static str, fn(&History) -> Violations);
 
-pub const CHECKERS: [Checker; 11] = [
+pub const CHECKERS: [Checker; 14] = [
     ("serializable", |history| checkers::serializable::check(&history.ops, &history.truth)),
     ("linearizable", linearizable),
     ("set", |history| {
         checkers::set::check(&of(history, set::WORKLOAD), &finals(history, &format!("-{}", set::WORKLOAD)))
     }),
     ("append", |history| checkers::append::check(&of(history, append::WORKLOAD), &finals(history, "-list-"))),
-    ("watch", |history| history.watches.iter().flat_map(|log| checkers::watch::check(log, &history.truth)).collect()),
+    ("watch", |history| {
+        let (truth, compactions) = (&history.truth, &history.compaction);
+        history.watches.iter().flat_map(|log| checkers::watch::check(log, truth, compactions)).collect()
+    }),
     ("lease", |history| {
         let counter = leases::counter(&history.round);
         checkers::lease::check(&history.leases, &history.truth, &counter, leases::DURATION)
@@ -27,6 +30,9 @@ pub const CHECKERS: [Checker; 11] = [
         let told = history.store.told.first().map_or(&[][..], |(_, told)| told);
         checkers::transactions::cycles::check(&history.store.txns, told)
     }),
+    ("ttl", |history| checkers::ttl::check(&history.ttl, &history.struck, ttl::LATE)),
+    ("compaction", |history| checkers::compaction::check(&history.compaction, &history.ops, history.truth.from)),
+    ("growth", |history| checkers::growth::check(&history.growth)),
     ("merge", |history| checkers::merge::merge(history.truth.from, history.truth.upto, &history.told).1),
     ("convergence", |history| checkers::convergence::check(&history.looks, history.told.len())),
     ("log", |history| history.logs.iter().flat_map(|(replica, text)| checkers::log::check(*replica, text)).collect()),

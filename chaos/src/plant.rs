@@ -1,7 +1,9 @@
 //! Bugs planted into what was really seen: the positive control of the checkers. One that does not find them in
 //! the history of a good round is worth nothing.
 
+mod compaction;
 mod transactions;
+mod ttl;
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::workloads::{append, register, set};
 type Plant = fn(&mut History) -> bool;
 
 /// Every bug there is: the checker that has to find it, what it would be called, how it is planted.
-const BUGS: [(&str, &str, Plant); 46] = [
+const BUGS: [(&str, &str, Plant); 75] = [
     ("serializable", "a lost write", lost_write),
     ("serializable", "an effect of what was refused", effect_of_refused),
     ("serializable", "a lost update", lost_update),
@@ -69,6 +71,35 @@ const BUGS: [(&str, &str, Plant); 46] = [
     }),
     ("convergence", "another state on one replica", diverged),
     ("log", "a panic", panicked),
+    ("ttl", "a lease that ends early", ttl::early),
+    ("ttl", "a key that goes before its lease's time", ttl::early_key),
+    ("ttl", "keys that are seen to go before their lease's time", ttl::early_event),
+    ("ttl", "a lease that never ends", ttl::never),
+    ("ttl", "a lease that ends late", ttl::late),
+    ("ttl", "a lease that is left", ttl::left),
+    ("ttl", "a key that outlives its lease", ttl::outlives),
+    ("ttl", "keys of one lease that go apart", ttl::apart),
+    ("ttl", "a lease alive after it was gone", ttl::undead),
+    ("ttl", "a lease alive after it was revoked", ttl::unrevoked),
+    ("ttl", "a lease without its key", ttl::lost_key),
+    ("ttl", "a key that was never attached", ttl::lost_attachment),
+    ("ttl", "a missed event", ttl::missed),
+    ("ttl", "an event that one replica does not know", ttl::other_teller),
+    ("compaction", "a watch that is not told of a compaction", compaction::silent),
+    ("compaction", "a compaction before what was asked for", compaction::too_low),
+    ("compaction", "a compaction that nobody asked for", compaction::for_nothing),
+    ("compaction", "an event lost behind a compaction", compaction::lost_event),
+    ("compaction", "a deletion lost behind a compaction", compaction::lost_deletion),
+    ("compaction", "an event twice", compaction::doubled_event),
+    ("compaction", "events in another order", compaction::swapped_events),
+    ("compaction", "another state of the past", compaction::other_past),
+    ("compaction", "a state of the past refused for nothing", compaction::past_for_nothing),
+    ("compaction", "a list of the past refused for nothing", compaction::refused_list),
+    ("compaction", "a page refused for nothing", compaction::refused_page),
+    ("compaction", "a list of the past without an object", compaction::short_list),
+    ("compaction", "an object's event lost behind a compaction", compaction::lost_object_event),
+    ("watch", "410 behind a compaction", compaction::gone),
+    ("growth", "a log that grows for nothing", compaction::growth),
 ];
 
 /// The bugs that their checker did not find, of those that there was a place for; and how many that were.
@@ -281,8 +312,10 @@ fn before_the_start(history: &mut History) -> bool {
     false
 }
 
+/// While nothing of the round was compacted.
 fn gone(history: &mut History) -> bool {
-    let last = history.watches.iter_mut().find_map(|log: &mut WatchLog| log.connections.last_mut());
+    let followed = history.watches.iter_mut().filter(|log: &&mut WatchLog| log.resumes);
+    let last = followed.filter_map(|log| log.connections.last_mut()).next();
     last.map(|connection| connection.end = End::Error { code: 410, why: "planted".to_owned() }).is_some()
 }
 

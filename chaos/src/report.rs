@@ -42,7 +42,7 @@ pub fn table(order: &[&str], rounds: &[Round], skipped: &BTreeMap<&str, String>)
     text.push_str("began after it.\n");
     for round in rounds {
         let notes = round.strikes.iter().flat_map(|strike| &strike.notes);
-        notes.for_each(|note| text.push_str(&format!("{}: {note}\n", round.fault)));
+        notes.chain(&round.notes).for_each(|note| text.push_str(&format!("{}: {note}\n", round.fault)));
     }
     for (fault, why) in skipped {
         text.push_str(&format!("skipped: {fault}: {why}\n"));
@@ -123,7 +123,8 @@ mod tests {
         };
         let violations = vec!["x".to_owned(); violations];
         let strikes = down.iter().map(strike).collect();
-        Round { fault, strikes, ops: 1_000, acknowledged: 900, unknown: 20, events: 5_000, violations, history: None }
+        let (notes, history) = (vec!["the log grew".to_owned()], None);
+        Round { fault, strikes, ops: 1_000, acknowledged: 900, unknown: 20, events: 5_000, notes, violations, history }
     }
 
     #[test]
@@ -158,7 +159,7 @@ mod tests {
             ["pause", "1000", "900", "20", "5000", "1", "2", "1", "failed", "2", "10", "10", "10", "-", "-", "-", "-"]
         );
         assert_eq!(words[3][..2], ["all", "2000"]);
-        assert!(table.contains("kill-leader: measured\n"));
+        assert!(table.contains("kill-leader: measured\n") && table.contains("kill-leader: the log grew\n"));
         assert!(table.contains("skipped: clock-jump: there is no C compiler"));
         assert!(!is_good(&rounds));
         assert!(is_good(&rounds[..1]));

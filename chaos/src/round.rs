@@ -1,5 +1,7 @@
 //! One round: all workloads run while one fault strikes some times; then everything they saw is checked.
 
+mod summary;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,15 +16,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::checkers::convergence::Sample;
-use crate::checkers::{self, Violations, availability};
+use crate::checkers::growth::Counts;
+use crate::checkers::{self, Violations};
 use crate::cluster::Cluster;
 use crate::faults::{Dice, Fault};
-use crate::history::{Event, LeaseLog, LeaseVersion, Op, StoreWatch, Txn, TxnLog, TxnOutcome, WatchLog};
+use crate::history::{
+    CompactionLog, Event, Keyed, LeaseLog, LeaseVersion, Op, StoreWatch, TtlLog, Txn, TxnLog, WatchLog,
+};
 use crate::judge::judge;
 use crate::strike::{self, Strike};
 use crate::truth::Truth;
+use crate::workloads::compaction::{self, Strip};
 use crate::workloads::stage::{Stage, Store, Through};
-use crate::workloads::{append, churn, fleet, leases, mix, probe, register, replay, set, transactions};
+use crate::workloads::{append, churn, fleet, growth, leases, mix, probe, register, replay, set, transactions, ttl};
 
 /// Before the first strike, and after each.
 const CALM: Duration = Duration::from_millis(2_000);
@@ -60,6 +66,8 @@ pub struct Round {
     pub acknowledged: usize,
     pub unknown: usize,
     pub events: usize,
+    /// What was measured, for people.
+    pub notes: Vec<String>,
     pub violations: Violations,
     /// Of the last good round and of bad ones, for whoever wants to look closer.
     pub history: Option<History>,
@@ -77,6 +85,12 @@ pub struct History {
     pub watches: Vec<WatchLog>,
     pub leases: LeaseLog,
     pub store: TxnLog,
+    pub ttl: TtlLog,
+    pub compaction: CompactionLog,
+    /// From when to when faults struck and were recovered from.
+    pub struck: Vec<(Duration, Duration)>,
+    /// What replicas said of their logs.
+    pub growth: Vec<Counts>,
     pub truth: Truth,
     /// What happened, as each replica tells it.
     pub told: Vec<(usize, Vec<Event>)>,
@@ -95,6 +109,7 @@ struct Running {
     fleet: JoinHandle<(Vec<WatchLog>, Vec<Op>)>,
     target: watch::Sender<Option<u64>>,
     store: OnStore,
+    growth: JoinHandle<Vec<Counts>>,
 }
 
 /// Those of etcd's clients.
@@ -102,18 +117,22 @@ struct OnStore {
     txns: JoinHandle<Vec<Txn>>,
     watches: JoinHandle<Vec<StoreWatch>>,
     target: watch::Sender<Option<u64>>,
+    ttl: JoinHandle<Result<(TtlLog, u64), Failure>>,
+    compaction: JoinHandle<CompactionLog>,
 }
 
-fn start_on_store(stage: &Stage, from: u64) -> OnStore {
+fn start_on_store(stage: &Stage, from: u64, strip: Strip) -> OnStore {
     let (target, told) = watch::channel(None);
     OnStore {
         txns: tokio::spawn(transactions::run(stage.clone())),
         watches: tokio::spawn(transactions::watch(stage.clone(), from, told)),
         target,
+        ttl: tokio::spawn(ttl::run(stage.clone(), from)),
+        compaction: tokio::spawn(compaction::run(strip)),
     }
 }
 
-fn start(stage: &Stage, from: u64) -> Running {
+fn start(stage: &Stage, cluster: &Cluster, from: u64, strip: Strip) -> Running {
     let (target, told) = watch::channel(None);
     Running {
         ops: vec![
@@ -127,7 +146,8 @@ fn start(stage: &Stage, from: u64) -> Running {
         leases: tokio::spawn(leases::run(stage.clone())),
         fleet: tokio::spawn(fleet::run(stage.clone(), from, told)),
         target,
-        store: start_on_store(stage, from),
+        store: start_on_store(stage, from, strip),
+        growth: tokio::spawn(growth::run(stage.clone(), cluster.replicas())),
     }
 }
 
@@ -167,8 +187,9 @@ pub async fn run(
     // Whatever happens here, the workloads end.
     let _end = stage.stop.clone().drop_guard();
     let logged = log_lengths(cluster);
+    let strip = compaction::prepare(&stage).await?;
     let from = replay::head(&stage.clients).await?;
-    let running = start(&stage, from);
+    let running = start(&stage, cluster, from, strip);
     let (mut strikes, mut violations) = (Vec::new(), load(&stage).await);
     for _ in 0..fault.strikes(plan.strikes, first) {
         let (strike, found) = strike::once(cluster, fault, &stage, dice).await?;
@@ -180,6 +201,7 @@ pub async fn run(
     let mut history = gather(cluster, &stage, running, from).await?;
     history.fault = fault.name();
     history.strikes = strikes.iter().map(|strike| strike.what.clone()).collect();
+    history.struck = strikes.iter().map(|strike| (strike.at, strike.over)).collect();
     history.logs = logs(cluster, &logged);
     violations.append(&mut history.violations);
     let (history, found) = tokio::task::spawn_blocking(move || {
@@ -192,7 +214,7 @@ pub async fn run(
     if !history.violations.is_empty() {
         keep(&cluster.dir, number, &history)?;
     }
-    Ok(summary(strikes, history))
+    Ok(summary::of(strikes, history))
 }
 
 /// Bytes in the log of each replica.
@@ -237,23 +259,32 @@ async fn gather(cluster: &Cluster, stage: &Stage, running: Running, from: u64) -
     ops.extend(more);
     // One may have been replaced since the round began.
     let members = members(cluster).await?;
-    running.target.send_replace(Some(replay::head(&members).await?));
-    let (watches, more) = running.fleet.await?;
+    let stage = Stage { clients: Arc::new(members), stores: Arc::new(stores(cluster).await?), ..stage.clone() };
+    running.target.send_replace(Some(replay::head(&stage.clients).await?));
+    let (mut watches, more) = running.fleet.await?;
     ops.extend(more);
     let mut violations = Violations::new();
-    let store = gather_from_store(stage, &stores(cluster).await?, running.store, from, &mut violations).await?;
+    let (store, ttl, mut compaction) = gather_from_store(&stage, running.store, from, &mut violations).await?;
     let looks = converge(cluster).await;
-    let upto = replay::head(&members).await?;
+    let upto = replay::head(&stage.clients).await?;
     let mut told: Vec<(usize, Vec<Event>)> = Vec::new();
-    for through in &members {
-        match replay::objects(stage, through, from, upto).await {
+    for through in stage.clients.iter() {
+        match replay::objects(&stage, through, from, upto).await {
             Ok(events) => told.push((through.0, events)),
             Err(error) => violations.push(error.to_string()),
         }
     }
     // Where they differ is found again when all is judged.
     let (truth, _) = checkers::merge::merge(from, upto, &told);
-    leases.versions = lease_versions(stage, &members, from, upto, &mut violations).await;
+    leases.versions = lease_versions(&stage, from, upto, &mut violations).await;
+    // Last: now nobody asks for all of the round's history any more.
+    match compaction::close(&stage, &truth, lists(&store), &mut compaction).await {
+        Ok((watched, more)) => {
+            watches.push(watched);
+            ops.extend(more);
+        }
+        Err(error) => violations.push(error.to_string()),
+    }
     Ok(History {
         fault: "",
         round: stage.round.clone(),
@@ -263,6 +294,10 @@ async fn gather(cluster: &Cluster, stage: &Stage, running: Running, from: u64) -
         watches,
         leases,
         store,
+        ttl,
+        compaction,
+        struck: Vec::new(),
+        growth: running.growth.await?,
         truth,
         told,
         looks,
@@ -271,36 +306,46 @@ async fn gather(cluster: &Cluster, stage: &Stage, running: Running, from: u64) -
     })
 }
 
+/// What happened to transactions' lists, as keys.
+fn lists(store: &TxnLog) -> Vec<Keyed> {
+    let told = store.told.first().map_or(&[][..], |(_, told)| told);
+    let keyed = |one: &crate::history::Stored| Keyed {
+        revision: one.revision,
+        key: one.key.clone(),
+        value: Some(one.value.clone()),
+        lease: 0,
+    };
+    told.iter().map(keyed).collect()
+}
+
 /// Ends what etcd's clients do with a last write, and asks every replica what happened up to that.
 async fn gather_from_store(
     stage: &Stage,
-    members: &[Store],
     running: OnStore,
     from: u64,
     violations: &mut Violations,
-) -> Result<TxnLog, Failure> {
+) -> Result<(TxnLog, TtlLog, CompactionLog), Failure> {
     let mut log = TxnLog { txns: running.txns.await?, ..TxnLog::default() };
-    let upto = transactions::conclude(stage, members, &mut log.txns).await?;
+    let upto = transactions::conclude(stage, &stage.stores, &mut log.txns).await?;
     running.target.send_replace(Some(upto));
     log.watches = running.watches.await?;
-    for member in members {
+    let (mut ttl, ttl_upto) = running.ttl.await??;
+    for member in stage.stores.iter() {
         match transactions::told(member, &stage.round, from, upto).await {
             Ok(told) => log.told.push((member.0, told)),
             Err(error) => violations.push(error.to_string()),
         }
+        match ttl::told(member, &stage.round, from, ttl_upto).await {
+            Ok(told) => ttl.told.push((member.0, told)),
+            Err(error) => violations.push(error.to_string()),
+        }
     }
-    Ok(log)
+    Ok((log, ttl, running.compaction.await?))
 }
 
 /// As the first replica tells them that does.
-async fn lease_versions(
-    stage: &Stage,
-    members: &[Through],
-    from: u64,
-    upto: u64,
-    violations: &mut Violations,
-) -> Vec<LeaseVersion> {
-    for through in members {
+async fn lease_versions(stage: &Stage, from: u64, upto: u64, violations: &mut Violations) -> Vec<LeaseVersion> {
+    for through in stage.clients.iter() {
         match replay::lease(stage, through, from, upto).await {
             Ok(versions) => return versions,
             Err(error) => violations.push(error.to_string()),
@@ -331,41 +376,11 @@ fn keep(dir: &Path, number: usize, history: &History) -> Result<(), Failure> {
     Ok(())
 }
 
-fn summary(mut strikes: Vec<Strike>, history: History) -> Round {
-    let probes: Vec<Op> = history.ops.iter().filter(|op| op.process.starts_with(probe::WORKLOAD)).cloned().collect();
-    for strike in &mut strikes {
-        strike.unavailable = availability::longest_gap(&probes, strike.at, strike.over);
-        strike.first_write = strike.leader_lost.then(|| availability::first_write(&probes, strike.at)).flatten();
-    }
-    let count = |wanted: fn(&Op) -> bool| history.ops.iter().filter(|op| wanted(op)).count();
-    let txns = |wanted: fn(&TxnOutcome) -> bool| history.store.txns.iter().filter(|txn| wanted(&txn.outcome)).count();
-    let watched: usize = history.watches.iter().flat_map(|log| &log.connections).map(|one| one.messages.len()).sum();
-    let on_store = history.store.watches.iter().flat_map(|watch| &watch.messages).map(Vec::len).sum::<usize>();
-    Round {
-        fault: history.fault,
-        strikes,
-        ops: history.ops.len() + history.store.txns.len(),
-        acknowledged: count(|op| !is_unknown(op) && !is_refused(op))
-            + txns(|outcome| matches!(outcome, TxnOutcome::Done { .. })),
-        unknown: count(is_unknown) + txns(|outcome| matches!(outcome, TxnOutcome::Unknown(_))),
-        events: watched + on_store,
-        violations: history.violations.clone(),
-        history: Some(history),
-    }
-}
-
 impl Round {
     /// One that could not be finished, which is nobody's success.
     pub fn failed(fault: &'static str, why: String) -> Self {
         let (strikes, violations) = (Vec::new(), vec![why]);
-        Self { fault, strikes, ops: 0, acknowledged: 0, unknown: 0, events: 0, violations, history: None }
+        let notes = Vec::new();
+        Self { fault, strikes, ops: 0, acknowledged: 0, unknown: 0, events: 0, notes, violations, history: None }
     }
-}
-
-fn is_unknown(op: &Op) -> bool {
-    matches!(op.outcome, crate::history::Outcome::Unknown(_))
-}
-
-fn is_refused(op: &Op) -> bool {
-    matches!(op.outcome, crate::history::Outcome::Refused { .. })
 }

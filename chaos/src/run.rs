@@ -239,6 +239,9 @@ fn say(number: usize, round: &Round, started: Instant) {
             println!("        CONTROL FAILED: {why}");
         }
     }
+    for note in &round.notes {
+        println!("        {note}");
+    }
     for violation in round.violations.iter().take(SHOWN) {
         println!("        VIOLATION: {}", violation.chars().take(LINE).collect::<String>());
     }

@@ -2,7 +2,9 @@
 
 pub mod append;
 pub mod availability;
+pub mod compaction;
 pub mod convergence;
+pub mod growth;
 pub mod lease;
 pub mod linearizable;
 pub mod log;
@@ -12,6 +14,7 @@ pub mod set;
 #[cfg(test)]
 pub(crate) mod support;
 pub mod transactions;
+pub mod ttl;
 pub mod watch;
 
 /// What is wrong, for people.

@@ -2,14 +2,14 @@
 //!
 //! The properties by name: filter, ordered, unique, reliable (nothing left out between the first and the last),
 //! resumable, bookmark (nothing at or before it comes later, it never goes back, it is never ahead of the
-//! cluster), future (nothing at or before the start), type, gap (a watch ends with 410 only outside the window,
-//! and all of a round is inside), global (a watcher that goes on at another replica does not go back), converge.
+//! cluster), future (nothing at or before the start), type, gap (a watch ends with 410 only when what it begins with
+//! may have been compacted), global (a watcher that goes on at another replica does not go back), converge.
 
 use super::Violations;
-use crate::history::{Connection, End, Event, Kind, Message, Start, WatchLog};
+use crate::history::{CompactionLog, Connection, End, Event, Kind, Message, Start, WatchLog};
 use crate::truth::Truth;
 
-pub fn check(log: &WatchLog, truth: &Truth) -> Violations {
+pub fn check(log: &WatchLog, truth: &Truth, compactions: &CompactionLog) -> Violations {
     let expected = truth.seen_through(&log.selector);
     let mut violations = Violations::new();
     let mut position: Option<u64> = None;
@@ -22,7 +22,7 @@ pub fn check(log: &WatchLog, truth: &Truth) -> Violations {
         let mut reader = Reader::new(&expected, truth.upto, connection);
         reader.read(connection);
         violations.append(&mut reader.violations);
-        violations.extend(ended(connection, truth));
+        violations.extend(ended(connection, truth, compactions));
         position = Some(position.unwrap_or(0).max(reader.position));
     }
     if !log.caught_up {
@@ -31,14 +31,18 @@ pub fn check(log: &WatchLog, truth: &Truth) -> Violations {
     violations.into_iter().map(|why| format!("{}: {why}", log.watcher)).collect()
 }
 
-/// 410 inside the window, and what no server should say.
-fn ended(connection: &Connection, truth: &Truth) -> Option<String> {
+/// 410 for what is kept, and what no server should say.
+fn ended(connection: &Connection, truth: &Truth, compactions: &CompactionLog) -> Option<String> {
     let End::Error { code, why } = &connection.end else { return None };
     let ahead = matches!(connection.start, Start::After(start) if start > truth.from);
     let fine = match code {
         429 | 500..=503 => true,
         // A start that this replica has not reached.
         504 => ahead,
+        410 => match connection.start {
+            Start::After(start) => compactions.may_have_forgotten(start, connection.closed),
+            Start::Initial => false,
+        },
         _ => false,
     };
     (!fine).then(|| format!("{:?} through {} ended with {code} {why}", connection.start, connection.replica))
@@ -152,7 +156,12 @@ mod tests {
 
     use super::*;
     use crate::checkers::support::*;
-    use crate::history::Selector;
+    use crate::history::{Compaction, CompactionOutcome, Selector};
+
+    /// Nothing was compacted.
+    fn check(log: &WatchLog, truth: &Truth) -> Violations {
+        super::check(log, truth, &CompactionLog::default())
+    }
 
     fn history() -> Truth {
         truth(&[
@@ -166,7 +175,7 @@ mod tests {
     }
 
     fn connection(start: Start, messages: Vec<Message>) -> Connection {
-        Connection { replica: 1, start, opened: ms(0), messages, end: End::Closed }
+        Connection { replica: 1, start, opened: ms(0), closed: ms(9), messages, end: End::Closed }
     }
 
     fn log(selector: Selector, connections: Vec<Connection>) -> WatchLog {
@@ -262,6 +271,17 @@ mod tests {
             check(&log(Selector::Round, vec![connection]), &history())
         };
         caught(&ended(410), "ended with 410");
+        let expired = |revision, invoked| {
+            let end = End::Error { code: 410, why: "x".into() };
+            let connection = Connection { end, ..connection(Start::After(12), Vec::new()) };
+            let (invoked, outcome) = (ms(invoked), CompactionOutcome::Unknown("cut".into()));
+            let compaction = Compaction { replica: 1, revision, invoked, returned: invoked, outcome };
+            let compactions = CompactionLog { compactions: vec![compaction], ..CompactionLog::default() };
+            super::check(&log(Selector::Round, vec![connection]), &history(), &compactions)
+        };
+        assert_eq!(expired(13, 5), Violations::new());
+        caught(&expired(12, 5), "ended with 410");
+        caught(&expired(13, 10), "ended with 410");
         caught(&ended(400), "ended with 400");
         assert_eq!(ended(503), Violations::new());
         let behind = WatchLog { caught_up: false, ..log(Selector::Round, Vec::new()) };

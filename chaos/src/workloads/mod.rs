@@ -3,7 +3,9 @@
 pub mod append;
 pub mod availability;
 pub mod churn;
+pub mod compaction;
 pub mod fleet;
+pub mod growth;
 pub mod leases;
 pub mod mix;
 pub mod probe;
@@ -12,7 +14,9 @@ pub mod replay;
 pub mod session;
 pub mod set;
 pub mod stage;
+mod store;
 pub mod transactions;
+pub mod ttl;
 pub mod watch;
 
 /// Objects of these workloads: small ConfigMaps, with the round as this label's value.

@@ -102,7 +102,21 @@ impl Session {
         let call = Call::List { workload: self.workload.to_owned(), age: Age::Latest };
         let labels = self.stage.labels(&Selector::Workload(self.workload.to_owned()));
         let first = ListParams::default().labels(&labels).limit(page);
-        self.call(call, async |api: Api<ConfigMap>| pages(&api, first).await).await;
+        self.call(call, async |api: Api<ConfigMap>| pages(&api, first, Duration::ZERO).await).await;
+    }
+
+    /// The same of a revision of the past, with a pause before each further page.
+    pub async fn list_in_pages_at(&mut self, revision: u64, page: u32, pause: Duration) {
+        let age = Age::Exact(revision);
+        let call = Call::List { workload: self.workload.to_owned(), age };
+        let labels = self.stage.labels(&Selector::Workload(self.workload.to_owned()));
+        let first = parameters(&labels, age).limit(page);
+        self.call(call, async |api: Api<ConfigMap>| pages(&api, first, pause).await).await;
+    }
+
+    /// The next call is through the next replica.
+    pub fn hop(&mut self) {
+        self.at = (self.at + 1) % self.stage.clients.len();
     }
 
     async fn call(&mut self, call: Call, act: impl AsyncFnOnce(Api<ConfigMap>) -> Outcome) -> Outcome {
@@ -122,7 +136,7 @@ impl Session {
     }
 }
 
-async fn pages(api: &Api<ConfigMap>, mut page: ListParams) -> Outcome {
+async fn pages(api: &Api<ConfigMap>, mut page: ListParams, pause: Duration) -> Outcome {
     let mut whole: Vec<(String, Version)> = Vec::new();
     let mut at: Option<u64> = None;
     loop {
@@ -142,7 +156,11 @@ async fn pages(api: &Api<ConfigMap>, mut page: ListParams) -> Outcome {
             other => return other,
         }
         match next {
-            Some(token) => page = page.continue_token(&token),
+            Some(token) => {
+                // The token says at which revision.
+                page = ListParams { resource_version: None, version_match: None, ..page }.continue_token(&token);
+                tokio::time::sleep(pause).await;
+            }
             None => return Outcome::Listed { revision: at.unwrap_or(0), objects: whole },
         }
     }

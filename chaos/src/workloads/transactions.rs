@@ -33,7 +33,8 @@ const TELLS: Duration = Duration::from_secs(60);
 /// What a client found last: the lists that there were.
 type Memory = BTreeMap<String, Version>;
 
-fn prefix(round: &str) -> String {
+/// Begins the name of every list.
+pub fn prefix(round: &str) -> String {
     format!("/chaos/{round}/")
 }
 

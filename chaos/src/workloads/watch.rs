@@ -39,11 +39,13 @@ pub async fn connect(
     stop: &CancellationToken,
 ) -> Connection {
     let opened = stage.now();
-    let mut connection = Connection { replica: through.0, start, opened, messages: Vec::new(), end: End::Cancelled };
+    let (messages, end) = (Vec::new(), End::Cancelled);
+    let mut connection = Connection { replica: through.0, start, opened, closed: opened, messages, end };
     let reading = read(&through.1, stage.labels(selector), start, manner, until, &mut connection.messages);
     if let Some(end) = stop.run_until_cancelled(reading).await {
         connection.end = end;
     }
+    connection.closed = stage.now();
     connection
 }
 
@@ -200,7 +202,7 @@ mod tests {
     fn a_watcher_resumes_after_what_it_has_seen_in_order() {
         let at = |start, messages: &[Message]| {
             let messages = messages.to_vec();
-            position(&Connection { replica: 1, start, opened: ms(0), messages, end: End::Closed })
+            position(&Connection { replica: 1, start, opened: ms(0), closed: ms(9), messages, end: End::Closed })
         };
         let seen = |revision| Message::Event(event(Kind::Added, revision, "a", "a1"));
         let bookmark = |revision, initial_end| Message::Bookmark { revision, initial_end };
