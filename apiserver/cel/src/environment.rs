@@ -31,7 +31,11 @@ impl Environment {
     /// A rule of the schema of a custom resource.
     pub fn rule(value: &Type, old: Old) -> Self {
         let before = if old == Old::Optional { Type::optional(value.clone()) } else { value.clone() };
-        Self::default().with("self", value.clone()).with("oldSelf", before)
+        // Its types have no names that anybody knows.
+        Self {
+            variables: [("self".to_owned(), value.clone()), ("oldSelf".to_owned(), before)].into(),
+            ..Self::default()
+        }
     }
 
     /// Webhooks and policies of admission. The variables of a policy are declared one by one.

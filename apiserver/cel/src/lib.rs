@@ -70,21 +70,33 @@ pub struct Expression {
 impl Expression {
     /// Why not, when it cannot be read.
     pub fn compile(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_BYTES {
-            return Err(format!("must be no more than {MAX_BYTES} bytes long"));
-        }
-        let parsed = parse(text).map_err(|why| format!("compilation failed: {why}"))?;
-        Ok(Self { text: text.to_owned(), parsed, kind: Type::Dyn })
+        Self::of(text, |_| Ok(Type::Dyn))
     }
 
     /// The same, where it is written: with what it may speak of, and with such a result.
     pub fn checked(text: &str, environment: &Environment, expected: Expected) -> Result<Self, String> {
-        let mut compiled = Self::compile(text)?;
-        compiled.kind = check::check(&compiled.parsed, environment).map_err(|found| {
-            let places = on_stack(|| Ok(places::Places::find(text))).unwrap_or_default();
-            format!("compilation failed: {}", places::told(text, places.as_ref(), &found))
+        let compiled = Self::of(text, |parsed| {
+            check::check(parsed, environment)
+                .map_err(|found| places::told(text, places::Places::find(text).as_ref(), &found))
         })?;
         check::unfit(&compiled.kind, expected).map_or(Ok(compiled), Err)
+    }
+
+    /// Reads it, and finds out its type.
+    fn of(text: &str, kind: impl FnOnce(&IdedExpr) -> Result<Type, String> + Send) -> Result<Self, String> {
+        if text.len() > MAX_BYTES {
+            return Err(format!("must be no more than {MAX_BYTES} bytes long"));
+        }
+        nesting::check(text)
+            .map_err(str::to_owned)
+            .and_then(|()| {
+                on_stack(|| {
+                    let parsed = parse(text)?;
+                    let kind = kind(&parsed)?;
+                    Ok(Self { text: text.to_owned(), parsed, kind })
+                })
+            })
+            .map_err(|why| format!("compilation failed: {why}"))
     }
 
     /// The type of what it evaluates to, as far as it is known.
@@ -143,19 +155,16 @@ impl Expression {
 }
 
 fn parse(text: &str) -> Result<IdedExpr, String> {
-    nesting::check(text)?;
-    on_stack(|| {
-        let parsed =
-            Parser::new().enable_optional_syntax(true).parse(text).map_err(|found| places::syntax(text, &found))?;
-        if walk::is_deeper(&parsed, MAX_DEPTH) { Err(nesting::TOO_DEEP.to_owned()) } else { Ok(parsed) }
-    })
+    let parsed =
+        Parser::new().enable_optional_syntax(true).parse(text).map_err(|found| places::syntax(text, &found))?;
+    if walk::is_deeper(&parsed, MAX_DEPTH) { Err(nesting::TOO_DEEP.to_owned()) } else { Ok(parsed) }
 }
 
 /// On a stack that is deep enough for all that an expression can be.
-fn on_stack<T: Send>(parse: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+fn on_stack<T: Send>(read: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name(PARSER.to_owned()).stack_size(STACK);
-        let parser = builder.spawn_scoped(scope, parse).map_err(|error| error.to_string())?;
+        let parser = builder.spawn_scoped(scope, read).map_err(|error| error.to_string())?;
         // It panics at conditions within conditions that are too many for it.
         parser.join().unwrap_or_else(|_| Err(nesting::TOO_DEEP.to_owned()))
     })
@@ -216,8 +225,7 @@ mod tests {
         let around = |open: &str, middle: &str, close: &str, count: usize| {
             format!("{}{middle}{}", open.repeat(count), close.repeat(count))
         };
-        let variable = of_schema(&json!({"x-kubernetes-int-or-string": true}), false).expect("a type");
-        let environment = Environment::rule(&variable, Old::Needed);
+        let environment = Environment::rule(&Type::Dyn, Old::Needed);
         let checked = |text: &str| Expression::checked(text, &environment, Expected::Anything);
         for text in [
             around("(", "true", ")", 90),

@@ -9,12 +9,13 @@ use crate::types::Type;
 
 /// The name of the type of the value itself. Upstream's ends in another number each time, so that nobody leans on it.
 const SELF: &str = "selfType0";
-/// Schemas within each other.
+/// Schemas within each other; what is deeper can be anything.
 const MAX_DEPTH: usize = 200;
 
 /// What expressions see of a value; `None`: nothing. `is_resource`: whether it has a kind, a version and metadata.
-pub fn of_schema(schema: &Value, is_resource: bool) -> Option<Type> {
-    kind(schema, is_resource, SELF, MAX_DEPTH)
+/// `steps`: schemas that are looked at, here and for others; beyond them everything can be anything.
+pub fn of_schema(schema: &Value, is_resource: bool, steps: &mut usize) -> Option<Type> {
+    kind(schema, is_resource, SELF, (MAX_DEPTH, steps))
 }
 
 fn flag(schema: &Value, field: &str) -> bool {
@@ -25,13 +26,15 @@ fn text<'s>(schema: &'s Value, field: &str) -> &'s str {
     schema.get(field).and_then(Value::as_str).unwrap_or("")
 }
 
-fn kind(schema: &Value, is_resource: bool, name: &str, depth: usize) -> Option<Type> {
-    let depth = depth.checked_sub(1)?;
+fn kind(schema: &Value, is_resource: bool, name: &str, (depth, steps): (usize, &mut usize)) -> Option<Type> {
+    let (Some(depth), Some(left)) = (depth.checked_sub(1), steps.checked_sub(1)) else { return Some(Type::Dyn) };
+    *steps = left;
     if flag(schema, "x-kubernetes-int-or-string") {
         return Some(Type::Dyn);
     }
-    let inner =
-        |schema: &Value, name: String| kind(schema, flag(schema, "x-kubernetes-embedded-resource"), &name, depth);
+    let mut inner = |schema: &Value, name: String| {
+        kind(schema, flag(schema, "x-kubernetes-embedded-resource"), &name, (depth, &mut *steps))
+    };
     Some(match text(schema, "type") {
         "array" => Type::list(inner(schema.get("items")?, format!("{name}.@idx"))?),
         "object" => match schema.get("additionalProperties").filter(|more| more.is_object()) {
@@ -43,7 +46,7 @@ fn kind(schema: &Value, is_resource: bool, name: &str, depth: usize) -> Option<T
                     fields.extend(inner(schema, format!("{name}.{field}")).map(|kind| (field, kind)));
                 }
                 if is_resource {
-                    add_metadata(&mut fields, schema, name);
+                    add_metadata(&mut fields, schema, name, (depth, steps));
                 }
                 Type::object(name, fields)
             }
@@ -62,12 +65,12 @@ fn kind(schema: &Value, is_resource: bool, name: &str, depth: usize) -> Option<T
 }
 
 /// What every resource has, and nothing else of its metadata but what the schema names.
-fn add_metadata(fields: &mut BTreeMap<String, Type>, schema: &Value, name: &str) {
+fn add_metadata(fields: &mut BTreeMap<String, Type>, schema: &Value, name: &str, limits: (usize, &mut usize)) {
     for field in ["apiVersion", "kind"] {
         fields.insert(field.to_owned(), Type::String);
     }
     let name = format!("{name}.metadata");
-    let declared = schema.pointer("/properties/metadata").and_then(|metadata| kind(metadata, false, &name, MAX_DEPTH));
+    let declared = schema.pointer("/properties/metadata").and_then(|metadata| kind(metadata, false, &name, limits));
     let mut inside: BTreeMap<String, Type> = match &declared {
         Some(Type::Object(object)) => object.fields().map(|(field, kind)| (field.clone(), kind.clone())).collect(),
         _ => BTreeMap::new(),
@@ -147,16 +150,24 @@ mod tests {
             (json!({"type": "array", "items": {"type": "object"}}), Some("list(selfType0.@idx)")),
             (json!({"x-kubernetes-preserve-unknown-fields": true}), None),
         ] {
-            let told = of_schema(&schema, false).map(|kind| kind.to_string());
+            let told = of_schema(&schema, false, &mut 100).map(|kind| kind.to_string());
             assert_eq!(told.as_deref(), wanted, "{schema}");
         }
-        let whole =
-            of_schema(&json!({"type": "object", "properties": {"b-c": string, "any": {}, "e": embedded}}), true);
-        let Some(Type::Object(whole)) = whole else { panic!("an object") };
+        let whole = json!({"type": "object", "properties": {"b-c": string, "any": {}, "e": embedded}});
+        let Some(Type::Object(whole)) = of_schema(&whole, true, &mut 100) else { panic!("an object") };
         let names: Vec<&String> = whole.fields().map(|(name, _)| name).collect();
         assert_eq!(names, ["apiVersion", "b__dash__c", "e", "kind", "metadata"]);
         let Some((_, Type::Object(inner))) = whole.fields().find(|(name, _)| *name == "e") else { panic!("an object") };
         assert_eq!(inner.fields().map(|(name, _)| name).collect::<Vec<_>>(), ["apiVersion", "kind", "metadata"]);
         assert_eq!(inner.name(), "selfType0.e");
+    }
+
+    #[test]
+    fn what_is_not_looked_at_can_be_anything() {
+        let schema = json!({"type": "array", "items": {"type": "array", "items": {"type": "integer"}}});
+        for (mut steps, wanted) in [(0, "dyn"), (1, "list(dyn)"), (2, "list(list(dyn))"), (3, "list(list(int))")] {
+            let told = of_schema(&schema, false, &mut steps).map(|kind| kind.to_string());
+            assert_eq!((told.as_deref(), steps), (Some(wanted), 0));
+        }
     }
 }

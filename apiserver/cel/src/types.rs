@@ -13,7 +13,7 @@ use crate::places::is_own_word;
 /// Parts of one type: what is made of more is taken for anything.
 const MAX_PARTS: usize = 500;
 /// Comparisons of types for one expression; beyond them everything fits.
-const MAX_STEPS: usize = 1_000_000;
+const MAX_STEPS: usize = 300_000;
 
 pub(crate) const LIST: &str = "list";
 pub(crate) const MAP: &str = "map";

@@ -34,7 +34,7 @@ fn schema() -> Value {
 }
 
 fn rule() -> Environment {
-    Environment::rule(&of_schema(&schema(), true).expect("a type"), Old::Needed)
+    Environment::rule(&of_schema(&schema(), true, &mut 100).expect("a type"), Old::Needed)
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn rules_are_accepted() {
 
 #[test]
 fn what_was_optional_before() {
-    let environment = Environment::rule(&of_schema(&schema(), true).expect("a type"), Old::Optional);
+    let environment = Environment::rule(&of_schema(&schema(), true, &mut 100).expect("a type"), Old::Optional);
     for text in [
         "oldSelf.hasValue() || self.spec.replicas > 1",
         "!oldSelf.hasValue() || oldSelf.value().spec.replicas == self.spec.replicas",

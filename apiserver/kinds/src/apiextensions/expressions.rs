@@ -97,7 +97,7 @@ mod tests {
         let schema = json!({"type": "object", "properties": {"a": {"type": "string"}, "b-c": {"type": "integer"},
             "d": {"type": "object", "properties": {"in": {"type": "integer"}}}, "any": {},
             "map": {"type": "object", "additionalProperties": {"type": "object"}}}});
-        let kind = api_cel::of_schema(&schema, true).expect("a type");
+        let kind = api_cel::of_schema(&schema, true, &mut 100).expect("a type");
         let (rule, list) = (At::named(rule, "rule"), At::named(&schema, "list"));
         let mut errors = ErrorList::new();
         let subject = Subject { kind: &kind, uncorrelated: uncorrelated.then_some(&list) };

@@ -29,11 +29,15 @@ struct Place<'p> {
     demands: &'p Demands<'p>,
 }
 
+/// Schemas that are looked at for the types in rules of one definition: those with rules lie within each other.
+const MAX_STEPS: usize = 500_000;
+
 /// Expressions are told of behind everything else.
-#[derive(Default)]
 struct Findings {
     schemas: ErrorList,
     expressions: ErrorList,
+    /// What is left of [`MAX_STEPS`].
+    steps: usize,
 }
 
 /// Of a schema as a whole. Expressions are looked at where the schema `is_sound`.
@@ -46,7 +50,7 @@ pub(crate) fn validate_root(schema: &At<'_>, is_sound: bool, demands: &Demands<'
         uncorrelated: None,
         demands,
     };
-    let mut found = Findings::default();
+    let mut found = Findings { schemas: ErrorList::new(), expressions: ErrorList::new(), steps: MAX_STEPS };
     validate(schema, place, 0, &mut found);
     errors.append(found.schemas);
     errors.append(found.expressions);
@@ -96,7 +100,7 @@ fn validate_rules(schema: &At<'_>, place: Place<'_>, before: usize, found: &mut 
     }
     if place.has_expressions && found.schemas.len() == before && !rules.is_empty() {
         let is_resource = place.is_root || schema.field("x-kubernetes-embedded-resource").flag();
-        let kind = api_cel::of_schema(schema.value, is_resource).unwrap_or(Type::Dyn);
+        let kind = api_cel::of_schema(schema.value, is_resource, &mut found.steps).unwrap_or(Type::Dyn);
         let subject = Subject { kind: &kind, uncorrelated: place.uncorrelated };
         for rule in rules.items() {
             expressions::validate_expressions(&rule, subject, &mut found.expressions);
