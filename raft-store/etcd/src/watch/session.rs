@@ -98,6 +98,8 @@ impl Session {
                 },
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,
                 () = bell.notified(), if self.progress.is_some() => {}
+                // The client has said all it wants, and every watch has ended.
+                else => return Ok(()),
             }
             self.tell_progress().await;
         }

@@ -82,6 +82,30 @@ async fn progress_is_told_where_nothing_else_is() {
     assert!(silence.is_err(), "{silence:?}");
 }
 
+/// Its last watch was told that its history is gone, and the client asks for nothing more: there is nothing to wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_without_watches_ends_with_its_client() {
+    let servers = Servers::start(1).await;
+    let mut kv = servers.kv(1).await;
+    let mut newest = 0;
+    for _ in 0..3 {
+        newest = kv.put(put("k", "v")).await.expect("written").into_inner().header.expect("a header").revision;
+    }
+    kv.compact(pb::CompactionRequest { revision: newest, physical: false }).await.expect("compacted");
+    let mut stream = Stream::open(&servers, 1, false).await;
+    let old = pb::WatchCreateRequest { key: "k".into(), start_revision: 1, ..pb::WatchCreateRequest::default() };
+    stream.say(RequestUnion::CreateRequest(old)).await;
+    let mut told = stream.next().await;
+    while !told.canceled {
+        told = stream.next().await;
+    }
+    assert_eq!(told.compact_revision, newest);
+    let Stream { ask, mut told } = stream;
+    drop(ask);
+    let end = patiently(told.message()).await;
+    assert!(matches!(end, Ok(None)), "{end:?}");
+}
+
 /// An answer to the question how far all watches are comes after every event up to the revision it names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_is_never_ahead_of_events() {
