@@ -1,4 +1,4 @@
-//! `kontiki cert`: the certificates of a running control plane.
+//! `kontiki cert`: the certificates of a running control plane, or of a stand-alone store.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,20 +9,25 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::client::Client;
 use crate::kubeconfig::{self, Kubeconfig};
-use crate::status;
+use crate::{status, store};
 
-/// List and renew the certificates of the control plane, and replace its CAs, while it runs.
+/// List and renew the certificates of the control plane, or of a stand-alone store, and replace its CAs, while it runs.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kontiki cert list --kubeconfig /var/lib/kontiki/admin.kubeconfig
   kontiki cert renew --kubeconfig /var/lib/kontiki/admin.kubeconfig
+  kontiki cert client app-1 --out /srv/app-1         of etcd's API; signed by the CA in /var/lib/kontiki
   kontiki cert rotate-ca --kubeconfig /var/lib/kontiki/admin.kubeconfig
   kontiki cert rotate-ca --finish --kubeconfig /var/lib/kontiki/admin.kubeconfig
 
 After rotate-ca both CAs are trusted, and servers show certificates of the new one: other kubeconfigs than the given
 one need it at once. Agents learn the new one within five minutes and renew their certificates;
 other kubelets need it in their kubeconfig and clientCAFile. --finish ends the trust in the old one: whoever shows a
-certificate of it is refused from then on.")]
+certificate of it is refused from then on.
+
+A stand-alone store has the CAs cluster (of etcd's clients, admins, and what both are shown) and peer. Its replicas keep
+ca.crt, client.crt and client.key in their data directories up to date by themselves; copies elsewhere are to be copied
+again after rotate-ca, and before --finish.")]
 pub(crate) struct CertArgs {
     #[command(subcommand)]
     command: CertCommand,
@@ -34,6 +39,8 @@ enum CertCommand {
     List(Where),
     /// Make the certificates of every server anew, now
     Renew(Where),
+    /// Make a certificate for one more of etcd's clients, on a machine of a replica
+    Client(store::ClientArgs),
     /// Have a new CA take over on every server; may be broken off at any point and begun again
     RotateCa {
         #[command(flatten)]
@@ -82,6 +89,7 @@ pub(crate) async fn run(args: CertArgs) -> Result<(), Failure> {
     match args.command {
         CertCommand::List(place) => list(&place.kubeconfig).await,
         CertCommand::Renew(place) => renew(&place.kubeconfig).await,
+        CertCommand::Client(args) => store::issue_client(&args),
         CertCommand::RotateCa { place, ca, finish: false } => rotate(&place.kubeconfig, ca).await,
         CertCommand::RotateCa { place, ca, finish: true } => finish(&place.kubeconfig, ca).await,
     }

@@ -8,6 +8,7 @@ use store_api::{Member, NodeId};
 
 use crate::Failure;
 use crate::config::{self, ServerConfiguration};
+use crate::server::identity::{self, Ca, Leaf};
 use crate::server::setup;
 use crate::store::StoreConfiguration;
 
@@ -62,6 +63,10 @@ pub(crate) trait Installed: Send + Sync {
     fn services(&self) -> Option<(&str, (u16, u16))>;
     /// Id and API address of those it began with, where it knows them.
     fn founders(&self) -> Vec<(NodeId, String)>;
+    /// The certificates that it shows, and who signs each.
+    fn leaves(&self) -> Result<Vec<Leaf>, Failure>;
+    /// Whether etcd's clients, and what they are shown, have a CA of their own.
+    fn has_etcd_ca(&self) -> bool;
     /// It is another member from now on, that joins or has begun.
     fn become_member(&mut self, id: NodeId, voter: bool, cluster_id: Option<&str>);
     /// Writes the configuration.
@@ -117,6 +122,12 @@ impl Installed for ServerConfiguration {
     fn founders(&self) -> Vec<(NodeId, String)> {
         self.initial_members.iter().map(|member| (member.id, member.api.clone())).collect()
     }
+    fn leaves(&self) -> Result<Vec<Leaf>, Failure> {
+        identity::server_leaves(self)
+    }
+    fn has_etcd_ca(&self) -> bool {
+        self.etcd_listen.is_some()
+    }
     fn become_member(&mut self, id: NodeId, _voter: bool, cluster_id: Option<&str>) {
         self.id = id;
         self.cluster_id = cluster_id.unwrap_or(&self.cluster_id).to_owned();
@@ -158,6 +169,13 @@ impl Installed for StoreConfiguration {
     /// It knows their peers' addresses only.
     fn founders(&self) -> Vec<(NodeId, String)> {
         Vec::new()
+    }
+    fn leaves(&self) -> Result<Vec<Leaf>, Failure> {
+        let peer = identity::peer(self.id, &self.cluster_id);
+        Ok(vec![peer, identity::etcd_server(Ca::Cluster, self.client.listen.ip(), &self.client.advertise)])
+    }
+    fn has_etcd_ca(&self) -> bool {
+        false
     }
     fn become_member(&mut self, id: NodeId, voter: bool, cluster_id: Option<&str>) {
         (self.id, self.learner) = (id, !voter);

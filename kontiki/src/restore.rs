@@ -14,7 +14,7 @@ use crate::backup::contents::Description;
 use crate::backup::{self, BucketArgs, Place, Source};
 use crate::config::{self, Endpoint, ServerConfiguration};
 use crate::installed::{Installed, Kind};
-use crate::server::identity::Authorities;
+use crate::server::identity::{Authorities, Which};
 use crate::server::setup;
 use crate::store::{self, StoreConfiguration};
 
@@ -173,7 +173,7 @@ impl FirstReplica {
                 config::write(&file, &config)?;
             }
             Kind::Store => {
-                store::write_client(dir, &pki_dir, &authorities)?;
+                store::write_client(dir, &pki_dir, &authorities, Which::Due, crate::now())?;
                 StoreConfiguration::new(replica.id, &cluster_id, dir.clone(), pki_dir, api, peer).write(&file)?;
             }
         }

@@ -274,6 +274,129 @@ fn a_replica_that_can_apply_no_more_is_healed_by_one_command() {
     assert_eq!(value(&client.at(&url), "meanwhile"), "the others go on");
 }
 
+/// What `deploy/systemd/store.env` has the unit started with: the first replica, or a further one.
+fn unit_arguments(further: bool) -> Vec<String> {
+    let systemd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd");
+    let read = |name: &str| fs::read_to_string(systemd.join(name)).expect("a file of the unit");
+    let unit = read("kontiki-store.service");
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    let expected = "/usr/local/bin/kontiki store serve --data-dir /var/lib/kontiki $KONTIKI_STORE_ARGS";
+    assert_eq!(command, expected, "as the replicas of these tests are started");
+    let variable = if further { "#KONTIKI_STORE_ARGS=" } else { "KONTIKI_STORE_ARGS=" };
+    let environment = read("store.env");
+    let arguments = environment.lines().find_map(|line| line.strip_prefix(variable)).expect("arguments");
+    arguments.split(' ').map(str::to_owned).collect()
+}
+
+/// Those with the places of this test; the address is among those that all replicas of tests have.
+fn placed(arguments: &[String], first: &Replica, kubeconfig: &Path) -> Vec<String> {
+    let mut words = arguments.iter();
+    let mut placed = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--advertise" => drop(words.next()),
+            "https://10.0.0.1:2379" => placed.push(first.url()),
+            "/etc/kontiki/admin.kubeconfig" => placed.push(shown(kubeconfig)),
+            other => placed.push(other.to_owned()),
+        }
+    }
+    placed
+}
+
+/// Three machines with the units of `deploy/`: they join, come back after a reboot, and their certificates and CAs are
+/// replaced while they run.
+#[test]
+fn three_machines_run_by_their_units() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut replicas: Vec<Replica> = (0..3).map(|_| Replica::new()).collect();
+    let copied = scratch.path().join("admin.kubeconfig");
+    let how = |replicas: &[Replica], number: usize| placed(&unit_arguments(number > 0), &replicas[0], &copied);
+    let arguments: Vec<Vec<String>> = (0..3).map(|number| how(&replicas, number)).collect();
+    let start = |replica: &mut Replica, arguments: &[String]| {
+        replica.start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    start(&mut replicas[0], &arguments[0]);
+    let admin = replicas[0].admin();
+    admin.wait(1);
+    fs::copy(&admin.kubeconfig, &copied).expect("copied");
+    for number in [1, 2] {
+        start(&mut replicas[number], &arguments[number]);
+        admin.wait(number + 1);
+    }
+    fs::remove_file(&copied).expect("it is not needed any more");
+    let Some(first) = etcdctl(&replicas[0].access()) else { return };
+    let urls: Vec<String> = replicas.iter().map(Replica::url).collect();
+    let client = first.at(&urls.join(","));
+    put(&client, "kept", "1");
+
+    // All machines lose power, and start again with the same words.
+    replicas.iter_mut().for_each(Replica::kill);
+    for (replica, arguments) in replicas.iter_mut().zip(&arguments) {
+        start(replica, arguments);
+    }
+    admin.wait(3);
+    for replica in &replicas {
+        let there = etcdctl(&replica.access()).expect("it was there");
+        assert_eq!(value(&there, "kept"), "1", "with the files that each machine has for clients");
+    }
+
+    let said = |arguments: &[&str]| {
+        let output = admin.kontiki(arguments);
+        let text = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        text
+    };
+    let listed = said(&["cert", "list"]);
+    for name in ["peer ", "etcd ", "client ", "ca ", "peer-ca "] {
+        assert_eq!(listed.matches(&format!(" {name}")).count(), 3, "{name}: {listed}");
+    }
+    let shown_now =
+        || replicas.iter().map(|replica| fs::read(replica.dir.join("certificates/etcd.crt")).expect("there"));
+    let before: Vec<Vec<u8>> = shown_now().collect();
+    let renewed = said(&["cert", "renew"]);
+    assert_eq!(renewed.matches("2 certificates renewed").count(), 3, "{renewed}");
+    assert!(shown_now().zip(&before).all(|(now, before)| now != *before));
+    put(&client, "renewed", "1");
+
+    let (out, dir) = (shown(&scratch.path().join("app")), shown(&replicas[2].dir));
+    run(&["cert", "client", "app-1", "--out", &out, "--data-dir", &dir, "--days", "30"]).expect("made");
+    let file = |name: &str| scratch.path().join("app").join(name);
+    let app =
+        Access { endpoints: urls.clone(), ca: file("ca.crt"), certificate: file("app-1.crt"), key: file("app-1.key") };
+    assert_eq!(value(&etcdctl(&app).expect("it was there"), "renewed"), "1");
+
+    // Of the old CA, as a machine of a client has it that nobody looks after.
+    let old = |name: &str| scratch.path().join(name);
+    for name in ["client.crt", "client.key"] {
+        fs::copy(replicas[1].dir.join(name), old(name)).expect("copied");
+    }
+    said(&["cert", "rotate-ca"]);
+    put(&client, "rotated", "1");
+    let with_old = || {
+        let ca = replicas[1].dir.join("ca.crt");
+        let access = Access { endpoints: urls.clone(), ca, certificate: old("client.crt"), key: old("client.key") };
+        etcdctl(&access).expect("it was there")
+    };
+    assert_eq!(value(&with_old(), "rotated"), "1", "both CAs are trusted");
+    said(&["cert", "rotate-ca", "--finish"]);
+    put(&client, "finished", "1");
+    eventually("the old CA is trusted no more", PATIENCE, || {
+        let output = with_old().output(&["--command-timeout=2s", "--dial-timeout=2s", "get", "kept"]);
+        (!output.status.success()).then_some(())
+    });
+    said(&["cert", "rotate-ca", "--ca", "peer"]);
+    said(&["cert", "rotate-ca", "--ca", "peer", "--finish"]);
+    // Every connection among them is made anew.
+    replicas.iter_mut().for_each(Replica::kill);
+    for (replica, arguments) in replicas.iter_mut().zip(&arguments) {
+        start(replica, arguments);
+    }
+    admin.wait(3);
+    for (replica, key) in replicas.iter().zip(["renewed", "rotated", "finished"]) {
+        assert_eq!(value(&etcdctl(&replica.access()).expect("it was there"), key), "1");
+    }
+}
+
 /// Writes the same number to two keys, again and again, until it is told to stop; answers the last one.
 fn write_pairs(etcdctl: &Etcdctl, stop: &AtomicBool) -> u64 {
     let mut number = 0;

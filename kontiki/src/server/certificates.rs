@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use pki::authority::{Authority, CertifiedKey, expiry};
 use serde_json::json;
 
-use super::identity::{ETCD_CA, Identity};
+use super::identity::{Authorities, ETCD_CA, Identity, Which};
 use super::setup;
 use crate::Failure;
-use crate::config::ServerConfiguration;
-use crate::installed::Installed;
+use crate::installed::{Installed, Kind};
+use crate::store;
 
 /// The CAs that can be replaced: names of their files, and what they call themselves.
 const AUTHORITIES: [(&str, &str); 3] =
@@ -27,38 +27,47 @@ const ADMIN: &str = "admin.kubeconfig";
 const RENEW_ADMIN_SECONDS: i64 = 60 * 86_400;
 const EXPIRES: &str = "kontiki_certificate_expiration_timestamp_seconds";
 
-/// Name and end of every certificate of this replica, its CAs included.
-pub(super) fn expiries(pki_dir: &Path, identity: &Identity) -> Vec<(String, Timestamp)> {
-    let of = |name: &str| {
-        let pem = std::fs::read_to_string(pki_dir.join(format!("{name}.crt"))).ok()?;
-        Some((name.to_owned(), expiry(&pem).ok()?))
-    };
-    let authorities = AUTHORITIES.iter().filter_map(|(name, _)| of(name));
-    identity.expiries().into_iter().chain(authorities).collect()
+/// Name and end of every certificate of this replica, its CAs included, and what it keeps for clients.
+pub(super) fn expiries(config: &dyn Installed, identity: &Identity) -> Vec<(String, Timestamp)> {
+    let of = |name: &str, file: PathBuf| Some((name.to_owned(), expiry(&std::fs::read_to_string(file).ok()?).ok()?));
+    let client = keeps_client(config).then(|| of("client", client_file(config))).flatten();
+    let authorities = AUTHORITIES.iter().filter_map(|(name, _)| of(name, path(config, name, "crt")));
+    identity.expiries().into_iter().chain(client).chain(authorities).collect()
+}
+
+/// What a stand-alone store has written for etcd's clients.
+fn client_file(config: &dyn Installed) -> PathBuf {
+    config.data_dir().join("client.crt")
+}
+
+fn keeps_client(config: &dyn Installed) -> bool {
+    config.kind() == Kind::Store && client_file(config).exists()
 }
 
 /// Shows when each certificate ends.
-pub(super) fn measure(config: &ServerConfiguration, identity: &Identity) {
-    for (name, end) in expiries(&config.pki_dir, identity) {
+fn measure(config: &dyn Installed, identity: &Identity) {
+    for (name, end) in expiries(config, identity) {
         metrics::gauge!(EXPIRES, "name" => name).set(end.as_second() as f64);
     }
 }
 
 /// Makes what is missing or soon ends, and measures what there is.
-pub(super) fn ensure(config: &ServerConfiguration, now: Timestamp) -> Result<Identity, Failure> {
-    let identity = Identity::ensure(config, now)?;
-    ensure_admin(config, now)?;
-    measure(config, &identity);
-    Ok(identity)
+pub(crate) fn ensure(config: &dyn Installed, now: Timestamp) -> Result<Identity, Failure> {
+    issue(config, Which::Due, now)
 }
 
-/// Makes the admin's credentials in the data directory anew, where they are and soon end.
-pub(crate) fn ensure_admin(config: &dyn Installed, now: Timestamp) -> Result<(), Failure> {
+fn issue(config: &dyn Installed, which: Which, now: Timestamp) -> Result<Identity, Failure> {
+    let identity = Identity::ensure(config, which, now)?;
     let admin = config.data_dir().join(ADMIN);
-    match admin.exists() && ends_soon(&admin, now) {
-        true => write_admin(config),
-        false => Ok(()),
+    if admin.exists() && (which == Which::All || ends_soon(&admin, now)) {
+        write_admin(config)?;
     }
+    if keeps_client(config) {
+        let authorities = Authorities::of_replica(config, now)?;
+        store::write_client(config.data_dir(), config.pki_dir(), &authorities, which, now)?;
+    }
+    measure(config, &identity);
+    Ok(identity)
 }
 
 fn ends_soon(admin: &Path, now: Timestamp) -> bool {
@@ -84,40 +93,36 @@ fn authority(config: &dyn Installed, name: &str) -> Result<Authority, Failure> {
 }
 
 /// `certificates/...`
-pub(super) fn call(config: &ServerConfiguration, what: &str, body: &Value, now: Timestamp) -> Result<Value, ApiError> {
+pub(crate) fn call(config: &dyn Installed, what: &str, body: &Value, now: Timestamp) -> Result<Value, ApiError> {
     let step = || Step::of(config, body);
     let done = match what {
         "renew" => renew(config, now),
         "ca/state" => step()?.state(),
         "ca/make" => step()?.make(now),
-        "ca/trust" => step()?.trust(body),
+        "ca/trust" => step()?.trust(body, now),
         "ca/sign" => step()?.sign(now),
-        "ca/drop" => step()?.drop_old(),
+        "ca/drop" => step()?.drop_old(now),
         _ => return Err(ApiError::no_such_path()),
     };
     done.map_err(|error| ApiError::internal(format!("the certificates of this replica were not changed: {error}")))
 }
 
 /// All own certificates anew, however long the present ones are good.
-fn renew(config: &ServerConfiguration, now: Timestamp) -> Result<Value, Failure> {
-    let identity = Identity::renew(config, now)?;
-    if config.data_dir.join(ADMIN).exists() {
-        write_admin(config)?;
-    }
-    measure(config, &identity);
+fn renew(config: &dyn Installed, now: Timestamp) -> Result<Value, Failure> {
+    let identity = issue(config, Which::All, now)?;
     let all = identity.expiries().into_iter().map(|(name, end)| json!({"name": name, "expires": end.to_string()}));
     Ok(json!({"certificates": all.collect::<Vec<_>>()}))
 }
 
 /// One CA on its way to be replaced.
 struct Step<'a> {
-    config: &'a ServerConfiguration,
+    config: &'a dyn Installed,
     name: &'static str,
     common_name: &'static str,
 }
 
 impl<'a> Step<'a> {
-    fn of(config: &'a ServerConfiguration, body: &Value) -> Result<Self, ApiError> {
+    fn of(config: &'a dyn Installed, body: &Value) -> Result<Self, ApiError> {
         let asked = body["ca"].as_str().unwrap_or("");
         let found = AUTHORITIES.iter().find(|(name, _)| *name == asked && path(config, name, "crt").exists());
         let (name, common_name) =
@@ -126,7 +131,7 @@ impl<'a> Step<'a> {
     }
 
     fn next(&self, kind: &str) -> PathBuf {
-        self.config.pki_dir.join(format!("{}-next.{kind}", self.name))
+        self.config.pki_dir().join(format!("{}-next.{kind}", self.name))
     }
 
     fn trusted(&self) -> Result<String, Failure> {
@@ -155,7 +160,7 @@ impl<'a> Step<'a> {
             None => {
                 let made = Authority::create(self.common_name, now)?;
                 let pair = CertifiedKey { certificate_pem: made.signing_pem(), key_pem: made.key_pem() };
-                pair.write(&self.config.pki_dir, &format!("{}-next", self.name))?;
+                pair.write(self.config.pki_dir(), &format!("{}-next", self.name))?;
                 pair
             }
         };
@@ -163,18 +168,20 @@ impl<'a> Step<'a> {
     }
 
     /// Nothing is to be done where it signs already.
-    fn trust(&self, body: &Value) -> Result<Value, Failure> {
+    fn trust(&self, body: &Value, now: Timestamp) -> Result<Value, Failure> {
         let text = |field: &str| body[field].as_str().ok_or_else(|| format!("{field} is missing"));
         let pair = CertifiedKey { certificate_pem: text("certificate")?.to_owned(), key_pem: text("key")?.to_owned() };
         let given = Authority::from_pem(&pair.certificate_pem, &pair.key_pem)?.signing_pem();
         if authority(self.config, self.name)?.signing_pem() == given {
             return self.state();
         }
-        pair.write(&self.config.pki_dir, &format!("{}-next", self.name))?;
+        pair.write(self.config.pki_dir(), &format!("{}-next", self.name))?;
         let mut all = blocks(&self.trusted()?);
         if !all.contains(&given) {
             all.push(given);
             self.write_trusted(&all)?;
+            // What is kept for clients names the CAs, too.
+            ensure(self.config, now)?;
         }
         self.state()
     }
@@ -194,18 +201,20 @@ impl<'a> Step<'a> {
         }
         // Also where another replica changed the files that both have.
         ensure(self.config, now)?;
-        if self.config.data_dir.join(ADMIN).exists() {
+        if self.config.data_dir().join(ADMIN).exists() {
             write_admin(self.config)?;
         }
         self.state()
     }
 
-    fn drop_old(&self) -> Result<Value, Failure> {
+    fn drop_old(&self, now: Timestamp) -> Result<Value, Failure> {
         if self.next("crt").exists() {
             return Err("another CA is to take over: go on with that first".into());
         }
         self.write_trusted(&[authority(self.config, self.name)?.signing_pem()])?;
-        if self.config.data_dir.join(ADMIN).exists() {
+        // What is kept for clients names the CAs, too.
+        ensure(self.config, now)?;
+        if self.config.data_dir().join(ADMIN).exists() {
             write_admin(self.config)?;
         }
         self.state()
@@ -227,7 +236,7 @@ fn blocks(pem: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Endpoint;
+    use crate::config::{Endpoint, ServerConfiguration};
 
     fn now() -> Timestamp {
         "2026-11-22T12:00:00Z".parse().expect("a time")
@@ -302,6 +311,29 @@ mod tests {
             assert_eq!(step(replica, "trust", &trust)["trusted"], 1, "it signs already");
         }
         assert!(call(&replicas[0], "ca/state", &json!({"ca": "other"}), now()).is_err());
+    }
+
+    #[test]
+    fn a_store_renews_what_it_shows_and_what_it_keeps_for_clients() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (data, now) = (dir.path().join("data"), crate::now());
+        let endpoint = replica(dir.path(), 1).api;
+        let pki_dir = data.join("pki");
+        let config =
+            store::StoreConfiguration::new(1, "c0ffee00", data.clone(), pki_dir.clone(), endpoint.clone(), endpoint);
+        let authorities = Authorities::of_replica(&config, now).expect("made");
+        store::write_client(&data, &pki_dir, &authorities, Which::Due, now).expect("written");
+        let all = || {
+            ["certificates/etcd.crt", "certificates/peer.crt", "client.crt"]
+                .map(|name| std::fs::read(data.join(name)).ok())
+        };
+        ensure(&config, now).expect("made");
+        let before = all();
+        assert!(before.iter().all(Option::is_some));
+        ensure(&config, now + jiff::SignedDuration::from_hours(24 * 300)).expect("kept");
+        assert_eq!(all(), before);
+        ensure(&config, now + jiff::SignedDuration::from_hours(24 * 310)).expect("renewed");
+        assert!(all().iter().zip(&before).all(|(now, before)| now != before), "60 days before they end");
     }
 
     #[test]

@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Endpoint, InitialMember};
-    use crate::server::identity::Identity;
+    use crate::server::identity::{Identity, Which};
 
     /// In base64, as JSON has it in `data` of a Secret.
     const CANARY: &str = "Y2FuYXJ5LWluLWEtY29hbC1taW5lLTQ3MTE=";
@@ -106,7 +106,7 @@ mod tests {
     async fn files_with_the_canary(encryption: Option<&str>) -> Vec<String> {
         let dir = tempfile::tempdir().expect("dir");
         let config = configuration(dir.path(), encryption);
-        let identity = Identity::ensure(&config, crate::now()).expect("certificates");
+        let identity = Identity::ensure(&config, Which::Due, crate::now()).expect("certificates");
         let stop = CancellationToken::new();
         let raft = crate::raft::start(super::super::place(&config), &identity, &stop).await.expect("a store");
         let sealed = sealed(&config, &raft, &stop).await.expect("a configuration");

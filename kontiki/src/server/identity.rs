@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::config::ServerConfiguration;
+use crate::installed::Installed;
 
 /// Days a leaf certificate is valid.
 const LEAF_DAYS: u32 = 365;
@@ -38,11 +39,19 @@ impl Authorities {
         })
     }
 
+    pub(crate) fn of_replica(config: &dyn Installed, now: Timestamp) -> Result<Self, Failure> {
+        let authorities = Self::load_or_create(config.pki_dir(), now)?;
+        match config.has_etcd_ca() {
+            true => authorities.with_etcd(config.pki_dir(), now),
+            false => Ok(authorities),
+        }
+    }
+
     fn with_etcd(self, pki_dir: &Path, now: Timestamp) -> Result<Self, Failure> {
         Ok(Self { etcd: Some(Authority::load_or_create(pki_dir, ETCD_CA, "kontiki-etcd-ca", now)?), ..self })
     }
 
-    fn of(&self, ca: Ca) -> Result<&Authority, Failure> {
+    pub(crate) fn of(&self, ca: Ca) -> Result<&Authority, Failure> {
         match ca {
             Ca::Cluster => Ok(&self.cluster),
             Ca::Peer => Ok(&self.peer),
@@ -55,6 +64,14 @@ impl Authorities {
 #[derive(Clone)]
 pub(crate) struct Identity {
     dir: PathBuf,
+}
+
+/// The certificates that are made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those that are missing, soon end, or are of another CA than signs now.
+    Due,
+    All,
 }
 
 /// Who signs a certificate.
@@ -81,40 +98,23 @@ impl Identity {
         self.dir.join(format!("{name}.key"))
     }
 
-    /// Makes what is missing or soon ends.
-    pub(crate) fn ensure(config: &ServerConfiguration, now: Timestamp) -> Result<Self, Failure> {
-        let authorities = Self::authorities(config, now)?;
-        Self::issue(config.data_dir.join("certificates"), &authorities, leaves(config)?, now)
+    /// Makes those of a replica.
+    pub(crate) fn ensure(config: &dyn Installed, which: Which, now: Timestamp) -> Result<Self, Failure> {
+        let authorities = Authorities::of_replica(config, now)?;
+        Self::issue(config.data_dir().join("certificates"), &authorities, config.leaves()?, which, now)
     }
 
-    /// Makes everything anew.
-    pub(crate) fn renew(config: &ServerConfiguration, now: Timestamp) -> Result<Self, Failure> {
-        let (authorities, this) = (Self::authorities(config, now)?, Self { dir: config.data_dir.join("certificates") });
-        for Leaf { name, ca, request } in leaves(config)? {
-            authorities.of(ca)?.issue(&request, now)?.write(&this.dir, name)?;
-        }
-        Ok(this)
-    }
-
-    fn authorities(config: &ServerConfiguration, now: Timestamp) -> Result<Authorities, Failure> {
-        let authorities = Authorities::load_or_create(&config.pki_dir, now)?;
-        match config.etcd_listen {
-            Some(_) => authorities.with_etcd(&config.pki_dir, now),
-            None => Ok(authorities),
-        }
-    }
-
-    /// Makes those certificates that are missing or soon end.
     pub(crate) fn issue(
         dir: PathBuf,
         authorities: &Authorities,
         leaves: Vec<Leaf>,
+        which: Which,
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let this = Self { dir };
         for Leaf { name, ca, request } in leaves {
             let authority = authorities.of(ca)?;
-            if !this.is_good(name, authority, now) {
+            if which == Which::All || !this.is_good(name, authority, now) {
                 authority.issue(&request, now)?.write(&this.dir, name)?;
             }
         }
@@ -147,7 +147,8 @@ pub(crate) const ETCD_CLIENT: &str = "etcd-client";
 pub(crate) const ETCD_CA: &str = "etcd-ca";
 const NAMES: [&str; 5] = [SERVER, KUBELET_CLIENT, PEER, ETCD, ETCD_CLIENT];
 
-fn leaves(config: &ServerConfiguration) -> Result<Vec<Leaf>, Failure> {
+/// Of a control-plane replica.
+pub(crate) fn server_leaves(config: &ServerConfiguration) -> Result<Vec<Leaf>, Failure> {
     let mut ips: Vec<IpAddr> =
         vec![config.api.listen.ip(), "127.0.0.1".parse()?, first_service_ip(&config.service_cidr)?];
     let mut dns_names: Vec<String> = [

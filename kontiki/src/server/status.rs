@@ -19,7 +19,7 @@ impl Source {
     pub(crate) fn json(&self) -> Value {
         let status = self.raft.status();
         let (last_term, _) = self.raft.last_log();
-        let certificates: Vec<Value> = super::certificates::expiries(self.config.pki_dir(), &self.identity)
+        let certificates: Vec<Value> = super::certificates::expiries(&*self.config, &self.identity)
             .into_iter()
             .map(|(name, end)| json!({"name": name, "expires": end.to_string()}))
             .collect();

@@ -20,6 +20,7 @@ use store_node::RaftStore;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::server::certificates;
 use crate::server::members::Running;
 use crate::server::status::Source;
 
@@ -99,9 +100,10 @@ impl Admin {
         match path {
             "join/server" => self.running().new_member().await,
             "join/server/ready" => self.running().add(body).await,
-            _ => match path.strip_prefix("members/") {
-                Some(what) => self.running().members(what, user, body).await,
-                None => Err(ApiError::no_such_path()),
+            _ => match (path.strip_prefix("members/"), path.strip_prefix("certificates/")) {
+                (Some(what), _) => self.running().members(what, user, body).await,
+                (_, Some(what)) => certificates::call(&*self.source.config, what, body, crate::now()),
+                _ => Err(ApiError::no_such_path()),
             },
         }
     }

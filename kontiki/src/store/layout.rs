@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::config::{StoreConfiguration, StoreMember};
 use crate::Failure;
 use crate::config::{self, Endpoint};
-use crate::server::identity::Authorities;
+use crate::server::identity::{Authorities, Which};
 use crate::server::setup::{new_cluster_id, write_admin};
 
 /// From a client port to the peer port.
@@ -115,7 +115,7 @@ impl Layout {
     /// The CAs, what clients need, and the configuration of every replica.
     pub(super) fn write(&self) -> Result<(), Failure> {
         let authorities = Authorities::load_or_create(&self.dir.join("pki"), crate::now())?;
-        super::write_client(&self.dir, &self.dir.join("pki"), &authorities)?;
+        super::write_client(&self.dir, &self.dir.join("pki"), &authorities, Which::Due, crate::now())?;
         let admin =
             |number: u16, name: &str| write_admin(&authorities.cluster, &self.client_url(number), &self.dir.join(name));
         for number in self.replicas() {

@@ -13,7 +13,7 @@ mod up;
 use clap::{Args, Subcommand};
 
 use crate::Failure;
-pub(crate) use client::write_client;
+pub(crate) use client::{ClientArgs, issue as issue_client, write_client};
 pub(crate) use config::StoreConfiguration;
 
 /// Where etcd's clients connect, and where replicas reach each other, unless somebody says otherwise: etcd's ports.

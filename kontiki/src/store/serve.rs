@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::admin::{self, Admin};
 use super::config::StoreConfiguration;
 use super::setup;
-use crate::server::identity::{self, Authorities, Ca, Identity};
+use crate::server::identity::{self, Identity};
 use crate::server::joining::Joining;
 use crate::server::status::Source;
 use crate::server::{certificates, heal};
@@ -91,9 +91,9 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let (config, joining) = setup::prepare(&args).await?;
     let stop = CancellationToken::new();
     tokio::spawn(crate::server::stop_on_signal(stop.clone()));
-    let identity = ensure(&config, crate::now())?;
+    let identity = certificates::ensure(&config, crate::now())?;
     let renewed = config.clone();
-    tokio::spawn(identity::keep_fresh(move |now| ensure(&renewed, now), stop.clone()));
+    tokio::spawn(identity::keep_fresh(move |now| certificates::ensure(&renewed, now), stop.clone()));
     let raft = raft::start(place(&config), &identity, &stop).await?;
     let result = serve(&config, &identity, joining, &raft, &stop).await;
     stop.cancel();
@@ -170,16 +170,6 @@ async fn join(config: &StoreConfiguration, raft: &RaftStore) {
         tracing::warn!(%error, "not a member yet; asking again");
         tokio::time::sleep(JOIN_PAUSE).await;
     }
-}
-
-fn ensure(config: &StoreConfiguration, now: jiff::Timestamp) -> Result<Identity, Failure> {
-    let authorities = Authorities::load_or_create(&config.pki_dir, now)?;
-    certificates::ensure_admin(config, now)?;
-    let leaves = vec![
-        identity::peer(config.id, &config.cluster_id),
-        identity::etcd_server(Ca::Cluster, config.client.listen.ip(), &config.client.advertise),
-    ];
-    Identity::issue(config.data_dir.join("certificates"), &authorities, leaves, now)
 }
 
 fn place(config: &StoreConfiguration) -> raft::Place<'_> {

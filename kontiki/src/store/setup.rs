@@ -14,7 +14,7 @@ use crate::config::Endpoint;
 use crate::installed::{Installed, Kind};
 use crate::kubeconfig::Kubeconfig;
 use crate::server::heal;
-use crate::server::identity::Authorities;
+use crate::server::identity::{Authorities, Which};
 use crate::server::joining::{self, Joining, Pending};
 use crate::server::setup::{new_cluster_id, write_admin, write_files};
 
@@ -72,7 +72,7 @@ fn init(args: &ServeArgs, advertise: IpAddr, file: &Path) -> Result<StoreConfigu
 fn write_credentials(config: &StoreConfiguration) -> Result<(), Failure> {
     let authorities = Authorities::load_or_create(&config.pki_dir, crate::now())?;
     write_admin(&authorities.cluster, &config.client_url(), &config.data_dir.join("admin.kubeconfig"))?;
-    write_client(&config.data_dir, &config.pki_dir, &authorities)
+    write_client(&config.data_dir, &config.pki_dir, &authorities, Which::Due, crate::now())
 }
 
 async fn join(
