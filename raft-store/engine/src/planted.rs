@@ -42,6 +42,14 @@ pub enum Bug {
     RetryIsAnother,
     /// Leases end early.
     LeaseEndsEarly,
+    /// The log is purged beyond the snapshot, to its end.
+    PurgesTooFar,
+    /// A voter that lost its data begins again under its id, and answers those who mean the one it was.
+    WipedVoterVotes,
+    /// Whoever calls is answered, whatever its certificate and its words say.
+    AnswersAnyone,
+    /// A change of the voters is left where both the old and the new ones count, and nobody completes it.
+    ChangesHalfWay,
 }
 
 thread_local! {

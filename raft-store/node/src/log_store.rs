@@ -22,6 +22,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use store_api::StoreError;
 use store_engine::RaftLog;
+use store_engine::planted::{Bug, is_planted};
 use tokio::sync::oneshot;
 
 use self::memory::{Check, Memory};
@@ -324,6 +325,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        let end = is_planted(Bug::PurgesTooFar).then(|| self.last()).flatten();
+        let log_id = end.unwrap_or(log_id);
         self.shared.memory.lock().purge(log_id);
         // Waiting would stop the whole replica for the deletion; a crash before it only keeps more.
         self.submit(Job::Purge { to: log_id.index(), last_purged: codec::log_id_to_bytes(&log_id) }).await

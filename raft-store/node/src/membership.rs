@@ -12,6 +12,7 @@ use openraft::ChangeMembers;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use store_api::{Member, MemberUpdate, NodeId, StoreError};
 use store_core::{Command, Reply};
+use store_engine::planted::{Bug, is_planted};
 use tokio::time::{Instant, timeout};
 
 use crate::codec;
@@ -290,6 +291,7 @@ impl Replica {
         let metrics = self.metrics();
         let (effective, committed) = (&metrics.membership_config, &metrics.committed_membership_config);
         if metrics.state.is_leader()
+            && !is_planted(Bug::ChangesHalfWay)
             && is_joint(effective)
             && effective.log_id() == committed.log_id()
             && let Ok(_alone) = self.changing.try_lock()
@@ -317,11 +319,23 @@ impl Replica {
     pub(crate) async fn change_membership(&self, change: ChangeMembers<NodeId, MemberNode>) -> Result<(), Changed> {
         let change = async {
             let _alone = self.changing.lock().await;
-            self.raft.change_membership(change, false).await
+            let change = self.raft.change_membership(change, false);
+            tokio::select! {
+                biased;
+                result = change => result.map(drop).map_err(refused),
+                () = self.half_way(), if is_planted(Bug::ChangesHalfWay) => Ok(()),
+            }
         };
         match timeout(CHANGE_TIMEOUT, change).await {
-            Ok(result) => result.map(drop).map_err(refused),
+            Ok(result) => result,
             Err(_) => Err(Changed::Failed(StoreError::Unknown("no quorum confirmed the change in time".into()))),
+        }
+    }
+
+    /// Until a change has come to where both the old and the new voters count.
+    async fn half_way(&self) {
+        while !is_joint(&self.membership()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }

@@ -1,21 +1,20 @@
 //! Bugs planted on purpose: a checker that has not caught one is not to be trusted.
 //!
 //! Most are bugs of the running replicas: in their code ([`store_engine::planted`]), their disk, or the wire between
-//! them. A few cannot be: what openraft decides and what would be refused at once by others. There, what a replica says
-//! of itself is falsified before the checkers get it.
+//! them. A few cannot be: openraft would not let them happen. There, what a replica says of itself is falsified before the
+//! checkers get it.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kontiki_proto::log as log_proto;
-use kontiki_proto::raft as proto;
 use kontiki_proto::raft::append_response::Result as Appended;
 use prost::Message as _;
 use store_api::NodeId;
 use store_engine::planted::Bug;
 use store_node::Inspection;
 
-use crate::facts::{Entry, Fact, Message};
+use crate::facts::{Entry, Message};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
@@ -31,8 +30,6 @@ pub enum Plant {
     AnyPrefix,
     /// S21: a partition that never heals.
     NeverHeal,
-    /// S20: callers are not looked at.
-    AnswerStrangers,
 
     // On the disk.
     /// S5, S11 (M1): what is appended is acknowledged before it is durable.
@@ -41,14 +38,10 @@ pub enum Plant {
     SyncIsNoSync,
 
     // In what the checkers are told.
-    /// S7: the log is purged beyond the snapshot.
-    PurgeTooFar,
     /// S8: the committed index goes back.
     CommitGoesBack,
     /// S14: the state jumps, and no snapshot took its place.
     JumpWithoutSnapshot,
-    /// S16 (M16): a voter that lost its data votes.
-    WipedVotes,
     /// S17: two voters are exchanged at once.
     DisjointQuorums,
 }
@@ -74,21 +67,9 @@ impl Plant {
         }
     }
 
-    /// What a replica with the bug says besides.
-    pub(crate) fn forges(self, from: NodeId, to: NodeId, message: &Message) -> Option<Fact> {
-        match (self, message) {
-            (Self::WipedVotes, Message::Vote(asked)) => {
-                let voted = proto::VoteResponse { vote: asked.vote, granted: true, ..Default::default() };
-                Some(Fact::Sent { from: to, to: from, message: Message::Voted(voted) })
-            }
-            _ => None,
-        }
-    }
-
     pub(crate) fn on_inspection(self, now: &mut Inspection) {
         match self {
             Self::JumpWithoutSnapshot => now.snapshot = None,
-            Self::PurgeTooFar => now.purged = now.committed.or(now.purged),
             Self::CommitGoesBack => {
                 if let Some(committed) = &mut now.committed
                     && committed.index % 7 == 0

@@ -46,9 +46,9 @@ pub(crate) struct Pair {
     pub(crate) to: (NodeId, String),
 }
 
-/// Asks for a vote in a term far away, as `pair.from`, but for one thing; or for nothing, where that is planted.
-pub(crate) async fn knock(shared: Arc<Shared>, server: PeerServer, pair: Pair, how: How, honest: bool) {
-    let wrong = |this: How| how == this && !honest;
+/// Asks for a vote in a term far away, as `pair.from`, but for one thing.
+pub(crate) async fn knock(shared: Arc<Shared>, server: PeerServer, pair: Pair, how: How) {
+    let wrong = |this: How| how == this;
     let request = request(&pair, wrong);
     let cluster = if wrong(How::Cluster) { "another" } else { CLUSTER };
     let response = server.call(pair.from.0, cluster, request).await;

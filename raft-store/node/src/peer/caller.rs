@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use store_api::NodeId;
+use store_engine::planted::{Bug, is_planted};
 use tonic::{Request, Status};
 
 use super::{FROM_INCARNATION, TO_INCARNATION};
@@ -41,7 +42,10 @@ impl Caller {
     /// Both are the replicas they are taken for, with the disks they had. All that concerns the log asks for this.
     /// A caller in no membership known here may be in one that is not known here yet.
     pub(super) fn check_disks(&self, known: &Known<'_>) -> Result<(), Status> {
-        if self.means.as_deref() != Some(known.incarnation) {
+        if is_planted(Bug::AnswersAnyone) {
+            return Ok(());
+        }
+        if self.means.as_deref() != Some(known.incarnation) && !is_planted(Bug::WipedVoterVotes) {
             return Err(Status::failed_precondition(
                 "this is not the disk that is meant: this replica lost its data. Remove it, and add a new one with a \
                  new id",

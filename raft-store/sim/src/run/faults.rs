@@ -1,6 +1,7 @@
 //! Carries out what the nemesis chose.
 
 use store_api::{Admin as _, NodeId};
+use store_engine::planted::Bug;
 
 use super::{Broken, Checked, Run};
 use crate::disk::PLENTY;
@@ -112,7 +113,6 @@ impl Run {
 
     fn wipe(&mut self, host: NodeId, witness: bool) -> Checked {
         self.kill(host, true, 500)?;
-        let witness = witness || self.plant == Some(Plant::WipedVotes);
         self.hosts[&host].disk.wipe(witness).map_err(|error| Broken::new("this machine", error))?;
         self.damaged(host);
         if let Some(seen) = self.view.hosts.get_mut(&host) {
@@ -120,7 +120,7 @@ impl Run {
         }
         self.fact(&Fact::Wiped { host })?;
         // If it is not refused at the start, somebody must notice what it is not.
-        if self.plant != Some(Plant::WipedVotes) {
+        if self.plant != Some(Plant::Code(Bug::WipedVoterVotes)) {
             self.replace_if_needed(host);
         }
         Ok(())
@@ -139,8 +139,7 @@ impl Run {
         // It must know who is a member to tell.
         let knows = self.view.now_of(to.0).is_some_and(|now| now.members.contains(&from.0) && now.incarnation == to.1);
         if knows {
-            let honest = self.plant == Some(Plant::AnswerStrangers);
-            let task = knock(self.shared.clone(), server, Pair { from, to: to.clone() }, how, honest);
+            let task = knock(self.shared.clone(), server, Pair { from, to: to.clone() }, how);
             self.hosts[&to.0].spawn(task);
         }
     }
