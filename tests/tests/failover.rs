@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chaos::checkers;
-use chaos::history::{Op, Outcome, Selector, WatchLog};
+use chaos::history::{CompactionLog, Op, Outcome, Selector, WatchLog};
 use chaos::truth::Truth;
 use chaos::workloads::stage::Stage;
 use chaos::workloads::watch::{Follower, Manner, follow};
@@ -109,8 +109,10 @@ async fn round(cluster: &Cluster, run: &str, fault: Fault) -> Report {
     let (truth, mut violations) = truth(&stage, from).await;
     violations.extend(checkers::set::check(&writes, &truth.finals()));
     violations.extend(checkers::serializable::check(&writes, &truth));
+    // Nobody compacts.
+    let compactions = CompactionLog::default();
     for log in &logs {
-        violations.extend(checkers::watch::check(log, &truth));
+        violations.extend(checkers::watch::check(log, &truth, &compactions));
     }
     let early = |write: &&Op| write.is_acknowledged_write() && write.returned < before;
     let rate = writes.iter().filter(early).count() as f64 / before.as_secs_f64();

@@ -107,6 +107,7 @@ fn resource(group: &str, plural: &str, namespaced: bool) -> Resource {
         hub_gv: GroupVersion::new(group, "v1"),
         hub_type_id: None,
         gate: None,
+        deprecation: None,
     }
 }
 

@@ -189,7 +189,8 @@ async fn answer(
     let long_running = info.is_long_running();
     let deadline = deadline?;
     let (notes, trail) = (seen.notes.clone(), seen.trail.clone());
-    let call = Call { path, query, info, resource, user, labels, notes, trail, room, gone: None, _weight: None, request };
+    let call =
+        Call { path, query, info, resource, user, labels, notes, trail, room, gone: None, _weight: None, request };
     let answer = dispatch(state.clone(), call);
     if long_running {
         return answer.await;

@@ -46,9 +46,9 @@ mod space;
 mod start;
 mod state_machine;
 mod store;
-mod tally;
 #[cfg(test)]
 mod suite_test;
+mod tally;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
 mod timing;

@@ -111,6 +111,9 @@ fn without_chance(object: &Value) -> Value {
             entry[time] = Value::Null;
         }
     }
+    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        status.entry("lastPhaseTransitionTime").and_modify(|time| *time = Value::Null);
+    }
     let of_job = object["kind"] == "Job";
     if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
         // Addresses, and what a Job finds its pods by, which has its uid.
