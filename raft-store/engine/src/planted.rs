@@ -44,8 +44,6 @@ pub enum Bug {
     LeaseEndsEarly,
     /// The log is purged beyond the snapshot, to its end.
     PurgesTooFar,
-    /// A voter that lost its data begins again under its id, and answers those who mean the one it was.
-    WipedVoterVotes,
     /// Whoever calls is answered, whatever its certificate and its words say.
     AnswersAnyone,
     /// A change of the voters is left where both the old and the new ones count, and nobody completes it.

@@ -9,7 +9,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use store_api::StoreError;
-use store_engine::planted::{Bug, is_planted};
 
 use crate::identity::Identity;
 use crate::snapshot::sync_dir;
@@ -33,7 +32,7 @@ pub(crate) fn check(dir: &Path, identity: &Identity) -> Result<Option<Witness>, 
         Err(error) => return Err(failed(&error)),
     };
     let found: Identity = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
-    match found.incarnation == identity.incarnation || is_planted(Bug::WipedVoterVotes) {
+    match found.incarnation == identity.incarnation {
         true => Ok(None),
         false => Err(lost(dir, &path, &found)),
     }

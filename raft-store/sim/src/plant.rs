@@ -1,20 +1,21 @@
 //! Bugs planted on purpose: a checker that has not caught one is not to be trusted.
 //!
 //! Most are bugs of the running replicas: in their code ([`store_engine::planted`]), their disk, or the wire between
-//! them. A few cannot be: openraft would not let them happen. There, what a replica says of itself is falsified before the
-//! checkers get it.
+//! them. A few cannot be: openraft, or the other replicas, would not let them happen. There, what a replica says of
+//! itself is falsified before the checkers get it.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kontiki_proto::log as log_proto;
+use kontiki_proto::raft as proto;
 use kontiki_proto::raft::append_response::Result as Appended;
 use prost::Message as _;
 use store_api::NodeId;
 use store_engine::planted::Bug;
 use store_node::Inspection;
 
-use crate::facts::{Entry, Message};
+use crate::facts::{Entry, Fact, Message};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
@@ -42,6 +43,8 @@ pub enum Plant {
     CommitGoesBack,
     /// S14: the state jumps, and no snapshot took its place.
     JumpWithoutSnapshot,
+    /// S16 (M16): a voter that lost its data votes.
+    WipedVotes,
     /// S17: two voters are exchanged at once.
     DisjointQuorums,
 }
@@ -64,6 +67,17 @@ impl Plant {
             }
             (Self::OtherEntry, Message::Append(append)) if to == 2 => append.entries.iter_mut().for_each(change_value),
             _ => {}
+        }
+    }
+
+    /// What a replica with the bug says besides.
+    pub(crate) fn forges(self, from: NodeId, to: NodeId, message: &Message) -> Option<Fact> {
+        match (self, message) {
+            (Self::WipedVotes, Message::Vote(asked)) => {
+                let voted = proto::VoteResponse { vote: asked.vote, granted: true, ..Default::default() };
+                Some(Fact::Sent { from: to, to: from, message: Message::Voted(voted) })
+            }
+            _ => None,
         }
     }
 

@@ -56,7 +56,7 @@ planted! {
     s13: Plant::Code(Bug::BlindInGroup) => "S13 ",
     s14: Plant::JumpWithoutSnapshot => "S14 ",
     s15: Plant::Code(Bug::SnapshotKeepsGarbage) => "S15 ",
-    s16: Plant::Code(Bug::WipedVoterVotes) => "S16 ",
+    s16: Plant::WipedVotes => "S16 ",
     s17: Plant::DisjointQuorums => "S17 ",
     s17_half_way: Plant::Code(Bug::ChangesHalfWay) => "S17 ",
     s18: Plant::Code(Bug::ReadWithoutAsking) => "S18 ",

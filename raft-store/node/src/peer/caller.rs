@@ -45,7 +45,7 @@ impl Caller {
         if is_planted(Bug::AnswersAnyone) {
             return Ok(());
         }
-        if self.means.as_deref() != Some(known.incarnation) && !is_planted(Bug::WipedVoterVotes) {
+        if self.means.as_deref() != Some(known.incarnation) {
             return Err(Status::failed_precondition(
                 "this is not the disk that is meant: this replica lost its data. Remove it, and add a new one with a \
                  new id",

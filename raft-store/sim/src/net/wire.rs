@@ -38,7 +38,8 @@ pub(super) fn listen(
         encode(&heard, &mut sent);
         // What is only asked for binds nobody.
         if !path.ends_with("/PreVote") {
-            facts.push(Fact::Sent { from, to, message });
+            let forged = plant.and_then(|plant| plant.forges(from, to, &message));
+            facts.extend([Fact::Sent { from, to, message }].into_iter().chain(forged));
         }
     }
     sent.freeze()

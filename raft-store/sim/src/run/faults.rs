@@ -1,7 +1,6 @@
 //! Carries out what the nemesis chose.
 
 use store_api::{Admin as _, NodeId};
-use store_engine::planted::Bug;
 
 use super::{Broken, Checked, Run};
 use crate::disk::PLENTY;
@@ -113,6 +112,7 @@ impl Run {
 
     fn wipe(&mut self, host: NodeId, witness: bool) -> Checked {
         self.kill(host, true, 500)?;
+        let witness = witness || self.plant == Some(Plant::WipedVotes);
         self.hosts[&host].disk.wipe(witness).map_err(|error| Broken::new("this machine", error))?;
         self.damaged(host);
         if let Some(seen) = self.view.hosts.get_mut(&host) {
@@ -120,7 +120,7 @@ impl Run {
         }
         self.fact(&Fact::Wiped { host })?;
         // If it is not refused at the start, somebody must notice what it is not.
-        if self.plant != Some(Plant::Code(Bug::WipedVoterVotes)) {
+        if self.plant != Some(Plant::WipedVotes) {
             self.replace_if_needed(host);
         }
         Ok(())
