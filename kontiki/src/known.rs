@@ -15,6 +15,8 @@ use crate::installed::api_of;
 
 /// How often it is looked whether they have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// As long as no other is known: one that has just joined may be damaged the next moment.
+const LOOK_FIRST: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -54,7 +56,8 @@ pub(crate) async fn keep(raft: Arc<RaftStore>, data_dir: PathBuf, stop: Cancella
                 Err(error) => tracing::warn!(%error, "cannot write down where the other replicas are"),
             }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+        let pause = if written.servers.is_empty() { LOOK_FIRST } else { LOOK_EVERY };
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
         }
     }
