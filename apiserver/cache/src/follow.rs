@@ -18,6 +18,8 @@ use crate::{Cache, Object};
 /// After a start, so many revisions of history are played back into the windows, so that watches of
 /// before the start resume here.
 const REPLAYED_REVISIONS: u64 = 10_000;
+/// Compactions may come between the look where history begins and the list there. After so many it is done without.
+const REPLAY_TRIES: usize = 16;
 /// Keys per read of a list.
 const LIST_PAGE: usize = 2_000;
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -28,16 +30,23 @@ const TRIM_EVERY: Duration = Duration::from_secs(15);
 /// Fills the cache for the first time and leaves a task that keeps following.
 pub(crate) async fn start(cache: &Arc<Cache>, store: DynStore) -> Result<(), StoreError> {
     let goal = store.applied_revision();
-    let watch = match list_and_watch(cache, &store, replay_from(&store)).await {
-        Err(StoreError::Compacted { .. }) => list_and_watch(cache, &store, None).await?,
-        other => other?,
-    };
+    let watch = list_and_replay(cache, &store).await?;
     let mut follower = Follower { cache: Arc::downgrade(cache), store, watch, names: Names::default() };
     while cache.revision() < goal {
         follower.step(cache).await?;
     }
     tokio::spawn(follower.run());
     Ok(())
+}
+
+async fn list_and_replay(cache: &Cache, store: &DynStore) -> Result<Box<dyn WatchStream>, StoreError> {
+    for _ in 0..REPLAY_TRIES {
+        match list_and_watch(cache, store, replay_from(store)).await {
+            Err(StoreError::Compacted { .. }) => {}
+            opened => return opened,
+        }
+    }
+    list_and_watch(cache, store, None).await
 }
 
 /// An older revision to list at, so that the watch plays back what came after it. In a young cluster that is

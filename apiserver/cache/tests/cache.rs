@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use api_cache::{Cache, CacheConfig, CacheError, CacheEvent, EventKind, Interest, Object, Watcher};
 use api_machinery::{GroupResource, ObjectKey, object};
+use async_trait::async_trait;
 use serde_json::json;
 use store_api::mem::MemStore;
-use store_api::{FIRST_REVISION, Store, Txn};
+use store_api::{
+    FIRST_REVISION, GetReply, LeaseId, LeaseInfo, RangeReply, RangeRequest, ReadAt, Revision, Store, StoreError,
+    StoreStatus, Txn, TxnReply, WatchRequest, WatchStream,
+};
 
 fn pods() -> GroupResource {
     GroupResource::new("", "pods")
@@ -122,6 +126,77 @@ async fn watches_of_before_a_restart_resume() {
     let mut resumed = cache.watch(&pods(), None, 18).expect("open");
     assert_eq!(next(&mut resumed).await, ["Modified x@19", "Modified x@20", "Modified x@21"]);
     assert!(matches!(cache.watch(&pods(), None, 3), Err(CacheError::Expired { .. })));
+}
+
+/// Compacts when somebody begins to read at an old revision.
+struct Compacting {
+    store: MemStore,
+    to: parking_lot::Mutex<Vec<u64>>,
+}
+
+#[async_trait]
+impl Store for Compacting {
+    async fn range(&self, range: RangeRequest) -> Result<RangeReply, StoreError> {
+        let next = self.to.lock().pop();
+        if let (ReadAt::Revision(_), Some(revision)) = (&range.at, next) {
+            self.store.compact(revision).await?;
+        }
+        self.store.range(range).await
+    }
+    async fn txn(&self, txn: Txn) -> Result<TxnReply, StoreError> {
+        self.store.txn(txn).await
+    }
+    async fn get(&self, key: &[u8], at: ReadAt) -> Result<GetReply, StoreError> {
+        self.store.get(key, at).await
+    }
+    async fn watch(&self, watch: WatchRequest) -> Result<Box<dyn WatchStream>, StoreError> {
+        self.store.watch(watch).await
+    }
+    async fn lease_grant_as(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.store.lease_grant_as(lease, ttl).await
+    }
+    async fn lease_renew(&self, lease: LeaseId) -> Result<Duration, StoreError> {
+        self.store.lease_renew(lease).await
+    }
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.store.lease_revoke(lease).await
+    }
+    async fn lease(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError> {
+        self.store.lease(lease).await
+    }
+    async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        self.store.leases().await
+    }
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.store.compact(revision).await
+    }
+    async fn read_barrier(&self) -> Result<Revision, StoreError> {
+        self.store.read_barrier().await
+    }
+    async fn wait_applied(&self, revision: Revision, timeout: Duration) -> Result<(), StoreError> {
+        self.store.wait_applied(revision, timeout).await
+    }
+    fn applied_revision(&self) -> Revision {
+        self.store.applied_revision()
+    }
+    fn status(&self) -> StoreStatus {
+        self.store.status()
+    }
+}
+
+/// What is left of the history is played back, not nothing.
+#[tokio::test]
+async fn watches_resume_after_a_restart_during_compactions() {
+    let store = MemStore::new();
+    for _ in 0..20 {
+        put(&store, "a", "x", "").await;
+    }
+    let compacting = Compacting { store, to: parking_lot::Mutex::new(vec![9, 7, 5]) };
+    let cache = Cache::start(Arc::new(compacting), CacheConfig::default()).await.expect("started");
+    let mut resumed = cache.watch(&pods(), None, 18).expect("open");
+    assert_eq!(next(&mut resumed).await, ["Modified x@19", "Modified x@20", "Modified x@21"]);
+    assert!(matches!(cache.watch(&pods(), None, 8), Err(CacheError::Expired { .. })));
+    assert!(cache.watch(&pods(), None, 9).is_ok());
 }
 
 /// However few revisions there were: a cluster that was never compacted plays back from its first.
