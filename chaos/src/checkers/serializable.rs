@@ -72,6 +72,8 @@ mod tests {
     #[test]
     fn good_runs_pass() {
         assert_eq!(planted(|_, _| {}), Violations::new());
+        let rival = planted(|ops, _| ops.push(op(60, 61, delete("b", version(13, "b1")), unknown())));
+        assert_eq!(rival, Violations::new(), "another had deleted it");
         let by_age = planted(|ops, _| {
             let listed = |revision, objects| Outcome::Listed { revision, objects };
             ops.push(op(60, 61, list(Age::Any), listed(14, both())));
@@ -132,6 +134,8 @@ mod tests {
             truth.events.insert(3, event(Added, 14, "c", "c1"));
         });
         caught(&inverted, "happened at 14, but 15 was over before it began");
+        let alone = planted(|ops, _| ops[6] = op(58, 59, delete("b", version(13, "b1")), unknown()));
+        caught(&alone, "shows revision 15, of which a part began later");
         let early = planted(|ops, _| ops.push(op(1, 2, get("a"), got(12, "a2"))));
         caught(&early, "from the future");
         caught(&planted(|ops, _| ops[3].outcome = got(12, "zz")), "never was");

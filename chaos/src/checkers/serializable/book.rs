@@ -11,6 +11,8 @@ pub(super) struct Book<'a> {
     by_value: BTreeMap<&'a str, Vec<&'a Event>>,
     /// Deletions by name and the revision they ended.
     deletions: BTreeMap<(&'a str, u64), &'a Event>,
+    /// How many calls may have made each of them.
+    deleters: BTreeMap<(&'a str, u64), usize>,
     /// Revision of what an event replaced, by the event's revision.
     replaced: BTreeMap<u64, u64>,
     pub(super) lives: BTreeMap<&'a str, Vec<Step>>,
@@ -23,6 +25,7 @@ impl<'a> Book<'a> {
         let mut book = Self {
             by_value: BTreeMap::new(),
             deletions: BTreeMap::new(),
+            deleters: BTreeMap::new(),
             replaced: BTreeMap::new(),
             lives: truth.lives(),
             begun: Vec::new(),
@@ -50,9 +53,12 @@ impl<'a> Book<'a> {
         }
     }
 
-    fn time(&mut self, ops: &[Op], truth: &Truth) {
+    fn time(&mut self, ops: &'a [Op], truth: &Truth) {
         let mut begun: BTreeMap<u64, Duration> = BTreeMap::new();
         for op in ops.iter().filter(|op| !matches!(op.outcome, Outcome::Refused { .. })) {
+            if let Call::Delete { name, on } = &op.call {
+                *self.deleters.entry((name, on.revision)).or_default() += 1;
+            }
             for event in self.events_of(&op.call) {
                 let earliest = begun.entry(event.revision()).or_insert(op.invoked);
                 *earliest = (*earliest).min(op.invoked);
@@ -73,6 +79,12 @@ impl<'a> Book<'a> {
             }
             other => other.value().and_then(|value| self.by_value.get(value)).cloned().unwrap_or_default(),
         }
+    }
+
+    /// Whether another call, too, may have made the deletion that this one asked for.
+    pub(super) fn has_rival(&self, call: &Call) -> bool {
+        let Call::Delete { name, on } = call else { return false };
+        self.deleters.get(&(name.as_str(), on.revision)).is_some_and(|count| *count > 1)
     }
 
     /// The revision that this event replaced.

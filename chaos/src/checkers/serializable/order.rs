@@ -76,6 +76,9 @@ fn write(op: &Op, known: Known, book: &Book<'_>) -> Result<Option<u64>, String> 
         return Ok(None);
     };
     if event.revision() <= known.over {
+        if matches!(op.outcome, Outcome::Unknown(_)) && book.has_rival(&op.call) {
+            return Ok(None);
+        }
         let (at, over) = (event.revision(), known.over);
         return Err(format!("{} happened at {at}, but {over} was over before it began", describe(op)));
     }
