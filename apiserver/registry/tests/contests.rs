@@ -12,6 +12,7 @@ use api_registry::{Body, DeleteOptions, RequestInfo};
 use async_trait::async_trait;
 use serde_json::json;
 use store_api::mem::MemStore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const MAPS: &str = "v1/configmaps";
@@ -54,16 +55,21 @@ fn patch(index: usize) -> Value {
     json!({"data": {format!("k{index}"): "1"}})
 }
 
+/// All at the same time; what each is told.
+fn write_all(h: &Arc<Harness>) -> Vec<JoinHandle<String>> {
+    let writer = |index| {
+        let h = h.clone();
+        tokio::spawn(async move { refusal(h.merge(MAPS, "default/x", patch(index)).await) })
+    };
+    (0..WRITERS).map(writer).collect()
+}
+
 /// Each loses once at most: against all others it would be as often as there are others, and half as many tries as the
 /// square of their number.
 #[tokio::test(start_paused = true)]
 async fn who_loses_waits_for_its_turn() {
     let (h, tries) = harness().await;
-    let writers = (0..WRITERS).map(|index| {
-        let h = h.clone();
-        tokio::spawn(async move { refusal(h.merge(MAPS, "default/x", patch(index)).await) })
-    });
-    for writer in writers.collect::<Vec<_>>() {
+    for writer in write_all(&h) {
         assert_eq!(writer.await.expect("no panic"), "ok");
     }
     let object = h.get(MAPS, "default/x").await.expect("there");
@@ -101,11 +107,7 @@ async fn who_comes_while_others_wait_joins_them() {
 async fn who_names_a_version_is_told_at_once_that_it_is_gone() {
     let (h, _) = harness().await;
     let object = h.get(MAPS, "default/x").await.expect("there");
-    let writers = (0..WRITERS).map(|index| {
-        let h = h.clone();
-        tokio::spawn(async move { refusal(h.merge(MAPS, "default/x", patch(index)).await) })
-    });
-    let writers: Vec<_> = writers.collect();
+    let writers = write_all(&h);
     tokio::time::sleep(TRY * 3).await;
     let asked = tokio::time::Instant::now();
     let refused = refusal(h.update(MAPS, "default/x", object.as_ref().clone()).await);

@@ -141,6 +141,18 @@ fn map(value: &Value, tag: u32, write: impl Fn(&Value) -> Vec<u8>) -> Vec<u8> {
     out
 }
 
+/// `AdditionalPropertiesItem { it = 1, boolean = 2 }`
+fn schema_or_bool(value: &Value, schema: impl Fn(&Value) -> Vec<u8>) -> Vec<u8> {
+    match value.as_bool() {
+        Some(allowed) => {
+            let mut out = Vec::new();
+            push_number(&mut out, 2, u64::from(allowed));
+            out
+        }
+        None => only(1, &schema(value)),
+    }
+}
+
 /// `SecurityRequirement { additional_properties = 1 }` of `StringArray { value = 1 }`
 fn requirement(value: &Value) -> Vec<u8> {
     map(value, 1, |scopes| {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Kind::{Any, Anys, Bool, Integer, Many, Map, One, Special, Specials, Text, Texts};
-use super::{Message, map, message, only, push_bytes, push_number, requirement};
+use super::{Message, map, message, only, push_bytes, requirement, schema_or_bool};
 
 /// What clients name it in `Accept`; the second is the valid media type, and what the answer is marked with.
 pub(crate) const ACCEPTED: [&str; 2] = ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", MEDIA_TYPE];
@@ -131,7 +131,7 @@ static SCHEMA: Message = Message {
         ("enum", 20, Anys),
         ("additionalProperties", 21, Special(additional_properties)),
         ("type", 22, Special(type_item)),
-        ("items", 23, Special(items)),
+        ("items", 23, Special(schema_item)),
         ("allOf", 24, Many(&SCHEMA)),
         ("properties", 25, Map(1, &SCHEMA)),
         ("discriminator", 26, Text),
@@ -177,19 +177,13 @@ fn responses(value: &Value) -> Vec<u8> {
     })
 }
 
-/// `SchemaItem { schema = 1 }`
+/// `SchemaItem { schema = 1 }`, and `ItemsItem`, which is the same.
 fn schema_item(value: &Value) -> Vec<u8> {
     only(1, &message(&SCHEMA, value))
 }
 
-/// `AdditionalPropertiesItem { schema = 1, boolean = 2 }`
 fn additional_properties(value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    match value.as_bool() {
-        Some(allowed) => push_number(&mut out, 2, u64::from(allowed)),
-        None => push_bytes(&mut out, 1, &message(&SCHEMA, value)),
-    }
-    out
+    schema_or_bool(value, |schema| message(&SCHEMA, schema))
 }
 
 /// `TypeItem { value = 1 }`: one type, or several.
@@ -200,11 +194,6 @@ fn type_item(value: &Value) -> Vec<u8> {
         push_bytes(&mut out, 1, item.as_str().unwrap_or("").as_bytes());
     }
     out
-}
-
-/// `ItemsItem { schema = 1 }`
-fn items(value: &Value) -> Vec<u8> {
-    only(1, &message(&SCHEMA, value))
 }
 
 /// `SecurityDefinitions { additional_properties = 1 }` of `SecurityDefinitionsItem { api_key_security = 2 }`

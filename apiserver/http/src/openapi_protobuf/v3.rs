@@ -6,7 +6,9 @@ use serde_json::Value;
 use super::Kind::{
     Any, Anys, Bool, Double, Either, EitherMap, Eithers, Integer, Map, One, Special, Specials, Text, Texts,
 };
-use super::{Message, any, either, message, named, only, push_bytes, push_double, push_number, requirement};
+use super::{
+    Message, any, either, message, named, only, push_bytes, push_double, push_number, requirement, schema_or_bool,
+};
 
 /// What clients name it in `Accept`; the second is the valid media type, and what the answer is marked with.
 pub(crate) const ACCEPTED: [&str; 2] = ["application/com.github.proto-openapi.spec.v3@v1.0+protobuf", MEDIA_TYPE];
@@ -168,14 +170,8 @@ fn items(value: &Value) -> Vec<u8> {
     only(1, &either(&SCHEMA, value))
 }
 
-/// `AdditionalPropertiesItem { schema_or_reference = 1, boolean = 2 }`
 fn additional_properties(value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    match value.as_bool() {
-        Some(allowed) => push_number(&mut out, 2, u64::from(allowed)),
-        None => push_bytes(&mut out, 1, &either(&SCHEMA, value)),
-    }
-    out
+    schema_or_bool(value, |schema| either(&SCHEMA, schema))
 }
 
 /// `DefaultType { number = 1, boolean = 2, string = 3 }`: empty for objects and lists, which it has no place for.
