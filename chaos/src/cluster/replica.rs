@@ -53,6 +53,13 @@ impl Replica {
         self.client.get_or_try_init(|| async { crate::client(&self.kubeconfig()).await }).await.cloned()
     }
 
+    /// What it tells of itself in numbers, if it answers by then.
+    pub async fn metrics(&self, patience: Duration) -> Result<String, Failure> {
+        let request = http::Request::get("/metrics").body(Vec::new())?;
+        let client = self.client().await?;
+        Ok(tokio::time::timeout(patience, client.request_text(request)).await??)
+    }
+
     /// A client of this replica's port for etcd's clients.
     pub async fn store(&self) -> Result<etcd_client::Client, Failure> {
         let endpoint = format!("https://{}:{ETCD_PORT}", self.space.ip);

@@ -127,10 +127,7 @@ async fn write_large(api: &Api<Secret>, writer: usize, count: usize, deadline: I
 
 /// Snapshots that this replica got since its start.
 async fn installed(cluster: &Cluster, number: usize) -> Result<u64, Failure> {
-    let request = http::Request::get("/metrics").body(Vec::new())?;
-    let client = cluster.replica(number).client().await?;
-    let text = tokio::time::timeout(PATIENCE, client.request_text(request)).await??;
-    Ok(parse(&text))
+    Ok(parse(&cluster.replica(number).metrics(PATIENCE).await?))
 }
 
 /// A counter that was never raised is not there.

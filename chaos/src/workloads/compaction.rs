@@ -74,10 +74,6 @@ pub struct Strip {
     told: Vec<Keyed>,
 }
 
-fn prefix(stage: &Stage) -> String {
-    format!("/chaos/{}/", stage.round)
-}
-
 /// The last revision that is told, which is no bookmark.
 fn last(truth: &Truth) -> u64 {
     truth.events.last().map_or(truth.from, Event::revision)
@@ -96,7 +92,7 @@ pub async fn prepare(stage: &Stage) -> Result<Strip, Failure> {
     let (ops, keys) = tokio::join!(write_objects(&stage), write_keys(&stage));
     let upto = ops.iter().filter_map(|op| written(&op.outcome)).max().ok_or("no object of the strip was written")?;
     let events = replay::objects(&stage, &stage.clients[0], from, upto).await?;
-    let told = told(&stage.stores[0], &prefix(&stage), from, keys?).await?;
+    let told = told(&stage.stores[0], &transactions::prefix(&stage.round), from, keys?).await?;
     Ok(Strip { truth: Truth { from, upto, events }, stage, ops, told })
 }
 
@@ -134,7 +130,7 @@ async fn write_objects(stage: &Stage) -> Vec<Op> {
 /// The revision of the last of them.
 async fn write_keys(stage: &Stage) -> Result<u64, Failure> {
     let mut dice = stage.dice("strip-keys");
-    let (prefix, mut kv) = (prefix(stage), stage.stores[0].1.kv_client());
+    let (prefix, mut kv) = (transactions::prefix(&stage.round), stage.stores[0].1.kv_client());
     let name = |dice: &mut StdRng| format!("{prefix}{}", dice.random_range(0..NAMES));
     for number in 0..KEY_WRITES {
         let (key, value) = (name(&mut dice), format!("{number}"));
@@ -230,7 +226,7 @@ async fn compact(stage: &Stage, (replica, client): &Store, revision: u64) -> Com
 /// Watches that begin near to what is forgotten, and go on where they broke off.
 async fn resumer(work: &Work, number: usize) {
     let (stage, mut dice) = (work.stage(), work.stage().dice(&format!("resumer{number}")));
-    let (prefix, upto) = (prefix(stage), last_key(&work.strip.told));
+    let (prefix, upto) = (transactions::prefix(&stage.round), last_key(&work.strip.told));
     let mut next = None;
     while stage.pause(PACE, &mut dice).await {
         let start = next.take().unwrap_or_else(|| work.near(upto, &mut dice));

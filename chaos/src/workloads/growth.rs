@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::stage::Stage;
 use crate::checkers::growth::{Count, Counts};
@@ -36,9 +36,7 @@ async fn follow(stage: &Stage, replica: &Replica) -> Counts {
 /// Nothing when it does not answer, or ended meanwhile.
 async fn look(stage: &Stage, replica: &Replica) -> Option<Count> {
     let process = replica.pid().await.ok()?;
-    let request = http::Request::get("/metrics").body(Vec::new()).ok()?;
-    let client = replica.client().await.ok()?;
-    let text = timeout(PATIENCE, client.request_text(request)).await.ok()?.ok()?;
+    let text = replica.metrics(PATIENCE).await.ok()?;
     let count = Count::parse(stage.now(), process, &text)?;
     replica.pid().await.is_ok_and(|now| now == process).then_some(count)
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::session::PATIENCE;
 use super::stage::{Stage, Store};
+use super::store::{in_time, why};
 use crate::Failure;
 use crate::checkers::append::SEPARATOR;
 use crate::history::{StoreWatch, Stored, Txn, TxnOutcome, Version};
@@ -111,11 +112,10 @@ fn compare(key: &str, revision: u64) -> Compare {
 
 async fn once(stage: &Stage, (replica, client): &Store, process: &str, wanted: Wanted) -> Txn {
     let (invoked, asked) = (stage.now(), wanted.request());
-    let answer = timeout(PATIENCE, client.kv_client().txn(asked)).await;
-    let outcome = match answer {
-        Ok(Ok(response)) => done(&wanted, &response),
-        Ok(Err(error)) => failed(&error),
-        Err(_) => TxnOutcome::Unknown(format!("no answer in {} s", PATIENCE.as_secs())),
+    let outcome = match in_time(client.kv_client().txn(asked)).await {
+        Ok(response) => done(&wanted, &response),
+        Err(Some(error)) => failed(&error),
+        Err(None) => TxnOutcome::Unknown(why(None)),
     };
     let Wanted { on, writes, .. } = wanted;
     Txn { process: process.to_owned(), replica: *replica, invoked, returned: stage.now(), on, writes, outcome }
